@@ -1,0 +1,34 @@
+"""The base of everything that crosses a boundary as JSON: job documents, results, records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Document(BaseModel):
+    """Frozen, refuses unknown fields, and serialises the same way every time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+    def to_json(self) -> str:
+        """Canonical JSON: the same document gives the same bytes."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The document of ``text``; raises :class:`pydantic.ValidationError` on anything else."""
+        return cls.model_validate_json(text)
+
+
+def canonical_json(value: Any) -> str:
+    """``value`` as JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of ``value``'s canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

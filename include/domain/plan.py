@@ -1,0 +1,101 @@
+"""What is to be encoded and how: rungs, recipes, the plan of a title and the job of each encode."""
+
+from __future__ import annotations
+
+from include.domain.document import Document, digest
+
+
+class Rung(Document):
+    """One step of a ladder as the recipe file gives it, before it is cut to a source."""
+
+    name: str
+    """E.g. ``720p``."""
+    width: int
+    """Box that the rendition fits in (landscape; turned for portrait sources)."""
+    height: int
+    maxrate_kbps: int
+    """Cap of the capped CRF."""
+    crf: float
+    """Lower is better."""
+
+
+class Ladder(Document):
+    """The ordered rungs (lowest first) of one codec."""
+
+    codec: str
+    """``h264`` or ``vp9``."""
+    preset: str
+    tune: str | None = None
+    gop_s: float = 2.0
+    segment_s: float = 6.0
+    rungs: tuple[Rung, ...]
+
+
+class Rendition(Document):
+    """An output to encode. Everything that decides its bytes is here, so its hash is its identity."""
+
+    name: str
+    """``<codec>_<rung>``, e.g. ``h264_720p``; unique in a plan."""
+    rung: str
+    codec: str
+    encoder: str
+    """ffmpeg's encoder, e.g. ``libx264``."""
+    width: int
+    height: int
+    frame_rate: str
+    """Exact fraction; constant frame rate."""
+    frames: int | None
+    """Expected number of frames, where it can be known before decoding."""
+    crf: float
+    maxrate_kbps: int
+    bufsize_kbps: int
+    preset: str
+    tune: str | None = None
+    profile: str | None = None
+    gop_frames: int
+    """Distance of the closed, aligned keyframes."""
+    core: bool
+    """Without a core rung the title does not go out."""
+
+    @property
+    def recipe_hash(self) -> str:
+        """Twelve hex digits over everything that decides the bytes."""
+        return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
+
+
+class EncodeJob(Document):
+    """One mapped encode: which rendition, on which pool, within which limits."""
+
+    name: str
+    """Job name; unique in a plan and safe in a path."""
+    rendition: Rendition
+    pool: str
+    """``cpu_encode`` or ``gpu_encode``."""
+    memory_mb: int
+    time_limit_s: float
+
+
+class SourceTreatment(Document):
+    """What every rendition, and the reference of every comparison, does to the decoded source before scaling."""
+
+    deinterlace: bool = False
+    tone_map: bool = False
+    """HDR source to BT.709 SDR."""
+
+
+class Plan(Document):
+    """Result of the stage ``plan``: our decision for one title."""
+
+    treatment: SourceTreatment
+    jobs: tuple[EncodeJob, ...]
+    """Lowest rung first."""
+    segment_frames: int
+    """Length of a CMAF segment: whole GOPs, exact in frames."""
+    frame_rate: str
+    notes: tuple[str, ...] = ()
+    """Why the plan is what it is, in sentences for the report."""
+
+    @property
+    def renditions(self) -> tuple[Rendition, ...]:
+        """All renditions, lowest rung first."""
+        return tuple(job.rendition for job in self.jobs)

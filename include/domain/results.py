@@ -1,0 +1,204 @@
+"""Result documents of the stages after the plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from include.domain.document import Document
+from include.domain.media import Finding
+
+
+class Cost(Document):
+    """What a piece of work used, from the kernel's accounting of its process tree."""
+
+    wall_s: float
+    cpu_s: float
+    peak_memory_mb: float
+
+
+class EncodeResult(Document):
+    """A finished rendition in the work folder."""
+
+    rendition: str
+    key: str
+    """Mezzanine identity, recipe hash and encoder version: same key, same bytes."""
+    uri: str
+    """Store key of the video-only MP4 or WebM."""
+    size_bytes: int
+    frames: int
+    duration_s: float
+    bitrate_kbps: float
+    encoder_version: str
+    command: str
+    cost: Cost
+
+
+class SourceVerdict(Document):
+    """Result of the stage ``verify_source``: the full checksum and the full decode."""
+
+    checksum: str
+    """``sha256:<hex>`` of the whole mezzanine."""
+    frames: int
+    """Video frames that the full decode gave."""
+    duration_s: float
+    """Presented duration of the decoded video."""
+    decode_errors: int
+    warnings: tuple[Finding, ...] = ()
+    cost: Cost
+
+
+class AudioRendition(Document):
+    """One encoded audio track."""
+
+    name: str
+    """E.g. ``aac_en_stereo``."""
+    uri: str
+    """Store key of the audio-only MP4."""
+    codec: str
+    channels: int
+    language: str
+    label: str
+    bitrate_kbps: int
+    duration_s: float
+    source_lufs: float | None = None
+    loudness_lufs: float | None = None
+    """Measured on the encoded track."""
+    default: bool = False
+
+
+class AudioResult(Document):
+    """Result of the stage ``audio``."""
+
+    renditions: tuple[AudioRendition, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+class TextRendition(Document):
+    """One WebVTT track."""
+
+    name: str
+    uri: str
+    language: str
+    label: str
+    forced: bool = False
+    cues: int
+
+
+class TextResult(Document):
+    """Result of the stage ``subtitles``."""
+
+    renditions: tuple[TextRendition, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+class ImagesResult(Document):
+    """Result of the stage ``images``; store keys."""
+
+    poster: str
+    thumbnail: str
+    sprite: str
+    sprite_vtt: str
+    preview_mp4: str
+    preview_gif: str
+    poster_time_s: float
+
+
+class Outcome(StrEnum):
+    """Verdict on one rendition."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    MISSING = "missing"
+
+
+class QualityScore(Document):
+    """VMAF of a rendition against the mezzanine, both at display size. A score that was not measured is None."""
+
+    harmonic_mean: float
+    p1: float
+    """First percentile over the compared frames."""
+    mean: float
+    frames: int
+    sampled: bool
+    """False when every frame was compared."""
+    model: str
+
+
+class RenditionVerdict(Document):
+    """What the checks found of one rendition."""
+
+    rendition: str
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    """Why not pass, in sentences."""
+    vmaf: QualityScore | None = None
+    check_cost: Cost | None = None
+
+
+class CheckResult(Document):
+    """Result of the stage ``check``."""
+
+    renditions: tuple[RenditionVerdict, ...]
+    audio: tuple[str, ...] = ()
+    """Findings on audio tracks, in sentences; empty is good."""
+    degraded: bool
+    """True when a non-core rendition is missing or failed."""
+    cost: Cost
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """Names of the renditions that may be packaged."""
+        return tuple(v.rendition for v in self.renditions if v.outcome is Outcome.PASS)
+
+
+class PackagedRendition(Document):
+    """One rung as the manifests declare it: measured, not configured."""
+
+    rendition: str
+    codec: str
+    """RFC 6381, e.g. ``avc1.640028``."""
+    width: int
+    height: int
+    bandwidth: int
+    average_bandwidth: int
+    size_bytes: int
+    vmaf: float | None = None
+    """Harmonic mean."""
+
+
+class PackageResult(Document):
+    """Result of the stage ``package``: a complete set in the work folder, ready to be published as it is."""
+
+    prefix: str
+    """Store key of the set's folder."""
+    files: dict[str, int]
+    """Every file relative to ``prefix`` with its size in bytes."""
+    hls: str
+    """Relative to ``prefix``."""
+    dash: str | None
+    progressive: tuple[str, ...] = ()
+    preview: str
+    report: str
+    duration_s: float
+    rungs: tuple[PackagedRendition, ...]
+    degraded: bool
+    missing: tuple[str, ...] = ()
+    """Rungs that the plan had and this set lacks."""
+    packager_version: str
+
+
+class PublishResult(Document):
+    """Result of the stage ``publish``."""
+
+    version: int
+    prefix: str
+    """Store key ``titles/<title_id>/v<n>``."""
+    published_at: datetime
+    hls: str
+    """Address of the HLS manifest as a player gets it."""
+    dash: str | None
+    preview: str
+    degraded: bool
+    deadline_met: bool | None
+    """None without a deadline."""

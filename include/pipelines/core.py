@@ -1,0 +1,211 @@
+"""How a pipeline is written and read.
+
+A ``@pipeline`` function composes stages by calling them, and says with ``task`` which consecutive stages share one
+Airflow task::
+
+    @pipeline(version=1)
+    def vod(title: Handle) -> None:
+        with task("prepare"):
+            source = inspect(title)
+            analysis = analyse(source)
+        with task("plan"):
+            decision = plan(source, analysis)
+        with task("encode", each_job_of=decision) as job:
+            renditions = encode(source, decision, job)
+        ...
+
+The function runs once, at registration, and only describes. Airflow reads the tasks and their edges from it, the
+worker reads which stages a task runs and which documents each of them takes: one object, both places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from include.errors import ConfigurationError
+from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_none
+
+TriggerRule = Literal["all_success", "all_done", "all_done_min_one_success"]
+"""Airflow's word for when a task runs, given how its upstream tasks ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One Airflow task: consecutive stages that share a process."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    upstream: tuple[str, ...]
+    """Tasks whose results it takes, and those it was told to follow."""
+    trigger_rule: TriggerRule
+    mapped_over: str | None
+    """Stage whose result lists the jobs, for a mapped task."""
+
+    @property
+    def place(self) -> Place:
+        """Where it runs: all its stages agree."""
+        return self.nodes[0].stage.place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A described pipeline. A batch's DAG names it by name and version, so that a deploy never changes a live run."""
+
+    name: str
+    version: int
+    summary: str
+    tasks: tuple[Task, ...]
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``; raises :class:`ConfigurationError`."""
+        for candidate in self.tasks:
+            if candidate.name == name:
+                return candidate
+        known = ", ".join(each.name for each in self.tasks)
+        raise ConfigurationError(f"pipeline {self.name} v{self.version} has no task {name!r} (it has {known})")
+
+
+@dataclass
+class _Description:
+    """A pipeline while its function runs."""
+
+    pipeline: str
+    tasks: list[Task] = field(default_factory=list)
+    owner_of: dict[str, str] = field(default_factory=dict)
+    """Stage name → task name."""
+    open_task: str | None = None
+    nodes: list[Node] = field(default_factory=list)
+    mapped: bool = False
+
+    def add(self, stage: Stage, arguments: tuple[Handle, ...], options: dict[str, Any]) -> Handle:
+        where = f"pipeline {self.pipeline}: stage {stage.name}"
+        if self.open_task is None:
+            raise ConfigurationError(f"{where}: call it inside `with task(…)`")
+        if stage.name in self.owner_of:
+            raise ConfigurationError(f"{where}: appears twice; a stage runs once per title")
+        if len(arguments) != len(stage.parameters):
+            raise ConfigurationError(f"{where}: takes {len(stage.parameters)} documents, got {len(arguments)}")
+        if self.nodes and self.nodes[0].stage.place != stage.place:
+            raise ConfigurationError(f"{where}: runs in {stage.place}, the stages before it in this task do not")
+        inputs = tuple(
+            Input(producer=handle.producer, many=handle.many, optional=accepts_none(annotation))
+            for handle, annotation in zip(arguments, stage.parameters, strict=True)
+        )
+        self.nodes.append(Node(stage=stage, inputs=inputs, options=options, mapped=self.mapped))
+        self.owner_of[stage.name] = self.open_task
+        return Handle(stage.name, many=self.mapped)
+
+    def close(self, name: str, after: tuple[str, ...], rule: TriggerRule, mapped_over: str | None) -> None:
+        if not self.nodes:
+            raise ConfigurationError(f"pipeline {self.pipeline}: task {name} has no stage")
+        producers = [given.producer for node in self.nodes for given in node.inputs]
+        producers += [mapped_over] if mapped_over else []
+        from_inputs = [self.owner_of[producer] for producer in producers if producer in self.owner_of]
+        upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *after] if owner != name))
+        self.tasks.append(
+            Task(name=name, nodes=tuple(self.nodes), upstream=upstream, trigger_rule=rule, mapped_over=mapped_over)
+        )
+
+
+_current: ContextVar[_Description | None] = ContextVar("pipeline being described", default=None)
+
+
+def current_description() -> _Description:
+    """The pipeline that is being described; raises where a stage is called outside of one."""
+    description = _current.get()
+    if description is None:
+        raise ConfigurationError("a stage is called inside a @pipeline function; to run it, call its .function")
+    return description
+
+
+@contextmanager
+def task(
+    name: str,
+    *,
+    each_job_of: Handle | None = None,
+    after: tuple[str, ...] = (),
+    trigger_rule: TriggerRule = "all_success",
+) -> Iterator[Handle]:
+    """The stages called in this block share one Airflow task.
+
+    Args:
+        name: Task id in Airflow.
+        each_job_of: A plan: the task is mapped over its jobs, and the block's value is the job.
+        after: Tasks to follow besides those whose results are taken.
+        trigger_rule: When to run, given how the upstream tasks ended.
+    """
+    description = current_description()
+    if description.open_task is not None:
+        raise ConfigurationError(f"pipeline {description.pipeline}: task {name} opens inside {description.open_task}")
+    description.open_task, description.nodes, description.mapped = name, [], each_job_of is not None
+    try:
+        yield Handle("item")
+        description.close(name, after, trigger_rule, each_job_of.producer if each_job_of else None)
+    finally:
+        description.open_task, description.mapped = None, False
+
+
+_registry: dict[tuple[str, int], Pipeline] = {}
+
+
+def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Handle], None]], Pipeline]:
+    """Register a pipeline under the function's name (or ``name``) and ``version``.
+
+    Raises :class:`ConfigurationError` for a description that cannot run.
+    """
+
+    def register(function: Callable[[Handle], None]) -> Pipeline:
+        described = _Description(pipeline=name or function.__name__)
+        token = _current.set(described)
+        try:
+            function(TITLE)
+        finally:
+            _current.reset(token)
+        result = Pipeline(
+            name=described.pipeline,
+            version=version,
+            summary=(function.__doc__ or "").strip().partition("\n")[0],
+            tasks=tuple(described.tasks),
+        )
+        if (result.name, version) in _registry:
+            raise ConfigurationError(f"pipeline {result.name} v{version} is registered twice")
+        _registry[result.name, version] = result
+        return result
+
+    return register
+
+
+def registry() -> dict[tuple[str, int], Pipeline]:
+    """All pipelines by name and version: every module in ``include/pipelines`` registers its own."""
+    import importlib
+    import pkgutil
+
+    import include.pipelines
+
+    for module in sorted(found.name for found in pkgutil.iter_modules(include.pipelines.__path__)):
+        importlib.import_module(f"include.pipelines.{module}")
+    return dict(_registry)
+
+
+def current_pipelines() -> dict[str, Pipeline]:
+    """The newest version of each pipeline: what a new batch gets."""
+    newest: dict[str, Pipeline] = {}
+    for (name, _), each in sorted(registry().items()):
+        newest[name] = each
+    return newest
+
+
+def find_pipeline(name: str, version: int) -> Pipeline:
+    """A registered pipeline; raises :class:`ConfigurationError` that lists what there is."""
+    found = registry().get((name, version))
+    if found is None:
+        known = ", ".join(f"{known} v{number}" for known, number in sorted(_registry))
+        raise ConfigurationError(
+            f"pipeline {name} v{version} is not registered (known: {known}); a version must stay in "
+            "include/pipelines until its last batch has retired"
+        )
+    return found

@@ -1,0 +1,194 @@
+"""Runs the stages of one task: reads their inputs from the work folder, skips what is done, writes what is new.
+
+Layout of a work folder (``work/<title_id>/<run_key>/``)::
+
+    jobs/<task>[.<item>].json       the task's job document
+    <stage>[.<item>].json           a finished stage's result
+    errors/<task>[.<item>].json     the failure of the last attempt
+    progress/<task>[.<item>].json   share done and a line for people
+    renditions/  audio/  text/  images/  package/   media, written by the stages
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include.adapters.store import ObjectStore
+from include.domain.document import Document
+from include.domain.plan import EncodeJob, Plan
+from include.domain.title import TitleJob
+from include.errors import MissingInput
+from include.pipelines.core import Pipeline, Task, find_pipeline
+from include.stages.core import Input, Node, StageContext, document_type
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY_S = 2.0
+
+
+class TaskJob(Document):
+    """The job document of one task: all that a worker is told."""
+
+    task: str
+    title: TitleJob
+    item: str | None = None
+    """Name of the encode job, for a mapped task."""
+    time_limit_s: float
+    """The worker stops its media tools after this many seconds."""
+
+    @property
+    def label(self) -> str:
+        """``<task>`` or ``<task>.<item>``."""
+        return self.task if self.item is None else f"{self.task}.{self.item}"
+
+    @property
+    def key(self) -> str:
+        """Store key of this document."""
+        return f"{self.title.work}/jobs/{self.label}.json"
+
+    @property
+    def error_key(self) -> str:
+        """Store key of the last attempt's failure."""
+        return f"{self.title.work}/errors/{self.label}.json"
+
+    @property
+    def progress_key(self) -> str:
+        """Store key of the progress document."""
+        return f"{self.title.work}/progress/{self.label}.json"
+
+
+class Progress(Document):
+    """How far a running task is."""
+
+    task: str
+    item: str | None
+    stage: str
+    share: float
+    """0–1, of the task."""
+    message: str
+    at: datetime
+
+
+def result_key(title: TitleJob, stage: str, item: str | None = None) -> str:
+    """Store key of a stage's result."""
+    return f"{title.work}/{stage}.json" if item is None else f"{title.work}/{stage}.{item}.json"
+
+
+def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: ObjectStore, scratch: Path) -> None:
+    """Run the stages of ``job``'s task, in order.
+
+    Args:
+        job: The job document.
+        make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``.
+        store: The object store.
+        scratch: A folder for temporary files; each stage gets a new one beneath it.
+
+    Raises whatever a stage raises; results of the stages before it stay.
+    """
+    pipeline = find_pipeline(job.title.pipeline, job.title.pipeline_version)
+    task = pipeline.task(job.task)
+    deadline = time.monotonic() + job.time_limit_s
+    for position, node in enumerate(task.nodes):
+        key = result_key(job.title, node.stage.name, job.item if node.mapped else None)
+        if store.size(key) is not None:
+            log.info("stage %s is done already: %s/%s", node.stage.name, store.uri, key)
+            continue
+        documents = [_load(given, annotation, job, store, pipeline) for given, annotation in _arguments(node)]
+        folder = scratch / f"{job.label}.{node.stage.name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        context = make_context(
+            title=job.title,
+            store=store,
+            scratch=folder,
+            report=_reporter(job, store, node, position, len(task.nodes)),
+            deadline=deadline,
+        )
+        started = time.monotonic()
+        context.report(0.0, "started")
+        try:
+            result = node.stage.function(context, *documents, **node.options)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        store.put_bytes(key, result.to_json().encode())
+        context.report(1.0, "done")
+        log.info("stage %s took %.1f s: %s/%s", node.stage.name, time.monotonic() - started, store.uri, key)
+
+
+def load_result(title: TitleJob, stage: str, kind: type[Document], store: ObjectStore) -> Document | None:
+    """The result of ``stage``, None where it has not finished."""
+    try:
+        return kind.from_json(store.get_bytes(result_key(title, stage)))
+    except FileNotFoundError:
+        return None
+
+
+def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:
+    """The plan whose jobs the mapped ``task`` runs."""
+    found = load_result(title, task.mapped_over or "plan", Plan, store)
+    if not isinstance(found, Plan):
+        raise MissingInput(f"{title.request_id}: task {task.name} has no plan to take its jobs from")
+    return found
+
+
+def _arguments(node: Node) -> list[tuple[Input, Any]]:
+    return list(zip(node.inputs, node.stage.parameters, strict=True))
+
+
+def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipeline: Pipeline) -> Any:
+    """One argument of a stage: the title, the job of a mapped stage, one result, or all results of a mapped stage."""
+    if given.producer == "title":
+        return job.title
+    kind = document_type(annotation)
+    if given.producer == "item":
+        return _item(job, pipeline, store)
+    if given.many:
+        mapped = next(task for task in pipeline.tasks if any(n.stage.name == given.producer for n in task.nodes))
+        plan = load_result(job.title, mapped.mapped_over or "plan", Plan, store)
+        names = [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
+        keys = [result_key(job.title, given.producer, name) for name in names]
+        return tuple(kind.from_json(store.get_bytes(key)) for key in keys if store.size(key) is not None)
+    found = load_result(job.title, given.producer, kind, store)
+    if found is None and not given.optional:
+        raise MissingInput(
+            f"{job.title.request_id}: task {job.task} needs the result of stage {given.producer}, "
+            "which has not finished",
+            reason="upstream_failed",
+        )
+    return found
+
+
+def _item(job: TaskJob, pipeline: Pipeline, store: ObjectStore) -> EncodeJob:
+    plan = load_plan(job.title, pipeline.task(job.task), store)
+    for each in plan.jobs:
+        if each.name == job.item:
+            return each
+    raise MissingInput(f"{job.title.request_id}: the plan has no job {job.item!r}")
+
+
+def _reporter(job: TaskJob, store: ObjectStore, node: Node, position: int, count: int) -> Callable[[float, str], None]:
+    last = 0.0
+
+    def report(share: float, message: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if 0 < share < 1 and now - last < PROGRESS_EVERY_S:
+            return
+        last = now
+        progress = Progress(
+            task=job.task,
+            item=job.item,
+            stage=node.stage.name,
+            share=(position + min(1.0, max(0.0, share))) / count,
+            message=message,
+            at=datetime.now(UTC),
+        )
+        store.put_bytes(job.progress_key, progress.to_json().encode())
+
+    return report

@@ -1,0 +1,66 @@
+"""Video on demand: one mezzanine to one published HLS + DASH set. Read it from top to bottom: it is a title's life."""
+
+from __future__ import annotations
+
+from include.pipelines.core import pipeline, task
+from include.stages.analyse import analyse
+from include.stages.audio import audio
+from include.stages.check import check
+from include.stages.core import Handle
+from include.stages.encode import encode
+from include.stages.images import images
+from include.stages.inspect import inspect
+from include.stages.package import package
+from include.stages.plan import plan
+from include.stages.publish import publish
+from include.stages.settle import settle
+from include.stages.subtitles import subtitles
+from include.stages.verify_source import verify_source
+
+
+def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> None:
+    """The tasks of a title; the pipelines below differ in codecs and files only."""
+    with task("prepare"):
+        source = inspect(title)
+        analysis = analyse(title, source)
+    with task("plan"):
+        decision = plan(title, source, analysis, codecs=codecs)
+    with task("encode", each_job_of=decision) as job:
+        renditions = encode(title, source, decision, job)
+    with task("extras"):
+        sound = audio(title, source)
+        text = subtitles(title, source)
+        stills = images(title, source, analysis)
+        verified = verify_source(title, source)
+    # A rendition that failed for good must not sink the title: the checks decide, not the trigger rule.
+    with task("finish", trigger_rule="all_done_min_one_success"):
+        verdicts = check(title, source, analysis, decision, renditions, sound, verified)
+        packaged = package(
+            title,
+            source,
+            analysis,
+            decision,
+            renditions,
+            sound,
+            text,
+            stills,
+            verified,
+            verdicts,
+            progressive=progressive,
+        )
+    with task("publish"):
+        published = publish(title, packaged)
+    with task("settle", trigger_rule="all_done"):
+        settle(title, source, analysis, decision, renditions, verdicts, packaged, published)
+
+
+@pipeline(version=1)
+def vod(title: Handle) -> None:
+    """H.264 ladder cut to the source, as HLS and DASH."""
+    describe(title, codecs=("h264",), progressive=False)
+
+
+@pipeline(version=1, name="vod-download")
+def vod_download(title: Handle) -> None:
+    """As vod, with VP9 WebM renditions beside H.264 and progressive MP4 files of every rung."""
+    describe(title, codecs=("h264", "vp9"), progressive=True)

@@ -1,0 +1,166 @@
+"""What a stage is, and what it gets to work with.
+
+A stage is a function from typed documents to one typed document::
+
+    @stage
+    def analyse(ctx: StageContext, source: Inspection) -> Analysis: ...
+
+Called inside a ``@pipeline`` function it only notes that it is wanted and on what it stands; see
+:mod:`include.pipelines.core`. Called by the worker it runs. Its result is written to the work folder under the
+stage's name, so that a retry finds what is done.
+"""
+
+from __future__ import annotations
+
+import inspect as python_inspect
+import time
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from include.domain.document import Document
+from include.domain.title import TitleJob
+
+if TYPE_CHECKING:
+    from include.adapters.catalog import Catalog
+    from include.adapters.store import ObjectStore
+    from include.settings import Settings
+
+Place = Literal["worker", "airflow"]
+"""``worker``: a process or pod without Airflow and without the catalog. ``airflow``: inside an Airflow task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """What a stage that runs in a worker gets."""
+
+    settings: Settings
+    store: ObjectStore
+    title: TitleJob
+    scratch: Path
+    """Empty folder for temporary files; removed after the stage."""
+    report: Callable[[float, str], None] = lambda share, message: None
+    """Progress of this stage: share done (0–1) and a short line for people."""
+    deadline: float = field(default_factory=lambda: time.monotonic() + 6 * 3600)
+    """``time.monotonic()`` after which media tools are stopped with :class:`ToolTimeout`."""
+
+    def key(self, name: str) -> str:
+        """Store key of ``name`` in this attempt's work folder."""
+        return f"{self.title.work}/{name}"
+
+    @property
+    def time_left_s(self) -> float:
+        """Seconds until :attr:`deadline`, at least one."""
+        return max(1.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlContext(StageContext):
+    """What a stage that runs inside Airflow gets besides."""
+
+    catalog: Catalog
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Handle:
+    """The future result of a stage, inside a ``@pipeline`` function."""
+
+    def __init__(self, producer: str, *, many: bool = False) -> None:
+        self.producer = producer
+        self.many = many
+        """True for a stage that runs once per job of the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One argument of a stage: which result it is, and whether the stage can do without."""
+
+    producer: str
+    """Name of the stage whose result it is; ``title`` for the title itself, ``item`` for the job of a mapped stage."""
+    many: bool
+    optional: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One stage in one pipeline."""
+
+    stage: Stage
+    inputs: tuple[Input, ...]
+    options: dict[str, Any]
+    mapped: bool
+
+
+TITLE = Handle("title")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage function with its place. Made by :func:`stage`."""
+
+    function: Callable[..., Document]
+    place: Place
+
+    @property
+    def name(self) -> str:
+        """The function's name: file name of the result."""
+        return self.function.__name__
+
+    @cached_property
+    def _types(self) -> tuple[tuple[Any, ...], type[Document]]:
+        hints = typing.get_type_hints(self.function, localns=_context_types())
+        result = hints.pop("return")
+        names = [
+            parameter.name
+            for parameter in python_inspect.signature(self.function).parameters.values()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ][1:]
+        return tuple(hints[name] for name in names), result
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """Annotated types of the documents it takes, the context left out."""
+        return self._types[0]
+
+    @property
+    def result(self) -> type[Document]:
+        """Type of the document it makes."""
+        return self._types[1]
+
+    def __call__(self, *arguments: Handle, **options: Any) -> Handle:
+        """Note this stage in the pipeline that is being described."""
+        from include.pipelines.core import current_description
+
+        return current_description().add(self, arguments, options)
+
+
+def stage(function: Callable[..., Any] | None = None, *, place: Place = "worker") -> Any:
+    """Mark a function ``(ctx, document, …, *, option=…) -> document`` as a stage."""
+    if function is None:
+        return lambda inner: Stage(inner, place)
+    return Stage(function, place)
+
+
+def accepts_none(annotation: Any) -> bool:
+    """Whether a parameter is annotated ``X | None``: the stage can do without it."""
+    return isinstance(annotation, types.UnionType) and type(None) in annotation.__args__
+
+
+def document_type(annotation: Any) -> type[Document]:
+    """The document class inside ``X``, ``X | None`` or ``tuple[X, ...]``."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(part for part in annotation.__args__ if part is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        annotation = typing.get_args(annotation)[0]
+    if not (isinstance(annotation, type) and issubclass(annotation, Document)):
+        raise TypeError(f"a stage takes and gives documents, not {annotation!r}")
+    return annotation
+
+
+def _context_types() -> dict[str, Any]:
+    return {"StageContext": StageContext, "ControlContext": ControlContext}

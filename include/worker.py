@@ -1,0 +1,79 @@
+"""``python -m include.worker TASK --job URI``: the one entry point of a worker, in a pod or as a local process.
+
+Reads the job document at URI, runs the task's stages and writes their results to the store. No Airflow, no catalog.
+
+Exit codes: 0 done; 64 never try again (a bad mezzanine, a wrong configuration); 75 try again; 137 try again with more
+memory. The failure itself is written beside the job document, with command and stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from include.adapters.process import die_with_parent
+from include.adapters.store import key_of, open_store
+from include.errors import EXIT_CODES, ConfigurationError, to_document
+from include.pipelines.runner import TaskJob, run_task
+from include.settings import load_settings
+from include.stages.core import StageContext
+
+log = logging.getLogger("include.worker")
+
+PARENT_VARIABLE = "CALLSHEET_PARENT_PID"
+"""Set by the local runtime: the worker must not outlive that process."""
+
+WORKER_NICENESS = 10
+"""Encoders give way to Airflow's own processes on a shared machine."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one task; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m include.worker", description=__doc__)
+    parser.add_argument("task", help="name of the task in the title's pipeline, e.g. prepare")
+    parser.add_argument("--job", required=True, metavar="URI", help="address of the job document in the store")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    parent = os.environ.get(PARENT_VARIABLE)
+    die_with_parent(int(parent) if parent else None)
+    signal.signal(signal.SIGTERM, _stop)
+    os.nice(WORKER_NICENESS)
+
+    settings = load_settings()
+    store = open_store(settings.store_uri)
+    job = TaskJob.from_json(store.get_bytes(key_of(store, arguments.job)))
+    if job.task != arguments.task:
+        raise ConfigurationError(f"the job document at {arguments.job} is for task {job.task}, not {arguments.task}")
+    try:
+        settings.scratch.mkdir(parents=True, exist_ok=True)
+        # A folder of its own, so that two attempts of one task never meet.
+        with tempfile.TemporaryDirectory(prefix=f"{job.title.title_id}.", dir=settings.scratch) as folder:
+            run_task(
+                job,
+                lambda **given: StageContext(settings=settings, **given),
+                store=store,
+                scratch=Path(folder),
+            )
+    except Exception as error:
+        traceback.print_exc()
+        document = to_document(error)
+        store.put_bytes(job.error_key, document.to_json().encode())
+        log.error("%s: %s [%s, owner %s]", document.type, document.message, document.retry, document.owner)
+        return EXIT_CODES[document.retry]
+    return 0
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    # SystemExit unwinds the stage: temporary files go, child processes are ended by their runner.
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
