@@ -1,0 +1,239 @@
+"""ffmpeg's command lines, as pure functions, and its progress lines.
+
+:func:`source_filters` and :func:`scaled` are the one way from a decoded source to the picture that is encoded. The
+quality comparison sends its reference through the same two, so that it measures the encoder and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from include.domain.media import VideoStream
+from include.domain.plan import Rendition, SourceTreatment
+
+CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
+"""Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
+MAX_SIDE = 8192
+HD_LINES = 720
+"""From this height on an untagged picture is taken for BT.709, below for BT.601, as players do."""
+_MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
+_MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
+_SCALER = "bicubic+accurate_rnd+full_chroma_int"
+
+Node = Any
+"""A stream of an ffmpeg-python graph; that package ships no types."""
+
+
+def input_options(address: str) -> dict[str, Any]:
+    """Options of every input that comes from outside: what may be opened, and how large a picture may get.
+
+    Args:
+        address: A path, or a presigned address of the store.
+    """
+    local = "://" not in address
+    return {
+        "protocol_whitelist": "file" if local else "https,tls,tcp,http",
+        "format_whitelist": ",".join(CONTAINERS),
+        "max_pixels": MAX_SIDE * MAX_SIDE,
+    }
+
+
+def input_argv(address: str) -> list[str]:
+    """:func:`input_options` as arguments, ``-i`` included."""
+    # Without the prefix a path with a colon would be read as a protocol.
+    target = f"file:{address}" if "://" not in address else address
+    return [
+        *(str(part) for name, value in input_options(address).items() for part in (f"-{name}", value)),
+        "-i",
+        target,
+    ]
+
+
+def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *, frame_rate: str) -> Node:
+    """From the decoded source to progressive SDR frames at an exact constant rate, still at the source's size.
+
+    Args:
+        node: Decoded video, its timestamps counted from the container's start.
+        video: What the source is.
+        treatment: What the plan does to it.
+        frame_rate: Exact fraction.
+    """
+    if treatment.deinterlace:
+        node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
+    # From zero on, so that a late first frame is held and picture and sound keep their distance.
+    node = node.filter("fps", fps=frame_rate, start_time=0, round="near")
+    if treatment.tone_map:
+        node = (
+            node.filter(
+                "zscale",
+                transferin=video.color_transfer or "smpte2084",
+                primariesin=video.color_primaries or "bt2020",
+                matrixin=video.color_space or "bt2020nc",
+                rangein="full" if video.color_range == "pc" else "limited",
+                transfer="linear",
+                npl=100,
+            )
+            .filter("format", "gbrpf32le")
+            .filter("zscale", primaries="bt709")
+            .filter("tonemap", tonemap="hable", desat=0)
+            .filter("zscale", transfer="bt709", matrix="bt709", range="limited", dither="error_diffusion")
+            .filter("format", "yuv420p")
+        )
+    return node
+
+
+def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width: int, height: int) -> Node:
+    """From :func:`source_filters` to 8-bit 4:2:0 BT.709 frames of this size, with square pixels."""
+    matrix = "bt709" if treatment.tone_map else source_matrix(video)
+    colours = {} if matrix is None else {"in_color_matrix": matrix}
+    return (
+        node.filter(
+            "scale",
+            width,
+            height,
+            flags=_SCALER,
+            **colours,
+            out_color_matrix="bt709",
+            out_range="limited",
+        )
+        .filter("setsar", 1)
+        .filter("format", "yuv420p")
+        .filter("setparams", range="limited", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
+    )
+
+
+def source_matrix(video: VideoStream) -> str | None:
+    """The YCbCr matrix to read the source with; None for RGB, which has none."""
+    if video.pixel_format.startswith(("gbr", "rgb", "bgr", "argb", "abgr")) or video.color_space == "gbr":
+        return None
+    if video.color_space in _MATRICES:
+        return video.color_space
+    return "bt709" if video.height >= HD_LINES else "smpte170m"
+
+
+def encode_argv(
+    program: str,
+    source: str,
+    video: VideoStream,
+    treatment: SourceTreatment,
+    rendition: Rendition,
+    output: str,
+    *,
+    threads: int,
+    duration_s: float,
+) -> list[str]:
+    """The command that encodes one rendition, video only.
+
+    Args:
+        program: ffmpeg.
+        source: Path or presigned address of the mezzanine.
+        video: Its video stream.
+        treatment: What the plan does to the source.
+        rendition: What to make.
+        output: Path of the new file.
+        threads: For decoder, filters and encoder each.
+        duration_s: No output beyond this: a jump in the source's timestamps must not become hours of still picture.
+    """
+    # Imported late: a DAG parse imports the stages, never the command lines.
+    import ffmpeg
+
+    node = ffmpeg.input(source if "://" in source else f"file:{source}", threads=threads, **input_options(source))
+    picture = source_filters(node[str(video.index)], video, treatment, frame_rate=rendition.frame_rate)
+    picture = scaled(picture, video, treatment, width=rendition.width, height=rendition.height)
+    options: dict[str, Any] = {
+        "threads": threads,
+        "t": f"{duration_s:.6f}",
+        # The filter has made the rate constant: nothing is to be dropped or repeated behind it.
+        "fps_mode": "passthrough",
+        "map_metadata": -1,
+        "map_chapters": -1,
+        **_encoder_options(rendition, threads),
+    }
+    compiled: list[str] = ffmpeg.output(picture, output, **options).compile(
+        cmd=[program, *_GLOBAL, "-filter_threads", str(threads)]
+    )
+    return compiled
+
+
+_GLOBAL = ("-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning", "-nostats", "-progress", "pipe:1")
+
+
+def _encoder_options(rendition: Rendition, threads: int) -> dict[str, Any]:
+    gop = rendition.gop_frames
+    common: dict[str, Any] = {
+        "c:v": rendition.encoder,
+        "crf": f"{rendition.crf:g}",
+        "g": gop,
+        "keyint_min": gop,
+        "color_primaries": "bt709",
+        "color_trc": "bt709",
+        "colorspace": "bt709",
+        "color_range": "tv",
+    }
+    if rendition.encoder == "libx264":
+        return {
+            **common,
+            "preset": rendition.preset,
+            **({"tune": rendition.tune} if rendition.tune else {}),
+            **({"profile:v": rendition.profile} if rendition.profile else {}),
+            "maxrate": f"{rendition.maxrate_kbps}k",
+            "bufsize": f"{rendition.bufsize_kbps}k",
+            "sc_threshold": 0,
+            # The slow presets take five references and more, which lifts the level above what the size needs.
+            **({"refs": 4} if rendition.preset in _MANY_REFERENCES else {}),
+            "x264-params": "open-gop=0",
+            "tag:v": "avc1",
+            "f": "mp4",
+        }
+    return {
+        **common,
+        # With a bitrate libvpx takes the CRF as a floor of quality: constrained quality, the counterpart of a cap.
+        "b:v": f"{rendition.maxrate_kbps}k",
+        "maxrate": f"{rendition.maxrate_kbps}k",
+        "bufsize": f"{rendition.bufsize_kbps}k",
+        "deadline": "good",
+        "cpu-used": rendition.preset,
+        "row-mt": 1,
+        "f": "webm",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderProgress:
+    """One block of ``-progress``."""
+
+    frames: int
+    out_time_s: float | None
+    speed: float | None
+    """Times real time."""
+    finished: bool
+
+
+class ProgressParser:
+    """Reads the ``key=value`` lines of ``-progress pipe:1``; each block ends with ``progress=``."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> EncoderProgress | None:
+        """Take one line; the progress when it ends a block."""
+        name, _, value = line.strip().partition("=")
+        self.fields[name] = value.strip()
+        if name != "progress":
+            return None
+        fields, self.fields = self.fields, {}
+        out_time = _number(fields.get("out_time_us"))
+        return EncoderProgress(
+            frames=int(_number(fields.get("frame")) or 0),
+            out_time_s=None if out_time is None else out_time / 1e6,
+            speed=_number(fields.get("speed", "").removesuffix("x")),
+            finished=value.strip() == "end",
+        )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

