@@ -64,6 +64,8 @@ class AudioRendition(Document):
     source_lufs: float | None = None
     loudness_lufs: float | None = None
     """Measured on the encoded track."""
+    true_peak_dbtp: float | None = None
+    """Measured on the encoded track."""
     default: bool = False
 
 
