@@ -65,15 +65,15 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
     node = node.filter("fps", fps=frame_rate, start_time=0, round="near")
     if treatment.tone_map:
         node = (
+            # Some decoders leave single frames untagged, and zscale refuses those.
             node.filter(
-                "zscale",
-                transferin=video.color_transfer or "smpte2084",
-                primariesin=video.color_primaries or "bt2020",
-                matrixin=video.color_space or "bt2020nc",
-                rangein="full" if video.color_range == "pc" else "limited",
-                transfer="linear",
-                npl=100,
+                "setparams",
+                color_trc=video.color_transfer or "smpte2084",
+                color_primaries=_known(video.color_primaries, "bt2020"),
+                colorspace=_known(video.color_space, "bt2020nc"),
+                range="full" if video.color_range == "pc" else "limited",
             )
+            .filter("zscale", transfer="linear", npl=100)
             .filter("format", "gbrpf32le")
             .filter("zscale", primaries="bt709")
             .filter("tonemap", tonemap="hable", desat=0)
@@ -101,6 +101,10 @@ def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width:
         .filter("format", "yuv420p")
         .filter("setparams", range="limited", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
     )
+
+
+def _known(value: str | None, default: str) -> str:
+    return default if value in {None, "", "unknown", "reserved"} else str(value)
 
 
 def source_matrix(video: VideoStream) -> str | None:
