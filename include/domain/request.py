@@ -139,6 +139,8 @@ class ParsedBatch(Document):
     """Over the request as posted, refused titles included."""
     titles: tuple[TitleRequest, ...]
     refusals: tuple[Refusal, ...]
+    origin_request_id: str | None = None
+    """The request that this batch repeats, for a replay or a repair."""
 
 
 class _Envelope(Document):

@@ -1,0 +1,50 @@
+"""The catalog: what Callsheet knows of batches, titles and versions. Airflow and its tasks write it, pods never."""
+
+from __future__ import annotations
+
+from include.adapters.catalog.batches import Batches
+from include.adapters.catalog.ledger import Ledger
+from include.adapters.catalog.outbox import Outbox
+from include.adapters.catalog.publication import Publication
+from include.adapters.catalog.records import (
+    AlertRow,
+    BatchRecord,
+    DeadLetter,
+    Event,
+    HistoryRow,
+    OutboxRow,
+    Repair,
+    Stub,
+    TitleRecord,
+    VersionRecord,
+    dag_id_of,
+    run_id_of,
+)
+from include.adapters.catalog.titles import Titles
+
+__all__ = [
+    "AlertRow",
+    "BatchRecord",
+    "Catalog",
+    "DeadLetter",
+    "Event",
+    "HistoryRow",
+    "OutboxRow",
+    "Repair",
+    "Stub",
+    "TitleRecord",
+    "VersionRecord",
+    "dag_id_of",
+    "run_id_of",
+]
+
+
+class Catalog(Batches, Titles, Publication, Outbox, Ledger):
+    """The catalog at one SQLAlchemy URL, SQLite or PostgreSQL.
+
+    Cheap to make and without a connection of its own: each method is one transaction. Safe in any number of processes
+    at once.
+
+    Args:
+        url: ``sqlite:////absolute/path`` or ``postgresql+psycopg://user@host/database``.
+    """

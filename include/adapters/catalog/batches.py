@@ -1,0 +1,210 @@
+"""Batches: accepted once, retired when all their titles are settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, insert, select, update
+
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
+from include.adapters.catalog.records import BatchRecord, Event, Stub, dag_id_of
+from include.adapters.catalog.schema import batches, events, titles
+from include.domain.document import digest
+from include.domain.request import ParsedBatch, TitleRequest
+from include.domain.title import FINAL_STATES, State
+from include.errors import BatchConflict
+
+MAX_ID = 100
+
+
+class Batches(Database):
+    """The part of the catalog that knows batches."""
+
+    def accept_batch(self, batch: ParsedBatch, *, pipeline_version: int, now: datetime) -> bool:
+        """Enter a batch with its titles, refusals, events and webhooks.
+
+        Returns:
+            True for a new batch, False for one that is known with the same content: then nothing changes.
+
+        Raises :class:`BatchConflict` where the id is known with other content.
+        """
+        with self._write() as connection:
+            known = connection.scalar(select(batches.c.content_hash).where(batches.c.batch_id == batch.batch_id))
+            if known == batch.content_hash:
+                return False
+            if known is not None:
+                raise BatchConflict(
+                    f"batch_id: {batch.batch_id!r} is known with other content; a changed batch needs an id of its own",
+                    reason="batch_conflict",
+                )
+            envelope: dict[str, Any] = {
+                "batch_id": batch.batch_id,
+                "dag_id": dag_id_of(batch.batch_id),
+                "pipeline": batch.pipeline,
+                "pipeline_version": pipeline_version,
+                "callback_url": batch.callback_url,
+                "content_hash": batch.content_hash,
+                "refusals": [each.model_dump(mode="json") for each in batch.refusals],
+                "created_at": now,
+            }
+            connection.execute(insert(batches).values(envelope))
+            add_event(
+                connection,
+                "batch.accepted",
+                batch_id=batch.batch_id,
+                now=now,
+                detail={"titles": len(batch.titles), "refused": len({each.index for each in batch.refusals})},
+            )
+            for title in batch.titles:
+                _insert_title(connection, title, envelope, origin=batch.origin_request_id, now=now)
+            for refusal in batch.refusals:
+                row = {**envelope, "title_id": refusal.title_id}
+                detail = refusal.model_dump(mode="json", exclude={"title_id"})
+                add_event(
+                    connection,
+                    "title.refused",
+                    batch_id=batch.batch_id,
+                    now=now,
+                    detail={"title_id": refusal.title_id, **detail},
+                )
+                enqueue(connection, "rejected", row, now=now, **detail)
+            return True
+
+    def batch(self, batch_id: str) -> BatchRecord | None:
+        """The batch, None where there is none."""
+        with self._read() as connection:
+            rows = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).mappings().all()
+            return next(iter(_records(connection, rows)), None)
+
+    def batches(self, *, limit: int = 100) -> list[BatchRecord]:
+        """Batches, newest first."""
+        with self._read() as connection:
+            newest = select(batches).order_by(batches.c.created_at.desc(), batches.c.batch_id.desc()).limit(limit)
+            return _records(connection, connection.execute(newest).mappings().all())
+
+    def stubs(self) -> list[Stub]:
+        """What the DAG bundle writes: batches that have not retired, by id."""
+        query = (
+            select(batches.c.batch_id, batches.c.pipeline, batches.c.pipeline_version)
+            .where(batches.c.retired_at.is_(None))
+            .order_by(batches.c.batch_id)
+        )
+        with self._read() as connection:
+            return [Stub(**row) for row in connection.execute(query).mappings()]
+
+    def retirable(self, now: datetime) -> list[str]:
+        """Unretired batches all of whose titles are settled, as of ``now``."""
+        query = (
+            select(batches.c.batch_id)
+            .where(batches.c.retired_at.is_(None), batches.c.created_at <= now, ~_has_open_titles())
+            .order_by(batches.c.batch_id)
+        )
+        with self._read() as connection:
+            return list(connection.scalars(query))
+
+    def retire(self, batch_id: str, now: datetime) -> bool:
+        """Retire a batch. False, and nothing changes, while one of its titles is not settled."""
+        with self._write() as connection:
+            if connection.scalar(
+                select(batches.c.batch_id).where(batches.c.batch_id == batch_id, _has_open_titles() | _retired())
+            ):
+                return bool(connection.scalar(select(_retired()).where(batches.c.batch_id == batch_id)))
+            changed = connection.execute(
+                update(batches).where(batches.c.batch_id == batch_id).values(retired_at=now)
+            ).rowcount
+            if changed:
+                add_event(connection, "batch.retired", batch_id=batch_id, now=now)
+            return changed == 1
+
+    def new_request_from(self, request_id: str, *, suffix: str, now: datetime) -> ParsedBatch:
+        """One title of an old batch as a batch of its own, for a replay or a repair: to be accepted like any other.
+
+        Its id is the original batch's with ``-<suffix><n>``, for the first ``n`` that is free. Two callers at once get
+        the same id and the same content, hence one batch.
+        """
+        with self._read() as connection:
+            row = request_row(connection, request_id)
+            root = _root(connection, row)
+            # The id must stay one: a long one gives way to the suffix, and a digest keeps it apart from its neighbours.
+            stem = root if len(root) <= MAX_ID - 20 else f"{root[: MAX_ID - 30]}-{digest(root)[:8]}"
+            number = 1
+            while connection.scalar(select(batches.c.batch_id).where(batches.c.batch_id == f"{stem}-{suffix}{number}")):
+                number += 1
+        title = TitleRequest.model_validate(row["request"])
+        batch_id = f"{stem}-{suffix}{number}"
+        return ParsedBatch(
+            batch_id=batch_id,
+            pipeline=row["pipeline"],
+            callback_url=row["callback_url"],
+            content_hash=digest([batch_id, request_id, title.model_dump(mode="json")]),
+            titles=(title,),
+            refusals=(),
+            origin_request_id=request_id,
+        )
+
+    def events(
+        self, *, request_id: str | None = None, batch_id: str | None = None, after_id: int = 0, limit: int = 500
+    ) -> list[Event]:
+        """Events in the order in which they happened, of one request or batch, or of all."""
+        query = select(events).where(events.c.id > after_id).order_by(events.c.id).limit(limit)
+        if request_id is not None:
+            query = query.where(events.c.request_id == request_id)
+        if batch_id is not None:
+            query = query.where(events.c.batch_id == batch_id)
+        with self._read() as connection:
+            return [Event(**row) for row in connection.execute(query).mappings()]
+
+
+def _insert_title(
+    connection: Connection, title: TitleRequest, envelope: Row, *, origin: str | None, now: datetime
+) -> None:
+    row = {**envelope, "title_id": title.title_id, "request_id": f"{envelope['batch_id']}/{title.title_id}"}
+    connection.execute(
+        insert(titles).values(
+            request_id=row["request_id"],
+            batch_id=row["batch_id"],
+            title_id=title.title_id,
+            request=title.model_dump(mode="json"),
+            origin_request_id=origin,
+            state=State.WAITING,
+            attempt=1,
+            publish_at=title.publish_at,
+            rungs=[],
+            created_at=now,
+        )
+    )
+    add_event(connection, "title.accepted", batch_id=row["batch_id"], request_id=row["request_id"], now=now)
+    enqueue(connection, "accepted", row, now=now, origin_request_id=origin)
+
+
+def _has_open_titles() -> Any:
+    return exists().where(titles.c.batch_id == batches.c.batch_id, titles.c.state.not_in(FINAL_STATES))
+
+
+def _retired() -> Any:
+    return batches.c.retired_at.is_not(None)
+
+
+def _root(connection: Connection, row: Row) -> str:
+    """Id of the batch in which the title first came, through all replays."""
+    origin = row["origin_request_id"]
+    while origin is not None:
+        row = request_row(connection, origin)
+        origin = row["origin_request_id"]
+    batch_id: str = row["batch_id"]
+    return batch_id
+
+
+def _records(connection: Connection, rows: Sequence[Row]) -> list[BatchRecord]:
+    counts: dict[str, dict[State, int]] = {row["batch_id"]: {} for row in rows}
+    tally = (
+        select(titles.c.batch_id, titles.c.state, func.count())
+        .where(titles.c.batch_id.in_(list(counts)))
+        .group_by(titles.c.batch_id, titles.c.state)
+    )
+    for batch_id, state, number in connection.execute(tally):
+        counts[batch_id][State(state)] = number
+    return [BatchRecord(**row, counts=counts[row["batch_id"]]) for row in rows]

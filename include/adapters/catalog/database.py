@@ -1,0 +1,133 @@
+"""Connections and transactions of the catalog, alike on SQLite and PostgreSQL.
+
+One writer at a time on both: SQLite begins with its write lock, PostgreSQL with one advisory lock. Writes take
+milliseconds and a farm makes a few each second; in return nobody meets a deadlock, a claim counts what is really
+open, and events and webhooks are numbered in the order in which they became visible.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+
+from include.errors import ConfigurationError, PlatformUnavailable
+
+WAIT_S = 30
+"""How long a writer waits for the one before it."""
+_WRITER_LOCK = 0x63616C6C
+
+
+class Database:
+    """The engine of one catalog. Holds no connection between calls, so that a process may fork at any time."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+            if self._url.get_backend_name() not in {"sqlite", "postgresql"}:
+                raise ArgumentError("sqlite:///… or postgresql+psycopg://… is served")
+            connect_args = {"timeout": WAIT_S} if self._sqlite else {"connect_timeout": 10}
+            self._engine = create_engine(
+                self._url,
+                poolclass=NullPool,
+                connect_args=connect_args,
+                json_serializer=_strict_json,
+                # An error's parameters are titles and addresses: they do not belong into logs.
+                hide_parameters=True,
+            )
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise ConfigurationError(f"CALLSHEET_CATALOG_URL: {error}") from error
+        self._writer = self._engine.execution_options(callsheet_writer=True)
+        if self._sqlite:
+            self._reader: Engine = self._engine
+            _begin_by_hand(self._engine)
+        else:
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def _sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the catalog, and changes nothing."""
+        with _explained(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """A transaction that is the only writer; committed when the block ends well, undone otherwise."""
+        with _explained(), self._writer.begin() as connection:
+            if not self._sqlite:
+                # Local to the transaction, so that a pooler between us and the server leaks nothing. A writer that
+                # is stopped in the middle loses its transaction instead of holding everyone up.
+                connection.execute(
+                    text(
+                        "SELECT set_config('lock_timeout', :wait, true), "
+                        "set_config('idle_in_transaction_session_timeout', :wait, true)"
+                    ),
+                    {"wait": f"{WAIT_S}s"},
+                )
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version. Several processes may do it at once: one does, the others wait."""
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "include.adapters.catalog:migrations")
+        self._prepare_file()
+        with self._write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _prepare_file(self) -> None:
+        """On SQLite: the folder and the write-ahead log, under a lock file: switching the log on waits for nobody."""
+        if not self._sqlite or not self._url.database:
+            return
+        path = Path(self._url.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with _explained(), self._engine.connect() as connection:
+                driver: Any = connection.connection.dbapi_connection
+                driver.execute("PRAGMA journal_mode=WAL")
+
+
+def _begin_by_hand(engine: Engine) -> None:
+    """Python's sqlite3 begins late and shared, which lets two readers both become writers, and one of them fail."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(driver: Any, record: Any) -> None:
+        driver.isolation_level = None
+        driver.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        writer = connection.get_execution_options().get("callsheet_writer", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+def _strict_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A database that does not answer is the platform's fault and worth another try."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise PlatformUnavailable(f"the catalog: {_first_line(error)}", reason="catalog_unavailable") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

@@ -1,0 +1,153 @@
+"""The alert ledger, and the queue of titles to repair: each thing is said, and done, once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.journal import add_event, request_row
+from include.adapters.catalog.records import AlertLevel, AlertRow, Repair
+from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
+from include.domain.alerts import retry_after
+
+
+class Ledger(Database):
+    """The part of the catalog that knows alerts and repairs."""
+
+    def claim_alert(
+        self, *, title_id: str, request_id: str, level: AlertLevel, cause: str, message: str, now: datetime
+    ) -> bool:
+        """Enter an alert to be sent. False where this title, request and level has one: it is said once."""
+        with self._write() as connection:
+            known = select(alerts.c.id).where(
+                alerts.c.title_id == title_id, alerts.c.request_id == request_id, alerts.c.level == level
+            )
+            if connection.scalar(known) is not None:
+                return False
+            row = request_row(connection, request_id)
+            connection.execute(
+                insert(alerts).values(
+                    title_id=title_id,
+                    request_id=request_id,
+                    level=level,
+                    cause=cause,
+                    message=message,
+                    created_at=now,
+                    due_at=now,
+                    attempts=0,
+                )
+            )
+            add_event(
+                connection,
+                f"alert.{level}",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                now=now,
+                detail={"cause": cause, "message": message},
+            )
+            return True
+
+    def claim_alerts_to_send(self, now: datetime, limit: int, ttl_s: float) -> list[AlertRow]:
+        """Claim alerts that are due, oldest first."""
+        unclaimed = or_(alerts.c.claimed_until.is_(None), alerts.c.claimed_until <= now)
+        query = (
+            select(
+                alerts,
+                batches.c.dag_id,
+                titles.c.request,
+                titles.c.run_id,
+                titles.c.preview,
+                titles.c.publish_at,
+                dead_letters.c.error,
+                dead_letters.c.replay_command,
+            )
+            .join(titles, titles.c.request_id == alerts.c.request_id)
+            .join(batches, batches.c.batch_id == titles.c.batch_id)
+            .outerjoin(dead_letters, dead_letters.c.request_id == alerts.c.request_id)
+            .where(alerts.c.sent_at.is_(None), alerts.c.due_at <= now, unclaimed)
+            .order_by(alerts.c.id)
+            .limit(limit)
+        )
+        with self._write() as connection:
+            rows = connection.execute(query).mappings().all()
+            connection.execute(
+                update(alerts)
+                .where(alerts.c.id.in_([row["id"] for row in rows]))
+                .values(claimed_until=now + timedelta(seconds=ttl_s))
+            )
+        return [_record(row) for row in rows]
+
+    def alerts_sent(self, ids: Collection[int], now: datetime) -> None:
+        """The alerts have reached the channel."""
+        with self._write() as connection:
+            connection.execute(
+                update(alerts)
+                .where(alerts.c.id.in_(ids))
+                .values(sent_at=now, claimed_until=None, attempts=alerts.c.attempts + 1, last_error=None)
+            )
+
+    def alerts_failed(self, ids: Collection[int], error: str, now: datetime) -> None:
+        """The alerts have not reached the channel: they stay in the ledger and are tried again later."""
+        with self._write() as connection:
+            for row_id, attempts in connection.execute(
+                select(alerts.c.id, alerts.c.attempts).where(alerts.c.id.in_(ids), alerts.c.sent_at.is_(None))
+            ).all():
+                connection.execute(
+                    update(alerts)
+                    .where(alerts.c.id == row_id)
+                    .values(
+                        attempts=attempts + 1,
+                        due_at=now + retry_after(attempts + 1),
+                        claimed_until=None,
+                        last_error=error,
+                    )
+                )
+
+    def queue_repair(self, request_id: str, missing: Collection[str], now: datetime) -> bool:
+        """Note that a degraded title lacks renditions. False where that is noted already."""
+        with self._write() as connection:
+            if connection.scalar(select(repairs.c.id).where(repairs.c.request_id == request_id)) is not None:
+                return False
+            row = request_row(connection, request_id)
+            connection.execute(insert(repairs).values(request_id=request_id, missing=list(missing), queued_at=now))
+            add_event(
+                connection,
+                "repair.queued",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                now=now,
+                detail={"missing": list(missing)},
+            )
+            return True
+
+    def pending_repairs(self, limit: int = 100) -> list[Repair]:
+        """Repairs that nobody has taken, oldest first."""
+        query = (
+            select(repairs.c.id, repairs.c.request_id, repairs.c.missing, repairs.c.queued_at, titles.c.title_id)
+            .join(titles, titles.c.request_id == repairs.c.request_id)
+            .where(repairs.c.taken_at.is_(None))
+            .order_by(repairs.c.id)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [Repair(**row) for row in connection.execute(query).mappings()]
+
+    def repair_taken(self, repair_id: int, new_request_id: str, now: datetime) -> bool:
+        """A new request does the repair. False where another one does it already."""
+        with self._write() as connection:
+            taken = connection.execute(
+                update(repairs)
+                .where(repairs.c.id == repair_id, repairs.c.taken_at.is_(None))
+                .values(taken_at=now, new_request_id=new_request_id)
+            )
+            return taken.rowcount == 1
+
+
+def _record(row: Any) -> AlertRow:
+    shown = {name: row[name] for name in AlertRow.model_fields if name in row}
+    owner = row["error"]["owner"] if row["error"] else None
+    return AlertRow(**shown, name=row["request"]["name"], owner=owner)

@@ -1,0 +1,1 @@
+"""Migrations of the catalog, run by :meth:`include.adapters.catalog.Catalog.migrate`."""

@@ -1,0 +1,97 @@
+"""The outbox: webhooks that were decided with the change they tell of, and are sent afterwards, at least once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, exists, or_, select, update
+
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.records import OutboxRow
+from include.adapters.catalog.schema import outbox
+from include.domain.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+
+
+class Outbox(Database):
+    """The part of the catalog that knows webhooks."""
+
+    def claim_outbox(self, *, now: datetime, limit: int, ttl_s: float) -> list[OutboxRow]:
+        """Claim webhooks that are due, oldest first, and of each request only the first that is still to go.
+
+        A webhook that waits for another attempt holds the later ones of its request up, but not for longer than
+        ``HOLD_ORDER``: a receiver that refuses one kind of event for ever must still hear of the publication.
+        """
+        earlier = outbox.alias("earlier")
+        holds = or_(earlier.c.due_at <= now, earlier.c.claimed_until > now, earlier.c.queued_at > now - HOLD_ORDER)
+        held_up = exists().where(
+            earlier.c.request_id == outbox.c.request_id,
+            earlier.c.id < outbox.c.id,
+            earlier.c.state == "pending",
+            holds,
+        )
+        unclaimed = or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now)
+        due = and_(outbox.c.state == "pending", outbox.c.due_at <= now, unclaimed, ~held_up)
+        with self._write() as connection:
+            rows = connection.execute(select(outbox).where(due).order_by(outbox.c.id).limit(limit)).mappings().all()
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id.in_([row["id"] for row in rows]))
+                .values(claimed_until=now + timedelta(seconds=ttl_s))
+            )
+        return [_record(row) for row in rows]
+
+    def outbox_delivered(self, row_id: int, now: datetime) -> None:
+        """The receiver has taken it."""
+        with self._write() as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == row_id)
+                .values(
+                    state="delivered",
+                    delivered_at=now,
+                    claimed_until=None,
+                    attempts=outbox.c.attempts + 1,
+                    last_error=None,
+                )
+            )
+
+    def outbox_failed(self, row_id: int, error: str, now: datetime) -> None:
+        """The receiver has not taken it: try again later, and give up after a day."""
+        with self._write() as connection:
+            row = connection.execute(select(outbox).where(outbox.c.id == row_id)).mappings().one()
+            if row["state"] != "pending":
+                # Delivered meanwhile, by one who took over an expired claim.
+                return
+            attempts = row["attempts"] + 1
+            gives_up = now - row["queued_at"] >= GIVE_UP_AFTER
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == row_id)
+                .values(
+                    state="dead" if gives_up else "pending",
+                    attempts=attempts,
+                    due_at=now + retry_after(attempts),
+                    claimed_until=None,
+                    last_error=error,
+                )
+            )
+
+    def replay_outbox(self, id: str, now: datetime) -> int:  # noqa: A002 - a request's id or an event's
+        """Send the webhooks of a request, or one by its event id, again under the same ids; how many."""
+        with self._write() as connection:
+            return connection.execute(
+                update(outbox)
+                .where(or_(outbox.c.event_id == id, outbox.c.request_id == id))
+                .values(state="pending", queued_at=now, due_at=now, attempts=0, claimed_until=None, delivered_at=None)
+            ).rowcount
+
+    def outbox(self, request_id: str) -> list[OutboxRow]:
+        """The webhooks of a request, sent or not, in order."""
+        with self._read() as connection:
+            query = select(outbox).where(outbox.c.request_id == request_id).order_by(outbox.c.id)
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def _record(row: Any) -> OutboxRow:
+    return OutboxRow(**{name: row[name] for name in OutboxRow.model_fields})

@@ -1,0 +1,173 @@
+"""Versions of titles: allocated once, published once, and only ever followed by newer ones."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.journal import add_event, enqueue, request_row
+from include.adapters.catalog.records import VersionRecord
+from include.adapters.catalog.schema import availability, current_versions, renditions, titles, versions
+from include.domain.results import PackagedRendition, PackageResult, PublishResult
+from include.domain.title import State
+from include.errors import StaleRequest
+
+EVERYWHERE = "*"
+
+
+class Publication(Database):
+    """The part of the catalog that knows versions."""
+
+    def allocate_version(self, request_id: str, *, now: datetime) -> int:
+        """The version number of a request: unique for its title, and the same however often it is asked for."""
+        with self._write() as connection:
+            known = connection.scalar(select(versions.c.version).where(versions.c.request_id == request_id))
+            if known is not None:
+                return int(known)
+            row = request_row(connection, request_id)
+            last = connection.scalar(select(func.max(versions.c.version)).where(versions.c.title_id == row["title_id"]))
+            number = (last or 0) + 1
+            connection.execute(
+                insert(versions).values(
+                    title_id=row["title_id"],
+                    version=number,
+                    request_id=request_id,
+                    seq=row["seq"],
+                    allocated_at=now,
+                )
+            )
+            return number
+
+    def published_seq(self, title_id: str) -> int | None:
+        """Sequence number of the request whose version is current, None where nothing is published."""
+        with self._read() as connection:
+            return connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
+
+    def publish(self, request_id: str, *, result: PublishResult, package: PackageResult, now: datetime) -> None:
+        """Make a version the current one, with its renditions, availability, event and webhooks.
+
+        Again for the same request changes nothing. Raises :class:`StaleRequest` where a newer request is current.
+        """
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            allocated = (
+                connection.execute(select(versions).where(versions.c.request_id == request_id)).mappings().one_or_none()
+            )
+            if allocated is None or allocated["version"] != result.version:
+                raise ValueError(f"{request_id}: version {result.version} was not allocated to this request")
+            if allocated["published_at"] is not None:
+                return
+            self._advance(connection, row["title_id"], row["seq"], result.version, now)
+            connection.execute(
+                update(versions)
+                .where(versions.c.request_id == request_id)
+                .values(
+                    published_at=result.published_at,
+                    prefix=result.prefix,
+                    hls=result.hls,
+                    dash=result.dash,
+                    preview=result.preview,
+                    duration_s=package.duration_s,
+                    degraded=result.degraded,
+                    missing=list(package.missing),
+                    deadline_met=result.deadline_met,
+                    packager_version=package.packager_version,
+                )
+            )
+            for rung in package.rungs:
+                connection.execute(
+                    insert(renditions).values(title_id=row["title_id"], version=result.version, **rung.model_dump())
+                )
+            connection.execute(availability.delete().where(availability.c.title_id == row["title_id"]))
+            for territory in row["request"]["territories"] or [EVERYWHERE]:
+                connection.execute(
+                    insert(availability).values(title_id=row["title_id"], territory=territory, version=result.version)
+                )
+            rungs = [rung.model_dump(mode="json") for rung in package.rungs]
+            changes: dict[str, Any] = {
+                "version": result.version,
+                "hls": result.hls,
+                "dash": result.dash,
+                "preview": result.preview,
+                "rungs": rungs,
+                "playable_at": row["playable_at"] or result.published_at,
+            }
+            if not State(row["state"]).final:
+                changes["state"] = State.PLAYABLE
+            connection.execute(update(titles).where(titles.c.request_id == request_id).values(changes))
+            manifests = {"version": result.version, "hls": result.hls, "dash": result.dash}
+            outcome = "degraded" if result.degraded else "published"
+            add_event(
+                connection,
+                "title.playable",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                now=now,
+                detail={**manifests, "degraded": result.degraded},
+            )
+            if row["playable_at"] is None:
+                enqueue(connection, "playable", row, now=now, **manifests)
+            enqueue(
+                connection,
+                outcome,
+                row,
+                now=now,
+                **manifests,
+                preview=result.preview,
+                published_at=result.published_at.isoformat(),
+                duration_s=package.duration_s,
+                rungs=rungs,
+                missing=list(package.missing),
+                deadline_met=result.deadline_met,
+            )
+
+    def current_version(self, title_id: str, territory: str | None = None) -> VersionRecord | None:
+        """The version that plays now, anywhere or in one territory; None where there is none."""
+        query = (
+            select(versions)
+            .join(
+                current_versions,
+                (current_versions.c.title_id == versions.c.title_id)
+                & (current_versions.c.version == versions.c.version),
+            )
+            .where(versions.c.title_id == title_id)
+        )
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return None
+            where = select(availability.c.territory).where(availability.c.title_id == title_id)
+            territories = tuple(connection.scalars(where.order_by(availability.c.territory)))
+            if territory is not None and not {territory, EVERYWHERE} & set(territories):
+                return None
+            rungs = connection.execute(
+                select(*(renditions.c[name] for name in PackagedRendition.model_fields))
+                .where(renditions.c.title_id == title_id, renditions.c.version == row["version"])
+                .order_by(renditions.c.bandwidth, renditions.c.rendition)
+            ).mappings()
+            shown = {name: row[name] for name in VersionRecord.model_fields if name in row}
+            return VersionRecord(
+                **shown, rungs=tuple(PackagedRendition(**rung) for rung in rungs), territories=territories
+            )
+
+    def _advance(self, connection: Connection, title_id: str, seq: int, version: int, now: datetime) -> None:
+        """Move the title's current version, forward only."""
+        current = connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
+        if current is None:
+            connection.execute(
+                insert(current_versions).values(title_id=title_id, version=version, seq=seq, changed_at=now)
+            )
+            return
+        if current > seq:
+            raise StaleRequest(
+                f"title {title_id}: a newer request is published already; version {version} must not overwrite it",
+                reason="superseded",
+            )
+        connection.execute(
+            update(current_versions)
+            .where(current_versions.c.title_id == title_id)
+            .values(version=version, seq=seq, changed_at=now)
+        )

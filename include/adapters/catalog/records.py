@@ -1,0 +1,236 @@
+"""What the catalog hands out: frozen documents, never rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from include.domain.document import Document
+from include.domain.request import Refusal, TitleRequest
+from include.domain.results import PackagedRendition
+from include.domain.title import State, SubtitleFile, TitleJob
+from include.errors import ErrorDocument
+
+AlertLevel = Literal["failed", "missed", "degraded", "rejected", "repair"]
+TaskEvent = Literal["started", "finished", "failed", "retrying"]
+OutboxState = Literal["pending", "delivered", "dead"]
+
+
+def dag_id_of(batch_id: str) -> str:
+    """Id of the DAG of a batch."""
+    return f"batch__{batch_id}"
+
+
+def run_id_of(title_id: str, attempt: int) -> str:
+    """Id of the run of a title in its batch's DAG: the same for the same release, so that it cannot start twice."""
+    return f"{title_id}__{attempt}"
+
+
+class Stub(Document):
+    """What the DAG bundle needs to know of a batch."""
+
+    batch_id: str
+    pipeline: str
+    pipeline_version: int
+
+    @property
+    def dag_id(self) -> str:
+        """Id of the batch's DAG."""
+        return dag_id_of(self.batch_id)
+
+
+class BatchRecord(Document):
+    """A batch as it stands."""
+
+    batch_id: str
+    dag_id: str
+    pipeline: str
+    pipeline_version: int
+    callback_url: str | None
+    content_hash: str
+    refusals: tuple[Refusal, ...]
+    created_at: datetime
+    retired_at: datetime | None
+    counts: dict[State, int]
+    """Number of titles by state; states without a title are left out."""
+
+
+class TitleRecord(Document):
+    """One request of a title as it stands."""
+
+    request_id: str
+    seq: int
+    """Order of arrival over all batches; of two requests of a title the one with the higher number is the newer."""
+    batch_id: str
+    dag_id: str
+    title_id: str
+    state: State
+    attempt: int
+    run_id: str | None
+    """Known from the moment the title is claimed for release."""
+    pipeline: str
+    pipeline_version: int
+    request: TitleRequest
+    origin_request_id: str | None
+    """The request that this one repeats, for a replay or a repair."""
+    task: str | None
+    """The task that was last heard of."""
+    progress: float | None
+    """0–1."""
+    reason: str | None
+    message: str | None
+    version: int | None
+    hls: str | None
+    dash: str | None
+    preview: str | None
+    rungs: tuple[PackagedRendition, ...]
+    created_at: datetime
+    released_at: datetime | None
+    started_at: datetime | None
+    playable_at: datetime | None
+    settled_at: datetime | None
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the title has to be published."""
+        return self.request.publish_at
+
+    def job(self) -> TitleJob:
+        """The root of the job documents of this title's run."""
+        request = self.request
+        return TitleJob(
+            request_id=self.request_id,
+            batch_id=self.batch_id,
+            title_id=self.title_id,
+            run_key=f"{self.batch_id}.{self.attempt}",
+            pipeline=self.pipeline,
+            pipeline_version=self.pipeline_version,
+            mezzanine=request.mezzanine,
+            checksum=request.checksum,
+            name=request.name,
+            tier=request.tier,
+            kind=request.kind,
+            publish_at=request.publish_at,
+            wait_until=request.wait_until,
+            subtitles=tuple(SubtitleFile(uri=each.uri, language=each.language) for each in request.subtitles),
+            languages=request.languages,
+            territories=request.territories,
+            metadata=request.metadata,
+        )
+
+
+class VersionRecord(Document):
+    """A published version of a title."""
+
+    title_id: str
+    version: int
+    request_id: str
+    seq: int
+    published_at: datetime
+    prefix: str
+    hls: str
+    dash: str | None
+    preview: str
+    duration_s: float
+    degraded: bool
+    missing: tuple[str, ...]
+    deadline_met: bool | None
+    packager_version: str
+    rungs: tuple[PackagedRendition, ...]
+    territories: tuple[str, ...]
+    """Where it is available now; ``*`` is everywhere, and empty says that a newer version took its place."""
+
+
+class HistoryRow(Document):
+    """What one rendition cost and how good it became: what the predictor learns from."""
+
+    rendition: str
+    recipe_hash: str
+    encoder_version: str
+    features: dict[str, Any]
+    """What was known before the encode."""
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
+    size_bytes: int
+    frames: int
+    duration_s: float
+    vmaf: float | None = None
+    """Harmonic mean."""
+    vmaf_p1: float | None = None
+
+
+class Event(Document):
+    """Something that happened. Events are only ever added."""
+
+    id: int
+    at: datetime
+    batch_id: str
+    request_id: str | None
+    """None for an event of the batch."""
+    kind: str
+    task: str | None
+    item: str | None
+    detail: dict[str, Any]
+
+
+class DeadLetter(Document):
+    """A title that came to nothing, and how to try again."""
+
+    request_id: str
+    title_id: str
+    task: str | None
+    error: ErrorDocument
+    replay_command: str
+    created_at: datetime
+    dag_id: str
+    run_id: str | None
+
+
+class OutboxRow(Document):
+    """A webhook on its way."""
+
+    id: int
+    event_id: str
+    """What the receiver knows it by: the same for every attempt and replay."""
+    batch_id: str
+    request_id: str | None
+    type: str
+    url: str
+    data: dict[str, Any]
+    created_at: datetime
+    state: OutboxState
+    attempts: int
+    due_at: datetime
+    last_error: str | None
+
+
+class AlertRow(Document):
+    """An alert that waits to be sent, with what a person wants to know beside it."""
+
+    id: int
+    title_id: str
+    request_id: str
+    level: AlertLevel
+    cause: str
+    message: str
+    created_at: datetime
+    attempts: int
+    name: str | None
+    dag_id: str
+    run_id: str | None
+    preview: str | None
+    publish_at: datetime | None
+    owner: str | None
+    """From the title's dead letter, where there is one."""
+    replay_command: str | None
+
+
+class Repair(Document):
+    """A degraded title that lacks renditions."""
+
+    id: int
+    request_id: str
+    title_id: str
+    missing: tuple[str, ...]
+    queued_at: datetime

@@ -1,0 +1,335 @@
+"""One request of a title, from waiting to settled: states change here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
+
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
+from include.adapters.catalog.records import DeadLetter, HistoryRow, TaskEvent, TitleRecord, run_id_of
+from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles
+from include.domain.title import FINAL_STATES, GOOD_STATES, State
+from include.errors import ErrorDocument, NotReleased
+
+RELEASED_STATES = frozenset({State.QUEUED, State.RUNNING, State.PLAYABLE})
+REOPENED_STATES = frozenset({State.FAILED, State.REJECTED})
+"""Final states that an operator may undo by clearing the run."""
+
+
+class Titles(Database):
+    """The part of the catalog that knows titles."""
+
+    def title(self, request_id: str) -> TitleRecord | None:
+        """The request, None where there is none."""
+        with self._read() as connection:
+            row = connection.execute(_titles().where(titles.c.request_id == request_id)).mappings().one_or_none()
+        return _record(row) if row else None
+
+    def titles(
+        self,
+        *,
+        batch_id: str | None = None,
+        title_id: str | None = None,
+        states: Collection[State] | None = None,
+        limit: int = 1000,
+    ) -> list[TitleRecord]:
+        """Requests in order of arrival."""
+        query = _titles().order_by(titles.c.seq).limit(limit)
+        if batch_id is not None:
+            query = query.where(titles.c.batch_id == batch_id)
+        if title_id is not None:
+            query = query.where(titles.c.title_id == title_id)
+        if states is not None:
+            query = query.where(titles.c.state.in_(states))
+        with self._read() as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+    def claim(self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60) -> list[TitleRecord]:
+        """Claim waiting titles for release, in order of arrival.
+
+        Args:
+            window: Titles that may be open at once: claimed, or released and not settled.
+            now: The time.
+            claimant: Who claims; unique per call.
+            ttl_s: The claim's life. Another may claim the title afterwards.
+        """
+        waiting = titles.c.state == State.WAITING
+        claimed = and_(waiting, titles.c.claimed_until > now)
+        with self._write() as connection:
+            is_open = or_(titles.c.state.in_(RELEASED_STATES), claimed)
+            free = window - (connection.scalar(select(func.count()).select_from(titles).where(is_open)) or 0)
+            if free <= 0:
+                return []
+            unclaimed = or_(titles.c.claimed_until.is_(None), titles.c.claimed_until <= now)
+            query = _titles().where(waiting, unclaimed).order_by(titles.c.seq).limit(free)
+            rows = [
+                # The run's id is known from here on: the run may begin before the claimant has noted the release.
+                {**row, "run_id": run_id_of(row["title_id"], row["attempt"])}
+                for row in connection.execute(query).mappings()
+            ]
+            for row in rows:
+                connection.execute(
+                    update(titles)
+                    .where(titles.c.seq == row["seq"])
+                    .values(claimed_by=claimant, claimed_until=now + timedelta(seconds=ttl_s), run_id=row["run_id"])
+                )
+        return [_record(row) for row in rows]
+
+    def mark_released(self, request_id: str, *, claimant: str, run_id: str, now: datetime) -> bool:
+        """The title has a run. False where the claim is no longer ours: another releases it."""
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            if row["claimed_by"] != claimant:
+                return False
+            if row["state"] == State.WAITING:
+                _release(connection, row, run_id=run_id, now=now)
+            return True
+
+    def unclaim(self, request_id: str, *, claimant: str) -> None:
+        """Give a claimed title back. Its run id stays: the run may have started although Airflow's answer was lost."""
+        with self._write() as connection:
+            connection.execute(
+                update(titles)
+                .where(
+                    titles.c.request_id == request_id,
+                    titles.c.claimed_by == claimant,
+                    titles.c.state == State.WAITING,
+                )
+                .values(claimed_by=None, claimed_until=None)
+            )
+
+    def sweep(self, now: datetime) -> list[str]:
+        """Take expired claims away from claimants that never came back; the requests concerned."""
+        with self._write() as connection:
+            expired = list(
+                connection.scalars(
+                    select(titles.c.request_id)
+                    .where(titles.c.state == State.WAITING, titles.c.claimed_until <= now)
+                    .order_by(titles.c.seq)
+                )
+            )
+            connection.execute(
+                update(titles).where(titles.c.request_id.in_(expired)).values(claimed_by=None, claimed_until=None)
+            )
+        return expired
+
+    def begin(self, *, dag_id: str, run_id: str, now: datetime) -> TitleRecord:
+        """The first task of a run begins: the title is running.
+
+        The same run may begin again, by a retry or because an operator cleared it; a failed or rejected title is
+        then open again. Raises :class:`NotReleased` for a run that the catalog does not know.
+        """
+        with self._write() as connection:
+            found = connection.scalar(
+                select(titles.c.request_id)
+                .join(batches, batches.c.batch_id == titles.c.batch_id)
+                .where(batches.c.dag_id == dag_id, titles.c.run_id == run_id)
+            )
+            if found is None:
+                raise NotReleased(
+                    f"run {run_id} of {dag_id} was not released by the catalog: titles are not started by hand. "
+                    "Submit a batch (callsheet submit FILE), or repeat a title with callsheet replay ID",
+                    reason="not_released",
+                )
+            row = request_row(connection, found)
+            if row["state"] == State.CANCELLED or row["retired_at"] is not None:
+                why = "is cancelled" if row["state"] == State.CANCELLED else "belongs to a retired batch"
+                raise NotReleased(f"{found} {why}: repeat it with callsheet replay {found}", reason="not_released")
+            if row["state"] == State.WAITING:
+                # The run was quicker than the note of its release.
+                row = _release(connection, row, run_id=run_id, now=now)
+            changes: dict[str, Any] = {}
+            if row["state"] == State.QUEUED:
+                changes = {"state": State.RUNNING}
+            elif row["state"] in REOPENED_STATES:
+                changes = {"state": State.RUNNING, "settled_at": None, "reason": None, "message": None}
+                connection.execute(dead_letters.delete().where(dead_letters.c.request_id == found))
+                add_event(
+                    connection,
+                    "title.reopened",
+                    batch_id=row["batch_id"],
+                    request_id=found,
+                    now=now,
+                    detail={"was": row["state"], "message": row["message"]},
+                )
+            if row["started_at"] is None:
+                changes["started_at"] = now
+                add_event(connection, "title.started", batch_id=row["batch_id"], request_id=found, now=now)
+                enqueue(connection, "started", row, now=now)
+            if changes:
+                connection.execute(update(titles).where(titles.c.request_id == found).values(changes))
+            return _record(connection.execute(_titles().where(titles.c.request_id == found)).mappings().one())
+
+    def note_task(
+        self,
+        request_id: str,
+        *,
+        task: str,
+        item: str | None = None,
+        event: TaskEvent,
+        progress: float | None,
+        now: datetime,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Note what a task of a title's run did. Progress only grows, and none is reported of a settled title."""
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            add_event(
+                connection,
+                f"task.{event}",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                task=task,
+                item=item,
+                now=now,
+                detail=detail,
+            )
+            if State(row["state"]).final:
+                return
+            known = row["progress"] or 0.0
+            share = max(known, min(1.0, progress)) if progress is not None else row["progress"]
+            connection.execute(
+                update(titles).where(titles.c.request_id == request_id).values(task=task, progress=share)
+            )
+            if event == "finished" and share is not None and share > known:
+                enqueue(connection, "progress", row, now=now, task=task, progress=share)
+
+    def settle(
+        self,
+        request_id: str,
+        state: State,
+        *,
+        reason: str | None = None,
+        message: str | None = None,
+        now: datetime,
+    ) -> bool:
+        """Bring a request to its end. False where it has come to one already: the first verdict stands."""
+        if not state.final:
+            raise ValueError(f"{state} is not an end")
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            if State(row["state"]).final:
+                return False
+            if state in GOOD_STATES and row["version"] is None:
+                raise ValueError(f"{request_id} has no published version and cannot settle as {state}")
+            connection.execute(
+                update(titles)
+                .where(titles.c.request_id == request_id)
+                .values(
+                    state=state,
+                    reason=reason,
+                    message=message,
+                    settled_at=now,
+                    progress=1.0 if state in GOOD_STATES else row["progress"],
+                )
+            )
+            add_event(
+                connection,
+                f"title.{state}",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                now=now,
+                detail={"reason": reason, "message": message},
+            )
+            if state not in GOOD_STATES:
+                enqueue(connection, state, row, now=now, reason=reason, message=message)
+            return True
+
+    def overdue(self, now: datetime) -> list[TitleRecord]:
+        """Titles, released or not, whose deadline has passed, that are not settled, and of which no miss is noted."""
+        noted = exists().where(alerts.c.request_id == titles.c.request_id, alerts.c.level == "missed")
+        query = _titles().where(titles.c.publish_at <= now, titles.c.state.not_in(FINAL_STATES), ~noted)
+        with self._read() as connection:
+            return [_record(row) for row in connection.execute(query.order_by(titles.c.publish_at)).mappings()]
+
+    def record_history(self, request_id: str, rows: list[HistoryRow], *, now: datetime) -> None:
+        """Enter what the renditions of this attempt cost; what is entered already stays as it is."""
+        with self._write() as connection:
+            title = request_row(connection, request_id)
+            here = and_(history.c.request_id == request_id, history.c.attempt == title["attempt"])
+            known = set(connection.scalars(select(history.c.rendition).where(here)))
+            for row in rows:
+                if row.rendition not in known:
+                    connection.execute(
+                        insert(history).values(
+                            request_id=request_id,
+                            attempt=title["attempt"],
+                            recorded_at=now,
+                            **row.model_dump(mode="json"),
+                        )
+                    )
+
+    def history(self, request_id: str) -> list[HistoryRow]:
+        """What the renditions of a request cost."""
+        query = select(*(history.c[name] for name in HistoryRow.model_fields)).where(history.c.request_id == request_id)
+        with self._read() as connection:
+            return [HistoryRow(**row) for row in connection.execute(query.order_by(history.c.rendition)).mappings()]
+
+    def record_dead_letter(
+        self, request_id: str, *, error: ErrorDocument, task: str | None, replay_command: str, now: datetime
+    ) -> None:
+        """Keep a title's failure for a person; the latest one counts."""
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            connection.execute(dead_letters.delete().where(dead_letters.c.request_id == request_id))
+            connection.execute(
+                insert(dead_letters).values(
+                    request_id=request_id,
+                    task=task,
+                    error=error.model_dump(mode="json"),
+                    replay_command=replay_command,
+                    created_at=now,
+                )
+            )
+            add_event(
+                connection,
+                "dead_letter",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                task=task,
+                now=now,
+                detail={"type": error.type, "owner": error.owner, "reason": error.reason, "message": error.message},
+            )
+
+    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Dead letters, newest first."""
+        query = (
+            select(dead_letters, titles.c.title_id, titles.c.run_id, batches.c.dag_id)
+            .join(titles, titles.c.request_id == dead_letters.c.request_id)
+            .join(batches, batches.c.batch_id == titles.c.batch_id)
+            .order_by(dead_letters.c.created_at.desc(), titles.c.seq.desc())
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [DeadLetter(**row) for row in connection.execute(query).mappings()]
+
+
+def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) -> Row:
+    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now}
+    connection.execute(update(titles).where(titles.c.request_id == row["request_id"]).values(changes))
+    add_event(
+        connection,
+        "title.released",
+        batch_id=row["batch_id"],
+        request_id=row["request_id"],
+        now=now,
+        detail={"run_id": run_id},
+    )
+    return {**row, **changes}
+
+
+_SHOWN = [titles.c[name] for name in TitleRecord.model_fields if name in titles.c]
+
+
+def _titles() -> Select[Any]:
+    return select(*_SHOWN, batches.c.dag_id, batches.c.pipeline, batches.c.pipeline_version).join(
+        batches, batches.c.batch_id == titles.c.batch_id
+    )
+
+
+def _record(row: Row) -> TitleRecord:
+    return TitleRecord(**row)
