@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -36,6 +38,9 @@ _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
 )
 """What a media tool may see of the environment: no credentials."""
+_SECRETS = re.compile(r"((?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=)[^&\s'\"]+")
+"""The parts of a presigned address that let others in."""
+_NO_MEMORY = re.compile(r"Cannot allocate memory|std::bad_alloc|malloc of size \d+ failed")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -64,11 +69,13 @@ class Finished:
     stderr: str
     """Whole stderr, bounded by the runner."""
     cost: Cost
+    out_of_memory: bool = False
+    """Whether it was killed, or gave up, for want of memory."""
 
     @property
     def command(self) -> str:
-        """The command as a person can paste it."""
-        return shlex.join(self.argv)
+        """The command as a person can paste it, without the secrets of a presigned address."""
+        return redacted(shlex.join(self.argv))
 
     @property
     def stderr_tail(self) -> str:
@@ -95,7 +102,8 @@ def run(
         on_line: Gets each line of stdout as it comes (ffmpeg's ``-progress pipe:1``); stdout is then not kept.
         cwd: Working directory.
     """
-    log.info("%s", shlex.join(argv))
+    log.info("%s", redacted(shlex.join(argv)))
+    memory_kills = _memory_kills()
     started = time.monotonic()
     parent = os.getpid()
     child = subprocess.Popen(
@@ -107,12 +115,18 @@ def run(
         env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         preexec_fn=lambda: die_with_parent(parent),
     )
-    assert child.stdout is not None and child.stderr is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
     stdout, stderr = _Tail(STDOUT_LIMIT), _Tail(STDERR_LIMIT)
     reader = threading.Thread(target=stderr.drain, args=(child.stderr,), daemon=True)
     reader.start()
     timed_out = threading.Event()
-    timer = threading.Timer(timeout_s, lambda: (timed_out.set(), child.kill()))
+
+    def stop() -> None:
+        timed_out.set()
+        child.kill()
+
+    timer = threading.Timer(timeout_s, stop)
     timer.daemon = True
     timer.start()
     try:
@@ -136,13 +150,18 @@ def run(
         argv=tuple(argv),
         returncode=child.returncode,
         stdout=stdout.value(),
-        stderr=stderr.value().decode("utf-8", "replace"),
+        stderr=redacted(stderr.value().decode("utf-8", "replace")),
         cost=Cost(
             wall_s=round(time.monotonic() - started, 3),
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
             peak_memory_mb=round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), 1),
         ),
     )
+    if finished.returncode != 0:
+        # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
+        killed = finished.returncode == -signal.SIGKILL and not timed_out.is_set() and _memory_kills() > memory_kills
+        refused = _NO_MEMORY.search(finished.stderr_tail) is not None
+        finished = dataclasses.replace(finished, out_of_memory=killed or refused)
     if timed_out.is_set():
         raise ToolTimeout(
             f"FFmpeg timeout: {Path(argv[0]).name} ran longer than {timeout_s:.0f} s",
@@ -162,9 +181,14 @@ def failed(finished: Finished, failure: type[ToolFailed], message: str | None = 
     last = lines[-1] if lines else "no message"
     killed = finished.returncode == -signal.SIGKILL
     text = message or (f"{tool} was killed (SIGKILL)" if killed else f"{tool} ended with {finished.returncode}: {last}")
-    if killed and _memory_events() > 0:
-        failure, text = OutOfMemory, f"{tool} was killed for memory"
+    if finished.out_of_memory:
+        failure, text = OutOfMemory, f"{tool} ran out of memory: {last}"
     return failure(text, command=finished.command, stderr_tail=finished.stderr_tail)
+
+
+def redacted(text: str) -> str:
+    """``text`` without the secret parts of presigned addresses: what logs and records may show."""
+    return _SECRETS.sub(r"\1…", text)
 
 
 class _Tail:
@@ -186,7 +210,7 @@ class _Tail:
         return b"".join(self.chunks)[-self.limit :]
 
 
-def _memory_events() -> int:
+def _memory_kills() -> int:
     """How often the kernel killed for memory in this cgroup (v2); 0 where that cannot be read."""
     try:
         text = Path("/sys/fs/cgroup/memory.events").read_text()

@@ -1,0 +1,103 @@
+"""Ladders and tiers as data: YAML files beside this module, validated when they are read.
+
+An error names the file, the place and the conflict: ``recipes/ladders.yaml: h264: rung 3: crf 0 must be above 0``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from include.domain.ladder import ENCODERS, TierPolicy
+from include.domain.plan import Ladder, Rung
+from include.domain.title import Tier
+from include.errors import ConfigurationError
+
+FOLDER = Path(__file__).parent
+
+
+def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:
+    """The ladder of each codec from ``ladders.yaml``."""
+    where = "recipes/ladders.yaml"
+    data = _read(folder / "ladders.yaml", where)
+    ladders = {}
+    for codec, raw in data.items():
+        here = f"{where}: {codec}"
+        if codec not in ENCODERS:
+            raise ConfigurationError(f"{here}: no such codec (known: {', '.join(ENCODERS)})")
+        if not isinstance(raw, dict) or not isinstance(raw.get("rungs"), list) or not raw["rungs"]:
+            raise ConfigurationError(f"{here}: a ladder is a mapping with a list of rungs, lowest first")
+        rungs = [_rung(entry, f"{here}: rung {number}") for number, entry in enumerate(raw["rungs"], start=1)]
+        _ordered(rungs, here)
+        with _explained(here):
+            ladders[codec] = Ladder.model_validate({**raw, "codec": codec, "rungs": tuple(rungs)})
+    return ladders
+
+
+def load_tiers(folder: Path = FOLDER) -> dict[Tier, TierPolicy]:
+    """The policy of each tier from ``tiers.yaml``; every tier has one."""
+    where = "recipes/tiers.yaml"
+    data = _read(folder / "tiers.yaml", where)
+    names = {each.value for each in Tier}
+    if set(data) != names:
+        raise ConfigurationError(
+            f"{where}: has the tiers {', '.join(sorted(data))}; wanted are {', '.join(sorted(names))}"
+        )
+    tiers = {}
+    for name, raw in data.items():
+        with _explained(f"{where}: {name}"):
+            tiers[Tier(name)] = TierPolicy.model_validate(raw)
+    return tiers
+
+
+def _rung(entry: Any, where: str) -> Rung:
+    with _explained(where):
+        rung = Rung.model_validate(entry)
+    for field in ("width", "height", "maxrate_kbps", "crf"):
+        if getattr(rung, field) <= 0:
+            raise ConfigurationError(f"{where}: {field} {getattr(rung, field)} must be above 0")
+    if rung.width < rung.height or rung.width % 2 or rung.height % 2:
+        raise ConfigurationError(f"{where}: box {rung.width}×{rung.height} must be even and landscape")
+    return rung
+
+
+def _ordered(rungs: list[Rung], where: str) -> None:
+    names: set[str] = set()
+    for number, rung in enumerate(rungs, start=1):
+        if rung.name in names:
+            raise ConfigurationError(f"{where}: rung {number}: name {rung.name} appears twice")
+        names.add(rung.name)
+    for number, (lower, upper) in enumerate(itertools.pairwise(rungs), start=2):
+        for field in ("width", "height", "maxrate_kbps"):
+            low, high = getattr(lower, field), getattr(upper, field)
+            if high <= low:
+                raise ConfigurationError(
+                    f"{where}: rung {number}: {field} {high} is not above rung {number - 1}'s {low}"
+                )
+
+
+def _read(path: Path, where: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{where}: must be a mapping")
+    return data
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{where}: {field}: {first['msg']} (got {first['input']!r})") from error
