@@ -1,0 +1,198 @@
+"""Stills and moving previews: poster, thumbnail, sprite sheet with WebVTT, a five second preview as MP4 and GIF."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from include.adapters.ffmpeg import input_options, scaled, source_filters
+from include.adapters.mezzanine import open_mezzanine
+from include.adapters.process import run
+from include.adapters.tools import ffmpeg
+from include.domain.captions import timestamp
+from include.domain.media import Analysis, Inspection, VideoStream
+from include.domain.plan import SourceTreatment
+from include.domain.results import ImagesResult
+from include.domain.title import TitleJob
+from include.errors import EncoderCrashed, ToolFailed
+from include.stages.core import StageContext, stage
+
+POSTER_BOX = (1920, 1080)
+THUMBNAIL = (320, 180)
+TILE = (128, 72)
+MAX_TILES = 100
+TILE_COLUMNS = 10
+PREVIEW_S = 5.0
+PREVIEW_BOX = (640, 360)
+GIF_BOX = (320, 180)
+GIF_FPS = 10
+LONG_S = 600.0
+"""From this duration on the sprite sheet is made from keyframes alone."""
+
+Node = Any
+"""A stream of an ffmpeg-python graph; that package ships no types."""
+
+
+@stage
+def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Analysis) -> ImagesResult:
+    """Make the title's pictures, all from the mezzanine."""
+    video, duration_s = source.video, source.video.duration_s
+    treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
+    address = open_mezzanine(ctx, source)
+    poster_s = poster_time(analysis, duration_s)
+    preview_s = max(0.0, min(poster_s, duration_s - PREVIEW_S))
+    interval_s, count = tiles(duration_s, video.fps)
+
+    made = {name: ctx.scratch / name for name in FILES}
+    poster_s = _still(ctx, address, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
+    ctx.report(0.3, "sprite sheet")
+    sheet = _picture(address, video, treatment, box=TILE, rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
+    _run(ctx, [(_sheet(sheet, count), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
+    made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
+    ctx.report(0.6, "previews")
+    moving = _picture(address, video, treatment, box=PREVIEW_BOX, rate=video.frame_rate, at_s=preview_s)
+    options = {"c:v": "libx264", "preset": "veryfast", "crf": 30, "movflags": "+faststart", "t": PREVIEW_S}
+    _run(ctx, [(moving, made["preview.mp4"], options)])
+    _run(ctx, [(_gif(made["preview.mp4"], video), made["preview.gif"], {})])
+
+    for name, path in made.items():
+        if not path.is_file() or not path.stat().st_size:
+            raise EncoderCrashed(f"ffmpeg ended well but wrote no {name}", command="", stderr_tail="")
+        ctx.store.put_file(ctx.key(f"images/{name}"), path)
+    keys = {field: ctx.key(f"images/{name}") for name, field in FILES.items()}
+    return ImagesResult(**keys, poster_time_s=round(poster_s, 3))
+
+
+FILES = {
+    "poster.jpg": "poster",
+    "thumbnail.jpg": "thumbnail",
+    "sprite.jpg": "sprite",
+    "sprite.vtt": "sprite_vtt",
+    "preview.mp4": "preview_mp4",
+    "preview.gif": "preview_gif",
+}
+"""File name in the set and field of the result."""
+
+
+def poster_time(analysis: Analysis, duration_s: float) -> float:
+    """The most representative frame that the analysis knows of, else one a third in."""
+    return min(analysis.brightest_s if analysis.brightest_s is not None else duration_s / 3, duration_s)
+
+
+def tiles(duration_s: float, fps: Fraction) -> tuple[Fraction, int]:
+    """Seconds between the tiles of the sprite sheet, and how many there are: at most a hundred, at most one a second.
+
+    A clip of less than a second has one tile per frame at most.
+    """
+    exact = max(Fraction(duration_s).limit_denominator(1_000_000), 1 / fps)
+    interval = max(exact / MAX_TILES, min(Fraction(1), exact))
+    return interval, max(1, math.ceil(exact / interval))
+
+
+def sprite_vtt(count: int, interval_s: Fraction, duration_s: float) -> str:
+    """The WebVTT that says which tile shows which stretch of the title."""
+    columns, end_ms = min(TILE_COLUMNS, count), max(1, round(duration_s * 1000))
+    blocks = ["WEBVTT"]
+    for index in range(count):
+        start = round(index * interval_s * 1000)
+        end = end_ms if index == count - 1 else round((index + 1) * interval_s * 1000)
+        x, y = index % columns * TILE[0], index // columns * TILE[1]
+        blocks.append(f"{timestamp(start)} --> {timestamp(end)}\nsprite.jpg#xywh={x},{y},{TILE[0]},{TILE[1]}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The largest even size of this shape inside ``box``, turned for portrait pictures; never upscaled."""
+    long, short = box
+    box_width, box_height = (long, short) if width >= height else (short, long)
+    scale = min(Fraction(1), Fraction(box_width, width), Fraction(box_height, height))
+    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
+def _still(
+    ctx: StageContext,
+    address: str,
+    video: VideoStream,
+    treatment: SourceTreatment,
+    poster: Path,
+    thumbnail: Path,
+    *,
+    at_s: float,
+) -> float:
+    """Poster and thumbnail at ``at_s``, or at the first frame where there is none so late; returns the time taken."""
+    for moment in dict.fromkeys((at_s, 0.0)):
+        picture = _picture(address, video, treatment, box=POSTER_BOX, rate=video.frame_rate, at_s=moment).split()
+        width, height = fitted(video.display_width, video.display_height, THUMBNAIL)
+        small = _letterboxed(picture[1].filter("scale", *_inside(width, height, THUMBNAIL)), THUMBNAIL)
+        one = {"frames:v": 1, "q:v": 3}
+        try:
+            _run(ctx, [(picture[0], poster, one), (small, thumbnail, one)])
+        except ToolFailed:
+            if moment == 0.0:
+                raise
+        if poster.is_file() and poster.stat().st_size:
+            return moment
+    return 0.0
+
+
+def _picture(
+    address: str,
+    video: VideoStream,
+    treatment: SourceTreatment,
+    *,
+    box: tuple[int, int],
+    rate: str,
+    at_s: float = 0.0,
+    keyframes: bool = False,
+) -> Node:
+    """The source from ``at_s`` on, at ``rate``, fitted into ``box``; a box of tiles is filled with black bars."""
+    import ffmpeg as graph
+
+    options = input_options(address)
+    if at_s > 0:
+        options["ss"] = f"{at_s:.6f}"
+    if keyframes:
+        options["skip_frame"] = "nokey"
+    opened = graph.input(address if "://" in address else f"file:{address}", **options)
+    node = source_filters(opened[str(video.index)], video, treatment, frame_rate=rate)
+    if box == TILE:
+        width, height = _inside(video.display_width, video.display_height, TILE)
+        return _letterboxed(scaled(node, video, treatment, width=width, height=height), TILE)
+    width, height = fitted(video.display_width, video.display_height, box)
+    return scaled(node, video, treatment, width=width, height=height)
+
+
+def _inside(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The size of this shape that touches ``box``, which keeps its orientation."""
+    scale = min(Fraction(box[0], width), Fraction(box[1], height))
+    return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
+def _letterboxed(node: Node, box: tuple[int, int]) -> Node:
+    return node.filter("pad", box[0], box[1], "(ow-iw)/2", "(oh-ih)/2")
+
+
+def _sheet(node: Node, count: int) -> Node:
+    columns = min(TILE_COLUMNS, count)
+    # The last tile is repeated where the rate gives one frame fewer than counted: the sheet has no hole.
+    node = node.filter("tpad", stop=count, stop_mode="clone").filter("trim", end_frame=count)
+    return node.filter("tile", f"{columns}x{math.ceil(count / columns)}")
+
+
+def _gif(preview: Path, video: VideoStream) -> Node:
+    import ffmpeg as graph
+
+    width, height = fitted(video.display_width, video.display_height, GIF_BOX)
+    small = graph.input(f"file:{preview}").video.filter("fps", GIF_FPS, start_time=0, round="up")
+    parts = small.filter("scale", width, height, flags="bicubic").split()
+    return graph.filter([parts[0], parts[1].filter("palettegen", max_colors=128)], "paletteuse", dither="bayer")
+
+
+def _run(ctx: StageContext, outputs: list[tuple[Node, Path, dict[str, Any]]]) -> None:
+    import ffmpeg as graph
+
+    nodes = [graph.output(node, str(path), map_metadata=-1, **options) for node, path, options in outputs]
+    program = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+    run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s)
