@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     """Where worker tasks run."""
 
     mezzanine_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders beneath which ``file://`` mezzanines may lie, after resolving links."""
+    """Folders beneath which ``file://`` mezzanines may lie, after resolving links; empty means one in ``home``."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Internal origins (``https://host:port``, also ``http://``) that mezzanines and webhooks may use."""
     max_file_size: int = 10 * 1024**3
@@ -47,6 +47,8 @@ class Settings(BaseSettings):
 
     release_window: int = Field(default=4, ge=1, le=200)
     """Titles that may have an active run at once."""
+    work_retention_h: float = Field(default=72.0, ge=0)
+    """Hours after which the work folder of a settled title is removed."""
     encode_slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Encodes at once on this machine: slots of the pool ``cpu_encode``."""
     loudness_target_lufs: float = Field(default=-23.0, ge=-40, le=-5)
@@ -61,6 +63,9 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     """Key of the HMAC that signs webhooks; empty refuses requests with a ``callback_url``."""
 
+    slack_conn_id: str = "callsheet_slack"
+    """Airflow connection (type slackwebhook) of the channel that alerts go to."""
+
     @field_validator("mezzanine_roots", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -71,6 +76,8 @@ class Settings(BaseSettings):
         home = self.home.expanduser().absolute()
         object.__setattr__(self, "home", home)
         object.__setattr__(self, "catalog_url", self.catalog_url or f"sqlite:///{home / 'catalog.db'}")
+        roots = self.mezzanine_roots or (home / "mezzanines",)
+        object.__setattr__(self, "mezzanine_roots", tuple(root.expanduser().absolute() for root in roots))
         object.__setattr__(self, "store_uri", (self.store_uri or (home / "store").as_uri()).rstrip("/"))
         return self
 

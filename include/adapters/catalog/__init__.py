@@ -7,7 +7,6 @@ from include.adapters.catalog.ledger import Ledger
 from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.publication import Publication
 from include.adapters.catalog.records import (
-    AlertRow,
     BatchRecord,
     DeadLetter,
     Event,
@@ -23,7 +22,6 @@ from include.adapters.catalog.records import (
 from include.adapters.catalog.titles import Titles
 
 __all__ = [
-    "AlertRow",
     "BatchRecord",
     "Catalog",
     "DeadLetter",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from include.adapters.catalog.database import Database
-from include.adapters.catalog.journal import add_event, request_row
-from include.adapters.catalog.records import AlertLevel, AlertRow, Repair
+from include.adapters.catalog.journal import Row, add_event, request_row
+from include.adapters.catalog.records import Repair
 from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
-from include.domain.alerts import retry_after
+from include.domain.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
 
 
 class Ledger(Database):
@@ -37,7 +36,7 @@ class Ledger(Database):
                     cause=cause,
                     message=message,
                     created_at=now,
-                    due_at=now,
+                    due_at=_due_at(connection, level, cause, now),
                     attempts=0,
                 )
             )
@@ -51,7 +50,7 @@ class Ledger(Database):
             )
             return True
 
-    def claim_alerts_to_send(self, now: datetime, limit: int, ttl_s: float) -> list[AlertRow]:
+    def claim_alerts_to_send(self, now: datetime, limit: int, ttl_s: float) -> list[Alert]:
         """Claim alerts that are due, oldest first."""
         unclaimed = or_(alerts.c.claimed_until.is_(None), alerts.c.claimed_until <= now)
         query = (
@@ -79,7 +78,7 @@ class Ledger(Database):
                 .where(alerts.c.id.in_([row["id"] for row in rows]))
                 .values(claimed_until=now + timedelta(seconds=ttl_s))
             )
-        return [_record(row) for row in rows]
+        return [_alert(row) for row in rows]
 
     def alerts_sent(self, ids: Collection[int], now: datetime) -> None:
         """The alerts have reached the channel."""
@@ -147,7 +146,18 @@ class Ledger(Database):
             return taken.rowcount == 1
 
 
-def _record(row: Any) -> AlertRow:
-    shown = {name: row[name] for name in AlertRow.model_fields if name in row}
+def _due_at(connection: Connection, level: AlertLevel, cause: str, now: datetime) -> datetime:
+    alike = and_(alerts.c.level == level, alerts.c.cause == cause, alerts.c.created_at > now - STORM_WINDOW)
+    recent = connection.scalar(select(func.count()).select_from(alerts).where(alike)) or 0
+    waiting = and_(alerts.c.sent_at.is_(None), alerts.c.due_at > now)
+    return due_at(
+        now=now,
+        recent=recent,
+        gathering_until=connection.scalar(select(func.min(alerts.c.due_at)).where(alike, waiting)),
+    )
+
+
+def _alert(row: Row) -> Alert:
+    shown = {name: row[name] for name in Alert.model_fields if name in row}
     owner = row["error"]["owner"] if row["error"] else None
-    return AlertRow(**shown, name=row["request"]["name"], owner=owner)
+    return Alert(**shown, name=row["request"]["name"], owner=owner)

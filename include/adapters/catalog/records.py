@@ -11,7 +11,6 @@ from include.domain.results import PackagedRendition
 from include.domain.title import State, SubtitleFile, TitleJob
 from include.errors import ErrorDocument
 
-AlertLevel = Literal["failed", "missed", "degraded", "rejected", "repair"]
 TaskEvent = Literal["started", "finished", "failed", "retrying"]
 OutboxState = Literal["pending", "delivered", "dead"]
 
@@ -203,27 +202,6 @@ class OutboxRow(Document):
     attempts: int
     due_at: datetime
     last_error: str | None
-
-
-class AlertRow(Document):
-    """An alert that waits to be sent, with what a person wants to know beside it."""
-
-    id: int
-    title_id: str
-    request_id: str
-    level: AlertLevel
-    cause: str
-    message: str
-    created_at: datetime
-    attempts: int
-    name: str | None
-    dag_id: str
-    run_id: str | None
-    preview: str | None
-    publish_at: datetime | None
-    owner: str | None
-    """From the title's dead letter, where there is one."""
-    replay_command: str | None
 
 
 class Repair(Document):
