@@ -6,15 +6,21 @@ quality comparison sends its reference through the same two, so that it measures
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from include.domain.media import VideoStream
+from include.domain.media import VideoStream, Window
 from include.domain.plan import Rendition, SourceTreatment
 
 CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
 """Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
 MAX_SIDE = 8192
+ANALYSIS_WIDTH = 640
+"""SI and TI depend on the size: all sources are measured at this one, or their own where it is less."""
+PROBE_BYTES = 20_000_000
+PROBE_US = 20_000_000
+"""How far a demuxer looks for streams; the same for ffprobe and ffmpeg, so that stream indexes agree."""
 HD_LINES = 720
 """From this height on an untagged picture is taken for BT.709, below for BT.601, as players do."""
 _MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
@@ -36,6 +42,8 @@ def input_options(address: str) -> dict[str, Any]:
         "protocol_whitelist": "file" if local else "https,tls,tcp,http",
         "format_whitelist": ",".join(CONTAINERS),
         "max_pixels": MAX_SIDE * MAX_SIDE,
+        "probesize": PROBE_BYTES,
+        "analyzeduration": PROBE_US,
     }
 
 
@@ -158,6 +166,122 @@ def encode_argv(
         cmd=[program, *_GLOBAL, "-filter_threads", str(threads)]
     )
     return compiled
+
+
+def decode_argv(
+    program: str,
+    address: str,
+    *,
+    video_index: int,
+    audio_indexes: Sequence[int] = (),
+    window: Window | None = None,
+    from_keyframe: bool = False,
+    constant_rate: str | None = None,
+    threads: int,
+) -> list[str]:
+    """The command that decodes to nowhere and prints each frame's time; see :func:`include.adapters.decode.decode`."""
+    seek = [] if window is None else ["-ss", f"{window.start_s:.3f}", "-t", f"{window.duration_s:.3f}"]
+    if from_keyframe:
+        seek.append("-noaccurate_seek")
+    maps = [part for index in (video_index, *audio_indexes) for part in ("-map", f"0:{index}")]
+    filters = [] if constant_rate is None else ["-filter:v", f"fps=fps={constant_rate}:start_time=0:round=near"]
+    return [
+        program,
+        "-nostdin",
+        "-hide_banner",
+        # Without "repeat" equal messages are folded into one, and could not be counted.
+        "-loglevel",
+        "repeat+level+verbose",
+        "-nostats",
+        # The judgement on damaged frames is ours.
+        "-max_error_rate",
+        "1",
+        "-threads",
+        str(threads),
+        *seek,
+        *input_argv(address),
+        *maps,
+        *filters,
+        "-fps_mode",
+        "passthrough",
+        "-stats_enc_pre:v",
+        "pipe:1",
+        "-stats_enc_pre_fmt:v",
+        "{t}",
+        "-f",
+        "null",
+        "-",
+    ]
+
+
+def analysis_argv(program: str, address: str, *, video_index: int, window: Window, threads: int) -> list[str]:
+    """The command that measures one window and prints the filters' findings frame by frame."""
+    filters = ",".join(
+        (
+            # Combing and black bars show at full size only.
+            "idet",
+            "cropdetect=round=2:reset=0",
+            f"scale=w='min({ANALYSIS_WIDTH},iw)':h=-2:flags=bicubic",
+            "format=yuv420p",
+            "scdet=threshold=10",
+            "blackframe=amount=98",
+            "freezedetect=duration=0.5",
+            "signalstats",
+            "siti",
+            "metadata=mode=print:file=-",
+        )
+    )
+    return [
+        program,
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "level+warning",
+        "-nostats",
+        "-threads",
+        str(threads),
+        "-ss",
+        f"{window.start_s:.3f}",
+        "-t",
+        f"{window.duration_s:.3f}",
+        *input_argv(address),
+        "-map",
+        f"0:{video_index}",
+        "-vf",
+        filters,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "null",
+        "-",
+    ]
+
+
+def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequence[Window]) -> list[str]:
+    """The command that measures the loudness of one track over all windows together."""
+    inputs = [
+        part
+        for window in windows
+        for part in ("-ss", f"{window.start_s:.3f}", "-t", f"{window.duration_s:.3f}", *input_argv(address))
+    ]
+    joined = "".join(f"[{number}:{audio_index}]" for number in range(len(windows)))
+    graph = f"{joined}concat=n={len(windows)}:v=0:a=1,ebur128=peak=true:framelog=quiet[out]"
+    return [
+        program,
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "info",
+        "-nostats",
+        *inputs,
+        "-filter_complex",
+        graph,
+        "-map",
+        "[out]",
+        "-f",
+        "null",
+        "-",
+    ]
 
 
 _GLOBAL = ("-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning", "-nostats", "-progress", "pipe:1")

@@ -1,0 +1,266 @@
+"""Where a mezzanine comes from, and whether it is still the one that was inspected.
+
+``file://`` is read where it lies, beneath ``CALLSHEET_MEZZANINE_ROOTS`` alone. ``s3://`` and ``https://`` are copied
+into the work folder once, under a size and a time limit: every task then reads the same bytes, and media tools never
+follow an address that came with a request.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.store import ObjectStore, key_of
+from include.domain.media import Inspection, MezzanineIdentity
+from include.domain.rejection import Reason
+from include.domain.title import TitleJob
+from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
+from include.settings import Settings
+
+CHUNK_BYTES = 1024**2
+READ_LIMIT_S = 60.0
+"""Longest wait for the next bytes of a download."""
+_LATER = frozenset({408, 423, 425, 429})
+_COPY = "mezzanine/source.bin"
+_RECORD = "mezzanine/identity.json"
+
+
+class Workplace(Protocol):
+    """What is needed of a stage's context."""
+
+    @property
+    def settings(self) -> Settings:
+        """For roots, allowed origins and limits."""
+
+    @property
+    def store(self) -> ObjectStore:
+        """Where copies go."""
+
+    @property
+    def title(self) -> TitleJob:
+        """Whose mezzanine it is."""
+
+    @property
+    def scratch(self) -> Path:
+        """For a download under way."""
+
+    @property
+    def time_left_s(self) -> float:
+        """Until the task's limit."""
+
+    def key(self, name: str) -> str:
+        """Store key of ``name`` in the work folder."""
+
+
+def identify(ctx: Workplace) -> MezzanineIdentity:
+    """Find the title's mezzanine, copying it where it is not a file; raises what is wrong with it."""
+    uri, settings = ctx.title.mezzanine, ctx.settings
+    if uri.startswith("file://"):
+        path = local_file(uri, settings)
+        identity = _file_identity(uri, path)
+        _sized(identity.size_bytes, settings.max_file_size)
+        return identity
+    return _copied(ctx) or _copy(ctx)
+
+
+def open_mezzanine(ctx: Workplace, inspection: Inspection) -> str:
+    """What a media tool opens to read the mezzanine: a path, or a presigned address of the store.
+
+    Raises :class:`MezzanineRejected` with the reason ``changed`` where it is no longer what was inspected.
+    """
+    known = inspection.mezzanine
+    if known.uri.startswith(ctx.store.uri + "/"):
+        key = key_of(ctx.store, known.uri)
+        if ctx.store.size(key) != known.size_bytes:
+            raise _changed(f"the copy of {ctx.title.mezzanine} in the store is gone or has another size")
+        return ctx.store.readable(key)
+    try:
+        path = local_file(known.uri, ctx.settings)
+        now = _file_identity(known.uri, path)
+    except MezzanineRejected as error:
+        raise _changed(f"{known.uri}: {error.message}") from error
+    if now != known:
+        raise _changed(
+            f"{known.uri} was {known.size_bytes} bytes of {known.marker} when it was inspected, "
+            f"and is {now.size_bytes} bytes of {now.marker} now"
+        )
+    return str(path)
+
+
+def forget_copy(ctx: Workplace) -> None:
+    """Drop the copy of a mezzanine that was incomplete, so that the next attempt fetches it again."""
+    ctx.store.delete_tree(ctx.key("mezzanine"))
+
+
+def local_file(uri: str, settings: Settings) -> Path:
+    """The path of a ``file://`` address: a plain file beneath a configured root, links resolved."""
+    parts = urlsplit(uri)
+    text = unquote(parts.path)
+    if parts.netloc not in {"", "localhost"} or "\0" in text:
+        raise MezzanineRejected(f"{uri} is not the address of a local file", reason=Reason.FORBIDDEN_ADDRESS)
+    path = Path(os.path.realpath(text))
+    roots = [Path(os.path.realpath(root)) for root in settings.mezzanine_roots]
+    if not any(path.is_relative_to(root) for root in roots):
+        raise MezzanineRejected(
+            f"{uri} does not lie beneath a folder of CALLSHEET_MEZZANINE_ROOTS", reason=Reason.FORBIDDEN_ADDRESS
+        )
+    return path
+
+
+def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit_s: float) -> str:
+    """Copy what lies at ``uri`` to ``target``, under the policy of mezzanines; returns its SHA-256 (hex).
+
+    Raises :class:`MezzanineRejected` or :class:`MezzanineUnreachable`; nothing is left at ``target`` then.
+
+    Args:
+        uri: ``file://``, ``s3://``, ``https://``, or ``http://`` to an allowed origin.
+        target: New file.
+        settings: For roots and allowed origins.
+        limit_bytes: Enforced while the data comes, whatever its sender promises.
+        limit_s: For the whole.
+    """
+    scheme = uri.partition("://")[0]
+    sources = {"file": _file_chunks, "s3": _s3_chunks, "https": _http_chunks, "http": _http_chunks}
+    if scheme not in sources:
+        raise MezzanineRejected(f"{scheme}:// is not served", reason=Reason.FORBIDDEN_ADDRESS)
+    deadline = time.monotonic() + limit_s
+    digest, size = hashlib.sha256(), 0
+    try:
+        with target.open("wb") as output:
+            for chunk in sources[scheme](uri, settings, limit_bytes):
+                size += len(chunk)
+                _sized(size, limit_bytes)
+                if time.monotonic() > deadline:
+                    raise MezzanineUnreachable(f"{_shown(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
+                digest.update(chunk)
+                _write(output, chunk)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return digest.hexdigest()
+
+
+def _write(output: IO[bytes], chunk: bytes) -> None:
+    try:
+        output.write(chunk)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        raise StorageError(f"the scratch folder takes no more: {error.strerror} ({name})") from error
+
+
+def _file_identity(uri: str, path: Path) -> MezzanineIdentity:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise MezzanineRejected(f"{uri} is missing: {error.strerror}", reason=Reason.MISSING) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise MezzanineRejected(f"Invalid file type: {uri} is not a plain file", reason=Reason.INVALID_TYPE)
+    if not os.access(path, os.R_OK):
+        raise MezzanineRejected(f"{uri} may not be read by this worker", reason=Reason.MISSING)
+    return MezzanineIdentity(uri=uri, size_bytes=found.st_size, marker=str(found.st_mtime_ns))
+
+
+def _copied(ctx: Workplace) -> MezzanineIdentity | None:
+    """The copy that an earlier attempt finished."""
+    try:
+        known = MezzanineIdentity.from_json(ctx.store.get_bytes(ctx.key(_RECORD)))
+    except FileNotFoundError:
+        return None
+    return known if ctx.store.size(ctx.key(_COPY)) == known.size_bytes else None
+
+
+def _copy(ctx: Workplace) -> MezzanineIdentity:
+    target = ctx.scratch / "mezzanine.bin"
+    limit_s = min(ctx.settings.fetch_timeout_s, ctx.time_left_s)
+    checksum = fetch(ctx.title.mezzanine, target, ctx.settings, limit_bytes=ctx.settings.max_file_size, limit_s=limit_s)
+    identity = MezzanineIdentity(
+        uri=f"{ctx.store.uri}/{ctx.key(_COPY)}", size_bytes=target.stat().st_size, marker=f"sha256:{checksum}"
+    )
+    ctx.store.put_file(ctx.key(_COPY), target)
+    ctx.store.put_bytes(ctx.key(_RECORD), identity.to_json().encode())
+    return identity
+
+
+def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+    path = local_file(uri, settings)
+    _sized(_file_identity(uri, path).size_bytes, limit_bytes)
+    with path.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _http_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+    shown = _shown(uri)
+    try:
+        with (
+            pinned_client(settings, timeout_s=READ_LIMIT_S) as client,
+            # A compressed answer could unfold into far more than was sent.
+            client.stream("GET", uri, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            _answered(response, shown)
+            _sized(int(response.headers.get("content-length", 0)), limit_bytes)
+            yield from response.iter_raw(CHUNK_BYTES)
+    except AddressRefused as error:
+        raise MezzanineRejected(error.message, reason=Reason.FORBIDDEN_ADDRESS) from error
+    except (httpx.TransportError, httpx.TooManyRedirects, ValueError) as error:
+        raise MezzanineUnreachable(f"{shown}: {error or type(error).__name__}") from error
+
+
+def _answered(response: httpx.Response, shown: str) -> None:
+    code = response.status_code
+    if code == httpx.codes.OK:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise MezzanineUnreachable(f"{shown} sends compressed data, which was not asked for")
+        return
+    if 400 <= code < 500 and code not in _LATER:
+        raise MezzanineRejected(f"{shown} is missing: the server answers {code}", reason=Reason.MISSING)
+    raise MezzanineUnreachable(f"{shown}: the server answers {code}")
+
+
+def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        # Endpoint and credentials come from the environment, as everywhere with AWS's tools.
+        client = boto3.client("s3", config=Config(connect_timeout=15, read_timeout=READ_LIMIT_S))
+        answer = client.get_object(Bucket=bucket, Key=key)
+        _sized(answer["ContentLength"], limit_bytes)
+        yield from answer["Body"].iter_chunks(CHUNK_BYTES)
+    except ClientError as error:
+        # Without the right to list, S3 answers 403 for what does not exist.
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {400, 403, 404}:
+            raise MezzanineRejected(f"{uri} is missing: {error}", reason=Reason.MISSING) from error
+        raise MezzanineUnreachable(f"{uri}: {error}") from error
+    except (BotoCoreError, OSError) as error:
+        raise MezzanineUnreachable(f"{uri}: {error}") from error
+
+
+def _sized(size: int, limit: int) -> None:
+    if size > limit:
+        raise MezzanineRejected(
+            f"File too large: {size / 1024**2:.1f} MB or more, the limit is {limit / 1024**2:.1f} MB "
+            "(CALLSHEET_MAX_FILE_SIZE)",
+            reason=Reason.TOO_LARGE,
+        )
+
+
+def _shown(uri: str) -> str:
+    """The address without its query, which may hold a signature."""
+    return uri.partition("?")[0]
+
+
+def _changed(message: str) -> MezzanineRejected:
+    return MezzanineRejected(f"the mezzanine changed: {message}", reason=Reason.CHANGED)
