@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Limit for fetching one mezzanine."""
     ffmpeg_timeout_s: float = 6 * 3600.0
     """Ceiling for one run of a media tool; jobs carry tighter limits."""
+    decode_error_tolerance: float = Field(default=0.001, ge=0, le=1)
+    """Share of a mezzanine's frames that may be damaged before it is refused."""
     ffmpeg: str = ""
     """Path of ffmpeg; empty means the one of imageio-ffmpeg."""
     ffprobe: str = ""

@@ -57,6 +57,9 @@ class ObjectStore(Protocol):
     def copy_tree(self, source: str, target: str) -> None:
         """Make every file beneath ``source`` appear beneath ``target``; safe to repeat after a crash."""
 
+    def delete(self, key: str) -> None:
+        """Remove ``key``; nothing there is as good."""
+
     def delete_tree(self, prefix: str) -> None:
         """Remove everything beneath ``prefix``."""
 
@@ -148,6 +151,11 @@ class LocalStore:
                         os.link(origin, temporary)
                     except OSError:
                         shutil.copyfile(origin, temporary)
+
+    def delete(self, key: str) -> None:
+        """Remove the file."""
+        with _explained(key):
+            self._path(key).unlink(missing_ok=True)
 
     def delete_tree(self, prefix: str) -> None:
         """Remove the folder."""

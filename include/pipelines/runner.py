@@ -137,6 +137,24 @@ def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:
     return found
 
 
+STAGE_SHARES = {"encode": 8.0, "check": 2.0, "verify_source": 1.0, "settle": 0.0}
+"""Rough share of a title's time by stage, for the progress bar; others count one half."""
+
+
+def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float:
+    """How far a title is, 0–1, from the results in its work folder."""
+    done = total = 0.0
+    for task in pipeline.tasks:
+        plan = load_result(title, task.mapped_over, Plan, store) if task.mapped_over else None
+        items = [job.name for job in plan.jobs] if isinstance(plan, Plan) else [None]
+        for node in task.nodes:
+            share = STAGE_SHARES.get(node.stage.name, 0.5)
+            found = sum(store.size(result_key(title, node.stage.name, item)) is not None for item in items)
+            total += share
+            done += share * found / len(items)
+    return round(done / total, 3)
+
+
 def _arguments(node: Node) -> list[tuple[Input, Any]]:
     return list(zip(node.inputs, node.stage.parameters, strict=True))
 

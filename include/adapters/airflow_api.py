@@ -1,0 +1,158 @@
+"""The one way into Airflow: its public REST API, as a service account of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from include.errors import ConfigurationError, PlatformUnavailable
+
+CONNECTION_ID = "callsheet_airflow"
+ATTEMPTS = 5
+BACKOFF_S = 0.5
+ACTIVE_RUN_STATES = ("queued", "running", "deferred")
+
+
+class DagUnknown(PlatformUnavailable):
+    """Airflow has not parsed this DAG yet, or no longer has it."""
+
+
+class AirflowApi:
+    """A client of one Airflow. Requests are retried where Airflow may not have answered; all of them are idempotent."""
+
+    def __init__(self, base_url: str, username: str, password: str, *, timeout_s: float = 30.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._credentials = {"username": username, "password": password}
+        self._client = httpx.Client(base_url=self.base_url, timeout=timeout_s)
+        self._token: str | None = None
+
+    @classmethod
+    def from_connection(cls, connection_id: str = CONNECTION_ID) -> Self:
+        """The client of the Airflow connection; raises :class:`ConfigurationError` where it does not exist."""
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        try:
+            connection = BaseHook.get_connection(connection_id)
+        except (AirflowRuntimeError, KeyError) as error:
+            raise ConfigurationError(
+                f"the Airflow connection {connection_id} does not exist; it holds address and service account "
+                "of Airflow's own API (type http, see airflow_settings.yaml)"
+            ) from error
+        scheme = connection.schema or "http"
+        port = f":{connection.port}" if connection.port else ""
+        return cls(f"{scheme}://{connection.host}{port}", connection.login or "", connection.password or "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def request(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        """The decoded answer of one request; 404 raises :class:`DagUnknown`, 409 returns None (it is done already)."""
+        problem = "no attempt was made"
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(BACKOFF_S * 2 ** (attempt - 1))
+            try:
+                if self._token is None:
+                    self._token = self._new_token()
+                headers = {"Authorization": f"Bearer {self._token}"}
+                answer = self._client.request(method, path, json=json, params=params, headers=headers)
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}"
+                continue
+            if answer.status_code == 401:
+                self._token, problem = None, "401 Unauthorized"
+                continue
+            if answer.status_code == 404:
+                raise DagUnknown(f"{method} {path}: {_detail(answer)}")
+            if answer.status_code == 409:
+                return None
+            if answer.status_code >= 500 or answer.status_code == 429:
+                problem = f"{answer.status_code} {_detail(answer)}"
+                continue
+            if answer.status_code >= 400:
+                raise ConfigurationError(f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}")
+            return answer.json() if answer.content else {}
+        raise PlatformUnavailable(f"Airflow's API at {self.base_url} did not answer {method} {path}: {problem}")
+
+    def trigger(
+        self, dag_id: str, run_id: str, *, conf: Mapping[str, Any], logical_date: datetime | None = None
+    ) -> bool:
+        """Start a run; False where this run id exists already, which is as good."""
+        body = {
+            "dag_run_id": run_id,
+            "logical_date": logical_date.isoformat() if logical_date else None,
+            "conf": dict(conf),
+        }
+        return self.request("POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", json=body) is not None
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any] | None:
+        """A run as Airflow shows it, None where there is none."""
+        try:
+            found: dict[str, Any] = self.request("GET", f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}")
+        except DagUnknown:
+            return None
+        return found
+
+    def has_active_runs(self, dag_id: str) -> bool:
+        """Whether any run of the DAG is queued or running."""
+        try:
+            found = self.request(
+                "GET",
+                f"/api/v2/dags/{quote(dag_id)}/dagRuns",
+                params={"state": list(ACTIVE_RUN_STATES[:2]), "limit": 1},
+            )
+        except DagUnknown:
+            return False
+        return bool(found["total_entries"])
+
+    def knows_dag(self, dag_id: str) -> bool:
+        """Whether the DAG is parsed and not stale."""
+        try:
+            found = self.request("GET", f"/api/v2/dags/{quote(dag_id)}")
+        except DagUnknown:
+            return False
+        return not found.get("is_stale", False)
+
+    def note(self, dag_id: str, run_id: str, text: str) -> None:
+        """Put a note (Markdown) on a run."""
+        self.request(
+            "PATCH",
+            f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}",
+            json={"note": text},
+            params={"update_mask": "note"},
+        )
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a run."""
+        found = self.request(
+            "GET", f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances", params={"limit": 1000}
+        )
+        return list(found["task_instances"])
+
+    def _new_token(self) -> str:
+        answer = self._client.post("/auth/token", json=self._credentials)
+        if answer.status_code in (401, 403):
+            raise ConfigurationError(
+                f"Airflow at {self.base_url} refused the account {self._credentials['username']!r}; "
+                "check the connection's login and password"
+            )
+        if answer.status_code >= 300:
+            raise httpx.TransportError(f"/auth/token answered {answer.status_code}")
+        token: str = answer.json()["access_token"]
+        return token
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("detail", ""))[:500]
+    except ValueError:
+        return answer.text[:200]

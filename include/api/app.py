@@ -1,0 +1,175 @@
+"""Callsheet's own endpoints, mounted by the plugin under ``/callsheet`` on Airflow's API server.
+
+Every endpoint asks for Airflow's JWT (or its session cookie); reading needs read permission on the batch's DAG,
+acting needs edit permission.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
+from include.adapters.store import LocalStore, open_store
+from include.api.health import health_report
+from include.api.views import batch_view, title_view
+from include.errors import CallsheetError, RequestRejected
+from include.settings import Settings, load_settings
+
+app = FastAPI(
+    title="Callsheet",
+    description="Batches, titles and published sets. Reading needs read permission on the batch's DAG.",
+    version="1",
+)
+
+MEDIA_TYPES = {
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".js": "text/javascript",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+}
+
+
+def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
+    """The catalog of this deployment."""
+    return Catalog(settings.catalog_url)
+
+
+SettingsDep = Annotated[Settings, Depends(load_settings)]
+CatalogDep = Annotated[Catalog, Depends(catalog)]
+
+
+@app.exception_handler(CallsheetError)
+async def refused(request: Request, error: Exception) -> JSONResponse:
+    """A typed error as an answer: the caller's fault is 422, ours 503."""
+    assert isinstance(error, CallsheetError)
+    status = 422 if isinstance(error, RequestRejected) else 503
+    return JSONResponse({"detail": error.message, "reason": error.reason}, status_code=status)
+
+
+@app.get("/api/v1/health")
+def health(user: GetUserDep) -> JSONResponse:
+    """Whether plugin, mutation hook, deadline reference, catalog and store of this deployment are as they must be."""
+    report = health_report()
+    return JSONResponse(report, status_code=200 if report["healthy"] else 503)
+
+
+@app.get("/api/v1/batches")
+def batches(user: GetUserDep, store: CatalogDep, limit: int = 50) -> list[dict[str, Any]]:
+    """The newest batches that the caller may read."""
+    return [
+        batch_view(batch, titles=None)
+        for batch in store.batches(limit=min(limit, 500))
+        if _may(user, "GET", batch.batch_id)
+    ]
+
+
+@app.get("/api/v1/batches/{batch_id}")
+def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
+    """A batch with all its titles and refusals."""
+    found = store.batch(batch_id)
+    if found is None or not _may(user, "GET", batch_id):
+        raise HTTPException(404, f"no batch {batch_id!r}")
+    titles = [title_view(title, settings) for title in store.titles(batch_id=batch_id)]
+    return batch_view(found, titles=titles)
+
+
+@app.get("/api/v1/titles/{title_id}")
+def title(title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
+    """The newest request of a title, with what it went through."""
+    found = store.titles(title_id=title_id)
+    if not found or not _may(user, "GET", found[-1].batch_id):
+        raise HTTPException(404, f"no title {title_id!r}")
+    return _with_events(found[-1], store, settings)
+
+
+@app.get("/api/v1/titles/{batch_id}/{title_id}")
+def title_request(
+    batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep
+) -> dict[str, Any]:
+    """One request of a title, with what it went through."""
+    return _with_events(_find(store, batch_id, title_id, user, "GET"), store, settings)
+
+
+@app.post("/api/v1/titles/{batch_id}/{title_id}/replay", status_code=202)
+def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, str]:
+    """The same title again, as a new request in a batch of its own."""
+    from include.orchestration.replay import replay_title
+
+    found = _find(store, batch_id, title_id, user, "PUT")
+    if not found.state.final:
+        raise HTTPException(409, f"{found.request_id} is {found.state}: only a settled title can be replayed")
+    new_batch = replay_title(store, found.request_id, now=datetime.now(UTC))
+    return {"batch_id": new_batch, "request_id": f"{new_batch}/{title_id}"}
+
+
+@app.get("/api/v1/dead-letters")
+def dead_letters(user: GetUserDep, store: CatalogDep, limit: int = 100) -> list[dict[str, Any]]:
+    """Failures with owner, command and the way to replay them, newest first."""
+    return [
+        letter.model_dump(mode="json")
+        for letter in store.dead_letters(min(limit, 1000))
+        if _may(user, "GET", letter.request_id.partition("/")[0])
+    ]
+
+
+@app.get("/media/titles/{title_id}/{path:path}")
+def media(title_id: str, path: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> FileResponse:
+    """A published file of a local store. With an object store players go there, not here."""
+    requests = store.titles(title_id=title_id)
+    if not requests or not any(_may(user, "GET", each.batch_id) for each in requests[-1:]):
+        raise HTTPException(404, "no such title")
+    objects = open_store(settings.store_uri)
+    if not isinstance(objects, LocalStore):
+        raise HTTPException(404, "this store is not served here: use CALLSHEET_PUBLIC_BASE_URL")
+    try:
+        # The store refuses keys that are not made of safe segments, hence every way out of the folder.
+        file = Path(objects.readable(f"titles/{title_id}/{path}"))
+    except CallsheetError:
+        raise HTTPException(404, "no such file") from None
+    if not file.is_file():
+        raise HTTPException(404, "no such file")
+    immutable = path != "current.json"
+    return FileResponse(
+        file,
+        media_type=MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream",
+        headers={
+            "Cache-Control": "private, max-age=31536000, immutable" if immutable else "no-store",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+def _may(user: Any, method: str, batch_id: str) -> bool:
+    return get_auth_manager().is_authorized_dag(
+        method=method,  # type: ignore[arg-type]  # one of Airflow's literals
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=dag_id_of(batch_id)),
+        user=user,
+    )
+
+
+def _find(store: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:
+    found = store.title(f"{batch_id}/{title_id}")
+    if found is None or not _may(user, "GET", batch_id):
+        raise HTTPException(404, f"no request {batch_id}/{title_id}")
+    if not _may(user, method, batch_id):
+        raise HTTPException(403, f"this needs edit permission on {dag_id_of(batch_id)}")
+    return found
+
+
+def _with_events(record: TitleRecord, store: Catalog, settings: Settings) -> dict[str, Any]:
+    events = store.events(request_id=record.request_id)
+    return {**title_view(record, settings), "events": [event.model_dump(mode="json") for event in events]}

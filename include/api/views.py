@@ -1,0 +1,66 @@
+"""Catalog records as the API and the CLI show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from include.adapters.catalog import BatchRecord, TitleRecord
+from include.adapters.store import ObjectStore, open_store
+from include.domain.title import State
+from include.pipelines.core import find_pipeline
+from include.pipelines.runner import Progress, TaskJob
+from include.settings import Settings
+
+LIVE = {State.RUNNING, State.PLAYABLE}
+
+
+def batch_view(batch: BatchRecord, *, titles: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """A batch as JSON; with ``titles`` where they are asked for."""
+    view = batch.model_dump(mode="json")
+    if titles is not None:
+        view["titles"] = titles
+    return view
+
+
+def title_view(title: TitleRecord, settings: Settings) -> dict[str, Any]:
+    """A title as JSON: its state, where it is published, and what runs at the moment."""
+    view = title.model_dump(mode="json", exclude={"request"})
+    view |= {
+        "name": title.request.name,
+        "tier": title.request.tier.value,
+        "kind": title.request.kind,
+        "deadline": title.deadline.isoformat() if title.deadline else None,
+        "deadline_kept": deadline_kept(title),
+        "metadata": title.request.metadata,
+        "now": [],
+    }
+    if title.state in LIVE:
+        store = open_store(settings.store_uri)
+        view["now"] = [progress.model_dump(mode="json") for progress in running_stages(title, store)]
+    return view
+
+
+def deadline_kept(title: TitleRecord) -> bool | None:
+    """Whether the title was playable by its deadline; None without one, or while it can still go either way."""
+    if title.deadline is None:
+        return None
+    if title.playable_at is not None:
+        return title.playable_at <= title.deadline
+    return False if title.state.final else None
+
+
+def running_stages(title: TitleRecord, store: ObjectStore) -> list[Progress]:
+    """Progress of the tasks that have begun and are not done, as their workers last said."""
+    job = title.job()
+    pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    found: list[Progress] = []
+    names = store.list(f"{job.work}/progress")
+    for task in pipeline.tasks:
+        labels = [name.removesuffix(".json") for name in names if name.split(".")[0] == task.name]
+        for label in labels:
+            item = label.partition(".")[2] or None
+            key = TaskJob(task=task.name, title=job, item=item, time_limit_s=0).progress_key
+            progress = Progress.from_json(store.get_bytes(key))
+            if progress.share < 1:
+                found.append(progress)
+    return found

@@ -1,0 +1,246 @@
+"""``callsheet``: submit titles, watch them, try them again, run the local stack.
+
+Machine output goes to stdout, prose to stderr; the exit code is non-zero on any failure.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from include.client import Client, all_good
+from include.console import follow, result_table
+from include.domain.request import batch_schema
+from include.domain.title import Tier
+from include.errors import CallsheetError, RequestRejected
+from include.settings import load_settings
+
+app = typer.Typer(
+    name="callsheet",
+    help="Encodes titles in the order of their value and by their deadlines, on Apache Airflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+prose = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
+
+
+def main() -> None:
+    """Entry point: typed errors become one line and exit code 1."""
+    try:
+        app()
+    except CallsheetError as error:
+        prose.print(f"callsheet: {error.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(help="A batch request as JSON; - reads stdin.", allow_dash=True)],
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until every title is settled.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Post a batch request; says what was accepted and what refused, and why."""
+    request = _read_json(file)
+    client = Client.connect(load_settings())
+    with _patience("intake"):
+        batch = client.submit(request)
+    for refusal in batch["refusals"]:
+        prose.print(
+            f"refused {refusal['title_id'] or refusal['index']}: {refusal['field']}: {refusal['reason']} "
+            f"(got {refusal['value']})",
+            style="yellow", markup=False, highlight=False,
+        )  # fmt: skip
+    prose.print(f"batch {batch['batch_id']}: {len(batch['titles'])} titles accepted, {len(batch['refusals'])} refusals")
+    if watch:
+        _watch(client, batch["batch_id"], as_json=as_json)
+    elif as_json:
+        _print_json(batch)
+
+
+@app.command()
+def status(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A batch, <batch>/<title>, or a title.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Where a batch or a title stands."""
+    kind, found = Client.connect(load_settings()).find(name)
+    if as_json:
+        _print_json(found)
+        return
+    Console().print(result_table(found["titles"] if kind == "batch" else [found]))
+
+
+@app.command()
+def watch(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A batch, <batch>/<title>, or a title.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a batch or a title to its end; exit code 1 unless everything was published."""
+    _watch(Client.connect(load_settings()), name, as_json=as_json)
+
+
+@app.command()
+def replay(
+    name: Annotated[str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).")],
+    follow_it: Annotated[bool, typer.Option("--watch", help="Stay until it is settled.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """A dead letter or a settled title again, as a new request."""
+    client = Client.connect(load_settings())
+    new = client.replay(name)
+    prose.print(f"replayed as {new['request_id']}", highlight=False)
+    if follow_it:
+        _watch(client, new["request_id"], as_json=as_json)
+    elif as_json:
+        _print_json(new)
+
+
+@app.command()
+def encode(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
+    tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,
+    publish_at: Annotated[datetime | None, typer.Option(help="The deadline, e.g. 2026-01-31T20:00:00+00:00.",
+                                                          formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])] = None,
+    pipeline: Annotated[str, typer.Option(help="A registered pipeline.")] = "vod",
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Encode one file on the local stack: a batch of one title, submitted and watched."""
+    import re
+
+    settings = load_settings()
+    client = Client.connect(settings)
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # noqa: DTZ005 - a name for people on this machine
+    title_id = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:80] or "title"
+    mezzanine = settings.home / "mezzanines" / f"{title_id}-{stamp}{file.suffix}"
+    mezzanine.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, mezzanine)
+    title: dict[str, Any] = {
+        "title_id": title_id,
+        "name": file.name[:300],
+        "mezzanine": mezzanine.as_uri(),
+        "tier": tier.value,
+        "publish_at": publish_at.isoformat() if publish_at else None,
+    }
+    batch_id = f"encode-{stamp}"
+    client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})
+    _watch(client, batch_id, as_json=as_json)
+
+
+@app.command()
+def schema() -> None:
+    """JSON Schema of a batch request."""
+    _print_json(batch_schema())
+
+
+@app.command(name="dead-letters")
+def dead_letters(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Titles that came to nothing: whose fault, which command, how to replay."""
+    letters = Client.connect(load_settings()).dead_letters(limit)
+    if as_json:
+        _print_json(letters)
+        return
+    for letter in letters:
+        error = letter["error"]
+        prose.print(f"{letter['request_id']}  {error['type']} (owner: {error['owner']})", style="bold", highlight=False)
+        prose.print(f"  {error['message']}", markup=False, highlight=False, soft_wrap=True)
+        prose.print(f"  {letter['replay_command']}", style="cyan", markup=False, highlight=False)
+
+
+@app.command()
+def up() -> None:
+    """Start the local stack: Airflow on SQLite with generated secrets, on a free port."""
+    from include import stack
+
+    running = stack.up(load_settings(), say=_say)
+    _say(f"{running.url}  login admin / {running.passwords['admin']}")
+
+
+@app.command()
+def down() -> None:
+    """Stop every process of the local stack."""
+    from include import stack
+
+    _say("stopped" if stack.down(load_settings()) else "nothing was running")
+
+
+@app.command()
+def demo() -> None:
+    """Three real clips through a real Airflow: start, submit, watch, show."""
+    from include.demo import run_demo
+
+    raise typer.Exit(run_demo(load_settings(), prose))
+
+
+@app.command()
+def bench(
+    video: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The video that every job encodes.")],
+    jobs: Annotated[int, typer.Option(min=1, max=10_000)] = 10,
+    concurrent: Annotated[int, typer.Option(min=1, max=200, help="Jobs under way at once.")] = 2,
+    output: Annotated[Path | None, typer.Option(help="Write the report here as JSON; default: stdout.")] = None,
+) -> None:
+    """The classic report: jobs, success rate, throughput, latencies of intake and of processing."""
+    from include.load_report import run_jobs
+
+    settings = load_settings()
+    report = run_jobs(Client.connect(settings), settings, video=video, jobs=jobs, concurrent=concurrent, say=_say)
+    text = json.dumps(report, indent=2)
+    if output is None:
+        typer.echo(text)
+    else:
+        output.write_text(text + "\n")
+        _say(f"report written to {output}")
+    if report["success_rate"] < 1:
+        raise typer.Exit(1)
+
+
+def _watch(client: Client, name: str, *, as_json: bool) -> None:
+    titles = follow(client.watch(name), prose)
+    if as_json:
+        _print_json(titles)
+    else:
+        prose.print(result_table(titles))
+    if not all_good(titles):
+        raise typer.Exit(1)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        return json.loads(text)
+    except OSError as error:
+        raise RequestRejected(f"{file}: {error.strerror}") from error
+    except ValueError as error:
+        raise RequestRejected(f"{file}: not JSON: {error}") from error
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say(line: str) -> None:
+    prose.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _patience(what: str) -> Iterator[None]:
+    with prose.status(f"waiting for {what}"):
+        yield
+
+
+if __name__ == "__main__":
+    main()

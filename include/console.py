@@ -1,0 +1,166 @@
+"""What the command line shows to people: tables, live progress. Always on stderr or asked for; machines get JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from include.domain.title import State
+
+STYLES = {
+    State.PUBLISHED: "green",
+    State.DEGRADED: "yellow",
+    State.PLAYABLE: "cyan",
+    State.RUNNING: "cyan",
+    State.REJECTED: "red",
+    State.FAILED: "red",
+    State.CANCELLED: "dim",
+}
+
+
+def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[dict[str, Any]]:
+    """Show the titles until they settle; returns their last state. In place on a terminal, elsewhere a line a change."""
+    last: list[dict[str, Any]] = []
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            for last in snapshots:
+                live.update(progress_table(last))
+        return last
+    seen: dict[str, str] = {}
+    for last in snapshots:
+        for title in last:
+            line = f"{title['request_id']}: {title['state']} {_percent(title)} {_doing(title)}".rstrip()
+            if seen.get(title["request_id"]) != line:
+                seen[title["request_id"]] = line
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return last
+
+
+def progress_table(titles: list[dict[str, Any]]) -> RenderableType:
+    """One row a title: state, how far, what runs now."""
+    table = Table(box=None, pad_edge=False, expand=False)
+    table.add_column("title", style="bold", no_wrap=True)
+    table.add_column("tier")
+    table.add_column("state")
+    table.add_column("", width=24)
+    table.add_column("", justify="right", width=5)
+    table.add_column("now", overflow="ellipsis", no_wrap=True, max_width=60)
+    for title in titles:
+        table.add_row(
+            Text(title["title_id"]),
+            title["tier"],
+            state_text(title["state"]),
+            ProgressBar(total=1.0, completed=title["progress"] or 0.0, width=24),
+            _percent(title),
+            Text(_doing(title)),
+        )
+    return table
+
+
+def result_table(titles: list[dict[str, Any]]) -> RenderableType:
+    """What became of the titles: each rung with codec, size, bitrate and VMAF, time, deadline, manifests."""
+    table = Table(show_lines=False, row_styles=None)
+    for name in ("title", "state", "rung", "codec", "size"):
+        table.add_column(name, no_wrap=True)
+    for name in ("kbit/s", "VMAF", "took"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("deadline", no_wrap=True)
+    where: list[Text] = []
+    for title in titles:
+        rungs = list(reversed(title["rungs"])) or [None]
+        for position, rung in enumerate(rungs):
+            first = position == 0
+            table.add_row(
+                Text(title["title_id"], style="bold") if first else "",
+                state_text(title["state"]) if first else "",
+                *_rung_cells(rung),
+                _took(title) if first else "",
+                deadline_text(title) if first else "",
+                end_section=position == len(rungs) - 1,
+            )
+        where += _where(title)
+    return Group(table, *where)
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=STYLES.get(State(state), ""))
+
+
+def deadline_text(title: dict[str, Any]) -> Text:
+    """Kept, missed, or by when."""
+    kept = title["deadline_kept"]
+    if title["deadline"] is None:
+        return Text("none", style="dim")
+    if kept is None:
+        return Text(f"{_moment(title['deadline']):%H:%M:%S} UTC")
+    if not kept:
+        return Text("missed", style="red")
+    spare = (_moment(title["deadline"]) - _moment(title["playable_at"])).total_seconds()
+    return Text(f"kept, {duration(spare)} to spare", style="green")
+
+
+def duration(seconds: float) -> str:
+    """``95`` → ``1 min 35 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
+    if rung is None:
+        return ("", "", "", "", "")
+    vmaf = "not measured" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"
+    return (
+        rung["rendition"],
+        rung["codec"],
+        f"{rung['width']}×{rung['height']}",
+        f"{rung['average_bandwidth'] / 1000:.0f}",
+        vmaf,
+    )
+
+
+def _where(title: dict[str, Any]) -> Iterator[Text]:
+    if title["hls"]:
+        yield Text(f"{title['title_id']} v{title['version']}", style="bold")
+        for name in ("hls", "dash", "preview"):
+            if title[name]:
+                yield Text(f"  {name:8}{title[name]}")
+    if title["message"]:
+        yield Text.assemble((title["title_id"], "bold"), f"  {title['message']}", style=STYLES.get(title["state"], ""))
+
+
+def _took(title: dict[str, Any]) -> str:
+    if not title["settled_at"]:
+        return ""
+    return duration((_moment(title["settled_at"]) - _moment(title["created_at"])).total_seconds())
+
+
+def _percent(title: dict[str, Any]) -> str:
+    return f"{100 * (title['progress'] or 0):.0f} %" if title["state"] not in {"waiting", "queued"} else ""
+
+
+def _doing(title: dict[str, Any]) -> str:
+    if title["now"]:
+        return ", ".join(
+            f"{each['stage']}{' ' + each['item'] if each['item'] else ''} {100 * each['share']:.0f} %"
+            for each in title["now"]
+        )
+    if State(title["state"]).final:
+        return title["message"] or ""
+    return title["task"] or ""
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

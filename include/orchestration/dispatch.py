@@ -1,0 +1,214 @@
+"""What happens between Airflow's tasks: titles are released, misses noted, alerts and webhooks sent, lost runs settled.
+
+Every function here is safe to call at any time, from any number of processes: intake and settle call them at once, and
+the DAG ``dispatch`` each minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from include.adapters.airflow_api import AirflowApi, DagUnknown
+from include.domain.title import State
+from include.errors import CallsheetError, PlatformUnavailable
+
+if TYPE_CHECKING:
+    from include.adapters.catalog import Catalog, TitleRecord
+    from include.domain.title import TitleJob
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOST_AFTER = timedelta(minutes=5)
+"""A run that has ended in Airflow and is not settled after this long will not settle itself."""
+WEBHOOKS_AT_ONCE = 200
+REPAIRS_AT_ONCE = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """What one call of :func:`release` did."""
+
+    started: tuple[str, ...] = ()
+    not_ready: tuple[str, ...] = ()
+    """Titles whose batch DAG Airflow has not parsed yet: given back, to be tried again."""
+
+
+def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> Released:
+    """Start runs for waiting titles, up to the release window, in order of arrival."""
+    started: list[str] = []
+    not_ready: list[str] = []
+    claimant = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
+    for title in catalog.claim(window=settings.release_window, now=now, claimant=claimant):
+        assert title.run_id is not None  # set by the claim
+        try:
+            api.trigger(title.dag_id, title.run_id, conf=run_conf(title))
+        except DagUnknown:
+            catalog.unclaim(title.request_id, claimant=claimant)
+            not_ready.append(title.request_id)
+            continue
+        except CallsheetError:
+            catalog.unclaim(title.request_id, claimant=claimant)
+            raise
+        catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
+        started.append(title.request_id)
+        log.info("released %s as run %s", title.request_id, title.run_id)
+    return Released(started=tuple(started), not_ready=tuple(not_ready))
+
+
+def run_conf(title: TitleRecord) -> dict[str, object]:
+    """The conf of a title's run: ids, and what the weight and the deadline are read from."""
+    return {
+        "request_id": title.request_id,
+        "tier": title.request.tier.value,
+        "priority": 0,
+        "publish_at": title.deadline.isoformat() if title.deadline else None,
+    }
+
+
+def release_when_parsed(
+    catalog: Catalog,
+    api: AirflowApi,
+    settings: Settings,
+    *,
+    patience_s: float,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    pause: Callable[[float], None] = time.sleep,
+) -> Released:
+    """:func:`release`, repeated while new batch DAGs are not parsed yet, for at most ``patience_s`` seconds."""
+    started: list[str] = []
+    end = time.monotonic() + patience_s
+    while True:
+        done = release(catalog, api, settings, now=clock())
+        started += done.started
+        if not done.not_ready or time.monotonic() > end:
+            return Released(started=tuple(started), not_ready=done.not_ready)
+        pause(0.5)
+
+
+def note_missed(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
+    """Enter a missed deadline in the alert ledger; True if this call was the one that did.
+
+    A title that was published in time, that failed (its failure has an alert of its own) or that was cancelled has
+    missed nothing.
+    """
+    if title.deadline is None or title.deadline > now:
+        return False
+    if title.state in {State.FAILED, State.REJECTED, State.CANCELLED}:
+        return False
+    if title.playable_at is not None and title.playable_at <= title.deadline:
+        return False
+    where = f"in task {title.task}" if title.task else f"still {title.state}"
+    return catalog.claim_alert(
+        title_id=title.title_id,
+        request_id=title.request_id,
+        level="missed",
+        cause="deadline",
+        message=f"was due at {title.deadline:%Y-%m-%d %H:%M:%S} UTC and is not published: {where}",
+        now=now,
+    )
+
+
+def note_overdue(catalog: Catalog, *, now: datetime) -> list[str]:
+    """The sweep: misses of all titles, those that never got a run among them."""
+    return [title.request_id for title in catalog.overdue(now) if note_missed(catalog, title, now=now)]
+
+
+def send_alerts(catalog: Catalog, settings: Settings, *, now: datetime) -> int:
+    """Send what stands in the alert ledger to Slack."""
+    from include.adapters import slack
+
+    return slack.send_alerts(catalog, settings, now)
+
+
+def send_webhooks(catalog: Catalog, settings: Settings, *, now: datetime) -> None:
+    """Deliver what is due in the outbox."""
+    from include.adapters import webhooks
+
+    webhooks.deliver(catalog, settings, now, limit=WEBHOOKS_AT_ONCE)
+
+
+def settle_lost_runs(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
+    """Settle titles whose run has ended, or vanished, without its last task: nothing stays running for ever."""
+    lost: list[str] = []
+    for title in catalog.titles(states={State.QUEUED, State.RUNNING, State.PLAYABLE}):
+        since = title.released_at or title.created_at
+        if title.run_id is None or now - since < LOST_AFTER:
+            continue
+        run = api.run(title.dag_id, title.run_id)
+        if run is not None and run["state"] not in {"success", "failed"}:
+            continue
+        if run is not None and run["end_date"] and now - datetime.fromisoformat(run["end_date"]) < LOST_AFTER:
+            continue
+        how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
+        message = f"the run {title.run_id} {how} without settling the title"
+        if catalog.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
+            catalog.claim_alert(
+                title_id=title.title_id,
+                request_id=title.request_id,
+                level="failed",
+                cause="run_lost",
+                message=message,
+                now=now,
+            )
+            lost.append(title.request_id)
+    return lost
+
+
+def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> None:
+    """What follows a settled title at once. None of it can fail the title: ``dispatch`` repeats it within a minute."""
+    now = datetime.now(UTC)
+    steps: dict[str, Callable[[], object]] = {
+        "release": lambda: _release_next(catalog, settings, now),
+        "alerts": lambda: send_alerts(catalog, settings, now=now),
+        "webhooks": lambda: send_webhooks(catalog, settings, now=now),
+    }
+    for name, step in steps.items():
+        try:
+            step()
+        except Exception:
+            log.exception("%s: %s after settling failed; dispatch repeats it", title.request_id, name)
+
+
+def _release_next(catalog: Catalog, settings: Settings, now: datetime) -> None:
+    with AirflowApi.from_connection() as api:
+        release(catalog, api, settings, now=now)
+
+
+def tick() -> dict[str, str]:
+    """Every step of the DAG ``dispatch``; returns what each one did. Raises at the end if any step failed."""
+    from include.adapters.catalog import Catalog
+    from include.orchestration.replay import take_repairs
+    from include.settings import load_settings
+
+    settings = load_settings()
+    catalog = Catalog(settings.catalog_url)
+    now = datetime.now(UTC)
+    said: dict[str, str] = {}
+    failed: list[str] = []
+    with AirflowApi.from_connection() as api:
+        steps: dict[str, Callable[[], object]] = {
+            "lost runs": lambda: settle_lost_runs(catalog, api, now=now),
+            "repairs": lambda: take_repairs(catalog, now=now, limit=REPAIRS_AT_ONCE),
+            "release": lambda: release(catalog, api, settings, now=now),
+            "overdue": lambda: note_overdue(catalog, now=now),
+            "alerts": lambda: send_alerts(catalog, settings, now=now),
+            "webhooks": lambda: send_webhooks(catalog, settings, now=now),
+        }
+        for name, step in steps.items():
+            try:
+                said[name] = str(step())
+            except Exception as error:
+                log.exception("%s failed", name)
+                said[name] = f"failed: {error}"
+                failed.append(name)
+    if failed:
+        raise PlatformUnavailable(f"steps that failed and are tried again in a minute: {', '.join(failed)}")
+    return said

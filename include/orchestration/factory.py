@@ -1,0 +1,104 @@
+"""Turns a pipeline into the DAG of a batch: tasks into operators, what they take from each other into edges."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from include.adapters.catalog.records import dag_id_of
+from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
+from include.orchestration.names import CONTROL_POOL, CPU_POOL
+from include.orchestration.operators import ControlTask, WorkerTask
+from include.pipelines.core import Pipeline, Task, find_pipeline
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+"""Fixed: a start date that moves makes a new DAG version at every parse."""
+CEILING = timedelta(hours=12)
+"""Last resort against a task that hangs; real limits come from the plan and are kept by the worker."""
+MAX_ACTIVE_RUNS = 200
+"""Above any sensible release window: how many titles run is decided by the release, not by Airflow."""
+RETRIES = 2
+
+
+def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
+    """The DAG of one batch. Each of its runs is one title.
+
+    Raises :class:`ConfigurationError` where this deployment no longer has that version of the pipeline.
+    """
+    described = find_pipeline(pipeline, pipeline_version)
+    with DAG(
+        dag_id=dag_id_of(batch_id),
+        description=described.summary,
+        doc_md=_doc(batch_id, described),
+        schedule=None,
+        start_date=START,
+        catchup=False,
+        max_active_runs=MAX_ACTIVE_RUNS,
+        is_paused_upon_creation=False,
+        tags={"callsheet", "batch", f"pipeline:{described.name}"},
+        deadline=DeadlineAlert(
+            name="publish_at",
+            reference=TitleDeadline(),
+            interval=timedelta(0),
+            callback=AsyncCallback(title_missed_its_deadline),
+        ),
+    ) as dag:
+        operators: dict[str, BaseOperator | MappedOperator] = {task.name: _operator(described, task) for task in described.tasks if not task.mapped_over}
+        for task in described.tasks:
+            if task.mapped_over:
+                operators[task.name] = _mapped(described, task, operators[_producer(described, task)])
+        # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
+        for task in described.tasks:
+            for upstream in task.upstream:
+                operators[upstream] >> operators[task.name]
+    return dag
+
+
+def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
+    operator = WorkerTask if task.place == "worker" else ControlTask
+    return operator(pipeline=pipeline.name, pipeline_version=pipeline.version, **_arguments(task))
+
+
+def _mapped(pipeline: Pipeline, task: Task, plan: BaseOperator) -> MappedOperator:
+    return WorkerTask.partial(
+        pipeline=pipeline.name,
+        pipeline_version=pipeline.version,
+        map_index_template="{{ task.job }}",
+        **_arguments(task),
+    ).expand(job=plan.output)
+
+
+def _arguments(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.name,
+        "pool": CPU_POOL if task.place == "worker" else CONTROL_POOL,
+        "trigger_rule": task.trigger_rule,
+        "weight_rule": "absolute",
+        "execution_timeout": CEILING,
+        "retries": RETRIES,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=10),
+        "doc_md": "\n\n".join(
+            f"**{node.stage.name}** {(node.stage.function.__doc__ or '').strip()}" for node in task.nodes
+        ),
+    }
+
+
+def _producer(pipeline: Pipeline, task: Task) -> str:
+    """Name of the task that makes the plan which ``task`` is mapped over."""
+    return next(each.name for each in pipeline.tasks if any(node.stage.name == task.mapped_over for node in each.nodes))
+
+
+def _doc(batch_id: str, pipeline: Pipeline) -> str:
+    return f"""\
+Batch **{batch_id}** on pipeline **{pipeline.name}** v{pipeline.version}: {pipeline.summary}
+
+Each run is one title; Callsheet releases them from its catalog. A run that is started by hand fails its first task.
+
+**If it fails:** every task is safe to clear. It finds what is done in the title's work folder and repeats the rest;
+published versions are never touched. `callsheet replay <batch>/<title>` makes a new request of the title instead.
+"""

@@ -1,0 +1,289 @@
+"""The Airflow shell around a task of a pipeline: catalog before, work, catalog after, typed failures out.
+
+:class:`WorkerTask` starts ``python -m include.worker`` on this machine; :class:`ControlTask` runs its stages here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+import include
+from include.errors import (
+    CallsheetError,
+    ErrorDocument,
+    MissingInput,
+    NotReleased,
+    PlatformUnavailable,
+    Retry,
+    from_document,
+    to_document,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from include.adapters.catalog import Catalog, TitleRecord
+    from include.adapters.catalog.records import TaskEvent
+    from include.adapters.store import ObjectStore
+    from include.pipelines.core import Pipeline
+    from include.pipelines.runner import TaskJob
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PROJECT_ROOT = Path(next(iter(include.__path__))).parent
+WORKER_ENVIRONMENT = (
+    "CALLSHEET_",
+    "AWS_",
+    "PATH",
+    "PYTHON",
+    "VIRTUAL_ENV",
+    "HOME",
+    "LANG",
+    "LC_",
+    "TMPDIR",
+    "TZ",
+    "LD_",
+)
+"""Prefixes of what a worker may see of the environment."""
+WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET"})
+"""Workers have no business with the catalog or with webhooks."""
+DEFAULT_TIME_LIMIT_S = 6 * 3600.0
+PREVIEW_KEY = "preview"
+
+
+class PreviewLink(BaseOperatorLink):
+    """Button on the publish task: the preview page of the version that it published."""
+
+    name = "Preview"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Address of the preview page, empty until there is one."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return XCom.get_value(ti_key=ti_key, key=PREVIEW_KEY) or ""
+
+
+class TitleTask(BaseOperator):
+    """What both kinds of task share: which title, what the catalog is told, how a failure is classed."""
+
+    template_fields = ("job",)
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, pipeline: str, pipeline_version: int, job: str | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.pipeline = pipeline
+        self.pipeline_version = pipeline_version
+        self.job = job
+        """Name of the encode job, in a mapped task."""
+
+    def execute(self, context: Context) -> Any:
+        """Run the task for the run's title."""
+        from include.adapters.catalog import Catalog
+        from include.adapters.store import open_store
+        from include.pipelines.core import find_pipeline
+        from include.settings import load_settings
+
+        settings = load_settings()
+        catalog, store = Catalog(settings.catalog_url), open_store(settings.store_uri)
+        pipeline = find_pipeline(self.pipeline, self.pipeline_version)
+        try:
+            title = self._title(catalog, context, pipeline)
+        except NotReleased as error:
+            raise AirflowFailException(str(error)) from error
+        task_job = self._task_job(title, store, pipeline)
+        note = _noter(catalog, title, task_job, pipeline, store)
+        note("started", None)
+        store.delete(task_job.error_key)
+        try:
+            self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
+        except Exception as error:
+            document = to_document(error)
+            store.put_bytes(task_job.error_key, document.to_json().encode())
+            note("failed", document)
+            raise _for_airflow(error, document) from error
+        note("finished", None)
+        return self._xcom(task_job, store, context)
+
+    def work(
+        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
+    ) -> None:
+        """Do the task's work; raises a typed error."""
+        raise MissingInput(f"{type(self).__name__} does no work of its own")
+
+    def _title(self, catalog: Catalog, context: Context, pipeline: Pipeline) -> TitleRecord:
+        run = context["dag_run"]
+        now = datetime.now(UTC)
+        if self.task_id == pipeline.tasks[0].name:
+            return catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now)
+        request_id = (run.conf or {}).get("request_id")
+        title = catalog.title(request_id) if isinstance(request_id, str) else None
+        if title is None or title.run_id != run.run_id:
+            raise NotReleased(
+                f"run {run.run_id} of {run.dag_id} was not released by Callsheet: titles come from the catalog; "
+                "submit a batch request, or use `callsheet replay`"
+            )
+        return title
+
+    def _task_job(self, title: TitleRecord, store: ObjectStore, pipeline: Pipeline) -> TaskJob:
+        from include.pipelines.runner import TaskJob, load_plan
+
+        job = title.job()
+        limit = DEFAULT_TIME_LIMIT_S
+        if self.job is not None:
+            plan = load_plan(job, pipeline.task(self.task_id), store)
+            limit = next((each.time_limit_s for each in plan.jobs if each.name == self.job), limit)
+        return TaskJob(task=self.task_id, title=job, item=self.job, time_limit_s=limit)
+
+    def _xcom(self, task_job: TaskJob, store: ObjectStore, context: Context) -> Any:
+        """Ids alone: the names of the plan's jobs, for the mapped task; documents stay in the store."""
+        from include.domain.plan import Plan
+        from include.domain.results import PublishResult
+        from include.pipelines.runner import load_result
+
+        if self.task_id == "plan":
+            plan = load_result(task_job.title, "plan", Plan, store)
+            return [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
+        if self.task_id == "publish":
+            published = load_result(task_job.title, "publish", PublishResult, store)
+            if isinstance(published, PublishResult):
+                context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
+        return None
+
+
+class WorkerTask(TitleTask):
+    """A task whose stages run in a worker process on this machine.
+
+    The worker lives in this task's own process group and dies with it, so that clearing, a timeout and even SIGKILL
+    of the task leave no encoder behind.
+    """
+
+    def work(
+        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
+    ) -> None:
+        """Write the job document, run the worker, read what it left."""
+        from include.worker import PARENT_VARIABLE
+
+        store.put_bytes(task_job.key, task_job.to_json().encode())
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
+        }
+        environment[PARENT_VARIABLE] = str(os.getpid())
+        environment["PYTHONPATH"] = str(PROJECT_ROOT)
+        argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
+        # No new session: Airflow ends a task by signalling its process group.
+        worker = subprocess.Popen(
+            argv, cwd=PROJECT_ROOT, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+        try:
+            assert worker.stdout is not None
+            for line in worker.stdout:
+                log.info("%s", line.rstrip())
+            returncode = worker.wait()
+        finally:
+            if worker.poll() is None:
+                worker.terminate()
+                try:
+                    worker.wait(timeout=4)
+                except subprocess.TimeoutExpired:
+                    worker.kill()
+                    worker.wait()
+        if returncode != 0:
+            raise _worker_failure(task_job, store, returncode)
+        missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
+        if missing:
+            raise PlatformUnavailable(
+                f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"
+            )
+
+
+class ControlTask(TitleTask):
+    """A task whose stages run inside Airflow, with the catalog."""
+
+    operator_extra_links = (PreviewLink(),)
+
+    def work(
+        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
+    ) -> None:
+        """Run the stages here; after the last task, release what follows and send what is due."""
+        import tempfile
+
+        from include.orchestration.dispatch import after_settling
+        from include.pipelines.core import find_pipeline
+        from include.pipelines.runner import run_task
+        from include.stages.core import ControlContext
+
+        last = find_pipeline(self.pipeline, self.pipeline_version).tasks[-1].name
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                run_task(
+                    task_job,
+                    lambda **given: ControlContext(settings=settings, catalog=catalog, **given),
+                    store=store,
+                    scratch=Path(scratch),
+                )
+        finally:
+            if task_job.task == last:
+                after_settling(catalog, settings, task_job.title)
+
+
+def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
+    """Names of the task's stages that have left no result: success is what the outputs say."""
+    from include.pipelines.core import find_pipeline
+    from include.pipelines.runner import result_key
+
+    return [
+        node.stage.name
+        for node in find_pipeline(pipeline, version).task(task_job.task).nodes
+        if store.size(result_key(task_job.title, node.stage.name, task_job.item if node.mapped else None)) is None
+    ]
+
+
+def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
+    try:
+        return from_document(ErrorDocument.from_json(store.get_bytes(task_job.error_key)))
+    except FileNotFoundError:
+        how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+        return PlatformUnavailable(
+            f"the worker of {task_job.label} ended with {how} and left no word; the task's log has its output"
+        )
+
+
+def _for_airflow(error: BaseException, document: ErrorDocument) -> AirflowException:
+    """Airflow's word for it: a failure that trying again cannot change ends the task at once."""
+    text = f"{document.type}: {document.message} [owner: {document.owner}]"
+    if isinstance(error, AirflowException):
+        return error
+    return AirflowFailException(text) if document.retry is Retry.NEVER else AirflowException(text)
+
+
+def _noter(
+    catalog: Catalog, title: TitleRecord, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore
+) -> Callable[[TaskEvent, ErrorDocument | None], None]:
+    from include.pipelines.runner import share_done
+
+    def note(event: TaskEvent, failure: ErrorDocument | None) -> None:
+        catalog.note_task(
+            title.request_id,
+            task=task_job.task,
+            item=task_job.item,
+            event=event,
+            progress=share_done(pipeline, task_job.title, store) if event == "finished" else None,
+            now=datetime.now(UTC),
+            detail=None if failure is None else {"type": failure.type, "message": failure.message},
+        )
+
+    return note

@@ -1,0 +1,29 @@
+"""A settled title again: always as a new request, in a batch of its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from include.adapters.catalog import Catalog
+from include.pipelines.core import current_pipelines
+
+REPLAY_SUFFIX = "replay"
+REPAIR_SUFFIX = "repair"
+
+
+def replay_title(catalog: Catalog, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX) -> str:
+    """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
+    batch = catalog.new_request_from(request_id, suffix=suffix, now=now)
+    version = current_pipelines()[batch.pipeline].version
+    catalog.accept_batch(batch, pipeline_version=version, now=now)
+    return batch.batch_id
+
+
+def take_repairs(catalog: Catalog, *, now: datetime, limit: int) -> list[str]:
+    """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
+    taken: list[str] = []
+    for repair in catalog.pending_repairs(limit):
+        batch_id = replay_title(catalog, repair.request_id, now=now, suffix=REPAIR_SUFFIX)
+        catalog.repair_taken(repair.id, f"{batch_id}/{repair.title_id}", now)
+        taken.append(batch_id)
+    return taken

@@ -1,0 +1,133 @@
+"""Settle: the title's final state, what its encodes cost, and a dead letter where it came to nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from include.adapters.catalog import HistoryRow
+from include.adapters.store import ObjectStore
+from include.domain.media import Analysis, Inspection
+from include.domain.plan import Plan, Rendition
+from include.domain.results import CheckResult, EncodeResult, PackageResult, PublishResult
+from include.domain.settlement import Settlement, TaskFailure, settlement
+from include.domain.title import GOOD_STATES, State, TitleJob
+from include.errors import ErrorDocument, TitleEndedBadly
+from include.pipelines.core import find_pipeline
+from include.pipelines.runner import TaskJob, result_key
+from include.stages.core import ControlContext, stage
+
+log = logging.getLogger(__name__)
+
+
+@stage(place="airflow")
+def settle(
+    ctx: ControlContext,
+    title: TitleJob,
+    source: Inspection | None,
+    analysis: Analysis | None,
+    decision: Plan | None,
+    renditions: tuple[EncodeResult, ...],
+    verdicts: CheckResult | None,
+    packaged: PackageResult | None,
+    published: PublishResult | None,
+) -> Settlement:
+    """Writes history, alert, repair and dead letter, then the final state.
+
+    Raises the title's own failure in the end, so that its run is red in Airflow and a cleared run settles anew.
+    """
+    now = ctx.clock()
+    failures = task_failures(title, ctx.store)
+    verdict = settlement(packaged=packaged, published=published, failures=failures)
+    if source is not None and decision is not None:
+        rows = history_rows(source, analysis, decision, renditions, verdicts)
+        ctx.catalog.record_history(title.request_id, rows, now=now)
+    replay = f"callsheet replay {title.request_id}"
+    if verdict.state is State.DEGRADED and packaged is not None:
+        record = ctx.catalog.title(title.request_id)
+        if record is not None and record.origin_request_id is None:
+            # A repair that ends degraded again needs a person, not another repair.
+            ctx.catalog.queue_repair(title.request_id, packaged.missing, now)
+    if verdict.failure is not None and verdict.state is not State.CANCELLED:
+        ctx.catalog.record_dead_letter(
+            title.request_id, error=verdict.failure.error, task=verdict.failure.task, replay_command=replay, now=now
+        )
+    if verdict.state in {State.DEGRADED, State.FAILED, State.REJECTED}:
+        error = verdict.failure.error if verdict.failure else None
+        ctx.catalog.claim_alert(
+            title_id=title.title_id,
+            request_id=title.request_id,
+            level=verdict.state.value,  # type: ignore[arg-type]  # these three states are alert levels
+            cause=f"{error.owner}: {error.reason or error.type}" if error else str(verdict.reason),
+            message=verdict.message or "",
+            now=now,
+        )
+    ctx.catalog.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
+    log.info("%s settled as %s: %s", title.request_id, verdict.state, verdict.message or "all is well")
+    if verdict.state not in GOOD_STATES:
+        raise TitleEndedBadly(f"title {verdict.state}: {verdict.message}", reason=verdict.reason)
+    return verdict
+
+
+def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
+    """The last failure of each task, or encode job, that has left no result; in the order of the pipeline."""
+    pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    found: list[TaskFailure] = []
+    for task in pipeline.tasks[:-1]:
+        items: list[str | None] = [None]
+        if task.mapped_over:
+            key = result_key(title, task.mapped_over)
+            items = [job.name for job in Plan.from_json(store.get_bytes(key)).jobs] if store.size(key) else []
+        for item in items:
+            job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
+            keys = [result_key(title, node.stage.name, item) for node in task.nodes]
+            if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
+                error = ErrorDocument.from_json(store.get_bytes(job.error_key))
+                found.append(TaskFailure(task=task.name, item=item, error=error))
+    return found
+
+
+def history_rows(
+    source: Inspection,
+    analysis: Analysis | None,
+    decision: Plan,
+    renditions: tuple[EncodeResult, ...],
+    verdicts: CheckResult | None,
+) -> list[HistoryRow]:
+    """What each finished rendition cost and how good it became, with what was known before."""
+    ordered = {rendition.name: rendition for rendition in decision.renditions}
+    scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
+    rows = []
+    for done in renditions:
+        score = scores.get(done.rendition)
+        rendition = ordered[done.rendition]
+        rows.append(
+            HistoryRow(
+                rendition=done.rendition,
+                recipe_hash=rendition.recipe_hash,
+                encoder_version=done.encoder_version,
+                features=features(source, analysis, rendition),
+                cpu_s=done.cost.cpu_s,
+                wall_s=done.cost.wall_s,
+                peak_memory_mb=done.cost.peak_memory_mb,
+                size_bytes=done.size_bytes,
+                frames=done.frames,
+                duration_s=done.duration_s,
+                vmaf=score.harmonic_mean if score else None,
+                vmaf_p1=score.p1 if score else None,
+            )
+        )
+    return rows
+
+
+def features(source: Inspection, analysis: Analysis | None, rendition: Rendition) -> dict[str, Any]:
+    """What was known of an encode before it ran: numbers and words, flat; None where not measured."""
+    measured = analysis.model_dump(exclude={"windows", "scene_cuts", "crop", "brightest_s"}) if analysis else {}
+    video = source.video
+    return {
+        **{f"source_{name}": getattr(video, name) for name in ("codec", "width", "height", "bit_depth", "duration_s")},
+        "source_fps": float(video.fps),
+        "source_bitrate_kbps": source.bitrate_kbps,
+        **{f"content_{name}": value for name, value in measured.items()},
+        **rendition.model_dump(mode="json", exclude={"name", "rung"}),
+    }
