@@ -25,7 +25,7 @@ from include.domain.results import (
     SourceVerdict,
 )
 from include.domain.title import TitleJob
-from include.errors import EncoderCrashed, ToolFailed
+from include.errors import EncoderCrashed
 from include.stages.core import StageContext, stage
 
 
@@ -112,7 +112,8 @@ def _decode(ctx: StageContext, planned: Rendition, result: EncodeResult) -> tupl
     """What is in the rendition: decoded from first to last frame, and its packets listed."""
     path = ctx.store.local_copy(result.uri, ctx.scratch)
     decoded = run(decode_argv(ffmpeg(ctx.settings), path), timeout_s=ctx.time_left_s, check=False)
-    errors = [line for line in decoded.stderr.splitlines() if line.strip()]
+    # Reasons are published: no path of this machine in them.
+    errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
     if decoded.returncode != 0 and not errors:
         errors = [f"ffmpeg ended with {decoded.returncode}"]
     frames = re.findall(rb"^frame=\s*(\d+)", decoded.stdout, re.MULTILINE)

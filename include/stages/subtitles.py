@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from pathlib import Path
 
 from include.adapters.ffmpeg import input_argv
-from include.adapters.mezzanine import fetch_file, open_mezzanine
+from include.adapters.mezzanine import fetch, open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.domain.captions import Cue, clean_cue, clip, webvtt
@@ -18,9 +19,12 @@ from include.domain.title import SubtitleFile, TitleJob
 from include.errors import CallsheetError, StorageError, ToolFailed
 from include.stages.core import StageContext, stage
 
+log = logging.getLogger(__name__)
+
 MAX_BYTES = 4 * 1024**2
 MAX_CUES = 20_000
-_CONVERSION_LIMIT_S = 120.0
+FETCH_LIMIT_S = 60.0
+CONVERSION_LIMIT_S = 120.0
 
 
 class BadSubtitles(Exception):
@@ -58,8 +62,6 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
 def decoded(data: bytes) -> str:
     """The text of a subtitle file: UTF-8 or UTF-16 by its mark, UTF-8, else Windows-1252."""
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    else:
-        encoding = "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
@@ -111,19 +113,23 @@ def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> l
     try:
         run([*argv, str(output)], timeout_s=ctx.time_left_s)
     except ToolFailed as error:
-        raise BadSubtitles(error.message) from error
+        log.warning("%s: %s", ctx.title.request_id, error.message)
+        raise BadSubtitles("cannot be converted") from error
     return parsed(_bounded(output), "webvtt")
 
 
 def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
+    fetched = ctx.scratch / f"file{number}"
     try:
-        path = fetch_file(ctx, file.uri, max_bytes=MAX_BYTES)
+        fetch(file.uri, fetched, ctx.settings, limit_bytes=MAX_BYTES, limit_s=min(FETCH_LIMIT_S, ctx.time_left_s))
     except StorageError:
         # Our own store or disk refused: another attempt may end better.
         raise
     except CallsheetError as error:
-        raise BadSubtitles(error.message) from error
-    text = decoded(path.read_bytes())
+        # The whole message names addresses, and warnings are published.
+        log.warning("%s: %s", ctx.title.request_id, error.message)
+        raise BadSubtitles(f"was not fetched ({error.reason or 'unreachable'})") from error
+    text = decoded(fetched.read_bytes())
     kind = recognised(text)
     if kind != "ass":
         return parsed(text, kind)
@@ -133,9 +139,10 @@ def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
     # The format is forced and only files are allowed: nothing in the text can make ffmpeg open another address.
     argv += ["-protocol_whitelist", "file", "-format_whitelist", "ass", "-f", "ass", "-i", f"file:{given}"]
     try:
-        run([*argv, "-c:s", "webvtt", "-f", "webvtt", str(output)], timeout_s=min(_CONVERSION_LIMIT_S, ctx.time_left_s))
+        run([*argv, "-c:s", "webvtt", "-f", "webvtt", str(output)], timeout_s=min(CONVERSION_LIMIT_S, ctx.time_left_s))
     except ToolFailed as error:
-        raise BadSubtitles(error.message) from error
+        log.warning("%s: %s", ctx.title.request_id, error.message)
+        raise BadSubtitles("cannot be converted") from error
     return parsed(_bounded(output), "webvtt")
 
 

@@ -1,0 +1,176 @@
+"""The record of one title that is published beside its manifests as ``report.json``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from include.domain.document import Document
+from include.domain.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
+from include.domain.plan import Plan, Rendition, SourceTreatment
+from include.domain.results import (
+    AudioRendition,
+    AudioResult,
+    CheckResult,
+    Cost,
+    EncodeResult,
+    Outcome,
+    PackagedRendition,
+    QualityScore,
+    RenditionVerdict,
+    SourceVerdict,
+    TextRendition,
+    TextResult,
+)
+from include.domain.title import Kind, Tier, TitleJob
+
+
+class ReportedSource(Document):
+    """The mezzanine, without its address: the report is as public as the manifests."""
+
+    container: str
+    size_bytes: int
+    checksum: str
+    duration_s: float
+    bitrate_kbps: float | None
+    video: VideoStream
+    audio: tuple[AudioStream, ...]
+    subtitles: tuple[SubtitleStream, ...]
+    frames_decoded: int
+    decode_errors: int
+
+
+class ReportedPlan(Document):
+    """What was decided, and why."""
+
+    frame_rate: str
+    segment_frames: int
+    treatment: SourceTreatment
+    notes: tuple[str, ...]
+
+
+class ReportedRendition(Document):
+    """One rendition of the plan: ordered, encoded, checked, packaged. What it did not reach is None."""
+
+    name: str
+    rung: str
+    core: bool
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    recipe: Rendition
+    encoder_version: str | None
+    encode_cost: Cost | None
+    check_cost: Cost | None
+    vmaf: QualityScore | None
+    packaged: PackagedRendition | None
+
+
+class Report(Document):
+    """The title's record."""
+
+    title_id: str
+    name: str | None
+    request_id: str
+    tier: Tier
+    kind: Kind | None
+    publish_at: datetime | None
+    source: ReportedSource
+    analysis: Analysis
+    plan: ReportedPlan
+    renditions: tuple[ReportedRendition, ...]
+    """Lowest rung first."""
+    audio: tuple[AudioRendition, ...]
+    text: tuple[TextRendition, ...]
+    duration_s: float
+    degraded: bool
+    missing: tuple[str, ...]
+    """Renditions that the plan had and the set lacks."""
+    findings: tuple[str, ...]
+    """What was unusual, in sentences."""
+    encode_cpu_s: float
+    check_cost: Cost
+    tools: dict[str, str]
+    files: dict[str, Any]
+    """Entry points, relative to the report."""
+
+
+def build_report(
+    title: TitleJob,
+    source: Inspection,
+    analysis: Analysis,
+    decision: Plan,
+    encoded: tuple[EncodeResult, ...],
+    sound: AudioResult,
+    text: TextResult,
+    verified: SourceVerdict,
+    verdicts: CheckResult,
+    rungs: tuple[PackagedRendition, ...],
+    *,
+    tools: dict[str, str],
+    files: dict[str, Any],
+) -> Report:
+    """Put together what the stages found. Addresses and commands stay inside: they name machines and buckets."""
+    results = {result.rendition: result for result in encoded}
+    packaged = {rung.rendition: rung for rung in rungs}
+    findings: list[Finding] = [*source.warnings, *verified.warnings, *sound.warnings, *text.warnings]
+    return Report(
+        title_id=title.title_id,
+        name=title.name,
+        request_id=title.request_id,
+        tier=title.tier,
+        kind=title.kind,
+        publish_at=title.publish_at,
+        source=ReportedSource(
+            container=source.container,
+            size_bytes=source.mezzanine.size_bytes,
+            checksum=verified.checksum,
+            duration_s=source.duration_s,
+            bitrate_kbps=source.bitrate_kbps,
+            video=source.video,
+            audio=source.audio,
+            subtitles=source.subtitles,
+            frames_decoded=verified.frames,
+            decode_errors=verified.decode_errors,
+        ),
+        analysis=analysis,
+        plan=ReportedPlan(
+            frame_rate=decision.frame_rate,
+            segment_frames=decision.segment_frames,
+            treatment=decision.treatment,
+            notes=decision.notes,
+        ),
+        renditions=tuple(
+            _reported(planned, verdict, results.get(planned.name), packaged.get(planned.name))
+            for planned in decision.renditions
+            for verdict in verdicts.renditions
+            if verdict.rendition == planned.name
+        ),
+        audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in sound.renditions),
+        text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
+        duration_s=verified.duration_s,
+        degraded=verdicts.degraded,
+        missing=tuple(planned.name for planned in decision.renditions if planned.name not in packaged),
+        findings=(*(finding.message for finding in findings), *verdicts.audio),
+        encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
+        check_cost=verdicts.cost,
+        tools=tools,
+        files=files,
+    )
+
+
+def _reported(
+    planned: Rendition, verdict: RenditionVerdict, result: EncodeResult | None, packaged: PackagedRendition | None
+) -> ReportedRendition:
+    return ReportedRendition(
+        name=planned.name,
+        rung=planned.rung,
+        core=planned.core,
+        outcome=verdict.outcome,
+        reasons=verdict.reasons,
+        recipe=planned,
+        encoder_version=result.encoder_version if result else None,
+        encode_cost=result.cost if result else None,
+        check_cost=verdict.check_cost,
+        vmaf=verdict.vmaf,
+        packaged=packaged,
+    )

@@ -1,0 +1,270 @@
+"""Package: what passed the checks becomes one CMAF set with HLS and DASH manifests, pictures, a page and a report."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+from include.adapters import manifests
+from include.adapters.cmaf import UnreadableTrack, read_track
+from include.adapters.manifests import AudioEntry, Contents, TextEntry, VideoEntry
+from include.adapters.packager import AudioInput, VideoInput, make_set
+from include.adapters.process import Finished, failed, run
+from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
+from include.domain.captions import Cue
+from include.domain.languages import unique
+from include.domain.media import Analysis, Inspection
+from include.domain.plan import Plan, Rendition
+from include.domain.report import Report, build_report
+from include.domain.results import (
+    AudioRendition,
+    AudioResult,
+    CheckResult,
+    EncodeResult,
+    ImagesResult,
+    PackagedRendition,
+    PackageResult,
+    SourceVerdict,
+    TextResult,
+)
+from include.domain.title import TitleJob
+from include.errors import PackagerFailed
+from include.stages.core import StageContext, stage
+from include.stages.preview import PAGE, write_preview
+from include.stages.subtitles import decoded, parsed
+
+REPORT = "report.json"
+SET = "package"
+"""Folder of the set in the work folder."""
+
+
+@stage
+def package(
+    ctx: StageContext,
+    title: TitleJob,
+    source: Inspection,
+    analysis: Analysis,
+    decision: Plan,
+    renditions: tuple[EncodeResult, ...],
+    sound: AudioResult,
+    text: TextResult,
+    stills: ImagesResult,
+    verified: SourceVerdict,
+    verdicts: CheckResult,
+    *,
+    progressive: bool,
+) -> PackageResult:
+    """Make the complete set, measure it, and refuse it where a manifest says anything that the files do not."""
+    folder = ctx.scratch / "set"
+    folder.mkdir()
+    results = {result.rendition: result for result in renditions}
+    passed = [planned for planned in decision.renditions if planned.name in verdicts.passed]
+    paths = {
+        planned.name: _packageable(ctx, planned, ctx.store.local_copy(results[planned.name].uri, ctx.scratch))
+        for planned in passed
+    }
+    tracks = sorted(sound.renditions, key=lambda track: not track.default)
+    sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
+
+    ctx.report(0.1, "packaging")
+    frame_s = 1 / Fraction(decision.frame_rate)
+    finished = make_set(
+        ctx.settings,
+        folder,
+        [VideoInput(name=each.name, path=paths[each.name], hls=_in_hls(each)) for each in passed],
+        [
+            AudioInput(name=each.name, path=sounds[each.name], language=each.language, group=_group(each))
+            for each in tracks
+        ],
+        segment_s=decision.segment_frames * frame_s,
+        gop_s=passed[0].gop_frames * frame_s,
+        timeout_s=ctx.time_left_s,
+    )
+    ctx.report(0.5, "measuring the set")
+    contents = _contents(ctx, folder, finished, passed, tracks, text)
+    manifests.correct_media_playlists(folder, contents)
+    manifests.write_master(folder, contents)
+    manifests.correct_dash(folder, contents)
+    wrong = manifests.faults(folder, contents)
+    if wrong:
+        raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
+
+    _copy_images(ctx, stills, folder / "images")
+    files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
+    rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
+    report = build_report(
+        title,
+        source,
+        analysis,
+        decision,
+        renditions,
+        sound,
+        text,
+        verified,
+        verdicts,
+        rungs,
+        tools={"ffmpeg": ffmpeg_version(ctx.settings), "shaka_packager": packager_version(ctx.settings)},
+        files={"hls": manifests.MASTER, "dash": manifests.DASH, "progressive": list(files)},
+    )
+    (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
+    write_preview(folder, report)
+    return _stored(ctx, folder, contents, report, rungs, files)
+
+
+def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
+    """The rendition as an MP4; WebM counts in milliseconds, so its timestamps are made exact again."""
+    if planned.codec == "h264":
+        return path
+    fps = Fraction(planned.frame_rate)
+    output = ctx.scratch / f"{planned.name}.mp4"
+    ticks = f"1/{fps.numerator}"
+    exact = f"setts=time_base={ticks}:ts=N*{fps.denominator}:duration={fps.denominator}"
+    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-i", f"file:{path}"]
+    argv += ["-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
+    argv += ["-video_track_timescale", str(fps.numerator), "-map_metadata", "-1", "-f", "mp4", str(output)]
+    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
+    return output
+
+
+def _in_hls(planned: Rendition) -> bool:
+    """HLS players are only promised H.264; VP9 goes to those that read DASH."""
+    return planned.codec == "h264"
+
+
+def _group(track: AudioRendition) -> str:
+    return "stereo" if track.channels <= 2 else "surround"
+
+
+def _contents(
+    ctx: StageContext,
+    folder: Path,
+    finished: Finished,
+    passed: list[Rendition],
+    tracks: list[AudioRendition],
+    text: TextResult,
+) -> Contents:
+    """Measure every track of the set and write the subtitles beside them."""
+    try:
+        videos = [read_track(folder, "video", planned.name) for planned in passed]
+        audios = [read_track(folder, "audio", track.name) for track in tracks]
+    except UnreadableTrack as error:
+        raise failed(finished, PackagerFailed, f"the packager wrote a track that cannot be read: {error}") from error
+    target_s = manifests.target_duration([*videos, *audios])
+    taken: dict[str, set[str]] = {}
+    sounds = tuple(
+        AudioEntry(
+            track=measured,
+            language=track.language,
+            label=unique(track.label, taken.setdefault(_group(track), set())),
+            group=_group(track),
+            default=track.default,
+        )
+        for track, measured in zip(tracks, audios, strict=True)
+    )
+    durations = [segment.duration for segment in videos[0].segments]
+    texts = []
+    for rendition in text.renditions:
+        cues = _cues(ctx, rendition.uri)
+        peak, size = manifests.write_text(folder, rendition.name, cues, durations, target_s=target_s)
+        texts.append(
+            TextEntry(
+                name=rendition.name,
+                language=rendition.language,
+                label=unique(rendition.label, taken.setdefault("text", set())),
+                forced=rendition.forced,
+                peak_bps=peak,
+                size_bytes=size,
+            )
+        )
+    return Contents(
+        videos=tuple(
+            VideoEntry(track=measured, hls=_in_hls(planned)) for planned, measured in zip(passed, videos, strict=True)
+        ),
+        audios=sounds,
+        texts=tuple(texts),
+        target_s=target_s,
+    )
+
+
+def _cues(ctx: StageContext, key: str) -> list[Cue]:
+    return parsed(decoded(ctx.store.get_bytes(key)), "webvtt")
+
+
+def _copy_images(ctx: StageContext, stills: ImagesResult, folder: Path) -> None:
+    folder.mkdir()
+    keys = (stills.poster, stills.thumbnail, stills.sprite, stills.sprite_vtt, stills.preview_mp4, stills.preview_gif)
+    for key in keys:
+        shutil.copyfile(ctx.store.local_copy(key, ctx.scratch), folder / key.rpartition("/")[2])
+
+
+def _progressive(
+    ctx: StageContext,
+    folder: Path,
+    passed: list[Rendition],
+    paths: dict[str, Path],
+    tracks: list[AudioRendition],
+    sounds: dict[str, Path],
+) -> tuple[str, ...]:
+    """One ordinary MP4 per H.264 rung, with the default stereo track, that plays while it loads."""
+    (folder / "progressive").mkdir()
+    stereo = next((sounds[track.name] for track in tracks if track.channels <= 2), None)
+    names = []
+    for planned in passed:
+        if planned.codec != "h264":
+            continue
+        name = f"progressive/{planned.name}.mp4"
+        sound = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
+        argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+        argv += ["-i", f"file:{paths[planned.name]}", *sound, "-c", "copy", "-map_metadata", "-1"]
+        argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
+        run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
+        names.append(name)
+    return tuple(names)
+
+
+def _packaged(contents: Contents, entry: VideoEntry, verdicts: CheckResult) -> PackagedRendition:
+    track = entry.track
+    score = next(verdict.vmaf for verdict in verdicts.renditions if verdict.rendition == track.name)
+    return PackagedRendition(
+        rendition=track.name,
+        codec=track.codec,
+        width=track.width,
+        height=track.height,
+        bandwidth=track.peak_bps(contents.target_s),
+        average_bandwidth=track.average_bps,
+        size_bytes=track.size_bytes,
+        vmaf=score.harmonic_mean if score else None,
+    )
+
+
+def _stored(
+    ctx: StageContext,
+    folder: Path,
+    contents: Contents,
+    report: Report,
+    rungs: tuple[PackagedRendition, ...],
+    progressive: tuple[str, ...],
+) -> PackageResult:
+    """Put every file of the set, after whatever an earlier attempt has left is gone."""
+    prefix = ctx.key(SET)
+    ctx.store.delete_tree(prefix)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    for position, (path, name) in enumerate(zip(paths, files, strict=True)):
+        ctx.report(0.7 + 0.3 * position / len(paths), f"storing {len(paths)} files")
+        ctx.store.put_file(f"{prefix}/{name}", path)
+    return PackageResult(
+        prefix=prefix,
+        files=files,
+        hls=manifests.MASTER,
+        dash=manifests.DASH,
+        progressive=progressive,
+        preview=PAGE,
+        report=REPORT,
+        duration_s=round(float(contents.videos[0].track.duration), 6),
+        rungs=rungs,
+        degraded=report.degraded,
+        missing=report.missing,
+        packager_version=report.tools["shaka_packager"],
+    )
