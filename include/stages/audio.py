@@ -12,7 +12,7 @@ from include.adapters.ffmpeg import input_argv
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
-from include.domain.languages import label, matches
+from include.domain.labels import label, matches
 from include.domain.media import AudioStream, Finding, Inspection
 from include.domain.results import AudioRendition, AudioResult
 from include.domain.title import TitleJob
@@ -165,7 +165,7 @@ def _encode(
     default: bool,
 ) -> AudioRendition:
     settings = ctx.settings
-    duration_s = source.video.duration_s
+    duration_s = source.video.start_time_s + source.video.duration_s
     filters = track_filters(layout, duration_s=duration_s)
     measured = _measured(ctx, address, f"0:{track.index}", filters, duration_s)
     normalise = normalising_filters(

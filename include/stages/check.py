@@ -64,7 +64,9 @@ def check(
             reason = "was not encoded: its job failed for good"
             verdicts.append(RenditionVerdict(rendition=name, outcome=Outcome.MISSING, reasons=(reason,)))
             continue
-        score, why_none, cost = None, (), costs[name]
+        score: QualityScore | None = None
+        why_none: tuple[str, ...] = ()
+        cost = costs[name]
         if not reasons[name]:
             score, why_none, compared = _compare(ctx, title, source, decision, planned, results[name], verified)
             cost = _sum(cost, compared)
@@ -119,7 +121,7 @@ def _decode(ctx: StageContext, planned: Rendition, result: EncodeResult) -> tupl
     frames = re.findall(rb"^frame=\s*(\d+)", decoded.stdout, re.MULTILINE)
     listed = run(packets_argv(ffprobe(ctx.settings), path), timeout_s=ctx.time_left_s, check=False)
     found = json.loads(listed.stdout or b"{}")
-    stream = next(iter(found.get("streams", [])), {})
+    stream: dict[str, str] = next(iter(found.get("streams", [])), {})
     packets = sorted(
         (packet for packet in found.get("packets", []) if "pts" in packet), key=lambda packet: int(packet["pts"])
     )

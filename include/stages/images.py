@@ -38,7 +38,8 @@ Node = Any
 @stage
 def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Analysis) -> ImagesResult:
     """Make the title's pictures, all from the mezzanine."""
-    video, duration_s = source.video, source.video.duration_s
+    video = source.video
+    duration_s = video.start_time_s + video.duration_s
     treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
     address = open_mezzanine(ctx, source)
     poster_s = poster_time(analysis, duration_s)

@@ -13,7 +13,7 @@ from include.adapters.packager import AudioInput, VideoInput, make_set
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
 from include.domain.captions import Cue
-from include.domain.languages import unique
+from include.domain.labels import unique
 from include.domain.media import Analysis, Inspection
 from include.domain.plan import Plan, Rendition
 from include.domain.report import Report, build_report

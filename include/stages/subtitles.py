@@ -12,7 +12,7 @@ from include.adapters.mezzanine import fetch, open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.domain.captions import Cue, clean_cue, clip, webvtt
-from include.domain.languages import label
+from include.domain.labels import label
 from include.domain.media import Finding, Inspection, SubtitleStream
 from include.domain.results import TextRendition, TextResult
 from include.domain.title import SubtitleFile, TitleJob
@@ -101,7 +101,7 @@ def parsed(text: str, kind: str) -> list[Cue]:
             text=caption.raw_text,
             settings=str(caption.settings),
         )
-        for caption in captions
+        for caption in captions.captions
     )
     return [cue for cue in cleaned if cue is not None]
 
@@ -149,7 +149,8 @@ def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
 def _stored(
     ctx: StageContext, source: Inspection, cues: list[Cue], language: str, name: str, names: set[str], *, forced: bool
 ) -> TextRendition:
-    shown = clip(cues, duration_ms=round(source.video.duration_s * 1000))
+    end_s = source.video.start_time_s + source.video.duration_s
+    shown = clip(cues, duration_ms=round(end_s * 1000))
     if not shown:
         raise BadSubtitles("has nothing to show within the title")
     key_name = _key_name(language, names)
