@@ -27,6 +27,7 @@ class VideoStream(Document):
     """As the container says; the full decode counts."""
     duration_s: float
     start_time_s: float = 0.0
+    """From the container's start, which is the zero of every rendition: the first frame is held until it comes."""
     pixel_format: str
     bit_depth: int = 8
     field_order: str | None = None
@@ -86,10 +87,10 @@ class MezzanineIdentity(Document):
     """What tells that the bytes behind an address are still the same: checked whenever a task opens them."""
 
     uri: str
-    """Where tasks read it: the request's address for ``file://`` and ``s3://``, the store's copy for ``https://``."""
+    """Where tasks read it: the request's address for ``file://``, the store's copy for ``s3://`` and ``https://``."""
     size_bytes: int
     marker: str
-    """Modification time (ns) of a file, or ETag of an object."""
+    """Modification time (ns) of a file, or checksum of a copy."""
 
 
 class Inspection(Document):

@@ -40,9 +40,10 @@ class SourceVerdict(Document):
     checksum: str
     """``sha256:<hex>`` of the whole mezzanine."""
     frames: int
-    """Video frames that the full decode gave."""
+    """Video frames of the full decode at the plan's constant rate, from the container's start: what every rendition
+    must have."""
     duration_s: float
-    """Presented duration of the decoded video."""
+    """Presented duration of those frames."""
     decode_errors: int
     warnings: tuple[Finding, ...] = ()
     cost: Cost

@@ -1,0 +1,58 @@
+"""What the content is like, from sampled windows: detail, motion, scenes, bars, combing, black, loudness."""
+
+from __future__ import annotations
+
+import logging
+
+from include.adapters import tools
+from include.adapters.ffmpeg import analysis_argv, loudness_argv
+from include.adapters.mezzanine import open_mezzanine
+from include.adapters.process import run
+from include.domain.content import Frame, parse_frames, parse_loudness, summarise
+from include.domain.media import Analysis, Inspection
+from include.domain.sampling import sample_windows
+from include.domain.title import TitleJob
+from include.errors import ToolFailed
+from include.stages.core import StageContext, stage
+
+log = logging.getLogger(__name__)
+
+WINDOWS = 3
+WINDOW_S = 4.0
+LIMIT_S = 600.0
+
+
+@stage
+def analyse(ctx: StageContext, title: TitleJob, source: Inspection) -> Analysis:
+    """Measure up to three windows of four seconds; what cannot be measured is None."""
+    address = open_mezzanine(ctx, source)
+    program, threads = tools.ffmpeg(ctx.settings), tools.encode_threads(ctx.settings)
+    video = source.video
+    windows = sample_windows(video.start_time_s + video.duration_s, count=WINDOWS, length_s=WINDOW_S)
+    measured: list[tuple[Frame, ...]] = []
+    for number, window in enumerate(windows):
+        argv = analysis_argv(program, address, video_index=video.index, window=window, threads=threads)
+        lines: list[str] = []
+        if _measured(ctx, argv, lines):
+            measured.append(parse_frames(lines, window))
+        else:
+            measured.append(())
+        ctx.report((number + 1) / (len(windows) + 1), f"window {number + 1} of {len(windows)} measured")
+    loudness = peak = None
+    if source.audio:
+        argv = loudness_argv(program, address, audio_index=source.audio[0].index, windows=windows)
+        try:
+            loudness, peak = parse_loudness(run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s)).stderr)
+        except ToolFailed as error:
+            log.warning("%s: loudness was not measured: %s", title.request_id, error.message)
+    return summarise(windows, measured, video, loudness_lufs=loudness, true_peak_dbtp=peak)
+
+
+def _measured(ctx: StageContext, argv: list[str], lines: list[str]) -> bool:
+    """Run one window's measurement; the plan can do without, so a failure is only logged."""
+    try:
+        run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s), on_line=lines.append)
+    except ToolFailed as error:
+        log.warning("%s: a window was not measured: %s", ctx.title.request_id, error.message)
+        return False
+    return True

@@ -1,0 +1,307 @@
+"""Is the mezzanine sound, what is in it, and if it is not sound, why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+from include.adapters import tools
+from include.adapters.decode import decode
+from include.adapters.ffmpeg import CONTAINERS, MAX_SIDE
+from include.adapters.ffprobe import (
+    Fields,
+    Packets,
+    Probe,
+    audio_stream,
+    fraction,
+    number,
+    packets,
+    picture_streams,
+    probe,
+    stream_duration_s,
+    subtitle_stream,
+    video_stream,
+)
+from include.adapters.mezzanine import forget_copy, identify, open_identified
+from include.domain.ladder import STANDARD_RATES
+from include.domain.media import AudioStream, Finding, Inspection, VideoStream, Window
+from include.domain.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
+from include.domain.sampling import sample_windows
+from include.domain.title import TitleJob
+from include.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
+from include.stages.core import StageContext, stage
+
+CODECS = frozenset({"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1"})
+PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
+"""ISO files that hold a still picture, which ffprobe takes for video."""
+MAX_STREAMS = 100
+MAX_DURATION_S = 24 * 3600.0
+MAX_RATE = 480
+PROBE_LIMIT_S = 60.0
+PACKETS_LIMIT_S = 600.0
+WINDOW_LIMIT_S = 120.0
+SHORT_S = 12.0
+"""Up to this length the whole mezzanine is decoded instead of windows."""
+EDGE_S = 2.0
+SAMPLES = 3
+SAMPLE_S = 1.0
+RATE_SAMPLE_S = 5.0
+SEEK_TOLERANCE = 0.25
+"""Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""
+
+
+@stage
+def inspect(ctx: StageContext, title: TitleJob) -> Inspection:
+    """Fetch or find the mezzanine, read its streams and decode its head, its tail and windows between."""
+    try:
+        return _inspect(ctx)
+    except MezzanineRejected as error:
+        if title.wait_until is not None and datetime.now(UTC) < title.wait_until and error.reason in ARRIVING:
+            forget_copy(ctx)
+            raise MezzanineUnreachable(
+                f"the mezzanine has not arrived yet, waiting until {title.wait_until:%Y-%m-%d %H:%M} UTC "
+                f"({error.message})",
+                reason=error.reason,
+            ) from error
+        raise
+
+
+def _inspect(ctx: StageContext) -> Inspection:
+    identity = identify(ctx)
+    if identity.size_bytes == 0:
+        raise MezzanineRejected("the mezzanine is empty: 0 bytes", reason=Reason.EMPTY)
+    address = open_identified(ctx, identity)
+    program = tools.ffprobe(ctx.settings)
+    found = probe(program, address, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
+    stream = _checked(found, address)
+    ctx.report(0.2, "streams read")
+    video, warnings = _video(ctx, program, address, found, stream)
+    audio = tuple(each for each in map(audio_stream, _of_type(found, "audio")) if each is not None)
+    warnings += _findings(found, video, audio)
+    ctx.report(0.4, "decoding samples")
+    _decode_samples(ctx, address, video)
+    return Inspection(
+        mezzanine=identity,
+        container=str(found.container["format_name"]),
+        duration_s=round(max(number(found.container.get("duration")) or 0.0, video.start_time_s + video.duration_s), 6),
+        bitrate_kbps=round(identity.size_bytes * 8 / 1000 / (video.start_time_s + video.duration_s), 3),
+        video=video,
+        audio=audio,
+        subtitles=tuple(subtitle_stream(each) for each in _of_type(found, "subtitle")),
+        warnings=tuple(warnings),
+        tool_version=tools.ffmpeg_version(ctx.settings),
+    )
+
+
+def _of_type(found: Probe, kind: str) -> list[Fields]:
+    return [stream for stream in found.streams if stream.get("codec_type") == kind]
+
+
+def _checked(found: Probe, address: str) -> Fields:
+    """The video stream to encode, of a container and a codec that are served."""
+    if not found.readable:
+        reason = judge_probe(found.stderr, _head(address))
+        last = found.stderr.strip().splitlines()[-1].rpartition(": ")[2] if found.stderr.strip() else "not readable"
+        if reason is Reason.TRUNCATED:
+            raise MezzanineRejected(f"the mezzanine is cut short, its index is missing: {last}", reason=reason)
+        raise _invalid(f"not a container that is served ({last})")
+    names = set(str(found.container.get("format_name", "")).split(","))
+    brand = str(found.container.get("tags", {}).get("major_brand", "")).strip()
+    if not names & set(CONTAINERS) or brand in PICTURE_BRANDS:
+        raise _invalid(f"{brand or found.container.get('format_name')} is not a container that is served")
+    if len(found.streams) > MAX_STREAMS:
+        raise _invalid(f"{len(found.streams)} streams, at most {MAX_STREAMS} are served")
+    moving = picture_streams(found)
+    if not moving:
+        raise MezzanineRejected("there is no video stream in the mezzanine", reason=Reason.NO_VIDEO)
+    stream = moving[0]
+    codec, width, height = stream.get("codec_name"), stream.get("width", 0), stream.get("height", 0)
+    if codec not in CODECS:
+        raise _invalid(f"video codec {codec or 'unknown'} is not served")
+    if max(width, height) > MAX_SIDE:
+        raise _invalid(f"{width}×{height} pixels, at most {MAX_SIDE} a side are served")
+    if min(width, height) < 1 or not stream.get("pix_fmt"):
+        raise MezzanineRejected(f"the {codec} stream holds no picture that can be decoded", reason=Reason.UNDECODABLE)
+    return stream
+
+
+def _head(address: str) -> bytes:
+    """The first bytes of a local file; of a presigned address they tell too little to fetch them."""
+    path = Path(address)
+    if not path.is_file():
+        return b""
+    with path.open("rb") as source:
+        return source.read(16)
+
+
+def _video(
+    ctx: StageContext, program: str, address: str, found: Probe, stream: Fields
+) -> tuple[VideoStream, list[Finding]]:
+    """The video stream with duration, start and rate, measured where the container does not say."""
+    warnings: list[Finding] = []
+    index = int(stream["index"])
+    container_start = number(found.container.get("start_time")) or 0.0
+    start = max(0.0, (number(stream.get("start_time")) or container_start) - container_start)
+    duration = stream_duration_s(stream)
+    declared = number(found.container.get("duration"))
+    if duration is None:
+        every = packets(program, address, index=index, timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s))
+        duration = _measured_s(every, container_start + start, declared)
+        warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
+    if duration > MAX_DURATION_S:
+        raise MezzanineRejected(
+            f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
+            reason=Reason.TOO_LARGE,
+        )
+    sample = packets(
+        program, address, index=index, first_s=RATE_SAMPLE_S, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s)
+    )
+    average, base = fraction(stream.get("avg_frame_rate")), fraction(stream.get("r_frame_rate"))
+    # The average is frames by duration, and containers round durations; the base rate is that of the clock.
+    steady_base = average is not None and base in STANDARD_RATES and _near(average, base)
+    rate = base if steady_base else next((each for each in (average, base) if each and each <= MAX_RATE), None)
+    if rate is None:
+        rate = Fraction(max(1, sample.count), 1) / Fraction(max(0.04, min(duration, RATE_SAMPLE_S))).limit_denominator(
+            1000
+        )
+        rate = min(rate, Fraction(60)).limit_denominator(1001)
+        warnings.append(Finding(code="no_frame_rate", message=f"no usable frame rate is declared; {rate} is measured"))
+    variable = not sample.steady or (
+        average is not None and base is not None and not any(_near(average * n, base) for n in (1, 2))
+    )
+    video = video_stream(stream, duration_s=duration, start_s=start, variable=variable, frame_rate=rate)
+    return video, warnings
+
+
+def _measured_s(every: Packets, start_s: float, declared_s: float | None) -> float:
+    """The duration that a stream's packets have."""
+    if cut_short("\n".join(f"[error] {line}" for line in every.stderr.splitlines())):
+        raise MezzanineRejected("the mezzanine is cut short: its data ends before its time", reason=Reason.TRUNCATED)
+    if every.end_s is None or every.end_s <= start_s:
+        if declared_s:
+            return declared_s
+        raise MezzanineRejected("the video stream holds no pictures", reason=Reason.UNDECODABLE)
+    return every.end_s - start_s
+
+
+def _near(one: Fraction, other: Fraction) -> bool:
+    return abs(one - other) <= other / 100
+
+
+def _decode_samples(ctx: StageContext, address: str, video: VideoStream) -> None:
+    """Decode head, tail and windows between, or all of a short mezzanine; raises what is wrong."""
+    end = video.start_time_s + video.duration_s
+    if end <= SHORT_S:
+        _judge(ctx, address, video, None, tolerance=ctx.settings.decode_error_tolerance, reaches=end)
+        return
+    head = Window(start_s=0.0, duration_s=video.start_time_s + EDGE_S)
+    _judge(ctx, address, video, head, tolerance=SEEK_TOLERANCE, reaches=None)
+    # ffmpeg counts a length from the keyframe that it starts at, which may lie far before: so to the end, however far.
+    tail = Window(start_s=end - EDGE_S, duration_s=MAX_DURATION_S)
+    _judge(ctx, address, video, tail, tolerance=SEEK_TOLERANCE, reaches=end)
+    for window in sample_windows(end, count=SAMPLES, length_s=SAMPLE_S):
+        _judge(ctx, address, video, window, tolerance=SEEK_TOLERANCE, reaches=None)
+
+
+def _judge(
+    ctx: StageContext,
+    address: str,
+    video: VideoStream,
+    window: Window | None,
+    *,
+    tolerance: float,
+    reaches: float | None,
+) -> None:
+    """Decode one window, or everything, and raise what is wrong with it."""
+    try:
+        result = decode(
+            tools.ffmpeg(ctx.settings),
+            address,
+            video_index=video.index,
+            window=window,
+            # A picture that stands for long may begin before the window.
+            from_keyframe=window is not None and window.start_s > 0,
+            threads=tools.encode_threads(ctx.settings),
+            timeout_s=min(WINDOW_LIMIT_S, ctx.time_left_s),
+        )
+    except ToolTimeout as error:
+        raise MezzanineRejected(
+            f"{error.message}: a few seconds of the mezzanine take longer to decode than any sound one",
+            reason=Reason.UNDECODABLE,
+        ) from error
+    early = result.cut_short
+    if reaches is not None and result.last_s is not None and not video.variable_frame_rate:
+        last = (window.start_s if window else 0.0) + result.last_s + float(1 / video.fps)
+        early = early or last < reaches - _slack_s(video)
+    end = video.start_time_s + video.duration_s
+    length = min(window.duration_s, end - window.start_s) if window else video.duration_s
+    verdict = judge_decode(
+        frames=result.frames,
+        expected=max(1, round(length * float(video.fps))),
+        errors=result.errors,
+        tolerance=tolerance,
+        ends_early=early,
+    )
+    if verdict is not None:
+        reason, text = verdict
+        at = f" at {window.start_s:.1f} s" if window else ""
+        raise MezzanineRejected(f"the mezzanine is {reason}{at}: {text}{_quoted(result.message)}", reason=reason)
+
+
+def _slack_s(video: VideoStream) -> float:
+    """How much earlier than declared a sound video may end: containers round, and count the sound's end in."""
+    return max(0.2, 3 / float(video.fps), min(1.0, 0.03 * video.duration_s))
+
+
+def _quoted(message: str) -> str:
+    return f" ({message})" if message else ""
+
+
+def _invalid(text: str) -> MezzanineRejected:
+    return MezzanineRejected(f"Invalid file type: {text}", reason=Reason.INVALID_TYPE)
+
+
+def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) -> list[Finding]:
+    """What is odd about a mezzanine that can be served all the same."""
+    moving = picture_streams(found)
+    unread = len(_of_type(found, "audio")) - len(audio)
+    chroma = next((each for each in ("444", "422") if each in video.pixel_format), None)
+    odd: list[tuple[bool, str, str]] = [
+        (not audio, "no_audio", "there is no audio: the title is published silent"),
+        (unread > 0, "unreadable_audio", f"{unread} audio streams cannot be read and are left out"),
+        (
+            any(each.language == "und" for each in audio),
+            "no_language",
+            "an audio track does not say its language",
+        ),
+        (len(moving) > 1, "more_video", f"{len(moving)} video streams: the first is used"),
+        (
+            len(_of_type(found, "video")) > len(moving),
+            "attached_picture",
+            "an attached picture is ignored",
+        ),
+        (video.variable_frame_rate, "variable_frame_rate", f"the frame rate varies around {video.frame_rate}"),
+        (video.rotation != 0, "rotated", f"the picture is turned by {video.rotation}°"),
+        (
+            video.sample_aspect_ratio != "1:1",
+            "non_square_pixels",
+            f"pixels are {video.sample_aspect_ratio}: shown as {video.display_width}×{video.display_height}",
+        ),
+        (
+            video.field_order not in {None, "progressive", "unknown"},
+            "interlaced",
+            f"declared as interlaced ({video.field_order})",
+        ),
+        (video.bit_depth > 8, "high_bit_depth", f"{video.bit_depth} bits a sample"),
+        (chroma is not None, "chroma", f"chroma {chroma} becomes 420"),
+        (video.hdr, "hdr", f"HDR ({video.color_transfer})"),
+        (video.color_space is None, "no_colour_tags", "colours are not tagged and are taken for the usual ones"),
+        (video.start_time_s > 0, "late_video", f"the video starts {video.start_time_s:.3f} s after the container"),
+        (
+            abs(number(found.container.get("start_time")) or 0.0) > 0,
+            "start_time",
+            f"timestamps start at {found.container.get('start_time')} s",
+        ),
+    ]
+    return [Finding(code=code, message=message) for applies, code, message in odd if applies]

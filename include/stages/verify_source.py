@@ -1,0 +1,105 @@
+"""The full checksum and the full decode of the mezzanine: they run beside the encodes and gate the publication."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from include.adapters import tools
+from include.adapters.decode import Decoded, decode
+from include.adapters.mezzanine import open_mezzanine
+from include.adapters.store import key_of
+from include.domain.ladder import output_rate
+from include.domain.media import Finding, Inspection
+from include.domain.rejection import Reason, judge_decode
+from include.domain.results import SourceVerdict
+from include.domain.title import TitleJob
+from include.errors import MezzanineRejected, ToolTimeout
+from include.stages.core import StageContext, stage
+
+CHUNK_BYTES = 4 * 1024**2
+EARLY_S = 1.0
+EARLY_SHARE = 0.01
+"""How much earlier than its container says a sound mezzanine may end: a second or this share, whichever is more."""
+
+
+@stage
+def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> SourceVerdict:
+    """Hash every byte and decode every frame."""
+    address = open_mezzanine(ctx, source)
+    checksum = f"sha256:{_sha256(ctx, source, address)}"
+    if title.checksum is not None and checksum != title.checksum:
+        raise MezzanineRejected(
+            f"the mezzanine has the checksum {checksum}, the request says {title.checksum}",
+            reason=Reason.CHECKSUM_MISMATCH,
+        )
+    video = source.video
+    end = video.start_time_s + video.duration_s
+    rate = output_rate(video)
+    result = decode(
+        tools.ffmpeg(ctx.settings),
+        address,
+        video_index=video.index,
+        audio_indexes=[each.index for each in source.audio],
+        constant_rate=str(rate),
+        threads=tools.encode_threads(ctx.settings),
+        timeout_s=ctx.time_left_s,
+        on_time=lambda seconds: ctx.report(min(0.99, seconds / end), f"decoded {seconds:.0f} of {end:.0f} s"),
+    )
+    duration = float(result.frames / rate)
+    _judge(ctx, result, expected=round(end * float(rate)), short_s=end - duration, end_s=end)
+    # The bytes that were decoded are those that were inspected, to the last.
+    open_mezzanine(ctx, source)
+    return SourceVerdict(
+        checksum=checksum,
+        frames=result.frames,
+        duration_s=round(duration, 6),
+        decode_errors=result.errors,
+        warnings=tuple(_warnings(result)),
+        cost=result.cost,
+    )
+
+
+def _judge(ctx: StageContext, result: Decoded, *, expected: int, short_s: float, end_s: float) -> None:
+    early = result.cut_short or (result.frames > 0 and short_s > max(EARLY_S, EARLY_SHARE * end_s))
+    verdict = judge_decode(
+        frames=result.frames,
+        expected=expected,
+        errors=result.errors,
+        tolerance=ctx.settings.decode_error_tolerance,
+        ends_early=early,
+    )
+    if verdict is not None:
+        reason, text = verdict
+        detail = f" ({result.message})" if result.message else ""
+        raise MezzanineRejected(f"the full decode found the mezzanine {reason}: {text}{detail}", reason=reason)
+
+
+def _warnings(result: Decoded) -> list[Finding]:
+    found = []
+    if result.errors:
+        found.append(Finding(code="decode_errors", message=f"{result.errors} damaged frames, within the tolerance"))
+    if result.audio_errors:
+        found.append(
+            Finding(code="audio_decode_errors", message=f"{result.audio_errors} pieces of audio cannot be decoded")
+        )
+    return found
+
+
+def _sha256(ctx: StageContext, source: Inspection, address: str) -> str:
+    path = Path(address)
+    if "://" in address:
+        path = ctx.store.local_copy(key_of(ctx.store, source.mezzanine.uri), ctx.scratch)
+    digest, deadline = hashlib.sha256(), time.monotonic() + ctx.time_left_s
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            if time.monotonic() > deadline:
+                raise ToolTimeout(
+                    "FFmpeg timeout: the task's time went by while the checksum was computed",
+                    command=f"sha256 of {source.mezzanine.uri}",
+                    stderr_tail="",
+                    reason="timeout",
+                )
+    return digest.hexdigest()
