@@ -100,7 +100,9 @@ def track_filters(layout: Layout, *, duration_s: float) -> list[str]:
     ]
 
 
-def normalising_filters(measured: Loudness, *, target_lufs: float, true_peak_dbtp: float) -> list[str]:
+def normalising_filters(
+    measured: Loudness, *, target_lufs: float, true_peak_dbtp: float, duration_s: float
+) -> list[str]:
     """The second pass of loudnorm; none for silence, which has no loudness to move."""
     if measured.integrated_lufs is None or measured.true_peak_dbtp is None:
         return []
@@ -112,6 +114,8 @@ def normalising_filters(measured: Loudness, *, target_lufs: float, true_peak_dbt
         f":measured_LRA={measured.range_lu}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",
         # Where it has to limit peaks it works, and would go on, at 192 kHz.
         f"aresample={SAMPLE_RATE_HZ}",
+        # It fills its last block of 100 ms.
+        f"atrim=end_sample={round(duration_s * SAMPLE_RATE_HZ)}",
     ]
 
 
@@ -169,7 +173,10 @@ def _encode(
     filters = track_filters(layout, duration_s=duration_s)
     measured = _measured(ctx, address, f"0:{track.index}", filters, duration_s)
     normalise = normalising_filters(
-        measured, target_lufs=settings.loudness_target_lufs, true_peak_dbtp=settings.true_peak_dbtp
+        measured,
+        target_lufs=settings.loudness_target_lufs,
+        true_peak_dbtp=settings.true_peak_dbtp,
+        duration_s=duration_s,
     )
     output = ctx.scratch / f"{name}.mp4"
     argv = encode_argv(ffmpeg(settings), address, track, [*filters, *normalise], layout, output)
