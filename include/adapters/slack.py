@@ -64,7 +64,8 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
         try:
             hook.send(text=headline(message), blocks=blocks(message, base_url), unfurl_links=False, unfurl_media=False)
         except Exception as error:
-            # Whatever it is, the alert stays in the ledger. Its type alone: the text may hold the webhook's address, which is a secret.
+            # Whatever it is, the alert stays in the ledger. Its type alone: the text may hold the webhook's address,
+            # which is a secret.
             log.warning("Slack did not take an alert about %s: %s", message.cause, type(error).__name__)
             catalog.alerts_failed(ids, type(error).__name__, now)
             continue

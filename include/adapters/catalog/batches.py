@@ -87,13 +87,13 @@ class Batches(Database):
 
     def stubs(self) -> list[Stub]:
         """What the DAG bundle writes: batches that have not retired, by id."""
-        query = (
-            select(batches.c.batch_id, batches.c.pipeline, batches.c.pipeline_version)
-            .where(batches.c.retired_at.is_(None))
-            .order_by(batches.c.batch_id)
+        query = select(batches.c.batch_id, batches.c.pipeline, batches.c.pipeline_version).where(
+            batches.c.retired_at.is_(None)
         )
         with self._read() as connection:
-            return [Stub(**row) for row in connection.execute(query).mappings()]
+            stubs = [Stub(**row) for row in connection.execute(query).mappings()]
+        # Here and not in the query: databases order by their own collation.
+        return sorted(stubs, key=lambda stub: stub.batch_id)
 
     def retirable(self, now: datetime) -> list[str]:
         """Unretired batches all of whose titles are settled, as of ``now``."""

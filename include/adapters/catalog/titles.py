@@ -48,7 +48,9 @@ class Titles(Database):
         with self._read() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
-    def claim(self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60) -> list[TitleRecord]:
+    def claim(
+        self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60, except_batches: Collection[str] = ()
+    ) -> list[TitleRecord]:
         """Claim waiting titles for release, in order of arrival.
 
         Args:
@@ -56,6 +58,7 @@ class Titles(Database):
             now: The time.
             claimant: Who claims; unique per call.
             ttl_s: The claim's life. Another may claim the title afterwards.
+            except_batches: Batches whose titles cannot be released right now and must not hold the others up.
         """
         waiting = titles.c.state == State.WAITING
         claimed = and_(waiting, titles.c.claimed_until > now)
@@ -66,6 +69,8 @@ class Titles(Database):
                 return []
             unclaimed = or_(titles.c.claimed_until.is_(None), titles.c.claimed_until <= now)
             query = _titles().where(waiting, unclaimed).order_by(titles.c.seq).limit(free)
+            if except_batches:
+                query = query.where(titles.c.batch_id.not_in(except_batches))
             rows = [
                 # The run's id is known from here on: the run may begin before the claimant has noted the release.
                 {**row, "run_id": run_id_of(row["title_id"], row["attempt"])}

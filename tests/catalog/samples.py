@@ -1,0 +1,97 @@
+"""Small values that the catalog's tests share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from include.adapters.catalog import Catalog, TitleRecord
+from include.domain.request import ParsedBatch, parse_batch
+from include.domain.results import PackagedRendition, PackageResult, PublishResult
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+CALLBACK = "https://cms.example/hooks"
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def a_batch(batch_id: str = "spring", *titles: str, callback_url: str | None = CALLBACK, **fields: Any) -> ParsedBatch:
+    """A batch of good titles; ``fields`` go into each of them."""
+    conf = {
+        "batch_id": batch_id,
+        "callback_url": callback_url,
+        "titles": [
+            {"title_id": title, "mezzanine": f"file:///media/{title}.mov", **fields} for title in titles or ("alpha",)
+        ],
+    }
+    return parse_batch(conf, pipelines=frozenset({"vod"}))
+
+
+def accept(catalog: Catalog, batch_id: str = "spring", *titles: str, **fields: Any) -> None:
+    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=1, now=NOW)
+
+
+def start(catalog: Catalog, request_id: str, *, now: datetime = NOW) -> TitleRecord:
+    """Release everything that waits and begin one title."""
+    for title in catalog.claim(window=1000, now=now, claimant="tests"):
+        assert catalog.mark_released(title.request_id, claimant="tests", run_id=title.run_id or "", now=now)
+    title = find(catalog, request_id)
+    return catalog.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
+
+
+def publish(catalog: Catalog, request_id: str, *, now: datetime = NOW, degraded: bool = False) -> int:
+    version = catalog.allocate_version(request_id, now=now)
+    catalog.publish(
+        request_id, result=published(version, degraded=degraded, at=now), package=packaged(degraded=degraded), now=now
+    )
+    return version
+
+
+def find(catalog: Catalog, request_id: str) -> TitleRecord:
+    title = catalog.title(request_id)
+    assert title is not None
+    return title
+
+
+def packaged(*, degraded: bool = False) -> PackageResult:
+    return PackageResult(
+        prefix="work/alpha/spring.1/package",
+        files={"hls.m3u8": 10, "dash.mpd": 20},
+        hls="hls.m3u8",
+        dash="dash.mpd",
+        preview="preview.html",
+        report="report.json",
+        duration_s=12.5,
+        rungs=tuple(
+            PackagedRendition(
+                rendition=f"h264_{height}p",
+                codec="avc1.640015",
+                width=height * 16 // 9,
+                height=height,
+                bandwidth=height * 3000,
+                average_bandwidth=height * 2000,
+                size_bytes=height * 1_000_000_000,
+                vmaf=93.5,
+            )
+            for height in (144, 360)
+        ),
+        degraded=degraded,
+        missing=("h264_720p",) if degraded else (),
+        packager_version="3.4.2",
+    )
+
+
+def published(version: int, *, degraded: bool = False, at: datetime = NOW) -> PublishResult:
+    base = f"https://cdn.example/titles/alpha/v{version}"
+    return PublishResult(
+        version=version,
+        prefix=f"titles/alpha/v{version}",
+        published_at=at,
+        hls=f"{base}/hls.m3u8",
+        dash=f"{base}/dash.mpd",
+        preview=f"{base}/preview.html",
+        degraded=degraded,
+        deadline_met=True,
+    )
