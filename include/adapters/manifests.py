@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.cmaf import Sized, Track, average_bps, peak_bps, read_track
+from include.adapters.cmaf import Sized, Track, average_bps, peak_bps
 from include.domain.captions import Cue, cut, webvtt
 from include.domain.languages import UNDETERMINED
 
@@ -157,7 +157,9 @@ def correct_dash(folder: Path, contents: Contents) -> None:
     period = _children(tree.getroot(), "Period")[0]
     videos = {entry.track.folder: entry.track for entry in contents.videos}
     audios = {entry.track.folder: entry for entry in contents.audios}
-    for adaptation in _children(period, "AdaptationSet"):
+    for number, adaptation in enumerate(_children(period, "AdaptationSet")):
+        # The packager numbers them in the order in which its threads came by.
+        adaptation.set("id", str(number))
         adaptation.set("segmentAlignment", "true")
         adaptation.set("startWithSAP", "1")
         for representation in _children(adaptation, "Representation"):

@@ -106,15 +106,18 @@ def normalising_filters(
     """The second pass of loudnorm; none for silence, which has no loudness to move."""
     if measured.integrated_lufs is None or measured.true_peak_dbtp is None:
         return []
-    # A range below the measured one would make loudnorm compress the programme: we move its level only.
-    loudness_range = min(50.0, max(7.0, math.ceil(measured.range_lu)))
+    # A target below the measured range would make loudnorm compress the programme: we move its level only. A measured
+    # range of 0.0 it takes for not measured.
+    measured_range = max(0.1, measured.range_lu)
+    loudness_range = min(50.0, max(7.0, math.ceil(measured_range)))
     return [
         f"loudnorm=I={target_lufs}:TP={true_peak_dbtp}:LRA={loudness_range}:linear=true"
         f":measured_I={measured.integrated_lufs}:measured_TP={measured.true_peak_dbtp}"
-        f":measured_LRA={measured.range_lu}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",
+        f":measured_LRA={measured_range}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",
         # Where it has to limit peaks it works, and would go on, at 192 kHz.
         f"aresample={SAMPLE_RATE_HZ}",
-        # It fills its last block of 100 ms.
+        # It fills its last block of 100 ms, and where it limits peaks it skips in its timestamps.
+        "asetpts=N/SR/TB",
         f"atrim=end_sample={round(duration_s * SAMPLE_RATE_HZ)}",
     ]
 
