@@ -28,7 +28,7 @@ even where the document is lost.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from include.domain.document import Document
 
@@ -230,8 +230,10 @@ def from_document(document: ErrorDocument) -> CallsheetError:
         )
     if cls is not None:
         return cls(document.message, reason=document.reason)
-    foreign: dict[str, Any] = {"owner": document.owner, "retry": document.retry}
-    return type(document.type, (CallsheetError,), foreign)(f"{document.type}: {document.message}")
+    foreign: type[CallsheetError] = type(
+        document.type, (CallsheetError,), {"owner": document.owner, "retry": document.retry}
+    )
+    return foreign(f"{document.type}: {document.message}")
 
 
 def _tree(cls: type[CallsheetError]) -> list[type[CallsheetError]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,8 @@ from include.domain.media import AudioStream, SubtitleStream, VideoStream
 
 TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "srt"})
 MAX_TITLE = 200
+REORDERED = 16
+"""Pictures that a codec may reorder."""
 
 Fields = dict[str, Any]
 
@@ -52,6 +55,7 @@ class Packets:
     end_s: float | None
     steady: bool
     """Whether the distances between neighbours are about equal."""
+    stderr: str
 
 
 def packets(program: str, address: str, *, index: int, first_s: float | None = None, timeout_s: float) -> Packets:
@@ -78,15 +82,18 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
             times.append(time_s)
             end = max(end or 0.0, time_s + (number(length.strip(",")) or 0.0))
 
-    run(argv, timeout_s=timeout_s, check=False, on_line=read)
+    finished = run(argv, timeout_s=timeout_s, check=False, on_line=read)
     times.sort()
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    # Packets come in decoding order: where reading stops, pictures in between have not come yet.
+    settled = times if first_s is None else times[: max(2, len(times) - REORDERED)]
+    gaps = [after - before for before, after in itertools.pairwise(settled)]
     return Packets(
         count=len(times),
         first_s=times[0] if times else None,
         end_s=end,
         # Containers with millisecond clocks make 41 and 42 ms of one rate.
         steady=not gaps or max(gaps) <= 1.5 * min(gaps) + 0.002,
+        stderr=finished.stderr,
     )
 
 

@@ -78,17 +78,21 @@ def open_mezzanine(ctx: Workplace, inspection: Inspection) -> str:
 
     Raises :class:`MezzanineRejected` with the reason ``changed`` where it is no longer what was inspected.
     """
-    known = inspection.mezzanine
+    return open_identified(ctx, inspection.mezzanine)
+
+
+def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
+    """As :func:`open_mezzanine`, before there is an inspection."""
     if known.uri.startswith(ctx.store.uri + "/"):
         key = key_of(ctx.store, known.uri)
         if ctx.store.size(key) != known.size_bytes:
-            raise _changed(f"the copy of {ctx.title.mezzanine} in the store is gone or has another size")
+            raise _changed(f"the copy of {_shown(ctx.title.mezzanine)} in the store is gone or has another size")
         return ctx.store.readable(key)
     try:
         path = local_file(known.uri, ctx.settings)
         now = _file_identity(known.uri, path)
     except MezzanineRejected as error:
-        raise _changed(f"{known.uri}: {error.message}") from error
+        raise _changed(error.message) from error
     if now != known:
         raise _changed(
             f"{known.uri} was {known.size_bytes} bytes of {known.marker} when it was inspected, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,12 @@ def ffmpeg_version(settings: Settings) -> str:
 def packager_version(settings: Settings) -> str:
     """E.g. ``v3.8.0-f1dae1d``."""
     return _version(packager(settings), "--version", r"version (\S+)")
+
+
+def encode_threads(settings: Settings) -> int:
+    """The cores that one encode slot owns."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // settings.encode_slots)
 
 
 def _tool(name: str, override: str, bundled: Callable[[], str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from include.domain.document import Document
-from include.domain.media import VideoStream, Window
+from include.domain.media import Window
 from include.domain.plan import Plan, Rendition
 from include.domain.results import AudioRendition, Outcome, QualityScore, RenditionVerdict, SourceVerdict
 from include.domain.title import Tier
@@ -38,16 +38,13 @@ class RenditionFacts(Document):
     decode_errors: tuple[str, ...] = ()
 
 
-def expected_frames(video: VideoStream, frame_rate: str, verified: SourceVerdict) -> tuple[int, int]:
+def expected_frames(frame_rate: str, verified: SourceVerdict) -> tuple[int, int]:
     """Least and greatest frame count of a sound rendition at the constant ``frame_rate``.
 
-    A source of constant rate gives its own count; one with gaps or a variable rate gives its duration's worth. Either
-    may round by one frame at the end.
+    It may round by one frame at the end.
     """
-    fps = Fraction(frame_rate)
-    by_duration = round(Fraction(verified.duration_s) * fps)
-    by_count = verified.frames if video.fps == fps and not video.variable_frame_rate else by_duration
-    return max(1, min(by_count, by_duration) - 1), max(by_count, by_duration) + 1
+    count = round(Fraction(verified.duration_s).limit_denominator(1_000_000) * Fraction(frame_rate))
+    return max(1, count - 1), count + 1
 
 
 def faults(rendition: Rendition, facts: RenditionFacts, *, frames: tuple[int, int]) -> tuple[str, ...]:

@@ -42,25 +42,38 @@ class Released:
 
 
 def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> Released:
-    """Start runs for waiting titles, up to the release window, in order of arrival."""
+    """Start runs for waiting titles, up to the release window, in order of arrival.
+
+    A batch whose DAG Airflow does not have yet, or cannot parse, is passed over and holds up no other.
+    """
     started: list[str] = []
-    not_ready: list[str] = []
+    not_ready: dict[str, list[str]] = {}
     claimant = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
-    for title in catalog.claim(window=settings.release_window, now=now, claimant=claimant):
-        assert title.run_id is not None  # set by the claim
-        try:
-            api.trigger(title.dag_id, title.run_id, conf=run_conf(title))
-        except DagUnknown:
-            catalog.unclaim(title.request_id, claimant=claimant)
-            not_ready.append(title.request_id)
-            continue
-        except CallsheetError:
-            catalog.unclaim(title.request_id, claimant=claimant)
-            raise
-        catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
-        started.append(title.request_id)
-        log.info("released %s as run %s", title.request_id, title.run_id)
-    return Released(started=tuple(started), not_ready=tuple(not_ready))
+    while claimed := catalog.claim(
+        window=settings.release_window, now=now, claimant=claimant, except_batches=not_ready.keys()
+    ):
+        for title in claimed:
+            if title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
+                catalog.unclaim(title.request_id, claimant=claimant)
+                not_ready.setdefault(title.batch_id, []).append(title.request_id)
+            else:
+                started.append(title.request_id)
+    return Released(started=tuple(started), not_ready=tuple(each for batch in not_ready.values() for each in batch))
+
+
+def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: str, now: datetime) -> bool:
+    """Start the run of a claimed title; False where Airflow does not have its DAG."""
+    assert title.run_id is not None  # set by the claim
+    try:
+        api.trigger(title.dag_id, title.run_id, conf=run_conf(title))
+    except DagUnknown:
+        return False
+    except CallsheetError:
+        catalog.unclaim(title.request_id, claimant=claimant)
+        raise
+    catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
+    log.info("released %s as run %s", title.request_id, title.run_id)
+    return True
 
 
 def run_conf(title: TitleRecord) -> dict[str, object]:

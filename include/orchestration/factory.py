@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert
+from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
@@ -46,10 +46,13 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
             callback=AsyncCallback(title_missed_its_deadline),
         ),
     ) as dag:
-        operators: dict[str, BaseOperator | MappedOperator] = {task.name: _operator(described, task) for task in described.tasks if not task.mapped_over}
+        operators: dict[str, BaseOperator | MappedOperator] = {}
         for task in described.tasks:
-            if task.mapped_over:
-                operators[task.name] = _mapped(described, task, operators[_producer(described, task)])
+            if task.mapped_over is None:
+                operators[task.name] = _operator(described, task)
+            else:
+                plan = operators[described.owner(task.mapped_over)]
+                operators[task.name] = _mapped(described, task, XComArg(plan))
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
             for upstream in task.upstream:
@@ -62,13 +65,13 @@ def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
     return operator(pipeline=pipeline.name, pipeline_version=pipeline.version, **_arguments(task))
 
 
-def _mapped(pipeline: Pipeline, task: Task, plan: BaseOperator) -> MappedOperator:
+def _mapped(pipeline: Pipeline, task: Task, jobs: XComArg) -> MappedOperator:
     return WorkerTask.partial(
         pipeline=pipeline.name,
         pipeline_version=pipeline.version,
         map_index_template="{{ task.job }}",
         **_arguments(task),
-    ).expand(job=plan.output)
+    ).expand(job=jobs)
 
 
 def _arguments(task: Task) -> dict[str, Any]:
@@ -86,11 +89,6 @@ def _arguments(task: Task) -> dict[str, Any]:
             f"**{node.stage.name}** {(node.stage.function.__doc__ or '').strip()}" for node in task.nodes
         ),
     }
-
-
-def _producer(pipeline: Pipeline, task: Task) -> str:
-    """Name of the task that makes the plan which ``task`` is mapped over."""
-    return next(each.name for each in pipeline.tasks if any(node.stage.name == task.mapped_over for node in each.nodes))
 
 
 def _doc(batch_id: str, pipeline: Pipeline) -> str:

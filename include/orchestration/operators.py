@@ -106,19 +106,19 @@ class TitleTask(BaseOperator):
         note("started", None)
         store.delete(task_job.error_key)
         try:
-            self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
+            detail = self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
         except Exception as error:
             document = to_document(error)
             store.put_bytes(task_job.error_key, document.to_json().encode())
-            note("failed", document)
+            note("failed", {"type": document.type, "message": document.message})
             raise _for_airflow(error, document) from error
-        note("finished", None)
+        note("finished", detail)
         return self._xcom(task_job, store, context)
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
-    ) -> None:
-        """Do the task's work; raises a typed error."""
+    ) -> dict[str, Any] | None:
+        """Do the task's work; returns what its event should tell, raises a typed error."""
         raise MissingInput(f"{type(self).__name__} does no work of its own")
 
     def _title(self, catalog: Catalog, context: Context, pipeline: Pipeline) -> TitleRecord:
@@ -170,8 +170,8 @@ class WorkerTask(TitleTask):
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
-    ) -> None:
-        """Write the job document, run the worker, read what it left."""
+    ) -> dict[str, Any] | None:
+        """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
         from include.worker import PARENT_VARIABLE
 
         store.put_bytes(task_job.key, task_job.to_json().encode())
@@ -192,22 +192,26 @@ class WorkerTask(TitleTask):
             assert worker.stdout is not None
             for line in worker.stdout:
                 log.info("%s", line.rstrip())
-            returncode = worker.wait()
+            _, status, usage = os.wait4(worker.pid, 0)
+            worker.returncode = os.waitstatus_to_exitcode(status)
         finally:
-            if worker.poll() is None:
+            if worker.returncode is None and worker.poll() is None:
                 worker.terminate()
                 try:
                     worker.wait(timeout=4)
                 except subprocess.TimeoutExpired:
                     worker.kill()
                     worker.wait()
-        if returncode != 0:
-            raise _worker_failure(task_job, store, returncode)
+        if worker.returncode != 0:
+            raise _worker_failure(task_job, store, worker.returncode)
         missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
         if missing:
             raise PlatformUnavailable(
                 f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"
             )
+        # Of the worker and of every child that it waited for.
+        cpu_s, peak_kb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+        return {"cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
 
 
 class ControlTask(TitleTask):
@@ -217,7 +221,7 @@ class ControlTask(TitleTask):
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
-    ) -> None:
+    ) -> dict[str, Any] | None:
         """Run the stages here; after the last task, release what follows and send what is due."""
         import tempfile
 
@@ -238,6 +242,7 @@ class ControlTask(TitleTask):
         finally:
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)
+        return None
 
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
@@ -272,10 +277,10 @@ def _for_airflow(error: BaseException, document: ErrorDocument) -> AirflowExcept
 
 def _noter(
     catalog: Catalog, title: TitleRecord, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore
-) -> Callable[[TaskEvent, ErrorDocument | None], None]:
+) -> Callable[[TaskEvent, dict[str, Any] | None], None]:
     from include.pipelines.runner import share_done
 
-    def note(event: TaskEvent, failure: ErrorDocument | None) -> None:
+    def note(event: TaskEvent, detail: dict[str, Any] | None) -> None:
         catalog.note_task(
             title.request_id,
             task=task_job.task,
@@ -283,7 +288,7 @@ def _noter(
             event=event,
             progress=share_done(pipeline, task_job.title, store) if event == "finished" else None,
             now=datetime.now(UTC),
-            detail=None if failure is None else {"type": failure.type, "message": failure.message},
+            detail=detail,
         )
 
     return note

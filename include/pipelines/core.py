@@ -68,6 +68,10 @@ class Pipeline:
         known = ", ".join(each.name for each in self.tasks)
         raise ConfigurationError(f"pipeline {self.name} v{self.version} has no task {name!r} (it has {known})")
 
+    def owner(self, stage: str) -> str:
+        """Name of the task that ``stage`` runs in."""
+        return next(task.name for task in self.tasks if any(node.stage.name == stage for node in task.nodes))
+
 
 @dataclass
 class _Description:

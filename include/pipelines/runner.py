@@ -167,7 +167,7 @@ def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipel
     if given.producer == "item":
         return _item(job, pipeline, store)
     if given.many:
-        mapped = next(task for task in pipeline.tasks if any(n.stage.name == given.producer for n in task.nodes))
+        mapped = pipeline.task(pipeline.owner(given.producer))
         plan = load_result(job.title, mapped.mapped_over or "plan", Plan, store)
         names = [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
         keys = [result_key(job.title, given.producer, name) for name in names]

@@ -49,9 +49,7 @@ def check(
         if name not in results:
             continue
         facts[name], costs[name] = _decode(ctx, planned, results[name])
-        reasons[name] = qc.faults(
-            planned, facts[name], frames=qc.expected_frames(source.video, planned.frame_rate, verified)
-        )
+        reasons[name] = qc.faults(planned, facts[name], frames=qc.expected_frames(planned.frame_rate, verified))
     sound_ones = {name: each for name, each in facts.items() if not reasons[name]}
     for name, reason in qc.unlike_the_others(sound_ones).items():
         reasons[name] = (reason,)

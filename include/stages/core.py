@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from include.domain.document import Document
 from include.domain.title import TitleJob
@@ -139,7 +139,13 @@ class Stage:
         return current_description().add(self, arguments, options)
 
 
-def stage(function: Callable[..., Any] | None = None, *, place: Place = "worker") -> Any:
+@overload
+def stage(function: Callable[..., Document]) -> Stage: ...
+@overload
+def stage(*, place: Place) -> Callable[[Callable[..., Document]], Stage]: ...
+def stage(
+    function: Callable[..., Document] | None = None, *, place: Place = "worker"
+) -> Stage | Callable[[Callable[..., Document]], Stage]:
     """Mark a function ``(ctx, document, …, *, option=…) -> document`` as a stage."""
     if function is None:
         return lambda inner: Stage(inner, place)

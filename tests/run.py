@@ -1,0 +1,38 @@
+"""``python -m tests.run [pytest arguments]``: every test, with coverage; the last line counts them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+
+
+class Count:
+    """Counts tests by how they ended; a test that fails in set-up or tear-down has failed."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        known = self.outcomes.get(report.nodeid)
+        if report.failed or known is None or (known == "passed" and report.skipped):
+            self.outcomes[report.nodeid] = report.outcome
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.outcomes[report.nodeid] = "failed"
+
+
+def main() -> int:
+    """Run pytest; returns its exit code."""
+    count = Count()
+    arguments = sys.argv[1:] or ["--cov", "--cov-report=term:skip-covered", "--durations=15"]
+    code = int(pytest.main(arguments, plugins=[count]))
+    found = Counter(count.outcomes.values())
+    print(f"{found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
