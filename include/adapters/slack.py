@@ -160,6 +160,8 @@ def _hook(connection_id: str) -> SlackWebhookHook:
 
 def _airflow_url(settings: Settings) -> str:
     """Where links to runs lead; empty, and no links, where nothing says."""
+    from airflow.sdk.exceptions import AirflowException
+
     from include.adapters.airflow_api import AirflowApi
 
     if settings.airflow_base_url:
@@ -167,5 +169,5 @@ def _airflow_url(settings: Settings) -> str:
     try:
         with AirflowApi.from_connection() as api:
             return api.base_url
-    except ConfigurationError:
+    except (ConfigurationError, AirflowException):
         return ""
