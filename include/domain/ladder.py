@@ -34,6 +34,8 @@ STANDARD_RATES = tuple(
 )
 SNAP = Fraction(1, 2000)
 """A rate this near to a standard one is that rate, badly rounded by its container."""
+VARIABLE_SNAP = Fraction(1, 50)
+"""A variable rate's average this little above a standard rate does not call for the next one."""
 HIGH_RATE = Fraction(40)
 HIGH_RATE_FACTOR = 1.5
 """More pictures per second need more bits, but neighbours differ less: half as much again at double the rate."""
@@ -90,7 +92,7 @@ def output_rate(video: VideoStream) -> Fraction:
     """
     rate = video.fps
     if video.variable_frame_rate:
-        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - SNAP)), rate)
+        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - VARIABLE_SNAP)), rate)
     rate = next((each for each in STANDARD_RATES if abs(rate - each) <= SNAP * each), rate)
     # 60.06 is a camera's 60, not a reason to drop every other frame.
     divisor = max(1, math.ceil(rate / MAX_RATE - Fraction(1, 50)))

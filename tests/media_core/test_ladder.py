@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.domain.ladder import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, decide, output_rate
+from include.domain.plan import Plan
+from include.domain.title import Tier
+from include.recipes import load_ladders, load_tiers
+from tests.media_core.samples import analysis, inspection, video
+
+LADDERS = load_ladders()
+TIERS = load_tiers()
+H264 = LADDERS["h264"].rungs
+
+
+def plan(
+    *, tier: Tier = Tier.STANDARD, codecs: tuple[str, ...] = ("h264",), ceiling_s: float = 1e9, **source: object
+) -> Plan:
+    combed = bool(source.pop("combed", False))
+    return decide(
+        inspection(**source),
+        analysis(interlaced=combed),
+        [LADDERS[codec] for codec in codecs],
+        TIERS[tier],
+        tier=tier.value,
+        ceiling_s=ceiling_s,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1920, 1080), "144p 256x144, 240p 426x240, 360p 640x360, 480p 854x480, 720p 1280x720, 1080p 1920x1080"),
+        ((640, 272), "144p 256x108, 240p 426x182, 360p 640x272"),
+        ((1080, 1920), "144p 144x256, 240p 240x426, 360p 360x640, 480p 480x854, 720p 720x1280, 1080p 1080x1920"),
+        ((1300, 731), "144p 256x144, 240p 426x240, 360p 640x360, 480p 854x480, 720p 1300x730"),
+        ((1000, 562), "144p 256x144, 240p 426x240, 360p 640x360, 480p 854x480, 720p 1000x562"),
+        ((176, 144), "144p 176x144"),
+        ((63, 47), "144p 62x46"),
+        ((1, 1), "144p 2x2"),
+    ],
+)
+def test_a_ladder_is_cut_to_what_the_source_shows(size: tuple[int, int], expected: str) -> None:
+    cuts = cut_ladder(H264, width=size[0], height=size[1])
+
+    assert expected == ", ".join(f"{cut.rung.name} {cut.width}x{cut.height}" for cut in cuts)
+
+
+def test_a_source_beyond_the_largest_box_is_reduced_to_it() -> None:
+    top = cut_ladder(H264, width=8192, height=4320)[-1]
+
+    assert (top.rung.name, top.width, top.height) == ("2160p", 3840, 2024)
+
+
+@given(width=st.integers(2, 8192), height=st.integers(2, 8192))
+def test_every_cut_is_even_distinct_ordered_and_never_enlarged(width: int, height: int) -> None:
+    cuts = cut_ladder(H264, width=width, height=height)
+
+    assert cuts
+    assert all(cut.width % 2 == 0 and cut.height % 2 == 0 for cut in cuts)
+    assert all(2 <= cut.width <= width and 2 <= cut.height <= height for cut in cuts)
+    sizes = [(cut.width, cut.height) for cut in cuts]
+    assert len(set(sizes)) == len(sizes)
+    assert [cut.pixels for cut in cuts] == sorted(cut.pixels for cut in cuts)
+
+
+@given(width=st.integers(200, 8192), height=st.integers(200, 8192))
+def test_the_shape_of_the_picture_stays_within_a_rounding_of_one_pixel(width: int, height: int) -> None:
+    for cut in cut_ladder(H264, width=width, height=height):
+        exact = cut.width * height / width
+        other = cut.height * width / height
+        assert abs(cut.height - exact) <= 2 or abs(cut.width - other) <= 2
+
+
+@given(width=st.integers(16, 3840), height=st.integers(16, 2160))
+def test_the_top_rung_is_the_source_itself_where_it_fits_the_largest_box(width: int, height: int) -> None:
+    if width < height:
+        width, height = height, width
+    top = cut_ladder(H264, width=width, height=height)[-1]
+
+    assert (width - width % 2, height - height % 2) == (top.width, top.height)
+
+
+@given(width=st.integers(300, 3840), height=st.integers(200, 2160))
+def test_no_two_rungs_look_the_same(width: int, height: int) -> None:
+    cuts = cut_ladder(H264, width=width, height=height)
+
+    for lower, upper in itertools.pairwise(cuts):
+        assert upper.pixels > NEARLY_SOURCE * lower.pixels * 0.9
+
+
+@pytest.mark.parametrize(
+    ("rate", "variable", "expected"),
+    [
+        ("25", False, "25"),
+        ("24000/1001", False, "24000/1001"),
+        ("2997/100", False, "30000/1001"),
+        ("23976/1000", False, "24000/1001"),
+        ("25/2", False, "25/2"),
+        ("60", False, "60"),
+        ("810000/13487", False, "60"),
+        ("120", False, "60"),
+        ("120000/1001", False, "60000/1001"),
+        ("100", False, "50"),
+        ("240", False, "60"),
+        ("144", False, "48"),
+        ("1187/40", True, "30000/1001"),
+        ("301/10", True, "30000/1001"),
+        ("33", True, "48"),
+        ("3", True, "5"),
+        ("90", True, "45"),
+        ("1", False, "1"),
+    ],
+)
+def test_every_source_gets_an_exact_constant_rate_of_at_most_sixty(rate: str, variable: bool, expected: str) -> None:
+    assert Fraction(expected) == output_rate(video(frame_rate=rate, variable_frame_rate=variable))
+
+
+@given(rate=st.fractions(min_value=Fraction(1, 10), max_value=480), variable=st.booleans())
+def test_no_rate_is_above_sixty_and_standard_rates_stay(rate: Fraction, variable: bool) -> None:
+    result = output_rate(video(frame_rate=str(rate), variable_frame_rate=variable))
+
+    assert 0 < result <= 60
+    if rate in STANDARD_RATES:
+        assert rate == result
+
+
+@pytest.mark.parametrize(
+    ("rate", "gop", "segment"),
+    [
+        ("24000/1001", 48, 144),
+        ("25", 50, 150),
+        ("30000/1001", 60, 180),
+        ("60", 120, 360),
+        ("25/2", 25, 75),
+        ("1/10", 1, 3),
+    ],
+)
+def test_gops_and_segments_are_whole_frames(rate: str, gop: int, segment: int) -> None:
+    made = plan(frame_rate=rate)
+
+    assert {gop} == {each.gop_frames for each in made.renditions}
+    assert segment == made.segment_frames
+
+
+@pytest.mark.parametrize(
+    ("tier", "size", "core"),
+    [
+        (Tier.PREMIUM, (1920, 1080), ["360p", "720p", "1080p"]),
+        (Tier.PREMIUM, (1280, 720), ["360p", "720p"]),
+        (Tier.STANDARD, (1920, 1080), ["360p", "720p"]),
+        (Tier.UGC, (1920, 1080), ["360p"]),
+        (Tier.PREMIUM, (320, 180), ["144p"]),
+    ],
+)
+def test_the_tier_says_which_rungs_are_core_and_the_lowest_is_where_none_is_left(
+    tier: Tier, size: tuple[int, int], core: list[str]
+) -> None:
+    made = plan(tier=tier, width=size[0], height=size[1])
+
+    assert core == [each.rung for each in made.renditions if each.core]
+
+
+def test_only_the_first_codec_has_core_rungs_and_jobs_come_lowest_first() -> None:
+    made = plan(codecs=("h264", "vp9"), width=640, height=360)
+
+    assert [job.name for job in made.jobs] == [
+        "h264_144p",
+        "vp9_144p",
+        "h264_240p",
+        "vp9_240p",
+        "h264_360p",
+        "vp9_360p",
+    ]
+    assert {"h264"} == {each.codec for each in made.renditions if each.core}
+    assert {"high", None} == {each.profile for each in made.renditions}
+
+
+def test_the_tier_changes_quality_and_preset() -> None:
+    premium, ugc = (plan(tier=tier).renditions[-1] for tier in (Tier.PREMIUM, Tier.UGC))
+
+    assert premium.crf < ugc.crf
+    assert (premium.preset, ugc.preset) == ("slow", "veryfast")
+
+
+def test_a_high_rate_gets_half_as_many_bits_again_and_a_small_picture_fewer() -> None:
+    plain, fast = plan().renditions[-1], plan(frame_rate="50").renditions[-1]
+    narrow = plan(width=1920, height=800).renditions[-1]
+
+    assert round(plain.maxrate_kbps * 1.5) == fast.maxrate_kbps
+    assert narrow.maxrate_kbps < plain.maxrate_kbps
+    assert round(plain.maxrate_kbps * 1.5) == plain.bufsize_kbps
+
+
+def test_limits_grow_with_the_pixels_and_end_at_the_ceiling() -> None:
+    jobs = plan().jobs
+
+    assert [job.memory_mb for job in jobs] == sorted(job.memory_mb for job in jobs)
+    assert [job.time_limit_s for job in jobs] == sorted(job.time_limit_s for job in jobs)
+    assert {400.0} >= {job.time_limit_s for job in plan(duration_s=9000.0, ceiling_s=400.0).jobs}
+    assert {"cpu_encode"} == {job.pool for job in jobs}
+
+
+@pytest.mark.parametrize(
+    ("source", "frames"),
+    [
+        ({"frames": 250}, 250),
+        ({"frames": None}, None),
+        ({"frames": 251}, None),
+        ({"frames": 250, "variable_frame_rate": True}, None),
+        ({"frames": 250, "start_time_s": 0.04}, None),
+        ({"frames": 1000, "frame_rate": "100"}, None),
+    ],
+)
+def test_the_number_of_frames_is_known_only_where_the_container_can_be_believed(
+    source: dict[str, object], frames: int | None
+) -> None:
+    assert {frames} == {each.frames for each in plan(**source).renditions}
+
+
+def test_combing_and_hdr_are_treated_and_the_notes_say_why() -> None:
+    made = plan(combed=True, color_transfer="smpte2084", bit_depth=10, width=8000, height=4000)
+    notes = " ".join(made.notes)
+
+    assert made.treatment.deinterlace
+    assert made.treatment.tone_map
+    for words in ("deinterlaced", "smpte2084", "reduced", "core rungs h264_360p, h264_720p", "8000×4000"):
+        assert words in notes
+
+
+def test_the_notes_tell_a_changed_rate_and_a_tiny_source() -> None:
+    notes = " ".join(plan(width=100, height=60, frame_rate="120").notes)
+
+    assert "120 fps becomes a constant 60 fps" in notes
+    assert "one rung at its own size" in notes
+    assert "variable rate" in " ".join(plan(frame_rate="29", variable_frame_rate=True).notes)
+
+
+def test_tone_mapping_asks_for_more_memory() -> None:
+    assert (
+        plan(color_transfer="arib-std-b67").jobs[0].memory_mb
+        > plan(bit_depth=10).jobs[0].memory_mb
+        > plan().jobs[0].memory_mb
+    )

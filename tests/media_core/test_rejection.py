@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from include.domain.languages import language_tag
+from include.domain.rejection import Reason, cut_short, judge_decode, judge_probe
+from include.domain.sampling import sample_windows
+
+MP4 = b"\x00\x00\x00\x20ftypisom"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "head", "expected"),
+    [
+        ("moov atom not found", MP4, Reason.TRUNCATED),
+        ("moov atom not found", b"#EXTM3U\n#EXT", Reason.INVALID_TYPE),
+        ("[concat] Format not on whitelist 'mov'", b"ffconcat", Reason.INVALID_TYPE),
+        ("File ended prematurely", b"", Reason.TRUNCATED),
+        ("Invalid data found when processing input", b"", Reason.INVALID_TYPE),
+        ("", b"", Reason.INVALID_TYPE),
+    ],
+)
+def test_a_probe_that_fails_names_its_reason(stderr: str, head: bytes, expected: Reason) -> None:
+    assert expected == judge_probe(stderr, head)
+
+
+@pytest.mark.parametrize(
+    ("decode", "expected"),
+    [
+        ({"frames": 100, "expected": 100, "errors": 0, "ends_early": False}, None),
+        ({"frames": 1000, "expected": 1000, "errors": 1, "ends_early": False}, None),
+        ({"frames": 1000, "expected": 1000, "errors": 2, "ends_early": False}, Reason.UNDECODABLE),
+        ({"frames": 60, "expected": 100, "errors": 0, "ends_early": True}, Reason.TRUNCATED),
+        ({"frames": 0, "expected": 100, "errors": 0, "ends_early": False}, Reason.UNDECODABLE),
+    ],
+)
+def test_a_decode_is_judged_by_frames_errors_and_end(decode: dict[str, object], expected: Reason | None) -> None:
+    verdict = judge_decode(**decode, tolerance=0.001)  # type: ignore[arg-type]  # a table of arguments
+
+    assert expected == (verdict[0] if verdict else None)
+
+
+def test_only_errors_say_that_data_ends_early() -> None:
+    assert cut_short("[matroska @ 0x1] [error] File ended prematurely")
+    assert not cut_short("[info] this title is called: File ended prematurely")
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [(3.0, [(0.0, 3.0)]), (12.0, [(0.0, 12.0)]), (60.0, [(8.0, 4.0), (28.0, 4.0), (48.0, 4.0)])],
+)
+def test_windows_are_spread_evenly_and_become_one_in_a_short_title(
+    duration: float, expected: list[tuple[float, float]]
+) -> None:
+    found = sample_windows(duration, count=3, length_s=4.0)
+
+    assert expected == [(window.start_s, window.duration_s) for window in found]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("eng", "en"),
+        ("ger", "de"),
+        ("deu", "de"),
+        ("pt-BR", "pt-BR"),
+        ("pt_BR", "pt-BR"),
+        ("eng-US", "en-US"),
+        ("gsw", "gsw"),
+    ]
+    + [(value, "und") for value in (None, "", "und", "x", "<script>", "english", "e\nn")],
+)
+def test_language_tags_become_those_of_manifests(value: str | None, expected: str) -> None:
+    assert expected == language_tag(value)
