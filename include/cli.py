@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from include.client import Client, all_good
-from include.console import follow, result_table
+from include.console import follow, show_results
 from include.domain.request import batch_schema
 from include.domain.title import Tier
 from include.errors import CallsheetError, RequestRejected
@@ -79,7 +79,7 @@ def status(
     if as_json:
         _print_json(found)
         return
-    Console().print(result_table(found["titles"] if kind == "batch" else [found]))
+    show_results(found["titles"] if kind == "batch" else [found], Console())
 
 
 @app.command()
@@ -213,7 +213,7 @@ def _watch(client: Client, name: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(titles)
     else:
-        prose.print(result_table(titles))
+        show_results(titles, prose)
     if not all_good(titles):
         raise typer.Exit(1)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -26,7 +27,7 @@ STYLES = {
 
 
 def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[dict[str, Any]]:
-    """Show the titles until they settle; returns their last state. In place on a terminal, elsewhere a line a change."""
+    """Show the titles until they settle; returns their last state. In place on a terminal, else a line a change."""
     last: list[dict[str, Any]] = []
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
@@ -64,15 +65,14 @@ def progress_table(titles: list[dict[str, Any]]) -> RenderableType:
     return table
 
 
-def result_table(titles: list[dict[str, Any]]) -> RenderableType:
+def show_results(titles: list[dict[str, Any]], console: Console) -> None:
     """What became of the titles: each rung with codec, size, bitrate and VMAF, time, deadline, manifests."""
-    table = Table(show_lines=False, row_styles=None)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("title", "state", "rung", "codec", "size"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "title", overflow="fold")
     for name in ("kbit/s", "VMAF", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("deadline", no_wrap=True)
-    where: list[Text] = []
+    table.add_column("deadline")
     for title in titles:
         rungs = list(reversed(title["rungs"])) or [None]
         for position, rung in enumerate(rungs):
@@ -85,8 +85,11 @@ def result_table(titles: list[dict[str, Any]]) -> RenderableType:
                 deadline_text(title) if first else "",
                 end_section=position == len(rungs) - 1,
             )
-        where += _where(title)
-    return Group(table, *where)
+    console.print(table)
+    for title in titles:
+        for line in _where(title):
+            # An address that is broken over two lines cannot be clicked or copied.
+            console.print(line, soft_wrap=True, highlight=False)
 
 
 def state_text(state: str) -> Text:
@@ -104,18 +107,14 @@ def deadline_text(title: dict[str, Any]) -> Text:
     if not kept:
         return Text("missed", style="red")
     spare = (_moment(title["deadline"]) - _moment(title["playable_at"])).total_seconds()
-    return Text(f"kept, {duration(spare)} to spare", style="green")
+    return Text(f"kept by {duration(spare)}", style="green")
 
 
 def duration(seconds: float) -> str:
-    """``95`` → ``1 min 35 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
+    """``95`` → ``1:35``, ``3700`` → ``1:01:40``."""
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
@@ -123,7 +122,7 @@ def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
         return ("", "", "", "", "")
     vmaf = "not measured" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"
     return (
-        rung["rendition"],
+        rung["rendition"].partition("_")[2],
         rung["codec"],
         f"{rung['width']}×{rung['height']}",
         f"{rung['average_bandwidth'] / 1000:.0f}",

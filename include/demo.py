@@ -13,7 +13,7 @@ from rich.console import Console
 
 from include import stack
 from include.client import Client, all_good
-from include.console import follow, result_table
+from include.console import follow, show_results
 from include.errors import ConfigurationError
 from include.settings import Settings
 
@@ -42,7 +42,7 @@ def run_demo(settings: Settings, console: Console) -> int:
     say(f"submitting batch {batch_id} with {len(CLIPS)} titles over REST")
     batch = client.submit({"batch_id": batch_id, "pipeline": "vod", "titles": [_title(c, clips, now) for c in CLIPS]})
     titles = follow(client.watch(batch["batch_id"]), console)
-    console.print(result_table(titles))
+    show_results(titles, console)
     say(f"Airflow's UI: {running.url}  login admin / {running.passwords['admin']}   stop it with `make down`")
     return 0 if all_good(titles) else 1
 

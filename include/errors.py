@@ -11,7 +11,7 @@ The whole tree::
     ├── MezzanineUnreachable    source    transient  the address did not answer; it may later
     ├── StaleRequest            platform  never      a newer request of this title is already published
     ├── CoreRungMissing         encoder   never      a rendition without which the title must not go out
-    ├── TitleEndedBadly         platform  never      the end of a title that was not published; settled, and said once more
+    ├── TitleEndedBadly         platform  never      a title that was not published: it is settled, its run is red
     ├── MissingInput            platform  never      a stage whose input no earlier stage has written
     ├── StorageError            storage   transient  the object store or the disk refused
     ├── PlatformUnavailable     platform  transient  Airflow's API, the catalog or a webhook did not answer

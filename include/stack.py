@@ -95,6 +95,8 @@ def up(settings: Settings, *, say: Callable[[str], None], extra: dict[str, str] 
     except BaseException:
         down(settings)
         raise
+    # It outlives this process on purpose: without this, Python warns of a child that nobody waits for.
+    process.returncode = 0
     say(f"healthy: {stack.url}")
     return stack
 

@@ -94,7 +94,7 @@ class TitleRequest(Document):
     """Audio languages to keep; empty keeps all."""
     territories: Annotated[tuple[Territory, ...], Field(max_length=300)] = ()
     """Where the title is available; empty means everywhere."""
-    metadata: Annotated[dict[str, Any], AfterValidator(_small)] = {}
+    metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
     """Stored and handed back, never interpreted."""
 
 

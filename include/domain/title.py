@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from include.domain.document import Document
 
 
@@ -85,7 +87,7 @@ class TitleJob(Document):
     """Languages of the audio tracks to keep; empty keeps all."""
     territories: tuple[str, ...] = ()
     """ISO 3166-1 alpha-2; empty means everywhere."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
     """Stored and handed back, never interpreted."""
 
     @property

@@ -11,7 +11,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from include.adapters.catalog.records import dag_id_of
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
 from include.orchestration.names import CONTROL_POOL, CPU_POOL
-from include.orchestration.operators import ControlTask, WorkerTask
+from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,7 +61,8 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
 
 
 def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
-    operator = WorkerTask if task.place == "worker" else ControlTask
+    publishes = any(node.stage.name == "publish" for node in task.nodes)
+    operator = WorkerTask if task.place == "worker" else PublishTask if publishes else ControlTask
     return operator(pipeline=pipeline.name, pipeline_version=pipeline.version, **_arguments(task))
 
 

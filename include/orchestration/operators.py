@@ -217,8 +217,6 @@ class WorkerTask(TitleTask):
 class ControlTask(TitleTask):
     """A task whose stages run inside Airflow, with the catalog."""
 
-    operator_extra_links = (PreviewLink(),)
-
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
@@ -243,6 +241,12 @@ class ControlTask(TitleTask):
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)
         return None
+
+
+class PublishTask(ControlTask):
+    """The control task that publishes: with a button in the UI that opens the preview page."""
+
+    operator_extra_links = (PreviewLink(),)
 
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:

@@ -7,18 +7,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from include.adapters.players import find_player
 from include.domain.report import Report
 
 PAGE = "preview.html"
 PLAYER = "player/hls.min.js"
 _HERE = Path(__file__).parent
-_NPM = "hls.js/dist/hls.min.js"
-
-
-def find_player(start: Path = _HERE) -> Path | None:
-    """hls.js as ``npm ci`` installs it beside the project; None leaves the page to the browser's own HLS."""
-    found = (folder / "node_modules" / _NPM for folder in start.parents)
-    return next((path for path in found if path.is_file()), None)
 
 
 def write_preview(folder: Path, report: Report, player: Path | None = None) -> None:

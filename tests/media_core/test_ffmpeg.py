@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+
+from include.adapters.ffmpeg import (
+    ProgressParser,
+    analysis_argv,
+    decode_argv,
+    encode_argv,
+    input_argv,
+    loudness_argv,
+    source_matrix,
+)
+from include.domain.media import Window
+from include.domain.plan import Rendition, SourceTreatment
+from tests.media_core.samples import video
+
+GUARDED = (
+    "-analyzeduration 20000000 -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts -max_pixels 67108864 "
+    "-probesize 20000000 -protocol_whitelist file"
+)
+
+
+def rendition(**fields: object) -> Rendition:
+    known: dict[str, object] = {
+        "name": "h264_360p",
+        "rung": "360p",
+        "codec": "h264",
+        "encoder": "libx264",
+        "width": 640,
+        "height": 360,
+        "frame_rate": "24000/1001",
+        "frames": None,
+        "crf": 23.0,
+        "maxrate_kbps": 800,
+        "bufsize_kbps": 1200,
+        "preset": "medium",
+        "profile": "high",
+        "gop_frames": 48,
+        "core": True,
+    }
+    return Rendition(**{**known, **fields})  # type: ignore[arg-type]  # a table of fields
+
+
+def command(
+    made: Rendition, treatment: SourceTreatment | None = None, source: str = "/m/a:b.mp4", **fields: object
+) -> str:
+    argv = encode_argv(
+        "ffmpeg",
+        source,
+        video(frame_rate="24000/1001", index=1, **fields),
+        treatment or SourceTreatment(),
+        made,
+        "/out/x.mp4",
+        threads=2,
+        duration_s=11.0,
+    )
+    return " ".join(argv)
+
+
+def test_the_command_of_an_h264_rendition() -> None:
+    assert (
+        "ffmpeg -nostdin -hide_banner -y -loglevel level+warning -nostats -progress pipe:1 -filter_threads 2 "
+        f"{GUARDED} -threads 2 -i file:/m/a:b.mp4 -filter_complex "
+        "[0:1]fps=fps=24000/1001:round=near:start_time=0[s0];"
+        "[s0]scale=640:360:flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt709:out_color_matrix=bt709:"
+        "out_range=limited[s1];"
+        "[s1]setsar=1[s2];[s2]format=yuv420p[s3];"
+        "[s3]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s4] "
+        "-map [s4] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
+        "-colorspace bt709 -crf 23 -fps_mode passthrough -g 48 -keyint_min 48 -map_chapters -1 -map_metadata -1 "
+        "-maxrate 800k -preset medium -profile:v high -sc_threshold 0 -t 11.000000 -tag:v avc1 -threads 2 "
+        "-x264-params open-gop=0 /out/x.mp4"
+    ) == command(rendition())
+
+
+def test_the_command_of_a_vp9_rendition() -> None:
+    made = rendition(codec="vp9", encoder="libvpx-vp9", preset="4", profile=None, crf=34.5)
+
+    assert command(made).endswith(
+        "-map [s4] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
+        "-color_trc bt709 -colorspace bt709 -cpu-used 4 -crf 34.5 -deadline good -fps_mode passthrough -g 48 "
+        "-keyint_min 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -row-mt 1 -t 11.000000 -threads 2 /out/x.mp4"
+    )
+
+
+def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mapped_after() -> None:
+    made = command(
+        rendition(),
+        SourceTreatment(deinterlace=True, tone_map=True),
+        color_transfer="arib-std-b67",
+        color_primaries="bt2020",
+        color_space="unknown",
+    )
+
+    graph = made.partition("-filter_complex ")[2].partition(" -map ")[0]
+    assert [step.partition("]")[2].rpartition("[")[0] for step in graph.split(";")][:9] == [
+        "bwdif=deint=all:mode=send_frame:parity=auto",
+        "fps=fps=24000/1001:round=near:start_time=0",
+        "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=limited",
+        "zscale=npl=100:transfer=linear",
+        "format=gbrpf32le",
+        "zscale=primaries=bt709",
+        "tonemap=desat=0:tonemap=hable",
+        "zscale=dither=error_diffusion:matrix=bt709:range=limited:transfer=bt709",
+        "format=yuv420p",
+    ]
+
+
+def test_a_slow_preset_keeps_the_references_that_the_level_allows_and_a_tune_is_passed_on() -> None:
+    made = command(rendition(preset="slow", tune="film"))
+
+    assert "-refs 4 " in made
+    assert "-tune film " in made
+    assert "-refs" not in command(rendition())
+
+
+def test_a_presigned_address_is_read_over_the_network_and_a_path_is_not() -> None:
+    assert "-protocol_whitelist https,tls,tcp,http -threads 2 -i https://s3.test/k?a=1 " in command(
+        rendition(), source="https://s3.test/k?a=1"
+    )
+    assert input_argv("/m/concat:x.mp4")[:2] == ["-protocol_whitelist", "file"]
+    assert input_argv("/m/concat:x.mp4")[-2:] == ["-i", "file:/m/concat:x.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"color_space": "bt2020nc"}, "bt2020nc"),
+        ({"color_space": None}, "bt709"),
+        ({"color_space": "unknown", "width": 720, "height": 576}, "smpte170m"),
+        ({"color_space": "smpte170m"}, "smpte170m"),
+        ({"pixel_format": "gbrp"}, None),
+        ({"color_space": "gbr"}, None),
+    ],
+)
+def test_the_matrix_of_a_source_is_its_tag_or_what_its_size_suggests(
+    fields: dict[str, object], expected: str | None
+) -> None:
+    assert expected == source_matrix(video(**fields))
+
+
+def test_rgb_is_scaled_without_a_matrix() -> None:
+    assert "in_color_matrix" not in command(rendition(), pixel_format="gbrp")
+
+
+def test_the_command_that_decodes_a_window() -> None:
+    argv = decode_argv(
+        "ffmpeg",
+        "/m/a.mp4",
+        video_index=1,
+        audio_indexes=[2],
+        window=Window(start_s=5, duration_s=1),
+        from_keyframe=True,
+        constant_rate="25",
+        threads=2,
+    )
+
+    text = " ".join(argv)
+    assert text.startswith("ffmpeg -nostdin -hide_banner -loglevel repeat+level+verbose -nostats -max_error_rate 1 ")
+    assert "-threads 2 -ss 5.000 -t 1.000 -noaccurate_seek -protocol_whitelist file " in text
+    assert text.endswith(
+        "-i file:/m/a.mp4 -map 0:1 -map 0:2 -filter:v fps=fps=25:start_time=0:round=near -fps_mode passthrough "
+        "-stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v {t} -f null -"
+    )
+
+
+def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
+    windows = [Window(start_s=0, duration_s=1), Window(start_s=3, duration_s=1)]
+    commands = [
+        analysis_argv("ffmpeg", "/m/a.mp4", video_index=0, window=windows[0], threads=1),
+        loudness_argv("ffmpeg", "/m/a.mp4", audio_index=1, windows=windows),
+        decode_argv("ffmpeg", "/m/a.mp4", video_index=0, threads=1),
+    ]
+
+    for argv in commands:
+        assert "-nostdin" in argv
+        assert argv.count("-i") == argv.count("-protocol_whitelist") == argv.count("-format_whitelist")
+    assert commands[1].count("-i") == 2
+    assert "[0:1][1:1]concat=n=2:v=0:a=1,ebur128=peak=true:framelog=quiet[out]" in commands[1]
+
+
+def test_progress_comes_in_blocks() -> None:
+    parser = ProgressParser()
+    lines = ["frame=12", "out_time_us=480000", "speed= 2.5x", "progress=continue", "frame=N/A", "out_time_us=N/A"]
+
+    states = [state for state in (parser.feed(line) for line in [*lines, "speed=N/A", "progress=end"]) if state]
+
+    assert [(state.frames, state.out_time_s, state.speed, state.finished) for state in states] == [
+        (12, 0.48, 2.5, False),
+        (0, None, None, True),
+    ]
