@@ -12,7 +12,8 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,8 @@ from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
 from include.settings import Settings
 
 CHUNK_BYTES = 1024**2
+STILL_GROWING_S = 5.0
+"""A file that was written to more recently may still be on its way."""
 READ_LIMIT_S = 60.0
 """Longest wait for the next bytes of a download."""
 _LATER = frozenset({408, 423, 425, 429})
@@ -71,6 +74,31 @@ def identify(ctx: Workplace) -> MezzanineIdentity:
         _sized(identity.size_bytes, settings.max_file_size)
         return identity
     return _copied(ctx) or _copy(ctx)
+
+
+def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
+    """Whether a mezzanine that may arrive later is there, and whole as far as that can be seen from outside.
+
+    An address that the policy forbids counts as arrived: the inspection says what is wrong with it.
+    """
+    if uri.startswith("file://"):
+        try:
+            modified = local_file(uri, settings).stat().st_mtime
+        except MezzanineRejected as error:
+            return error.reason != Reason.MISSING
+        return now.timestamp() - modified >= STILL_GROWING_S
+    chunks = _s3_chunks(uri, settings, settings.max_file_size)
+    if not uri.startswith("s3://"):
+        chunks = _http_chunks(uri, settings, settings.max_file_size)
+    try:
+        next(chunks, b"")
+    except MezzanineRejected as error:
+        return error.reason != Reason.MISSING
+    except MezzanineUnreachable:
+        return False
+    finally:
+        chunks.close()
+    return True
 
 
 def open_mezzanine(ctx: Workplace, inspection: Inspection) -> str:
@@ -195,7 +223,7 @@ def _copy(ctx: Workplace) -> MezzanineIdentity:
     return identity
 
 
-def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
     path = local_file(uri, settings)
     _sized(_file_identity(uri, path).size_bytes, limit_bytes)
     with path.open("rb") as source:
@@ -203,7 +231,7 @@ def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[byt
             yield chunk
 
 
-def _http_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+def _http_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
     shown = _shown(uri)
     try:
         with (
@@ -231,7 +259,7 @@ def _answered(response: httpx.Response, shown: str) -> None:
     raise MezzanineUnreachable(f"{shown}: the server answers {code}")
 
 
-def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Iterator[bytes]:
+def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError

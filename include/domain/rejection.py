@@ -28,6 +28,8 @@ _CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|tru
 _FOREIGN = re.compile(r"not on whitelist", re.IGNORECASE)
 _LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
+_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47")
+"""First bytes of Matroska and WebM, AVI, MXF and MPEG-TS."""
 
 
 def judge_probe(stderr: str, head: bytes) -> Reason:
@@ -37,11 +39,10 @@ def judge_probe(stderr: str, head: bytes) -> Reason:
         stderr: What ffprobe said.
         head: The first bytes of the file. ffprobe takes anything called .mp4 for one and then misses its index.
     """
-    if _FOREIGN.search(stderr):
-        return Reason.INVALID_TYPE
-    if "moov atom not found" in stderr:
-        return Reason.TRUNCATED if head[4:8] in _MP4_BOXES else Reason.INVALID_TYPE
-    return Reason.TRUNCATED if _CUT_SHORT.search(stderr) else Reason.INVALID_TYPE
+    served = head[4:8] in _MP4_BOXES or head.startswith(_SIGNATURES)
+    if served and _CUT_SHORT.search(stderr) and not _FOREIGN.search(stderr):
+        return Reason.TRUNCATED
+    return Reason.INVALID_TYPE
 
 
 def cut_short(stderr: str) -> bool:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LOST_AFTER = timedelta(minutes=5)
 """A run that has ended in Airflow and is not settled after this long will not settle itself."""
+LOOK_AGAIN_AFTER = timedelta(seconds=30)
+"""For a mezzanine that has not arrived yet. Until then its title takes no place in the release window."""
 WEBHOOKS_AT_ONCE = 200
 REPAIRS_AT_ONCE = 5
 
@@ -46,6 +48,8 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
 
     A batch whose DAG Airflow does not have yet, or cannot parse, is passed over and holds up no other.
     """
+    from include.adapters.mezzanine import has_arrived
+
     started: list[str] = []
     not_ready: dict[str, list[str]] = {}
     claimant = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
@@ -53,7 +57,11 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
         window=settings.release_window, now=now, claimant=claimant, except_batches=not_ready.keys()
     ):
         for title in claimed:
-            if title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
+            wait_until = title.request.wait_until
+            if wait_until and now < wait_until and not has_arrived(title.request.mezzanine, settings, now=now):
+                until = min(wait_until, now + LOOK_AGAIN_AFTER)
+                catalog.postpone(title.request_id, claimant=claimant, until=until)
+            elif title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
                 catalog.unclaim(title.request_id, claimant=claimant)
                 not_ready.setdefault(title.batch_id, []).append(title.request_id)
             else:

@@ -38,6 +38,7 @@ PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 MAX_STREAMS = 100
 MAX_DURATION_S = 24 * 3600.0
 MAX_RATE = 480
+HEAD_BYTES = 16
 PROBE_LIMIT_S = 60.0
 PACKETS_LIMIT_S = 600.0
 WINDOW_LIMIT_S = 120.0
@@ -127,12 +128,16 @@ def _checked(found: Probe, address: str) -> Fields:
 
 
 def _head(address: str) -> bytes:
-    """The first bytes of a local file; of a presigned address they tell too little to fetch them."""
-    path = Path(address)
-    if not path.is_file():
-        return b""
-    with path.open("rb") as source:
-        return source.read(16)
+    """The first bytes of the mezzanine."""
+    if "://" in address:
+        import httpx
+
+        with httpx.stream(
+            "GET", address, headers={"Range": f"bytes=0-{HEAD_BYTES - 1}"}, timeout=PROBE_LIMIT_S
+        ) as answer:
+            return next(answer.iter_bytes(HEAD_BYTES), b"")
+    with Path(address).open("rb") as source:
+        return source.read(HEAD_BYTES)
 
 
 def _video(
@@ -230,7 +235,8 @@ def _judge(
             f"{error.message}: a few seconds of the mezzanine take longer to decode than any sound one",
             reason=Reason.UNDECODABLE,
         ) from error
-    early = result.cut_short
+    # Only a tail is asked to reach an end after its head was found sound: nothing there means that it was cut off.
+    early = result.cut_short or (reaches is not None and window is not None and result.frames == 0)
     if reaches is not None and result.last_s is not None and not video.variable_frame_rate:
         last = (window.start_s if window else 0.0) + result.last_s + float(1 / video.fps)
         early = early or last < reaches - _slack_s(video)

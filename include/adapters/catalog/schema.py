@@ -103,6 +103,8 @@ titles = Table(
     Column("run_id", NAME),
     Column("claimed_by", NAME),
     Column("claimed_until", Moment),
+    # Waits for its mezzanine: not to be released before this.
+    Column("not_before", Moment),
     Column("publish_at", Moment, index=True),
     Column("task", NAME),
     Column("progress", Float),

@@ -68,7 +68,8 @@ class Titles(Database):
             if free <= 0:
                 return []
             unclaimed = or_(titles.c.claimed_until.is_(None), titles.c.claimed_until <= now)
-            query = _titles().where(waiting, unclaimed).order_by(titles.c.seq).limit(free)
+            ripe = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
+            query = _titles().where(waiting, unclaimed, ripe).order_by(titles.c.seq).limit(free)
             if except_batches:
                 query = query.where(titles.c.batch_id.not_in(except_batches))
             rows = [
@@ -105,6 +106,19 @@ class Titles(Database):
                     titles.c.state == State.WAITING,
                 )
                 .values(claimed_by=None, claimed_until=None)
+            )
+
+    def postpone(self, request_id: str, *, claimant: str, until: datetime) -> None:
+        """Give a claimed title back, not to be claimed before ``until``: its mezzanine is not there yet."""
+        with self._write() as connection:
+            connection.execute(
+                update(titles)
+                .where(
+                    titles.c.request_id == request_id,
+                    titles.c.claimed_by == claimant,
+                    titles.c.state == State.WAITING,
+                )
+                .values(claimed_by=None, claimed_until=None, not_before=until)
             )
 
     def sweep(self, now: datetime) -> list[str]:

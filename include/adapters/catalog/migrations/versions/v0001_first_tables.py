@@ -112,6 +112,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(length=250)),
         sa.Column("claimed_by", sa.String(length=250)),
         sa.Column("claimed_until", MOMENT),
+        sa.Column("not_before", MOMENT),
         sa.Column("publish_at", MOMENT),
         sa.Column("task", sa.String(length=250)),
         sa.Column("progress", sa.Float()),
