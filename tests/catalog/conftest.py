@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from include.adapters.catalog import Catalog
+from tests.catalog.together import Together, processes
 from tests.postgres import postgres_server
 from tests.receivers import Receiver, http_receiver
 
@@ -72,6 +73,12 @@ def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
 @pytest.fixture
 def catalog(url: str) -> Catalog:
     return Catalog(url)
+
+
+@pytest.fixture(scope="session")
+def together() -> Iterator[Together]:
+    with processes() as call:
+        yield call
 
 
 @pytest.fixture

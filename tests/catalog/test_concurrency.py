@@ -4,49 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
-from typing import Any
-
-import pytest
 
 from include.adapters.catalog import Catalog, publication
 from include.domain.title import State
 from include.errors import StaleRequest
 from tests.catalog.samples import NOW, a_batch, accept, after, find, packaged, publish, published
-
-PROCESSES = 4
-_barrier: Barrier | None = None
-
-Together = Callable[..., list[Any]]
-
-
-@pytest.fixture(scope="module")
-def together() -> Iterator[Together]:
-    """Calls a task with each of four tuples of arguments, in processes that begin at the same time."""
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(
-        PROCESSES, mp_context=spawn, initializer=_join, initargs=(spawn.Barrier(PROCESSES),)
-    ) as processes:
-
-        def call(task: Callable[..., Any], *arguments: tuple[Any, ...]) -> list[Any]:
-            assert len(arguments) == PROCESSES
-            return [each.result() for each in [processes.submit(_synchronised, task, given) for given in arguments]]
-
-        yield call
-
-
-def _join(barrier: Barrier) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _synchronised(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    assert _barrier is not None
-    _barrier.wait(60)
-    return task(*arguments)
+from tests.catalog.together import PROCESSES, Together
 
 
 def _claim(url: str, claimant: str) -> list[str]:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine, text
 
@@ -13,6 +12,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import metadata
 from include.errors import ConfigurationError, PlatformUnavailable
 from tests.catalog.samples import accept
+from tests.catalog.together import PROCESSES, Together
 
 
 def test_the_newest_migration_gives_the_tables_that_the_code_expects(empty_url: str) -> None:
@@ -29,9 +29,8 @@ def test_migrating_again_keeps_what_is_there(catalog: Catalog) -> None:
     assert [batch.batch_id for batch in catalog.batches()] == ["spring"]
 
 
-def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str) -> None:
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as processes:
-        assert list(processes.map(_migrate, [empty_url] * 4)) == [0, 0, 0, 0]
+def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str, together: Together) -> None:
+    assert together(_migrate, *[(empty_url,)] * PROCESSES) == [0] * PROCESSES
 
 
 def _migrate(url: str) -> int:
@@ -50,7 +49,7 @@ def test_sqlite_keeps_a_write_ahead_log_so_that_readers_do_not_wait_for_a_writer
 def test_a_failed_migration_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import alembic.command
 
-    def upgrade_and_fail(config: object, target: str) -> None:
+    def upgrade_and_fail(config: Config, target: str) -> None:
         upgrade(config, target)
         raise RuntimeError("power cut")
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from include.adapters.catalog import Catalog, HistoryRow
+from include.adapters.catalog.records import TaskEvent
 from include.domain.title import State
 from include.errors import EncoderCrashed, NotReleased
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
@@ -35,6 +36,13 @@ def test_claimed_released_and_playable_titles_fill_the_window_and_settled_ones_l
     assert claimed(catalog, 3) == ["spring/d"]
     assert claimed(catalog, 3) == []
     assert claimed(catalog, 2) == [], "a window that shrank is no reason to claim"
+
+
+def test_a_batch_that_cannot_be_released_right_now_does_not_hold_the_others_up(catalog: Catalog) -> None:
+    accept(catalog, "stuck", "a", "b")
+    accept(catalog, "free", "c")
+    found = catalog.claim(window=1, now=NOW, claimant="one", except_batches={"stuck"})
+    assert [title.request_id for title in found] == ["free/c"]
 
 
 def test_an_expired_claim_can_be_claimed_again_and_then_belongs_to_the_second(catalog: Catalog) -> None:
@@ -161,7 +169,7 @@ def test_a_cancelled_title_and_one_of_a_retired_batch_do_not_begin_again(catalog
 def test_progress_only_grows_and_is_told_when_a_task_has_finished(catalog: Catalog) -> None:
     accept(catalog)
     start(catalog, "spring/alpha")
-    steps = [
+    steps: list[tuple[str, TaskEvent, float | None]] = [
         ("prepare", "started", 0.0),
         ("prepare", "finished", 0.2),
         ("encode", "retrying", 0.1),
