@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,9 @@ from include.domain.media import AudioStream, SubtitleStream, VideoStream
 
 TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "srt"})
 MAX_TITLE = 200
+CLOCK_S = 0.002
+ODD_SHARE = 0.05
+"""Share of pictures that may be late or missing without the rate being a variable one."""
 REORDERED = 16
 """Pictures that a codec may reorder."""
 
@@ -91,10 +95,18 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         count=len(times),
         first_s=times[0] if times else None,
         end_s=end,
-        # Containers with millisecond clocks make 41 and 42 ms of one rate.
-        steady=not gaps or max(gaps) <= 1.5 * min(gaps) + 0.002,
+        steady=_steady(gaps),
         stderr=finished.stderr,
     )
+
+
+def _steady(gaps: list[float]) -> bool:
+    """Whether all but a few distances are the usual one; millisecond clocks make 41 and 42 ms of one rate."""
+    if not gaps:
+        return True
+    usual = statistics.median(gaps)
+    odd = sum(1 for gap in gaps if not usual / 1.5 - CLOCK_S <= gap <= usual * 1.5 + CLOCK_S)
+    return odd <= ODD_SHARE * len(gaps)
 
 
 def picture_streams(found: Probe) -> list[Fields]:

@@ -156,7 +156,7 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
 
     Args:
         uri: ``file://``, ``s3://``, ``https://``, or ``http://`` to an allowed origin.
-        target: New file.
+        target: New file; one that exists is never touched.
         settings: For roots and allowed origins.
         limit_bytes: Enforced while the data comes, whatever its sender promises.
         limit_s: For the whole.
@@ -167,8 +167,10 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
         raise MezzanineRejected(f"{scheme}:// is not served", reason=Reason.FORBIDDEN_ADDRESS)
     deadline = time.monotonic() + limit_s
     digest, size = hashlib.sha256(), 0
+    # Opened outside of the block that cleans up: what was there before is not ours to remove.
+    output = target.open("xb")
     try:
-        with target.open("wb") as output:
+        with output:
             for chunk in sources[scheme](uri, settings, limit_bytes):
                 size += len(chunk)
                 _sized(size, limit_bytes)

@@ -239,7 +239,8 @@ def _judge(
     early = result.cut_short or (reaches is not None and window is not None and result.frames == 0)
     if reaches is not None and result.last_s is not None and not video.variable_frame_rate:
         last = (window.start_s if window else 0.0) + result.last_s + float(1 / video.fps)
-        early = early or last < reaches - _slack_s(video)
+        # Damage at the very end is the last piece of what was cut off.
+        early = early or last < reaches - (1.5 * float(1 / video.fps) if result.errors else _slack_s(video))
     end = video.start_time_s + video.duration_s
     length = min(window.duration_s, end - window.start_s) if window else video.duration_s
     verdict = judge_decode(

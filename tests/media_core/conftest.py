@@ -71,7 +71,7 @@ def start_server(context: ssl.SSLContext | None = None) -> tuple[Server, Threadi
     if context is not None:
         http.socket = context.wrap_socket(http.socket, server_side=True)
     server.port = http.server_address[1]
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     return server, http
 
 

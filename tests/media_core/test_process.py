@@ -36,7 +36,7 @@ def test_a_failure_carries_command_stderr_and_the_asked_class() -> None:
 
 
 def test_a_child_past_its_limit_is_killed_with_the_text_that_users_know() -> None:
-    with pytest.raises(ToolTimeout, match="^FFmpeg timeout: ") as caught:
+    with pytest.raises(ToolTimeout, match=r"^FFmpeg timeout: ") as caught:
         run([PYTHON, "-c", "import time; time.sleep(600)"], timeout_s=0.5)
 
     assert caught.value.reason == "timeout"

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from include.adapters.mezzanine import fetch, forget_copy, identify, open_mezzanine
+from include.domain.rejection import Reason
+from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
+from include.settings import Settings
+from include.stages.core import StageContext
+from tests.clips import Clips
+from tests.media_core.conftest import Server, inspected
+
+Context = Callable[..., StageContext]
+
+
+def reason_of(ctx: StageContext) -> str | None:
+    with pytest.raises(MezzanineRejected) as caught:
+        identify(ctx)
+    return caught.value.reason
+
+
+def test_a_file_is_read_where_it_lies_while_it_stays_the_same(clips: Clips, context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "a b%20c.mp4"
+    path.write_bytes(clips("served-plain.mp4").read_bytes())
+    ctx = context(path)
+    inspection = inspected(ctx)
+
+    assert str(path) == open_mezzanine(ctx, inspection)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(MezzanineRejected, match="the mezzanine changed") as caught:
+        open_mezzanine(ctx, inspection)
+    assert caught.value.reason == Reason.CHANGED
+    path.unlink()
+    with pytest.raises(MezzanineRejected, match="the mezzanine changed"):
+        open_mezzanine(ctx, inspection)
+
+
+def test_links_and_dots_do_not_lead_out_of_the_roots(context: Context, tmp_path: Path) -> None:
+    root, secret = tmp_path / "root", tmp_path / "secret.mp4"
+    root.mkdir()
+    secret.write_bytes(b"secret")
+    (root / "link.mp4").symlink_to(secret)
+    (root / "inside.mp4").write_bytes(b"x")
+    (root / "good.mp4").symlink_to(root / "inside.mp4")
+    settings = {"settings": {"mezzanine_roots": (root,)}}
+
+    for uri in (
+        f"file://{root}/link.mp4",
+        f"file://{root}/../secret.mp4",
+        f"file://{root}/%2e%2e/secret.mp4",
+        f"file://{secret}",
+        f"file://otherhost{root}/inside.mp4",
+        f"file://{root}/inside.mp4%00",
+        "file:///etc/passwd",
+    ):
+        assert reason_of(context(uri, **settings)) == Reason.FORBIDDEN_ADDRESS, uri
+    assert identify(context(f"file://{root}/good.mp4", **settings)).size_bytes == 1
+    assert reason_of(context(f"file://{root}", **settings)) == Reason.INVALID_TYPE
+
+
+def test_a_pipe_is_no_mezzanine(context: Context, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+
+    assert reason_of(context(tmp_path / "pipe.mp4")) == Reason.INVALID_TYPE
+
+
+def test_a_file_beyond_the_limit_is_refused_with_the_text_that_users_know(context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(3_000_000)
+
+    with pytest.raises(MezzanineRejected, match=r"^File too large: ") as caught:
+        identify(context(path, settings={"max_file_size": 2_000_000}))
+    assert caught.value.reason == Reason.TOO_LARGE
+
+
+def test_an_https_mezzanine_is_copied_once_and_read_from_the_store(
+    clips: Clips, context: Context, server: Server
+) -> None:
+    data = clips("served-plain.mp4").read_bytes()
+    server.serve("/a.mp4?token=abc", data)
+    ctx = context(server.url("/a.mp4?token=abc"), settings={"allowed_origins": (server.origin,)})
+
+    inspection = inspected(ctx)
+
+    assert data == Path(open_mezzanine(ctx, inspection)).read_bytes()
+    assert inspection.mezzanine.uri.startswith(ctx.store.uri)
+    assert inspection == inspected(ctx)
+    assert len(server.asked) == 1
+    forget_copy(ctx)
+    with pytest.raises(MezzanineRejected, match="the mezzanine changed"):
+        open_mezzanine(ctx, inspection)
+    inspected(ctx)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        ({"status": 404}, MezzanineRejected, "the server answers 404"),
+        ({"status": 403}, MezzanineRejected, "the server answers 403"),
+        ({"status": 429}, MezzanineUnreachable, "the server answers 429"),
+        ({"status": 503}, MezzanineUnreachable, "the server answers 503"),
+        ({"length": 500}, MezzanineUnreachable, "received 100 bytes, expected 500"),
+        ({"length": 5000}, MezzanineRejected, "^File too large"),
+        ({"Content_Encoding": "gzip"}, MezzanineUnreachable, "compressed"),
+        ({"status": 302, "Location": "http://127.0.0.1:9/x"}, MezzanineRejected, "redirects to another origin"),
+        ({"status": 302, "Location": "/a"}, MezzanineUnreachable, "(?i)redirects"),
+    ],
+)
+def test_what_a_server_answers_decides_whether_trying_again_helps(
+    context: Context, server: Server, answer: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    server.serve("/a", b"x" * 100, **answer)
+    ctx = context(server.url("/a"), settings={"allowed_origins": (server.origin,), "max_file_size": 1000})
+
+    with pytest.raises(error, match=words):
+        identify(ctx)
+    assert list(ctx.scratch.iterdir()) == []
+
+
+def test_a_body_beyond_the_limit_is_stopped_though_the_server_promised_nothing(
+    context: Context, server: Server
+) -> None:
+    server.serve("/a", b"x" * 2000, length=-1)
+    ctx = context(server.url("/a"), settings={"allowed_origins": (server.origin,), "max_file_size": 1000})
+
+    assert reason_of(ctx) == Reason.TOO_LARGE
+    assert list(ctx.scratch.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_may_come_and_a_forbidden_one_may_not(context: Context, server: Server) -> None:
+    closed = "http://127.0.0.1:9"
+
+    with pytest.raises(MezzanineUnreachable):
+        identify(context(f"{closed}/a", settings={"allowed_origins": (closed,)}))
+    assert reason_of(context(server.url("/a"))) == Reason.FORBIDDEN_ADDRESS
+    assert reason_of(context("https://127.0.0.1/a")) == Reason.FORBIDDEN_ADDRESS
+
+
+def test_a_transfer_past_its_time_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.serve("/a", b"x" * 100)
+
+    with pytest.raises(MezzanineUnreachable, match=r"did not arrive within 0 s"):
+        fetch(
+            server.url("/a"),
+            tmp_path / "a",
+            Settings(allowed_origins=(server.origin,)),
+            limit_bytes=1000,
+            limit_s=0.0,
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_file_can_be_fetched_like_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text("text")
+    settings = Settings(mezzanine_roots=(tmp_path,))
+
+    checksum = fetch((tmp_path / "a.srt").as_uri(), tmp_path / "copy", settings, limit_bytes=10, limit_s=10)
+
+    assert (tmp_path / "copy").read_text() == "text"
+    assert checksum.startswith("982d9e3e")
+    with pytest.raises(FileExistsError):
+        fetch((tmp_path / "a.srt").as_uri(), tmp_path / "copy", settings, limit_bytes=10, limit_s=10)
+    assert (tmp_path / "copy").read_text() == "text"
+    with pytest.raises(MezzanineRejected, match=r"^File too large"):
+        fetch((tmp_path / "a.srt").as_uri(), tmp_path / "other", settings, limit_bytes=3, limit_s=10)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(MezzanineRejected, match="ftp:// is not served"):
+        fetch("ftp://x/a", tmp_path / "other", settings, limit_bytes=3, limit_s=10)
+
+
+def test_a_disk_that_takes_no_more_is_the_storages_fault(server: Server, tmp_path: Path) -> None:
+    server.serve("/a", b"x" * 100_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match="EFBIG"):
+            fetch(
+                server.url("/a"),
+                tmp_path / "a",
+                Settings(allowed_origins=(server.origin,)),
+                limit_bytes=10**6,
+                limit_s=10,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket called ``media`` on an S3 server of this machine, found through the environment alone."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "topsecret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="media")
+    yield client
+    server.stop()
+
+
+def test_an_s3_mezzanine_is_copied_once(clips: Clips, context: Context, bucket: Any) -> None:
+    data = clips("served-plain.mp4").read_bytes()
+    bucket.put_object(Bucket="media", Key="in/a b.mp4", Body=data)
+    ctx = context("s3://media/in/a b.mp4")
+
+    inspection = inspected(ctx)
+    bucket.delete_object(Bucket="media", Key="in/a b.mp4")
+
+    assert data == Path(open_mezzanine(ctx, inspection)).read_bytes()
+    assert inspection == inspected(ctx)
+
+
+def test_what_s3_does_not_have_is_missing_and_what_is_too_large_stays_there(context: Context, bucket: Any) -> None:
+    bucket.put_object(Bucket="media", Key="large", Body=b"x" * 2000)
+
+    assert reason_of(context("s3://media/nothing")) == Reason.MISSING
+    assert reason_of(context("s3://nowhere/nothing")) == Reason.MISSING
+    assert reason_of(context("s3://media/large", settings={"max_file_size": 1000})) == Reason.TOO_LARGE
+
+
+def test_an_s3_that_does_not_answer_may_answer_later(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "topsecret",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(MezzanineUnreachable) as caught:
+        identify(context("s3://media/a"))
+    assert "topsecret" not in caught.value.message
