@@ -66,6 +66,17 @@ def test_a_title_that_was_given_back_is_claimed_next_and_only_its_claimant_can_g
     assert claimed(catalog, 1) == ["spring/a"]
 
 
+def test_a_postponed_title_takes_no_place_in_the_window_until_its_time_comes(catalog: Catalog) -> None:
+    accept(catalog, "spring", "a", "b")
+    assert claimed(catalog, 1) == ["spring/a"]
+    catalog.postpone("spring/a", claimant="two", until=after(90))
+    assert claimed(catalog, 1) == [], "only its claimant can postpone it"
+    catalog.postpone("spring/a", claimant="one", until=after(90))
+    assert claimed(catalog, 1) == ["spring/b"]
+    assert claimed(catalog, 2, now=59) == []
+    assert claimed(catalog, 2, now=90) == ["spring/a", "spring/b"]
+
+
 def test_the_sweep_takes_expired_claims_away_and_leaves_the_others(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     claimed(catalog, 1)
