@@ -159,7 +159,7 @@ def test_the_same_batch_id_with_other_content_is_refused(batch: dict[str, Any], 
 
 def test_a_wholly_bad_request_fails_intake_and_says_why(live: LiveStack) -> None:
     with pytest.raises(RequestRejected, match=r"pipeline: no pipeline of this name.*vod"):
-        live.submit("nonsense", {"title_id": "x", "mezzanine": "file:///x"}, pipeline="os.system")
+        live.submit("nonsense", {"title_id": "x", "mezzanine": "file:///x"}, pipeline="nonesuch")
 
 
 def test_a_title_in_a_later_batch_becomes_a_new_version(batch: dict[str, Any], live: LiveStack, clip: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_rendition_that_fails_for_good_leaves_the_title_degraded_and_repaired_
     assert {victim} == {event.item for event in failed}
     live.trigger("dispatch", "repair-now")
     wait_for(lambda: len(live.catalog.titles(title_id="fragile")) == 2, "the repair")
-    (repaired,) = live.settled("fragile")
+    (repaired,) = live.settled(live.catalog.titles(title_id="fragile")[-1].request_id)
     assert (repaired["state"], repaired["origin_request_id"]) == ("published", "fragile/fragile")
     assert json.loads(live.store.get_bytes("titles/fragile/current.json"))["version"] == 2
     assert sum("fragile" in received.body.decode() and "degraded" in received.body.decode()

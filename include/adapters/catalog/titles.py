@@ -214,7 +214,8 @@ class Titles(Database):
             connection.execute(
                 update(titles).where(titles.c.request_id == request_id).values(task=task, progress=share)
             )
-            if event == "finished" and share is not None and share > known:
+            # Nobody wants to hear of progress after "published".
+            if event == "finished" and share is not None and share > known and row["playable_at"] is None:
                 enqueue(connection, "progress", row, now=now, task=task, progress=share)
 
     def settle(
