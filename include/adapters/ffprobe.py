@@ -193,14 +193,14 @@ def subtitle_stream(stream: Fields) -> SubtitleStream:
 
 
 def stream_duration_s(stream: Fields) -> float | None:
-    """A stream's own duration: its field, or the tag that Matroska writes."""
+    """A stream's own duration: its field, or the tag that Matroska writes, which counts from the file's zero."""
     duration = number(stream.get("duration"))
     if duration is None:
         parts = str(_tags(stream).get("duration", "")).split(":")
         values = [number(part) for part in parts]
         if len(values) == 3 and None not in values:
             hours, minutes, seconds = (value or 0.0 for value in values)
-            duration = hours * 3600 + minutes * 60 + seconds
+            duration = hours * 3600 + minutes * 60 + seconds - (number(stream.get("start_time")) or 0.0)
     return duration if duration is not None and duration > 0 else None
 
 

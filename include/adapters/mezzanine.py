@@ -84,8 +84,10 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
     if uri.startswith("file://"):
         try:
             modified = local_file(uri, settings).stat().st_mtime
-        except MezzanineRejected as error:
-            return error.reason != Reason.MISSING
+        except MezzanineRejected:
+            return True
+        except OSError:
+            return False
         return now.timestamp() - modified >= STILL_GROWING_S
     chunks = _s3_chunks(uri, settings, settings.max_file_size)
     if not uri.startswith("s3://"):

@@ -91,11 +91,11 @@ def _sha256(ctx: StageContext, source: Inspection, address: str) -> str:
     path = Path(address)
     if "://" in address:
         path = ctx.store.local_copy(key_of(ctx.store, source.mezzanine.uri), ctx.scratch)
-    digest, deadline = hashlib.sha256(), time.monotonic() + ctx.time_left_s
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
-            if time.monotonic() > deadline:
+            if time.monotonic() > ctx.deadline:
                 raise ToolTimeout(
                     "FFmpeg timeout: the task's time went by while the checksum was computed",
                     command=f"sha256 of {source.mezzanine.uri}",

@@ -253,7 +253,6 @@ def flip(path: Path, source: Path, *, step: int = 500) -> Path:
     [
         ("front.mp4", {"extra": ("-movflags", "+faststart")}),
         ("plain.mp4", {}),
-        ("mpeg4.avi", {"video": ("-c:v", "mpeg4"), "audio": ("-c:a", "mp3")}),
         ("h264.mkv", {}),
     ],
 )
@@ -263,6 +262,15 @@ def test_a_file_that_was_cut_is_truncated(
     broken = cut(tmp_path / f"cut-{name}", clips(f"whole-{name}", **options), share)
 
     assert rejected(context(broken)).reason == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_cut_avi_is_refused_though_its_reader_takes_the_rest_for_all(
+    clips: Clips, context: Context, tmp_path: Path, share: float
+) -> None:
+    whole = clips("whole-mpeg4.avi", video=("-c:v", "mpeg4"), audio=("-c:a", "mp3"))
+
+    assert rejected(context(cut(tmp_path / "cut.avi", whole, share))).reason in {Reason.TRUNCATED, Reason.UNDECODABLE}
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.97])

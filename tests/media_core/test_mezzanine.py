@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
 
-from include.adapters.mezzanine import fetch, forget_copy, identify, open_mezzanine
+from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_mezzanine
 from include.domain.rejection import Reason
 from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
 from include.settings import Settings
@@ -143,6 +144,39 @@ def test_a_server_that_is_not_there_may_come_and_a_forbidden_one_may_not(context
         identify(context(f"{closed}/a", settings={"allowed_origins": (closed,)}))
     assert reason_of(context(server.url("/a"))) == Reason.FORBIDDEN_ADDRESS
     assert reason_of(context("https://127.0.0.1/a")) == Reason.FORBIDDEN_ADDRESS
+
+
+def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(
+    server: Server, bucket: Any, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    settings = Settings(allowed_origins=(server.origin,), mezzanine_roots=(tmp_path,))
+    server.serve("/here", b"x" * 100)
+    server.serve("/missing", b"", status=404)
+    server.serve("/busy", b"", status=503)
+    bucket.put_object(Bucket="media", Key="here", Body=b"x")
+    old, growing = tmp_path / "old", tmp_path / "growing"
+    for path, age_s in ((old, 3600), (growing, 0)):
+        path.write_bytes(b"x")
+        os.utime(path, (now.timestamp() - age_s, now.timestamp() - age_s))
+
+    arrived = {
+        uri: has_arrived(uri, settings, now=now)
+        for uri in (
+            server.url("/here"),
+            server.url("/missing"),
+            server.url("/busy"),
+            "https://127.0.0.1/forbidden",
+            "s3://media/here",
+            "s3://media/missing",
+            old.as_uri(),
+            growing.as_uri(),
+            (tmp_path / "missing").as_uri(),
+            "file:///etc/passwd",
+        )
+    }
+
+    assert list(arrived.values()) == [True, False, False, True, True, False, True, False, False, True]
 
 
 def test_a_transfer_past_its_time_is_given_up(server: Server, tmp_path: Path) -> None:

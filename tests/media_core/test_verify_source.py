@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from include.domain.rejection import Reason
+from include.domain.results import SourceVerdict
+from include.errors import MezzanineRejected, ToolTimeout
+from include.stages.core import StageContext
+from include.stages.verify_source import verify_source
+from tests.clips import Clips
+from tests.media_core.conftest import inspected
+
+Context = Callable[..., StageContext]
+
+
+def damaged(path: Path, source: Path, *, start: float, step: int) -> Path:
+    data = bytearray(source.read_bytes())
+    for index in range(int(len(data) * start), len(data) * 9 // 10, step):
+        data[index] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def verdict(ctx: StageContext) -> SourceVerdict:
+    result = verify_source.function(ctx, ctx.title, inspected(ctx))
+    assert isinstance(result, SourceVerdict)
+    return result
+
+
+def test_a_sound_mezzanine_is_hashed_and_counted(clips: Clips, context: Context) -> None:
+    clip = clips("served-plain.mp4")
+    checksum = f"sha256:{hashlib.sha256(clip.read_bytes()).hexdigest()}"
+
+    result = verdict(context(clip, checksum=checksum))
+
+    assert (checksum, 50, 2.0, 0, ()) == (
+        result.checksum,
+        result.frames,
+        result.duration_s,
+        result.decode_errors,
+        result.warnings,
+    )
+    assert result.cost.cpu_s > 0
+
+
+def test_another_checksum_is_refused_with_both(clips: Clips, context: Context) -> None:
+    clip = clips("served-plain.mp4")
+    wanted = f"sha256:{'0' * 64}"
+
+    with pytest.raises(MezzanineRejected) as caught:
+        verdict(context(clip, checksum=wanted))
+
+    assert caught.value.reason == Reason.CHECKSUM_MISMATCH
+    assert wanted in caught.value.message
+    assert hashlib.sha256(clip.read_bytes()).hexdigest() in caught.value.message
+
+
+def test_damage_that_the_samples_missed_is_found_and_tolerated_only_where_configured(
+    clips: Clips, context: Context, tmp_path: Path
+) -> None:
+    options = {"seconds": 30.0, "size": "128x72", "rate": "10", "extra": ("-movflags", "+faststart"), "languages": ()}
+    whole = clips("long-front.mp4", **options)
+    path = damaged(tmp_path / "damaged.mp4", whole, start=0.3, step=9000)
+    ctx = context(path, settings={"decode_error_tolerance": 0.9})
+    tolerated = verdict(ctx)
+
+    assert tolerated.decode_errors > 0
+    assert {"decode_errors"} == {finding.code for finding in tolerated.warnings}
+    with pytest.raises(MezzanineRejected) as caught:
+        verify_source.function(context(path), ctx.title, inspected(ctx))
+    assert caught.value.reason == Reason.UNDECODABLE
+
+
+def test_a_mezzanine_far_shorter_than_its_container_says_is_truncated(clips: Clips, context: Context) -> None:
+    ctx = context(clips("served-plain.mp4"))
+    source = inspected(ctx)
+    claimed = source.model_copy(update={"video": source.video.model_copy(update={"duration_s": 20.0})})
+
+    with pytest.raises(MezzanineRejected) as caught:
+        verify_source.function(ctx, ctx.title, claimed)
+    assert caught.value.reason == Reason.TRUNCATED
+
+
+def test_damaged_sound_is_reported_and_does_not_stop_the_title(clips: Clips, context: Context, tmp_path: Path) -> None:
+    options = {
+        "audio": ("-c:a", "aac", "-b:a", "256k"),
+        "tone": "anoisesrc=sample_rate=48000:seed=7",
+        "picture": "color",
+        "seconds": 4.0,
+        "extra": ("-movflags", "+faststart"),
+    }
+    path = damaged(tmp_path / "noise.mp4", clips("noise.mp4", **options), start=0.3, step=400)
+    ctx = context(path, settings={"decode_error_tolerance": 1.0})
+
+    assert "audio_decode_errors" in {finding.code for finding in verdict(ctx).warnings}
+
+
+def test_hashing_ends_when_the_time_of_the_task_is_gone(clips: Clips, context: Context) -> None:
+    ctx = context(clips("served-plain.mp4"))
+    source = inspected(ctx)
+    object.__setattr__(ctx, "deadline", 0.0)
+
+    with pytest.raises(ToolTimeout, match=r"^FFmpeg timeout"):
+        verify_source.function(ctx, ctx.title, source)
