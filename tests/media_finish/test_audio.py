@@ -1,0 +1,182 @@
+"""Audio tracks as the real ffmpeg makes them."""
+
+from __future__ import annotations
+
+import array
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters.tools import ffmpeg
+from include.domain.media import AudioStream, Inspection
+from include.domain.results import AudioResult
+from include.settings import Settings
+from include.stages.audio import (
+    Loudness,
+    audio,
+    chosen_tracks,
+    layouts,
+    normalising_filters,
+    parse_loudness,
+)
+from include.stages.core import StageContext
+from include.stages.inspect import inspect
+from tests.clips import Clips, stage_context
+
+RATE_HZ = 48_000
+BEEP_AT_S = 1.0
+BEEP = f"aevalsrc='if(between(t,{BEEP_AT_S},{BEEP_AT_S}+0.1),0.8*sin(2*PI*1000*t),0.01*sin(2*PI*200*t))':s=48000"
+LOUD_BEEP = BEEP.replace("0.01", "0.0005")
+
+
+def encoded(folder: Path, clip: Path, **title: Any) -> tuple[StageContext, Inspection, AudioResult]:
+    ctx = stage_context(folder, clip, **title)
+    source: Inspection = inspect.function(ctx, ctx.title)  # type: ignore[assignment]
+    result: AudioResult = audio.function(ctx, ctx.title, source)  # type: ignore[assignment]
+    return ctx, source, result
+
+
+def samples(ctx: StageContext, key: str) -> array.array[int]:
+    """The track as a player presents it, mixed to one channel."""
+    argv = [ffmpeg(Settings()), "-v", "error", "-i", ctx.store.readable(key), "-ac", "1", "-f", "s16le", "-"]
+    return array.array("h", subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout)
+
+
+def onset_s(heard: array.array[int]) -> float:
+    peak = max(abs(value) for value in heard)
+    return next(index for index, value in enumerate(heard) if abs(value) > peak / 2) / RATE_HZ
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected_s"),
+    [
+        ("in-step.mp4", {"tone": BEEP}, BEEP_AT_S),
+        ("limited.mp4", {"tone": LOUD_BEEP}, BEEP_AT_S),
+        ("mkv.mkv", {"tone": BEEP}, BEEP_AT_S),
+        # The sound begins half a second late; on the video's clock the beep is later by that.
+        ("late.mkv", {"tone": BEEP, "filters": "", "extra": ("-af", "asetpts=PTS+0.5/TB")}, BEEP_AT_S + 0.5),
+        ("transport.ts", {"tone": BEEP}, BEEP_AT_S),
+    ],
+)
+def test_sound_starts_and_ends_with_the_picture(
+    clips: Clips, tmp_path: Path, name: str, options: dict[str, Any], expected_s: float
+) -> None:
+    ctx, source, result = encoded(tmp_path, clips(name, seconds=2.48, **options))
+
+    heard = samples(ctx, result.renditions[0].uri)
+    assert onset_s(heard) == pytest.approx(expected_s, abs=0.03)
+    assert len(heard) / RATE_HZ == pytest.approx(source.video.start_time_s + source.video.duration_s, abs=0.022)
+    assert result.renditions[0].duration_s == pytest.approx(len(heard) / RATE_HZ, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "volume"), [("quiet.mp4", 0.01), ("loud.mp4", 0.9)], ids=["a quiet track", "a loud track"]
+)
+def test_tracks_are_brought_to_the_target_loudness(clips: Clips, tmp_path: Path, name: str, volume: float) -> None:
+    tone = f"aevalsrc='{volume}*sin(2*PI*500*t)*(0.6+0.4*sin(t))':s=48000"
+    _, _, result = encoded(tmp_path, clips(name, seconds=4, tone=tone))
+
+    track = result.renditions[0]
+    assert track.loudness_lufs == pytest.approx(-23.0, abs=0.5)
+    assert track.source_lufs != pytest.approx(-23.0, abs=3)
+    assert track.true_peak_dbtp is not None
+    assert track.true_peak_dbtp < -1.0
+
+
+def test_every_language_is_kept_and_the_default_comes_first(clips: Clips, tmp_path: Path) -> None:
+    clip = clips(
+        "languages.mkv",
+        seconds=1,
+        languages=("eng", "ger", "ger"),
+        extra=("-disposition:a:0", "0", "-disposition:a:1", "default"),
+    )
+    _, _, result = encoded(tmp_path, clip)
+
+    assert [(track.name, track.default) for track in result.renditions] == [
+        ("aac_de_stereo", True),
+        ("aac_en_stereo", False),
+        ("aac_de_2_stereo", False),
+    ]
+
+
+def test_surround_is_kept_beside_stereo(clips: Clips, tmp_path: Path) -> None:
+    ctx, _, result = encoded(tmp_path, clips("surround.mkv", seconds=1, channels=6))
+
+    assert [(track.name, track.channels) for track in result.renditions] == [
+        ("aac_en_stereo", 2),
+        ("aac_en_surround", 6),
+    ]
+    assert all(ctx.store.size(track.uri) for track in result.renditions)
+
+
+def test_silence_stays_silent_and_has_no_loudness(clips: Clips, tmp_path: Path) -> None:
+    clip = clips("silent.mp4", seconds=1, tone="anullsrc=r=48000:cl=stereo")
+    ctx, _, result = encoded(tmp_path, clip)
+
+    track = result.renditions[0]
+    assert (track.source_lufs, track.loudness_lufs) == (None, None)
+    assert max(abs(value) for value in samples(ctx, track.uri)) <= 1
+
+
+def test_a_clip_of_one_frame_has_its_sound(clips: Clips, tmp_path: Path) -> None:
+    _, _, result = encoded(tmp_path, clips("one-frame-sound.mp4", seconds=0.04))
+
+    assert result.renditions[0].duration_s == pytest.approx(0.04, abs=0.001)
+    assert result.renditions[0].loudness_lufs is None
+
+
+def test_a_mezzanine_without_audio_is_a_finding(clips: Clips, tmp_path: Path) -> None:
+    _, _, result = encoded(tmp_path, clips("mute.mp4", seconds=1, languages=()))
+
+    assert result.renditions == ()
+    assert [warning.code for warning in result.warnings] == ["no_audio"]
+
+
+def stream(index: int, language: str, *, default: bool = False, channels: int = 2) -> AudioStream:
+    return AudioStream(
+        index=index, codec="aac", channels=channels, sample_rate_hz=48000, language=language, default=default
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected", "warned"),
+    [
+        ((), [2, 1, 3], False),
+        (("en",), [1], False),
+        (("de", "fr"), [2, 3], False),
+        (("ja",), [2, 1, 3], True),
+    ],
+)
+def test_wished_languages_filter_and_never_leave_a_title_silent(
+    wanted: tuple[str, ...], expected: list[int], warned: bool
+) -> None:
+    tracks = (stream(1, "en-GB"), stream(2, "de", default=True), stream(3, "fr"))
+
+    chosen, warnings = chosen_tracks(tracks, wanted)
+
+    assert [track.index for track in chosen] == expected
+    assert bool(warnings) is warned
+
+
+@pytest.mark.parametrize(("channels", "names"), [(1, ["stereo"]), (2, ["stereo"]), (6, ["stereo", "surround"])])
+def test_layouts(channels: int, names: list[str]) -> None:
+    assert [layout.name for layout in layouts(stream(0, "en", channels=channels))] == names
+
+
+def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:
+    measured = Loudness(integrated_lufs=-30.0, true_peak_dbtp=-12.0, range_lu=18.2, threshold_lufs=-41.0, offset_lu=0.1)
+
+    filters = normalising_filters(measured, target_lufs=-23.0, true_peak_dbtp=-1.0, duration_s=2.0)
+
+    assert filters[0] == (
+        "loudnorm=I=-23.0:TP=-1.0:LRA=19:linear=true:measured_I=-30.0:measured_TP=-12.0"
+        ":measured_LRA=18.2:measured_thresh=-41.0:offset=0.1"
+    )
+    assert filters[-1] == "atrim=end_sample=96000"
+
+
+def test_a_measurement_that_did_not_happen_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no report"):
+        parse_loudness("Conversion failed!")

@@ -1,0 +1,197 @@
+"""The stage ``check`` on renditions that are good, bad and missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters.vmaf import vmaf_argv
+from include.domain.media import Window
+from include.domain.plan import SourceTreatment
+from include.domain.results import CheckResult, EncodeResult, Outcome, RenditionVerdict
+from include.domain.title import Tier
+from include.errors import CoreRungMissing
+from tests.clips import Clips, run_ffmpeg
+from tests.titles import Title, fast, make_title
+
+TOP = "h264_240p"
+
+
+def with_rendition(title: Title, name: str, file: Path) -> Title:
+    """The title with the rendition ``name`` replaced by ``file``."""
+    key = title.ctx.key(f"renditions/replaced-{file.name}")
+    title.ctx.store.put_bytes(key, file.read_bytes())
+    renditions = tuple(
+        EncodeResult(**{**dict(each), "uri": key}) if each.rendition == name else each for each in title.renditions
+    )
+    return dataclasses.replace(title, renditions=renditions)
+
+
+def verdict_on(result: CheckResult, name: str) -> RenditionVerdict:
+    return next(each for each in result.renditions if each.rendition == name)
+
+
+def rendition_file(title: Title, name: str) -> Path:
+    uri = next(each.uri for each in title.renditions if each.rendition == name)
+    return Path(title.ctx.store.readable(uri))
+
+
+def test_good_renditions_pass_with_their_score_and_its_cost(title: Title, verdicts: CheckResult) -> None:
+    assert [each.outcome for each in verdicts.renditions] == [Outcome.PASS, Outcome.PASS]
+    assert verdicts.degraded is False
+    assert verdicts.audio == ()
+    low, high = (each.vmaf for each in verdicts.renditions)
+    assert low is not None
+    assert high is not None
+    assert (high.frames, high.sampled, high.model) == (title.verified.frames, False, "vmaf_v0.6.1")
+    assert 40 < low.mean < high.mean <= 100
+    assert high.p1 <= high.harmonic_mean <= high.mean
+    assert verdicts.cost.cpu_s > 0
+    assert all(each.check_cost is not None and each.check_cost.wall_s > 0 for each in verdicts.renditions)
+
+
+CHANGED = {
+    "cut short": ("-t", "4", "-c", "copy"),
+    "another picture": ("-vf", "negate,hflip,hue=h=90"),
+    "keyframes elsewhere": ("-g", "50"),
+    "another size": ("-vf", "scale=320:180"),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("cut short", "frames, the mezzanine gives"),
+        ("another picture", "does not show the mezzanine's picture"),
+        ("keyframes elsewhere", "keyframes are not every 48 frames"),
+        ("another size", "is 320x180, ordered were 426x240"),
+    ],
+)
+def test_a_bad_rendition_fails_with_its_reason_and_degrades_the_title(
+    title: Title, tmp_path: Path, change: str, reason: str
+) -> None:
+    file = tmp_path / "changed.mp4"
+    arguments = CHANGED[change]
+    recipe = () if "copy" in arguments else ("-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "scenecut=0")
+    gop = () if {"copy", "-g"} & set(arguments) else ("-g", "48")
+    run_ffmpeg(["-i", str(rendition_file(title, TOP)), *recipe, *gop, *arguments, "-an", str(file)])
+
+    result = with_rendition(title, TOP, file).check()
+
+    verdict = verdict_on(result, TOP)
+    assert verdict.outcome is Outcome.FAIL
+    assert any(reason in each for each in verdict.reasons)
+    assert result.degraded is True
+
+
+def test_damaged_data_fails_and_names_no_path(title: Title, tmp_path: Path) -> None:
+    data = bytearray(rendition_file(title, TOP).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = bytes(20_000)
+    file = tmp_path / "damaged.mp4"
+    file.write_bytes(data)
+
+    verdict = verdict_on(with_rendition(title, TOP, file).check(), TOP)
+
+    assert verdict.outcome is Outcome.FAIL
+    assert "does not decode" in verdict.reasons[0]
+    assert not any(str(title.folder.parent) in each for each in verdict.reasons)
+
+
+def test_a_file_that_is_no_video_fails(title: Title, tmp_path: Path) -> None:
+    file = tmp_path / "garbage.mp4"
+    file.write_bytes(b"garbage" * 100)
+
+    assert verdict_on(with_rendition(title, TOP, file).check(), TOP).outcome is Outcome.FAIL
+
+
+def test_a_rendition_that_was_not_encoded_is_missing(title: Title) -> None:
+    without = tuple(each for each in title.renditions if each.rendition != TOP)
+
+    result = dataclasses.replace(title, renditions=without).check()
+
+    assert verdict_on(result, TOP).outcome is Outcome.MISSING
+    assert verdict_on(result, TOP).vmaf is None
+    assert result.degraded is True
+
+
+def test_without_a_core_rendition_the_title_does_not_go_out(title: Title) -> None:
+    without = tuple(each for each in title.renditions if each.rendition != "h264_144p")
+
+    with pytest.raises(CoreRungMissing, match="h264_144p was not encoded"):
+        dataclasses.replace(title, renditions=without).check()
+
+
+def test_a_measurement_that_fails_is_none_with_a_reason(title: Title, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.domain.qc.vmaf_model", lambda width, height: "no_such_model")
+
+    result = title.check()
+
+    for verdict in result.renditions:
+        assert verdict.outcome is Outcome.PASS
+        assert verdict.vmaf is None
+        assert "VMAF was not measured" in verdict.reasons[0]
+
+
+ODD = [
+    pytest.param("vfr.mkv", {"seconds": 2, "filters": "select='not(eq(mod(n,7),3))'", "extra": ("-fps_mode", "vfr")}, id="variable rate"),
+    pytest.param("late-video.mkv", {"seconds": 2, "filters": "setpts=PTS+0.4/TB"}, id="a video that starts late"),
+    pytest.param("interlaced.ts", {"seconds": 2, "filters": "interlace,setfield=tff", "video": ("-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-q:v", "2")}, id="interlaced"),
+    pytest.param("turned.mp4", {"seconds": 2, "size": "180x320"}, id="portrait"),
+    pytest.param("ten-bit.mkv", {"seconds": 1, "video": ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv422p10le")}, id="10 bit 4:2:2"),
+    pytest.param("one-frame-check.mp4", {"seconds": 0.04}, id="one frame"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), ODD)
+def test_odd_sources_are_compared_in_step(clips: Clips, tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    made = make_title(tmp_path, clips(f"check-{name}", **options), change=fast)
+
+    result = made.check()
+
+    assert all(each.outcome is Outcome.PASS for each in result.renditions), result
+    top = result.renditions[-1].vmaf
+    assert top is not None
+    # Pictures of another time would score far below: the clip's counter and bars move in every frame.
+    assert top.mean > 80
+    assert top.frames == made.verified.frames
+
+
+@pytest.mark.parametrize("rate", ["25", "24000/1001"])
+def test_sampled_windows_score_as_their_frames_do_in_the_whole(clips: Clips, tmp_path: Path, rate: str) -> None:
+    name = f"long-{rate.partition('/')[0]}.mp4"
+    clip = clips(name, seconds=22, rate=rate, languages=(), extra=("-g", "250"))
+    made = make_title(tmp_path, clip, change=fast, tier=Tier.STANDARD)
+    sampled = made.check().renditions[-1].vmaf
+
+    premium = made.ctx.title.model_copy(update={"tier": Tier.PREMIUM})
+    whole = dataclasses.replace(made, ctx=dataclasses.replace(made.ctx, title=premium)).check().renditions[-1].vmaf
+
+    assert sampled is not None
+    assert whole is not None
+    assert (sampled.sampled, whole.sampled) == (True, False)
+    assert sampled.frames == 5 * round(4 * Fraction(rate))
+    assert sampled.mean == pytest.approx(whole.mean, abs=1.0)
+
+
+def test_the_comparison_starts_a_few_frames_early_and_throws_them_away(title: Title) -> None:
+    argv = vmaf_argv(
+        "ffmpeg",
+        "/m/in.mp4",
+        "/r/out.mp4",
+        title.source.video,
+        SourceTreatment(deinterlace=True),
+        frame_rate="25",
+        model="vmaf_v0.6.1",
+        window=Window(start_s=10.0, duration_s=4.0),
+        threads=2,
+    )
+
+    assert [argv[index + 1] for index, part in enumerate(argv) if part == "-ss"] == ["9.520000", "9.520000"]
+    graph = argv[argv.index("-filter_complex") + 1]
+    assert graph.count("trim=end_frame=112:start_frame=12") == 2
+    assert graph.index("bwdif") < graph.index("trim=") < graph.index("scale=")

@@ -1,0 +1,262 @@
+"""Rules of quality control, without any media."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.domain import qc
+from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.results import AudioRendition, Cost, Outcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.title import Tier
+from include.errors import CoreRungMissing
+
+NTSC_FILM = "24000/1001"
+
+
+def rendition(name: str = "h264_240p", *, core: bool = False) -> Rendition:
+    return Rendition(
+        name=name,
+        rung=name.partition("_")[2],
+        codec="h264",
+        encoder="libx264",
+        width=426,
+        height=240,
+        frame_rate=NTSC_FILM,
+        frames=None,
+        crf=23,
+        maxrate_kbps=400,
+        bufsize_kbps=800,
+        preset="veryfast",
+        gop_frames=48,
+        core=core,
+    )
+
+
+def facts(**changes: Any) -> qc.RenditionFacts:
+    sound: dict[str, Any] = {
+        "width": 426,
+        "height": 240,
+        "frames": 100,
+        "duration_s": 100 * 1001 / 24000,
+        "keyframes": (0, 48, 96),
+    }
+    return qc.RenditionFacts(**{**sound, **changes})
+
+
+def verdict(name: str, outcome: Outcome, *reasons: str) -> RenditionVerdict:
+    return RenditionVerdict(rendition=name, outcome=outcome, reasons=reasons)
+
+
+def plan_of(*renditions: Rendition) -> Plan:
+    jobs = tuple(
+        EncodeJob(name=each.name, rendition=each, pool="cpu_encode", memory_mb=500, time_limit_s=60)
+        for each in renditions
+    )
+    return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=144, frame_rate=NTSC_FILM)
+
+
+def test_a_sound_rendition_has_no_faults() -> None:
+    assert qc.faults(rendition(), facts(), frames=(99, 101)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"decode_errors": ("error while decoding MB 3 4",)}, "does not decode: error while decoding MB 3 4"),
+        ({"width": 424}, "is 424x240, ordered were 426x240"),
+        ({"frames": 90, "duration_s": 90 * 1001 / 24000, "keyframes": (0, 48)}, "has 90 frames, the mezzanine gives"),
+        ({"duration_s": 5.0}, "lasts 5.000 s, its 100 frames last 4.171 s"),
+        ({"keyframes": (0, 48)}, "keyframes are not every 48 frames (first difference at frame 96)"),
+        ({"keyframes": (0, 20, 48, 96)}, "keyframes are not every 48 frames (first difference at frame 20)"),
+        ({"keyframes": ()}, "first difference at frame 0"),
+    ],
+)
+def test_each_fault_is_told_in_a_sentence(changes: dict[str, Any], said: str) -> None:
+    found = qc.faults(rendition(), facts(**changes), frames=(99, 101))
+
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_a_broken_stream_tells_its_first_errors_only() -> None:
+    found = qc.faults(rendition(), facts(decode_errors=tuple("abcdef")), frames=(99, 101))
+
+    assert found == ("does not decode: a", "does not decode: b", "does not decode: c")
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "rate", "expected"),
+    [
+        (10.0, "25", (249, 251)),
+        (14.014, NTSC_FILM, (335, 337)),
+        (0.04, "25", (1, 2)),
+        # Rounded to microseconds as results are.
+        (7200.193, NTSC_FILM, (172631, 172633)),
+    ],
+)
+def test_the_frame_count_follows_from_the_decoded_duration(
+    duration_s: float, rate: str, expected: tuple[int, int]
+) -> None:
+    cost = Cost(wall_s=0, cpu_s=0, peak_memory_mb=0)
+    verified = SourceVerdict(checksum="sha256:0", frames=1, duration_s=duration_s, decode_errors=0, cost=cost)
+
+    assert qc.expected_frames(rate, verified) == expected
+
+
+def test_a_rendition_of_another_length_than_the_rest_is_named() -> None:
+    found = qc.unlike_the_others({"a": facts(), "b": facts(frames=99), "c": facts()})
+
+    assert found == {"b": "has 99 frames, the other renditions have 100"}
+    assert qc.unlike_the_others({}) == {}
+
+
+@pytest.mark.parametrize(("mean", "faults"), [(4.9, 1), (5.0, 0), (95.0, 0)])
+def test_a_picture_that_is_not_the_mezzanine_s_is_a_fault(mean: float, faults: int) -> None:
+    score = QualityScore(harmonic_mean=mean, p1=0, mean=mean, frames=1, sampled=False, model="m")
+
+    assert len(qc.picture_faults(score)) == faults
+
+
+def test_a_score_that_was_not_measured_is_no_fault() -> None:
+    assert qc.picture_faults(None) == ()
+
+
+def track(**changes: Any) -> AudioRendition:
+    sound: dict[str, Any] = {
+        "name": "aac_en_stereo",
+        "uri": "audio/aac_en_stereo.mp4",
+        "codec": "aac",
+        "channels": 2,
+        "language": "en",
+        "label": "English",
+        "bitrate_kbps": 128,
+        "duration_s": 10.0,
+        "loudness_lufs": -23.2,
+        "true_peak_dbtp": -3.0,
+    }
+    return AudioRendition(**{**sound, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"duration_s": 10.09}, []),
+        ({"duration_s": 9.5}, ["aac_en_stereo: lasts 9.50 s, the video 10.00 s"]),
+        ({"loudness_lufs": None}, ["aac_en_stereo: no loudness to measure (silent, or too short)"]),
+        ({"loudness_lufs": -19.0}, ["aac_en_stereo: loudness is -19.0 LUFS, the target -23.0"]),
+        ({"true_peak_dbtp": 0.2}, ["aac_en_stereo: true peak is 0.2 dBTP, the ceiling -1.0"]),
+        ({"true_peak_dbtp": None}, []),
+    ],
+)
+def test_findings_on_audio(changes: dict[str, Any], said: list[str]) -> None:
+    found = qc.audio_faults(track(**changes), video_s=10.0, target_lufs=-23.0, ceiling_dbtp=-1.0)
+
+    assert list(found) == said
+
+
+@pytest.mark.parametrize(
+    ("tier", "duration_s", "whole"),
+    [
+        (Tier.PREMIUM, 600.0, True),
+        (Tier.PREMIUM, 600.1, False),
+        (Tier.STANDARD, 20.0, True),
+        (Tier.STANDARD, 20.1, False),
+        (Tier.UGC, 5.0, True),
+    ],
+)
+def test_premium_titles_are_compared_frame_by_frame_up_to_ten_minutes(
+    tier: Tier, duration_s: float, whole: bool
+) -> None:
+    assert (qc.comparison_windows(duration_s, tier, frame_rate="25") is None) == whole
+
+
+@given(duration_s=st.floats(20.5, 20_000), rate=st.sampled_from(["25", NTSC_FILM, "60000/1001", "15"]))
+def test_windows_lie_within_the_title_in_order_and_start_on_frames(duration_s: float, rate: str) -> None:
+    windows = qc.comparison_windows(duration_s, Tier.STANDARD, frame_rate=rate)
+
+    assert windows is not None
+    assert len(windows) == qc.WINDOWS
+    ends = [window.start_s + window.duration_s for window in windows]
+    assert all(earlier <= later.start_s + 0.1 for earlier, later in zip(ends, windows[1:], strict=False))
+    assert windows[0].start_s >= 0
+    assert ends[-1] <= duration_s
+    numerator, _, denominator = rate.partition("/")
+    for window in windows:
+        frame = window.start_s * int(numerator) / int(denominator or 1)
+        assert frame == pytest.approx(round(frame), abs=1e-6)
+
+
+def test_scores_are_pooled_by_harmonic_mean_and_first_percentile() -> None:
+    score = qc.pool([90.0] * 98 + [20.0, 10.0], sampled=True, model="vmaf_v0.6.1")
+
+    assert score is not None
+    assert score.mean == pytest.approx(88.5)
+    assert score.harmonic_mean == pytest.approx(100 / (98 / 91 + 1 / 21 + 1 / 11) - 1, abs=1e-3)
+    assert score.p1 == 10.0
+    assert (score.frames, score.sampled, score.model) == (100, True, "vmaf_v0.6.1")
+
+
+@pytest.mark.parametrize("scores", [[], [math.nan, 90.0], [math.inf]])
+def test_what_was_not_measured_is_none_and_never_a_number(scores: list[float]) -> None:
+    assert qc.pool(scores, sampled=False, model="vmaf_v0.6.1") is None
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=300))
+def test_the_harmonic_mean_lies_between_the_worst_frame_and_the_mean(scores: list[float]) -> None:
+    score = qc.pool(scores, sampled=False, model="m")
+
+    assert score is not None
+    assert min(scores) - 0.001 <= score.harmonic_mean <= score.mean + 0.002
+    assert min(scores) - 0.001 <= score.p1
+
+
+@pytest.mark.parametrize(
+    ("size", "model"),
+    [
+        ((3840, 2160), "vmaf_4k_v0.6.1"),
+        ((2160, 3840), "vmaf_4k_v0.6.1"),
+        ((1920, 1080), "vmaf_v0.6.1"),
+        ((3840, 1600), "vmaf_v0.6.1"),
+    ],
+)
+def test_the_model_fits_the_display_size(size: tuple[int, int], model: str) -> None:
+    assert qc.vmaf_model(*size) == model
+
+
+def test_all_renditions_passed_is_not_degraded() -> None:
+    decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
+    verdicts = [verdict("h264_144p", Outcome.PASS), verdict("h264_240p", Outcome.PASS)]
+
+    assert qc.conclude(decision, verdicts) is False
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.MISSING])
+def test_a_title_without_a_rendition_that_is_not_core_is_degraded(outcome: Outcome) -> None:
+    decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
+    verdicts = [verdict("h264_144p", Outcome.PASS), verdict("h264_240p", outcome)]
+
+    assert qc.conclude(decision, verdicts) is True
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.MISSING])
+def test_a_missing_core_rendition_stops_the_title_and_is_named_with_its_reasons(outcome: Outcome) -> None:
+    decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
+    verdicts = [verdict("h264_144p", outcome, "has 3 frames", "is green"), verdict("h264_240p", Outcome.PASS)]
+
+    with pytest.raises(CoreRungMissing, match="h264_144p has 3 frames and is green") as caught:
+        qc.conclude(decision, verdicts)
+
+    assert caught.value.reason == "core_rung_missing"
+
+
+def test_a_title_without_any_rendition_does_not_go_out() -> None:
+    decision = plan_of(rendition("h264_144p"))
+
+    with pytest.raises(CoreRungMissing, match="no rendition passed"):
+        qc.conclude(decision, [verdict("h264_144p", Outcome.FAIL)])
