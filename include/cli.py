@@ -34,6 +34,10 @@ app = typer.Typer(
 prose = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
+PUBLISH_AT = typer.Option(
+    help="The deadline, with its offset, e.g. 2026-01-31T20:00:00+00:00.",
+    formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+)
 
 
 def main() -> None:
@@ -111,11 +115,10 @@ def replay(
 def encode(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
     tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,
-    publish_at: Annotated[datetime | None, typer.Option(help="The deadline, e.g. 2026-01-31T20:00:00+00:00.",
-                                                          formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])] = None,
+    publish_at: Annotated[datetime | None, PUBLISH_AT] = None,
     pipeline: Annotated[str, typer.Option(help="A registered pipeline.")] = "vod",
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Encode one file on the local stack: a batch of one title, submitted and watched."""
     import re
 
@@ -136,6 +139,21 @@ def encode(
     batch_id = f"encode-{stamp}"
     client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})
     _watch(client, batch_id, as_json=as_json)
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
+    tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,
+    publish_at: Annotated[datetime | None, PUBLISH_AT] = None,
+    pipeline: Annotated[str, typer.Option(help="A registered pipeline.")] = "vod",
+) -> None:
+    """Inspect, analyse and plan one file without Airflow; the plan as JSON."""
+    from include.offline import plan_file
+
+    with _patience("the sampled decodes"):
+        found = plan_file(load_settings(), file, tier=tier, publish_at=publish_at, pipeline=pipeline)
+    _print_json(found)
 
 
 @app.command()

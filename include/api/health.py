@@ -62,7 +62,8 @@ def _bundle() -> str:
 
     from include.orchestration.bundle import CatalogDagBundle
 
-    bundles = list(DagBundlesManager().get_all_dag_bundles())
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]  # Airflow leaves its constructor untyped
+    bundles = list(manager.get_all_dag_bundles())
     if any(isinstance(bundle, CatalogDagBundle) for bundle in bundles):
         return "ok"
     return "no CatalogDagBundle in [dag_processor] dag_bundle_config_list: batches would never become DAGs"

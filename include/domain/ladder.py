@@ -113,8 +113,7 @@ def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, 
         if factor == 1 or own[0] * own[1] <= NEARLY_SOURCE * fitted[0] * fitted[1]:
             cuts.append(Cut(rung=rung, width=own[0], height=own[1]))
             break
-        if not cuts or fitted != (cuts[-1].width, cuts[-1].height):
-            cuts.append(Cut(rung=rung, width=fitted[0], height=fitted[1]))
+        cuts.append(Cut(rung=rung, width=fitted[0], height=fitted[1]))
     return tuple(cuts)
 
 

@@ -31,6 +31,8 @@ LOST_AFTER = timedelta(minutes=5)
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
 """For a mezzanine that has not arrived yet. Until then its title takes no place in the release window."""
 WEBHOOKS_AT_ONCE = 200
+NOTE_LIMIT = 600
+"""Airflow takes 1,000 characters of a note."""
 REPAIRS_AT_ONCE = 5
 
 
@@ -188,6 +190,7 @@ def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> Non
     now = datetime.now(UTC)
     steps: dict[str, Callable[[], object]] = {
         "release": lambda: _release_next(catalog, settings, now),
+        "note": lambda: _put_note(catalog, title),
         "alerts": lambda: send_alerts(catalog, settings, now=now),
         "webhooks": lambda: send_webhooks(catalog, settings, now=now),
     }
@@ -196,6 +199,32 @@ def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> Non
             step()
         except Exception:
             log.exception("%s: %s after settling failed; dispatch repeats it", title.request_id, name)
+
+
+def run_note(title: TitleRecord) -> str:
+    """What an operator reads beside a title's run in Airflow's UI (Markdown)."""
+    lines = [f"**{title.state}** {_as_code(title.request.name or title.title_id)}"]
+    if title.version is not None:
+        links = {"Preview": title.preview, "HLS": title.hls, "DASH": title.dash}
+        shown = " · ".join(f"[{name}]({address})" for name, address in links.items() if address)
+        lines.append(f"version {title.version}: {shown}")
+    if title.message:
+        lines.append(_as_code(title.message))
+    if title.state in {State.FAILED, State.REJECTED}:
+        lines.append(f"again: `callsheet replay {title.request_id}`")
+    return "\n\n".join(lines)
+
+
+def _as_code(text: str) -> str:
+    """Text of foreign origin as code: no link and no markup of it comes to life."""
+    return "`" + text.replace("`", "'").replace("\n", " ")[:NOTE_LIMIT] + "`"
+
+
+def _put_note(catalog: Catalog, job: TitleJob) -> None:
+    title = catalog.title(job.request_id)
+    if title is not None and title.run_id is not None:
+        with AirflowApi.from_connection() as api:
+            api.note(title.dag_id, title.run_id, run_note(title))
 
 
 def _release_next(catalog: Catalog, settings: Settings, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.records import OutboxRow
@@ -22,18 +22,18 @@ class Outbox(Database):
         A webhook that waits for another attempt holds the later ones of its request up, but not for longer than
         ``HOLD_ORDER``: a receiver that refuses one kind of event for ever must still hear of the publication.
         """
-        earlier = outbox.alias("earlier")
-        holds = or_(earlier.c.due_at <= now, earlier.c.claimed_until > now, earlier.c.queued_at > now - HOLD_ORDER)
-        held_up = exists().where(
-            earlier.c.request_id == outbox.c.request_id,
-            earlier.c.id < outbox.c.id,
-            earlier.c.state == "pending",
-            holds,
-        )
-        unclaimed = or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now)
-        due = and_(outbox.c.state == "pending", outbox.c.due_at <= now, unclaimed, ~held_up)
+        pending = outbox.c.state == "pending"
+        holds = or_(outbox.c.due_at <= now, outbox.c.claimed_until > now, outbox.c.queued_at > now - HOLD_ORDER)
+        # A refusal has no request and stands for itself.
+        stream = func.coalesce(outbox.c.request_id, outbox.c.event_id)
+        # One pass with a window, not a look at the earlier ones for each: a database that has no statistics of a table
+        # yet (one large batch fills this one) does the latter in quadratic time, and writers wait.
+        first = func.min(outbox.c.id).over(partition_by=stream).label("first")
+        held = select(outbox, first).where(pending, holds).subquery()
+        unclaimed = or_(held.c.claimed_until.is_(None), held.c.claimed_until <= now)
+        due = select(held).where(held.c.id == held.c.first, held.c.due_at <= now, unclaimed)
         with self._write() as connection:
-            rows = connection.execute(select(outbox).where(due).order_by(outbox.c.id).limit(limit)).mappings().all()
+            rows = connection.execute(due.order_by(held.c.id).limit(limit)).mappings().all()
             connection.execute(
                 update(outbox)
                 .where(outbox.c.id.in_([row["id"] for row in rows]))

@@ -240,7 +240,7 @@ outbox = Table(
     Column("claimed_until", Moment),
     Column("delivered_at", Moment),
     Column("last_error", Prose),
-    Index("ix_outbox_state_due_at", "state", "due_at"),
+    Index("ix_outbox_state_id", "state", "id"),
     Index("ix_outbox_request_id_id", "request_id", "id"),
     sqlite_autoincrement=True,
 )

@@ -83,7 +83,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_outbox_request_id_id", "outbox", ["request_id", "id"])
-    op.create_index("ix_outbox_state_due_at", "outbox", ["state", "due_at"])
+    op.create_index("ix_outbox_state_id", "outbox", ["state", "id"])
 
     op.create_table(
         "renditions",
