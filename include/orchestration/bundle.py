@@ -18,14 +18,13 @@ import include
 from include.adapters.catalog import Catalog, Stub
 from include.settings import load_settings
 
-_TEMPLATE = '''\
-"""Batch {batch_id}, generated from the catalog. Code: {code}."""
-
+_TEMPLATE = """\
+# Batch {batch_id!r}, generated from the catalog. Code: {code}.
 # Airflow's safe mode reads a file only if it names both: airflow, dag.
 from include.orchestration.factory import batch_dag
 
 dag = batch_dag(batch_id={batch_id!r}, pipeline={pipeline!r}, pipeline_version={version!r})
-'''
+"""
 
 
 class CatalogDagBundle(BaseDagBundle):
