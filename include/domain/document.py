@@ -31,4 +31,5 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of ``value``'s canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # JSON may carry half a surrogate pair, which UTF-8 proper cannot.
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()

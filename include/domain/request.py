@@ -42,11 +42,15 @@ def _scheme(*schemes: str) -> AfterValidator:
 
 
 def _utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is outside of the calendar in UTC") from error
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value)) > MAX_METADATA_BYTES:
+    # NaN, infinity and half a surrogate pair pass Python's JSON, but no database and no CMS that gets them back.
+    if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
         raise ValueError(f"metadata may not exceed {MAX_METADATA_BYTES} bytes of JSON")
     return value
 
@@ -180,7 +184,7 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
     refusals: list[Refusal] = []
     for index, raw in enumerate(envelope.titles):
         title_id = raw.get("title_id") if isinstance(raw, dict) else None
-        shown_id = title_id if isinstance(title_id, str) and re.match(ID_PATTERN, title_id) else None
+        shown_id = title_id if isinstance(title_id, str) and re.fullmatch(ID_PATTERN, title_id) else None
         try:
             title = TitleRequest.model_validate(raw)
         except ValidationError as error:

@@ -35,9 +35,9 @@ def deadline_of(conf: Any) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):  # the first and last days of the calendar have no UTC in every zone
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
 
 
 async def title_missed_its_deadline(context: dict[str, Any] | None = None, **_: Any) -> None:
