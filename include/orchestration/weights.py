@@ -14,6 +14,8 @@ STEPS = {"prepare": 1, "plan": 9, "encode": 2, "extras": 3, "finish": 6, "publis
 """Within one priority what is nearly done goes first: a finished title is worth more than a started one."""
 PRIORITY_STEP = 10
 DEFAULT_PRIORITY = 0
+HIGHEST_PRIORITY = 1_000_000
+"""The weight must fit Airflow's 32-bit column, or no task of the run could be created."""
 
 
 def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
@@ -24,4 +26,5 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     priority = conf.get("priority", DEFAULT_PRIORITY)
     if not isinstance(priority, int) or isinstance(priority, bool):
         priority = DEFAULT_PRIORITY
-    task_instance.priority_weight = max(0, priority) * PRIORITY_STEP + STEPS.get(str(task_instance.task_id), 1)
+    bounded = min(HIGHEST_PRIORITY, max(0, priority))
+    task_instance.priority_weight = bounded * PRIORITY_STEP + STEPS.get(str(task_instance.task_id), 1)
