@@ -22,6 +22,10 @@ class DagUnknown(PlatformUnavailable):
     """Airflow has not parsed this DAG yet, or no longer has it."""
 
 
+class RequestRefused(ConfigurationError):
+    """Airflow will not do this one thing: trigger a DAG that no longer parses, say. Other requests may be well."""
+
+
 class AirflowApi:
     """A client of one Airflow. Requests are retried where Airflow may not have answered; all of them are idempotent."""
 
@@ -83,8 +87,9 @@ class AirflowApi:
                 problem = f"{answer.status_code} {_detail(answer)}"
                 continue
             if answer.status_code >= 400:
-                raise ConfigurationError(f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}")
-            return answer.json() if answer.content else {}
+                refusal = ConfigurationError if answer.status_code == 403 else RequestRefused
+                raise refusal(f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}")
+            return self._decoded(answer) if answer.content else {}
         raise PlatformUnavailable(f"Airflow's API at {self.base_url} did not answer {method} {path}: {problem}")
 
     def trigger(
@@ -151,8 +156,19 @@ class AirflowApi:
             )
         if answer.status_code >= 300:
             raise httpx.TransportError(f"/auth/token answered {answer.status_code}")
-        token: str = answer.json()["access_token"]
-        return token
+        found = self._decoded(answer)
+        if not isinstance(found, dict) or "access_token" not in found:
+            raise ConfigurationError(f"what answers at {self.base_url} is not Airflow: it gave no token")
+        return str(found["access_token"])
+
+    def _decoded(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError as error:
+            # Airflow answers unknown paths with the page of its UI, and 200.
+            raise ConfigurationError(
+                f"{answer.url} answered something that is not JSON: is this Airflow, and did Callsheet's plugin load?"
+            ) from error
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from include.adapters.airflow_api import AirflowApi, DagUnknown
+from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
 from include.domain.title import State
-from include.errors import CallsheetError, PlatformUnavailable
+from include.errors import PlatformUnavailable
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
@@ -42,7 +42,7 @@ class Released:
 
     started: tuple[str, ...] = ()
     not_ready: tuple[str, ...] = ()
-    """Titles whose batch DAG Airflow has not parsed yet: given back, to be tried again."""
+    """Titles whose batch DAG Airflow has not parsed yet, or cannot parse: given back, to be tried again."""
 
 
 def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> Released:
@@ -58,29 +58,35 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
     while claimed := catalog.claim(
         window=settings.release_window, now=now, claimant=claimant, except_batches=not_ready.keys()
     ):
-        for title in claimed:
-            wait_until = title.request.wait_until
-            if wait_until and now < wait_until and not has_arrived(title.request.mezzanine, settings, now=now):
-                until = min(wait_until, now + LOOK_AGAIN_AFTER)
-                catalog.postpone(title.request_id, claimant=claimant, until=until)
-            elif title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
+        try:
+            for title in claimed:
+                wait_until = title.request.wait_until
+                if wait_until and now < wait_until and not has_arrived(title.request.mezzanine, settings, now=now):
+                    until = min(wait_until, now + LOOK_AGAIN_AFTER)
+                    catalog.postpone(title.request_id, claimant=claimant, until=until)
+                elif title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
+                    catalog.unclaim(title.request_id, claimant=claimant)
+                    not_ready.setdefault(title.batch_id, []).append(title.request_id)
+                else:
+                    started.append(title.request_id)
+        except BaseException:
+            # Otherwise they would keep their places in the window until the claim expires.
+            for title in claimed:
                 catalog.unclaim(title.request_id, claimant=claimant)
-                not_ready.setdefault(title.batch_id, []).append(title.request_id)
-            else:
-                started.append(title.request_id)
+            raise
     return Released(started=tuple(started), not_ready=tuple(each for batch in not_ready.values() for each in batch))
 
 
 def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: str, now: datetime) -> bool:
-    """Start the run of a claimed title; False where Airflow does not have its DAG."""
+    """Start the run of a claimed title; False where Airflow does not have its DAG, or cannot parse it any more."""
     assert title.run_id is not None  # set by the claim
     try:
         api.trigger(title.dag_id, title.run_id, conf=run_conf(title))
     except DagUnknown:
         return False
-    except CallsheetError:
-        catalog.unclaim(title.request_id, claimant=claimant)
-        raise
+    except RequestRefused as error:
+        log.error("%s cannot be released and is passed over: %s", title.request_id, error)
+        return False
     catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
     log.info("released %s as run %s", title.request_id, title.run_id)
     return True
@@ -170,6 +176,10 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, *, now: datetime) -> lis
             continue
         if run is not None and run["end_date"] and now - datetime.fromisoformat(run["end_date"]) < LOST_AFTER:
             continue
+        if title.state is State.PLAYABLE:
+            if _settle_published(catalog, title, now=now):
+                lost.append(title.request_id)
+            continue
         how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
         message = f"the run {title.run_id} {how} without settling the title"
         if catalog.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
@@ -183,6 +193,17 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, *, now: datetime) -> lis
             )
             lost.append(title.request_id)
     return lost
+
+
+def _settle_published(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
+    """Settle a title whose run was lost after its set had gone out: it is published, whatever became of the run."""
+    version = catalog.current_version(title.title_id)
+    if version is None or version.request_id != title.request_id or not version.degraded:
+        return catalog.settle(title.request_id, State.PUBLISHED, now=now)
+    if title.origin_request_id is None:
+        catalog.queue_repair(title.request_id, version.missing, now)
+    message = f"published as v{version.version} without {', '.join(version.missing)}"
+    return catalog.settle(title.request_id, State.DEGRADED, reason="rendition_missing", message=message, now=now)
 
 
 def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> None:
