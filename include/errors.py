@@ -233,7 +233,7 @@ def from_document(document: ErrorDocument) -> CallsheetError:
     foreign: type[CallsheetError] = type(
         document.type, (CallsheetError,), {"owner": document.owner, "retry": document.retry}
     )
-    return foreign(f"{document.type}: {document.message}")
+    return foreign(document.message, reason=document.reason)
 
 
 def _tree(cls: type[CallsheetError]) -> list[type[CallsheetError]]:

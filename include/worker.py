@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from include.adapters.process import die_with_parent
 from include.adapters.store import key_of, open_store
-from include.errors import EXIT_CODES, ConfigurationError, to_document
+from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, to_document
 from include.pipelines.runner import TaskJob, run_task
 from include.settings import load_settings
 from include.stages.core import StageContext
@@ -36,6 +36,15 @@ WORKER_NICENESS = 10
 
 def main(argv: list[str] | None = None) -> int:
     """Run one task; returns the exit code."""
+    try:
+        return _run(argv)
+    except CallsheetError as error:
+        # Before there was a job document to write the failure beside: the exit code alone tells.
+        log.error("%s: %s", type(error).__name__, error.message)
+        return error.exit_code
+
+
+def _run(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m include.worker", description=__doc__)
     parser.add_argument("task", help="name of the task in the title's pipeline, e.g. prepare")
     parser.add_argument("--job", required=True, metavar="URI", help="address of the job document in the store")

@@ -19,7 +19,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 import include
 from include.errors import (
+    EXIT_CODES,
     CallsheetError,
+    ConfigurationError,
     ErrorDocument,
     MissingInput,
     NotReleased,
@@ -56,8 +58,8 @@ WORKER_ENVIRONMENT = (
     "LD_",
 )
 """Prefixes of what a worker may see of the environment."""
-WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET"})
-"""Workers have no business with the catalog or with webhooks."""
+WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET", "CALLSHEET_API_PASSWORD"})
+"""Workers have no business with the catalog, with webhooks or with Airflow's API."""
 DEFAULT_TIME_LIMIT_S = 6 * 3600.0
 PREVIEW_KEY = "preview"
 
@@ -92,6 +94,7 @@ class TitleTask(BaseOperator):
         from include.adapters.catalog import Catalog
         from include.adapters.store import open_store
         from include.pipelines.core import find_pipeline
+        from include.pipelines.runner import TaskJob
         from include.settings import load_settings
 
         settings = load_settings()
@@ -101,11 +104,12 @@ class TitleTask(BaseOperator):
             title = self._title(catalog, context, pipeline)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
-        task_job = self._task_job(title, store, pipeline)
+        task_job = TaskJob(task=self.task_id, title=title.job(), item=self.job, time_limit_s=DEFAULT_TIME_LIMIT_S)
         note = _noter(catalog, title, task_job, pipeline, store)
         note("started", None)
         store.delete(task_job.error_key)
         try:
+            task_job = _within_its_limit(task_job, store, pipeline)
             detail = self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
         except Exception as error:
             document = to_document(error)
@@ -113,7 +117,7 @@ class TitleTask(BaseOperator):
             note("failed", {"type": document.type, "message": document.message})
             raise _for_airflow(error, document) from error
         note("finished", detail)
-        return self._xcom(task_job, store, context)
+        return self._xcom(task_job, pipeline, store, context)
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
@@ -128,36 +132,27 @@ class TitleTask(BaseOperator):
             return catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now)
         request_id = (run.conf or {}).get("request_id")
         title = catalog.title(request_id) if isinstance(request_id, str) else None
-        if title is None or title.run_id != run.run_id:
+        # A run id is unique in its own DAG only: a run of another batch must not act for this title.
+        if title is None or (title.dag_id, title.run_id) != (run.dag_id, run.run_id):
             raise NotReleased(
                 f"run {run.run_id} of {run.dag_id} was not released by Callsheet: titles come from the catalog; "
                 "submit a batch request, or use `callsheet replay`"
             )
         return title
 
-    def _task_job(self, title: TitleRecord, store: ObjectStore, pipeline: Pipeline) -> TaskJob:
-        from include.pipelines.runner import TaskJob, load_plan
-
-        job = title.job()
-        limit = DEFAULT_TIME_LIMIT_S
-        if self.job is not None:
-            plan = load_plan(job, pipeline.task(self.task_id), store)
-            limit = next((each.time_limit_s for each in plan.jobs if each.name == self.job), limit)
-        return TaskJob(task=self.task_id, title=job, item=self.job, time_limit_s=limit)
-
-    def _xcom(self, task_job: TaskJob, store: ObjectStore, context: Context) -> Any:
+    def _xcom(self, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore, context: Context) -> Any:
         """Ids alone: the names of the plan's jobs, for the mapped task; documents stay in the store."""
-        from include.domain.plan import Plan
         from include.domain.results import PublishResult
-        from include.pipelines.runner import load_result
+        from include.pipelines.runner import load_plan, load_result
 
-        if self.task_id == "plan":
-            plan = load_result(task_job.title, "plan", Plan, store)
-            return [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
-        if self.task_id == "publish":
+        stages = {node.stage.name for node in pipeline.task(self.task_id).nodes}
+        if "publish" in stages:
             published = load_result(task_job.title, "publish", PublishResult, store)
             if isinstance(published, PublishResult):
                 context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
+        for mapped in pipeline.tasks:
+            if mapped.mapped_over in stages:
+                return [each.name for each in load_plan(task_job.title, mapped, store).jobs]
         return None
 
 
@@ -261,12 +256,25 @@ def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: in
     ]
 
 
+def _within_its_limit(task_job: TaskJob, store: ObjectStore, pipeline: Pipeline) -> TaskJob:
+    """The job document of an encode job, with the time limit that the plan gives it."""
+    from include.pipelines.runner import load_plan
+
+    if task_job.item is None:
+        return task_job
+    plan = load_plan(task_job.title, pipeline.task(task_job.task), store)
+    limits = {each.name: each.time_limit_s for each in plan.jobs}
+    return task_job.model_copy(update={"time_limit_s": limits.get(task_job.item, task_job.time_limit_s)})
+
+
 def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
     try:
         return from_document(ErrorDocument.from_json(store.get_bytes(task_job.error_key)))
     except FileNotFoundError:
         how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-        return PlatformUnavailable(
+        # The exit code says the retry class where the document is lost.
+        failure = ConfigurationError if returncode == EXIT_CODES[Retry.NEVER] else PlatformUnavailable
+        return failure(
             f"the worker of {task_job.label} ended with {how} and left no word; the task's log has its output"
         )
 
