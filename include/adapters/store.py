@@ -20,7 +20,10 @@ from urllib.parse import unquote, urlsplit
 
 from include.errors import ConfigurationError, StorageError
 
-_SEGMENT = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*$")
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,219}")
+"""Leaves a file name room for the suffix of a temporary one."""
+MAX_KEY = 1024
+"""As object stores have it."""
 
 
 class ConcurrentChange(StorageError):
@@ -78,8 +81,8 @@ class LocalStore:
         self.uri = root.as_uri()
 
     def _path(self, key: str) -> Path:
-        if not all(_SEGMENT.match(segment) for segment in key.split("/")):
-            raise StorageError(f"object key {key!r} is not made of safe segments", reason="bad_key")
+        if len(key) > MAX_KEY or not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+            raise StorageError(f"object key {key[:MAX_KEY]!a} is not made of safe segments", reason="bad_key")
         return self.root / key
 
     def put_file(self, key: str, path: Path) -> None:
@@ -115,16 +118,18 @@ class LocalStore:
     def size(self, key: str) -> int | None:
         """The file's size."""
         path = self._path(key)
-        return path.stat().st_size if path.is_file() else None
+        with _explained(key):
+            return path.stat().st_size if path.is_file() else None
 
     def list(self, prefix: str) -> dict[str, int]:
         """All files beneath the folder, temporary ones left out."""
         folder = self._path(prefix)
-        return {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.startswith(".")
-        }
+        with _explained(prefix):
+            return {
+                path.relative_to(folder).as_posix(): path.stat().st_size
+                for path in sorted(folder.rglob("*"))
+                if path.is_file() and not path.name.startswith(".")
+            }
 
     def readable(self, key: str) -> str:
         """The path."""
@@ -167,7 +172,8 @@ class LocalStore:
     def marker(self, key: str) -> str | None:
         """SHA-256 of the content: used for small pointers only."""
         path = self._path(key)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        with _explained(key):
+            return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> None:
         """Under a lock file beside ``key``, which serialises all writers on this file system."""
