@@ -26,11 +26,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from include.domain.document import Document
+from include.domain.plan import EncodeJob, Plan
+from include.domain.title import TitleJob
 from include.errors import ConfigurationError
-from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_none
+from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_many, accepts_none, document_type
 
 TriggerRule = Literal["all_success", "all_done", "all_done_min_one_success"]
 """Airflow's word for when a task runs, given how its upstream tasks ended."""
+
+
+ITEM = "item"
+"""Producer of the handle that stands for the job of a mapped task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,8 @@ class _Description:
     tasks: list[Task] = field(default_factory=list)
     owner_of: dict[str, str] = field(default_factory=dict)
     """Stage name → task name."""
+    result_of: dict[str, type[Document]] = field(default_factory=lambda: {TITLE.producer: TitleJob})
+    """Stage name → what it makes."""
     open_task: str | None = None
     nodes: list[Node] = field(default_factory=list)
     mapped: bool = False
@@ -93,6 +102,10 @@ class _Description:
             raise ConfigurationError(f"{where}: appears twice; a stage runs once per title")
         if len(arguments) != len(stage.parameters):
             raise ConfigurationError(f"{where}: takes {len(stage.parameters)} documents, got {len(arguments)}")
+        for number, (handle, annotation) in enumerate(zip(arguments, stage.parameters, strict=True), 1):
+            self._check_argument(f"{where}: document {number}", handle, annotation)
+        if self.mapped and stage.place != "worker":
+            raise ConfigurationError(f"{where}: runs in {stage.place}; only workers run once per job")
         if self.nodes and self.nodes[0].stage.place != stage.place:
             raise ConfigurationError(f"{where}: runs in {stage.place}, the stages before it in this task do not")
         inputs = tuple(
@@ -101,7 +114,33 @@ class _Description:
         )
         self.nodes.append(Node(stage=stage, inputs=inputs, options=options, mapped=self.mapped))
         self.owner_of[stage.name] = self.open_task
+        self.result_of[stage.name] = stage.result
         return Handle(stage.name, many=self.mapped)
+
+    def _check_argument(self, where: str, handle: Handle, annotation: Any) -> None:
+        if handle.producer == ITEM and not self.mapped:
+            raise ConfigurationError(f"{where} is the job of a mapped task; this task is not mapped")
+        made = EncodeJob if handle.producer == ITEM else self.result_of.get(handle.producer)
+        if made is None:
+            raise ConfigurationError(f"{where} is the result of {handle.producer}, which this pipeline does not run")
+        wanted = document_type(annotation)
+        if not issubclass(made, wanted) or handle.many != accepts_many(annotation):
+            given = f"{'every ' if handle.many else ''}{made.__name__} of {handle.producer}"
+            raise ConfigurationError(f"{where} is {given}; the stage takes {annotation}")
+
+    def open(self, name: str, each_job_of: Handle | None, after: tuple[str, ...]) -> None:
+        where = f"pipeline {self.pipeline}: task {name}"
+        if self.open_task is not None:
+            raise ConfigurationError(f"{where} opens inside {self.open_task}")
+        known = [task.name for task in self.tasks]
+        if name in known:
+            raise ConfigurationError(f"{where}: appears twice")
+        unknown = [each for each in after if each not in known]
+        if unknown:
+            raise ConfigurationError(f"{where}: follows {', '.join(unknown)}, which are not among the tasks before it")
+        if each_job_of is not None and self.result_of.get(each_job_of.producer) is not Plan:
+            raise ConfigurationError(f"{where}: is mapped over {each_job_of.producer}, which makes no plan")
+        self.open_task, self.nodes, self.mapped = name, [], each_job_of is not None
 
     def close(self, name: str, after: tuple[str, ...], rule: TriggerRule, mapped_over: str | None) -> None:
         if not self.nodes:
@@ -143,11 +182,9 @@ def task(
         trigger_rule: When to run, given how the upstream tasks ended.
     """
     description = current_description()
-    if description.open_task is not None:
-        raise ConfigurationError(f"pipeline {description.pipeline}: task {name} opens inside {description.open_task}")
-    description.open_task, description.nodes, description.mapped = name, [], each_job_of is not None
+    description.open(name, each_job_of, after)
     try:
-        yield Handle("item")
+        yield Handle(ITEM)
         description.close(name, after, trigger_rule, each_job_of.producer if each_job_of else None)
     finally:
         description.open_task, description.mapped = None, False
@@ -175,6 +212,8 @@ def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Ha
             summary=(function.__doc__ or "").strip().partition("\n")[0],
             tasks=tuple(described.tasks),
         )
+        if not result.tasks:
+            raise ConfigurationError(f"pipeline {result.name}: has no task")
         if (result.name, version) in _registry:
             raise ConfigurationError(f"pipeline {result.name} v{version} is registered twice")
         _registry[result.name, version] = result

@@ -151,7 +151,7 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
             share = STAGE_SHARES.get(node.stage.name, 0.5)
             found = sum(store.size(result_key(title, node.stage.name, item)) is not None for item in items)
             total += share
-            done += share * found / len(items)
+            done += share * found / max(1, len(items))
     return round(done / total, 3)
 
 

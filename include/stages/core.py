@@ -157,6 +157,11 @@ def accepts_none(annotation: Any) -> bool:
     return isinstance(annotation, types.UnionType) and type(None) in annotation.__args__
 
 
+def accepts_many(annotation: Any) -> bool:
+    """Whether a parameter is annotated ``tuple[X, ...]``: all results of a mapped stage."""
+    return typing.get_origin(annotation) is tuple
+
+
 def document_type(annotation: Any) -> type[Document]:
     """The document class inside ``X``, ``X | None`` or ``tuple[X, ...]``."""
     if isinstance(annotation, types.UnionType):
