@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
@@ -47,6 +47,7 @@ def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
     return Catalog(settings.catalog_url)
 
 
+Limit = Annotated[int, Query(ge=1, le=1000)]
 SettingsDep = Annotated[Settings, Depends(load_settings)]
 CatalogDep = Annotated[Catalog, Depends(catalog)]
 
@@ -67,13 +68,9 @@ def health(user: GetUserDep) -> JSONResponse:
 
 
 @app.get("/api/v1/batches")
-def batches(user: GetUserDep, store: CatalogDep, limit: int = 50) -> list[dict[str, Any]]:
+def batches(user: GetUserDep, store: CatalogDep, limit: Limit = 50) -> list[dict[str, Any]]:
     """The newest batches that the caller may read."""
-    return [
-        batch_view(batch, titles=None)
-        for batch in store.batches(limit=min(limit, 500))
-        if _may(user, "GET", batch.batch_id)
-    ]
+    return [batch_view(batch, titles=None) for batch in store.batches(limit=limit) if _may(user, "GET", batch.batch_id)]
 
 
 @app.get("/api/v1/batches/{batch_id}")
@@ -116,11 +113,11 @@ def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, se
 
 
 @app.get("/api/v1/dead-letters")
-def dead_letters(user: GetUserDep, store: CatalogDep, limit: int = 100) -> list[dict[str, Any]]:
+def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
     """Failures with owner, command and the way to replay them, newest first."""
     return [
         letter.model_dump(mode="json")
-        for letter in store.dead_letters(min(limit, 1000))
+        for letter in store.dead_letters(limit)
         if _may(user, "GET", letter.request_id.partition("/")[0])
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from include.adapters.catalog import Catalog
+from include.errors import RequestRejected
 from include.pipelines.core import current_pipelines
 
 REPLAY_SUFFIX = "replay"
@@ -14,8 +15,13 @@ REPAIR_SUFFIX = "repair"
 def replay_title(catalog: Catalog, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX) -> str:
     """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
     batch = catalog.new_request_from(request_id, suffix=suffix, now=now)
-    version = current_pipelines()[batch.pipeline].version
-    catalog.accept_batch(batch, pipeline_version=version, now=now)
+    pipeline = current_pipelines().get(batch.pipeline)
+    if pipeline is None:
+        raise RequestRejected(
+            f"{request_id} cannot be repeated: its pipeline {batch.pipeline!r} is not registered any more",
+            reason="unknown_pipeline",
+        )
+    catalog.accept_batch(batch, pipeline_version=pipeline.version, now=now)
     return batch.batch_id
 
 
