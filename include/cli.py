@@ -126,7 +126,7 @@ def encode(
     client = Client.connect(settings)
     stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # noqa: DTZ005 - a name for people on this machine
     title_id = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:80] or "title"
-    mezzanine = settings.home / "mezzanines" / f"{title_id}-{stamp}{file.suffix}"
+    mezzanine = settings.mezzanine_roots[0] / f"{title_id}-{stamp}{file.suffix}"
     mezzanine.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, mezzanine)
     title: dict[str, Any] = {

@@ -54,15 +54,22 @@ class Client:
             )
         return cls(stack.api("admin"))
 
-    def submit(self, request: dict[str, Any], *, wait: bool = True) -> dict[str, Any]:
+    def submit(self, request: Any, *, wait: bool = True) -> dict[str, Any]:
         """Post a batch request; returns the batch as accepted (``wait``) or the name of the intake run.
 
         Raises :class:`RequestRejected` with what intake said. The run id comes from the content, so that a repeated
-        call is one request.
+        call is one request; one that was refused before is asked again, as the reason may be gone.
         """
-        batch_id = request.get("batch_id") if isinstance(request, dict) else None
-        run_id = f"cms__{re.sub(r'[^A-Za-z0-9_-]', '_', str(batch_id))[:100]}__{digest(request)[:12]}"
-        self.api.trigger("intake", run_id, conf=request, logical_date=datetime.now(UTC))
+        if not isinstance(request, dict):
+            raise RequestRejected("the batch request must be a JSON object")
+        batch_id = request.get("batch_id")
+        first = f"cms__{re.sub(r'[^A-Za-z0-9_-]', '_', str(batch_id))[:100]}__{digest(request)[:12]}"
+        run_id, attempt = first, 1
+        while not self.api.trigger("intake", run_id, conf=request, logical_date=datetime.now(UTC)):
+            if self._accepted(run_id) != "failed":
+                break
+            attempt += 1
+            run_id = f"{first}__{attempt}"
         if not wait:
             return {"dag_run_id": run_id}
         end = time.monotonic() + INTAKE_PATIENCE_S
@@ -142,6 +149,6 @@ def all_good(titles: list[dict[str, Any]]) -> bool:
 
 
 def _safe(name: str) -> str:
-    if not re.match(r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)?$", name):
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)?", name):
         raise NotFound(f"{name!r} is not an id: letters, digits, _ and - (and one / between batch and title)")
     return name

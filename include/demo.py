@@ -34,7 +34,7 @@ def run_demo(settings: Settings, console: Console) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    clips = fetch_clips(settings.home / "mezzanines" / "demo", say=say)
+    clips = fetch_clips(settings.mezzanine_roots[0] / "demo", say=say)
     running = stack.up(settings, say=say)
     client = Client(running.api("cms"))
     now = datetime.now(UTC)

@@ -107,7 +107,8 @@ def find(settings: Settings) -> Stack | None:
         stack = Stack(**json.loads((settings.home / "stack.json").read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return stack if _start_time(stack.pid) == stack.started else None
+    started = _start_time(stack.pid)
+    return stack if started and started == stack.started else None
 
 
 def down(settings: Settings) -> bool:
@@ -229,10 +230,15 @@ def _unhealthy(stack: Stack) -> str:
     for name in ("metadatabase", "scheduler", "dag_processor", "triggerer"):
         if (components.get(name) or {}).get("status") != "healthy":
             return f"the {name.replace('_', ' ')}"
-    token = httpx.post(
-        f"{stack.url}/auth/token", json={"username": "callsheet", "password": stack.passwords["callsheet"]}, timeout=10
-    ).json()["access_token"]
-    answer = httpx.get(f"{stack.url}/callsheet/api/v1/health", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    account = {"username": "callsheet", "password": stack.passwords["callsheet"]}
+    try:
+        answer = httpx.post(f"{stack.url}/auth/token", json=account, timeout=10).raise_for_status()
+        token = answer.json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{stack.url}/callsheet/api/v1/health", headers=headers, timeout=10)
+    except httpx.HTTPError:
+        # A busy machine may take longer than that over its first answers.
+        return "the API server"
     if "application/json" not in answer.headers.get("content-type", ""):
         raise ConfigurationError("Callsheet's plugin did not load: see `airflow plugins` and the API server's log")
     report = answer.json()
