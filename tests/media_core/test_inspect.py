@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from include.adapters.ffprobe import probe
 from include.adapters.tools import ffprobe
 from include.domain.rejection import Reason
 from include.errors import MezzanineRejected, MezzanineUnreachable
 from include.settings import Settings
 from include.stages.core import StageContext
 from tests.clips import Clips, run_ffmpeg
-from tests.media_core.conftest import inspected
+from tests.media_core.conftest import Server, inspected
 
 Context = Callable[..., StageContext]
 PCM = ("-c:a", "pcm_s16le")
@@ -347,6 +348,33 @@ def test_a_script_cannot_have_another_file_read(
     path.write_text(script.format(secret=clips("served-plain.mp4")))
 
     assert rejected(context(path)).reason == Reason.INVALID_TYPE
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("a.mp4", "ffconcat version 1.0\nfile near.ts\n"),
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nnear.ts\n#EXT-X-ENDLIST\n"),
+        ("b.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{far}\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_what_a_script_names_is_not_even_opened(
+    clips: Clips, server: Server, tmp_path: Path, name: str, script: str
+) -> None:
+    clip = clips("served-h264.ts").read_bytes()
+    (tmp_path / "near.ts").write_bytes(clip)
+    server.serve("/far.ts", clip)
+    path = tmp_path / name
+    path.write_text(script.format(far=server.url("/far.ts")))
+    unguarded = [ffprobe(Settings()), "-v", "error", "-show_streams", "-protocol_whitelist", "file,http,tcp", str(path)]
+    assert b"h264" in subprocess.run(unguarded, capture_output=True, check=True).stdout
+    server.asked.clear()
+
+    found = probe(ffprobe(Settings()), str(path), timeout_s=30)
+
+    assert not found.readable
+    assert not found.streams
+    assert server.asked == []
 
 
 def test_a_picture_beyond_the_limit_is_refused(context: Context, tmp_path: Path) -> None:
