@@ -11,6 +11,7 @@ from typing import Any
 from include.adapters.catalog import Catalog
 from include.adapters.store import open_store
 from include.domain.title import Tier, TitleJob
+from include.errors import ConfigurationError
 from include.pipelines.core import current_pipelines
 from include.pipelines.runner import TaskJob, result_key, run_task
 from include.settings import Settings
@@ -27,7 +28,10 @@ def plan_file(
 
     Raises :class:`MezzanineRejected` for a file that the pipeline would reject.
     """
-    chosen = current_pipelines()[pipeline]
+    known = current_pipelines()
+    if pipeline not in known:
+        raise ConfigurationError(f"no pipeline {pipeline!r} is registered (known: {', '.join(sorted(known))})")
+    chosen = known[pipeline]
     with tempfile.TemporaryDirectory(prefix="callsheet-plan-") as folder:
         place = settings.model_copy(
             update={"mezzanine_roots": (file.absolute().parent,), "store_uri": (Path(folder) / "store").as_uri()}

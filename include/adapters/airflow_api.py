@@ -39,11 +39,11 @@ class AirflowApi:
     def from_connection(cls, connection_id: str = CONNECTION_ID) -> Self:
         """The client of the Airflow connection; raises :class:`ConfigurationError` where it does not exist."""
         from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowRuntimeError
+        from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
         try:
             connection = BaseHook.get_connection(connection_id)
-        except (AirflowRuntimeError, KeyError) as error:
+        except (AirflowNotFoundException, AirflowRuntimeError) as error:
             raise ConfigurationError(
                 f"the Airflow connection {connection_id} does not exist; it holds address and service account "
                 "of Airflow's own API (type http, see airflow_settings.yaml)"
