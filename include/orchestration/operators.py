@@ -183,8 +183,8 @@ class WorkerTask(TitleTask):
             argv, cwd=PROJECT_ROOT, env=environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
+        assert worker.stdout is not None
         try:
-            assert worker.stdout is not None
             for line in worker.stdout:
                 log.info("%s", line.rstrip())
             _, status, usage = os.wait4(worker.pid, 0)
@@ -197,6 +197,7 @@ class WorkerTask(TitleTask):
                 except subprocess.TimeoutExpired:
                     worker.kill()
                     worker.wait()
+            worker.stdout.close()
         if worker.returncode != 0:
             raise _worker_failure(task_job, store, worker.returncode)
         missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
