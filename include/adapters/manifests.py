@@ -282,6 +282,9 @@ def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Eleme
 
 
 def _describe(adaptation: ElementTree.Element, entry: AudioEntry) -> None:
+    adaptation.attrib.pop("lang", None)
+    if entry.language != UNDETERMINED:
+        adaptation.set("lang", entry.language)
     for label in _children(adaptation, "Label"):
         label.text = entry.label
     for role in _children(adaptation, "Role"):
@@ -313,7 +316,10 @@ def _add_text(period: ElementTree.Element, number: int, text: TextEntry) -> None
 def _parsed(path: Path) -> Any:
     import m3u8
 
-    return m3u8.M3U8(path.read_text(encoding="utf-8"), strict=True)
+    try:
+        return m3u8.M3U8(path.read_text(encoding="utf-8"), strict=True)
+    except m3u8.ParseError as error:
+        raise ValueError(str(error)) from error
 
 
 def _hls_faults(folder: Path, contents: Contents) -> Iterator[str]:
@@ -325,26 +331,13 @@ def _hls_faults(folder: Path, contents: Contents) -> Iterator[str]:
     wanted = len(contents.groups or {"": ()}) * sum(entry.hls for entry in contents.videos)
     if len(master.playlists) != wanted:
         yield f"{MASTER}: has {len(master.playlists)} variants instead of {wanted}"
-    for track in _tracks(contents):
-        if (folder / track.folder / MEDIA).exists():
-            yield from _duration_faults(folder, track)
+    tracks = {f"{track.folder}/{MEDIA}": track for track in _tracks(contents)}
     references = [each.uri for each in (*master.playlists, *master.iframe_playlists, *master.media)]
     for reference in dict.fromkeys(references):
-        yield from _playlist_faults(folder / reference, reference)
+        yield from _playlist_faults(folder / reference, reference, tracks.get(reference))
 
 
-def _duration_faults(folder: Path, track: Track) -> Iterator[str]:
-    listed = [(segment.uri, segment.duration) for segment in _parsed(folder / track.folder / MEDIA).segments]
-    measured = [(segment.name, float(segment.duration)) for segment in track.segments]
-    if [name for name, _ in listed] != [name for name, _ in measured]:
-        yield f"{track.folder}/{MEDIA}: does not list the segments that are there"
-        return
-    for (name, said), (_, is_) in zip(listed, measured, strict=True):
-        if abs(said - is_) > LISTED_TOLERANCE_S:
-            yield f"{track.folder}/{MEDIA}: {name} lasts {is_:.3f} s, listed are {said:.3f} s"
-
-
-def _playlist_faults(path: Path, name: str) -> Iterator[str]:
+def _playlist_faults(path: Path, name: str, track: Track | None) -> Iterator[str]:
     try:
         playlist = _parsed(path)
     except (OSError, ValueError) as error:
@@ -354,6 +347,8 @@ def _playlist_faults(path: Path, name: str) -> Iterator[str]:
         yield f"{name}: is not a finished VOD playlist"
     if not playlist.segments:
         yield f"{name}: lists no segments"
+    if track is not None:
+        yield from _listing_faults(playlist, name, track)
     for segment in playlist.segments:
         if segment.duration > playlist.target_duration + OVERRUN_S:
             yield f"{name}: {segment.uri} lasts {segment.duration:.3f} s, the target is {playlist.target_duration} s"
@@ -364,6 +359,16 @@ def _playlist_faults(path: Path, name: str) -> Iterator[str]:
     for section in playlist.segment_map:
         if not _size(path.parent / section.uri):
             yield f"{name}: {section.uri} is missing or empty"
+
+
+def _listing_faults(playlist: Any, name: str, track: Track) -> Iterator[str]:
+    if [each.uri for each in playlist.segments] != [each.name for each in track.segments]:
+        yield f"{name}: does not list the segments that are there"
+        return
+    for listed, measured in zip(playlist.segments, track.segments, strict=True):
+        if abs(listed.duration - measured.duration) > LISTED_TOLERANCE_S:
+            seconds = float(measured.duration)
+            yield f"{name}: {listed.uri} lasts {seconds:.3f} s, listed are {listed.duration:.3f} s"
 
 
 def _dash_faults(folder: Path) -> Iterator[str]:

@@ -37,7 +37,6 @@ class AudioInput:
 
     name: str
     path: Path
-    language: str
     group: str
     """HLS group: the same languages in another layout are another group."""
 
@@ -119,7 +118,7 @@ def _audio(audio: AudioInput) -> dict[str, str]:
     return {
         "in": f"{INPUTS}/{audio.name}.mp4",
         "stream": "audio",
-        "language": audio.language,
+        # No language: the tool refuses tags that it does not know, and a mezzanine may carry any. The manifests say it.
         "init_segment": f"{folder}/init.mp4",
         "segment_template": f"{folder}/{SEGMENT}",
         "playlist_name": f"{folder}/media.m3u8",

@@ -73,10 +73,7 @@ def package(
         ctx.settings,
         folder,
         [VideoInput(name=each.name, path=paths[each.name], hls=_in_hls(each)) for each in passed],
-        [
-            AudioInput(name=each.name, path=sounds[each.name], language=each.language, group=_group(each))
-            for each in tracks
-        ],
+        [AudioInput(name=each.name, path=sounds[each.name], group=_group(each)) for each in tracks],
         segment_s=decision.segment_frames * frame_s,
         gop_s=passed[0].gop_frames * frame_s,
         timeout_s=ctx.time_left_s,

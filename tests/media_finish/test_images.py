@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -146,7 +147,7 @@ def test_the_sprite_s_cues_cover_the_title_without_gaps() -> None:
     times = re.findall(r"(\S+) --> (\S+)\nsprite.jpg#xywh=(\d+),(\d+),128,72", text)
     assert times[0][0] == "00:00:00.000"
     assert times[-1][1] == "00:00:14.014"
-    assert all(one[1] == next_[0] for one, next_ in zip(times, times[1:], strict=False))
+    assert all(one[1] == next_[0] for one, next_ in itertools.pairwise(times))
     assert [(int(x), int(y)) for _, _, x, y in times[9:11]] == [(9 * 128, 0), (0, 72)]
 
 
