@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests.clips import Clips
 from tests.stack import LiveStack, live_stack
+
+# Airflow writes its configuration where it first looks for it, when it is imported: not into a person's home.
+_airflow_home = tempfile.TemporaryDirectory(prefix="callsheet-tests-")
+os.environ["AIRFLOW_HOME"] = _airflow_home.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,149 @@
+"""An HTTP server in the place of Airflow's API: it keeps runs, and fails on demand."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from include.adapters.airflow_api import AirflowApi
+
+PASSWORD = "open-sesame"
+HANG_UP = 0
+"""As a status: the connection is closed without an answer."""
+
+
+@dataclass
+class Fault:
+    """How requests that match are answered, ``times`` times; without an end where that is None."""
+
+    method: str
+    path: str
+    status: int
+    body: bytes = b'{"detail": "made to fail"}'
+    times: int | None = None
+
+
+@dataclass
+class AirflowServer:
+    """What the server knows, and what it was asked."""
+
+    origin: str = ""
+    dags: set[str] = field(default_factory=set)
+    runs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    logins: int = 0
+    expired: set[str] = field(default_factory=set)
+    """Tokens that are refused."""
+
+    def api(self, password: str = PASSWORD) -> AirflowApi:
+        return AirflowApi(self.origin, "callsheet", password, timeout_s=5)
+
+    @property
+    def connection(self) -> str:
+        """The server as an Airflow connection."""
+        return self.origin.replace("http://", f"http://callsheet:{PASSWORD}@") + "/http"
+
+    @property
+    def started(self) -> list[str]:
+        """Ids of the runs, in the order in which they were started."""
+        return [run_id for _, run_id in self.runs]
+
+    def fail(self, method: str, path: str, status: int, **how: Any) -> None:
+        self.faults.append(Fault(method, path, status, **how))
+
+    def end(self, dag_id: str, run_id: str, state: str, end_date: str | None) -> None:
+        self.runs[dag_id, run_id] |= {"state": state, "end_date": end_date}
+
+    def answer(self, method: str, path: str, token: str, body: Any) -> tuple[int, Any]:
+        """Status and document of one request."""
+        if path == "/auth/token":
+            self.logins += 1
+            good = body["password"] == PASSWORD
+            return (201, {"access_token": f"token{self.logins}"}) if good else (401, {"detail": "no"})
+        if token in self.expired or not token.startswith("token"):
+            return 401, {"detail": "no token"}
+        dag_id, run_id = _ids(path)
+        if dag_id not in self.dags:
+            return 404, {"detail": f"no DAG {dag_id}"}
+        if path.endswith("/dagRuns"):
+            if method == "GET":
+                active = [run for (dag, _), run in self.runs.items() if dag == dag_id and run["state"] == "running"]
+                return 200, {"dag_runs": active, "total_entries": len(active)}
+            key = (dag_id, body["dag_run_id"])
+            if key in self.runs:
+                return 409, {"detail": "exists"}
+            self.runs[key] = {"dag_run_id": key[1], "conf": body["conf"], "state": "running", "end_date": None}
+            return 200, self.runs[key]
+        if run_id is None:
+            return 200, {"dag_id": dag_id, "is_stale": False}
+        if (dag_id, run_id) not in self.runs:
+            return 404, {"detail": "no run"}
+        if method == "PATCH":
+            self.notes[dag_id, run_id] = body["note"]
+        return 200, self.runs[dag_id, run_id]
+
+
+def _ids(path: str) -> tuple[str, str | None]:
+    found = re.match(r"/api/v2/dags/([^/]+)(?:/dagRuns/([^/]+))?", path)
+    return (found[1], found[2]) if found else ("", None)
+
+
+@contextmanager
+def airflow_server() -> Iterator[AirflowServer]:
+    """A running server."""
+    known = AirflowServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = urlsplit(self.path).path
+            known.asked.append((self.command, path))
+            for fault in known.faults:
+                if fault.method == self.command and re.search(fault.path, path) and fault.times != 0:
+                    if fault.times is not None:
+                        fault.times -= 1
+                    self.reply(fault.status, fault.body)
+                    return
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            status, document = known.answer(self.command, path, token, json.loads(raw) if raw else None)
+            self.reply(status, json.dumps(document).encode())
+
+        def do_GET(self) -> None:
+            self.handle_one()
+
+        def do_POST(self) -> None:
+            self.handle_one()
+
+        def do_PATCH(self) -> None:
+            self.handle_one()
+
+        def reply(self, status: int, body: bytes) -> None:
+            if status == HANG_UP:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Stay quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        known.origin = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield known
+        finally:
+            server.shutdown()
+            thread.join()

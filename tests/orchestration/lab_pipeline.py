@@ -1,0 +1,109 @@
+"""A user's own pipeline in one file. Its first stage does what the title's metadata says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from include.adapters.process import run
+from include.domain.document import Document
+from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.title import TitleJob
+from include.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
+from include.pipelines.core import pipeline, task
+from include.stages.core import ControlContext, Handle, StageContext, stage
+
+
+class Seen(Document):
+    """What a worker saw."""
+
+    environment: dict[str, str]
+    niceness: int
+
+
+class Made(Document):
+    """What was made of one job."""
+
+    name: str
+
+
+class Bill(Document):
+    """What was made in all."""
+
+    names: tuple[str, ...]
+    seen: bool
+
+
+@stage
+def look(ctx: StageContext, title: TitleJob) -> Seen:
+    """Looks around, or fails as it is told."""
+    match title.metadata.get("do"):
+        case "reject":
+            raise MezzanineRejected("the file is empty", reason="empty")
+        case "crash":
+            raise EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
+        case "starve":
+            raise OutOfMemory("no more", command="ffmpeg", stderr_tail="")
+        case "foreign":
+            raise ZeroDivisionError("division by zero")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "quit":
+            os._exit(64)
+        case "forget":
+            os._exit(0)
+        case "hang":
+            Path(str(title.metadata["pid_file"])).write_text(str(os.getpid()))
+            run([sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=600)
+        case "disobey":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            subprocess.run(["touch", str(title.metadata["pid_file"])], check=True)
+            signal.pause()
+    ctx.report(0.5, "half way")
+    return Seen(environment=dict(os.environ), niceness=os.nice(0))
+
+
+@stage(place="airflow")
+def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
+    """Two jobs, or as many as the metadata says."""
+    names = [f"h264_{number}p" for number in range(title.metadata.get("jobs", 2))]
+    jobs = tuple(
+        EncodeJob(name=name, rendition=_rendition(name), pool="cpu_encode", memory_mb=64, time_limit_s=77)
+        for name in names
+    )
+    return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=50, frame_rate="25")
+
+
+@stage
+def make(ctx: StageContext, title: TitleJob, decision: Plan, job: EncodeJob) -> Made:
+    """Makes one."""
+    return Made(name=job.name)
+
+
+@stage
+def bill(ctx: StageContext, title: TitleJob, seen: Seen | None, made: tuple[Made, ...]) -> Bill:
+    """Counts what there is."""
+    return Bill(names=tuple(each.name for each in made), seen=seen is not None)
+
+
+def _rendition(name: str) -> Rendition:
+    return Rendition(
+        name=name, rung="144p", codec="h264", encoder="libx264", width=256, height=144, frame_rate="25", frames=50,
+        crf=23, maxrate_kbps=100, bufsize_kbps=200, preset="ultrafast", gop_frames=50, core=name == "h264_0p",
+    )  # fmt: skip
+
+
+@pipeline(version=1)
+def lab(title: Handle) -> None:
+    """A pipeline of a user's own."""
+    with task("look-around"):
+        seen = look(title)
+    with task("make-up-your-mind"):
+        decision = decide(title, seen)
+    with task("make-them", each_job_of=decision) as job:
+        made = make(title, decision, job)
+    with task("add-up", trigger_rule="all_done"):
+        bill(title, seen, made)

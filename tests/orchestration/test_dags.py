@@ -1,0 +1,234 @@
+"""The DAGs as Airflow sees them: found, complete, quick to parse, and the same at every parse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, TriggerRule, WeightRule
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.serialization.serialized_objects import DagSerialization
+
+import include
+from include.adapters.catalog import Stub
+from include.errors import ConfigurationError
+from include.orchestration.bundle import write_stubs
+from include.orchestration.factory import batch_dag
+from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
+
+ROOT = Path(next(iter(include.__path__))).parent
+TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod-download"}
+POOLS = {"control", "cpu_encode", "gpu_encode"}
+CONTROL_DAGS = {"dispatch", "housekeeping", "intake"}
+EDGES = {
+    ("prepare", "plan"), ("prepare", "encode"), ("plan", "encode"), ("prepare", "extras"),
+    ("prepare", "finish"), ("plan", "finish"), ("encode", "finish"), ("extras", "finish"),
+    ("finish", "publish"),
+    ("prepare", "settle"), ("plan", "settle"), ("encode", "settle"), ("finish", "settle"), ("publish", "settle"),
+}  # fmt: skip
+"""Of every title's run: what takes from what. Losing one lets a task start too early."""
+HEAVY = ("numpy", "pandas", "xgboost", "boto3", "botocore", "great_expectations", "ffmpeg", "imageio_ffmpeg")
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stubs of a batch for each pipeline, and of one whose pipeline this deployment does not have."""
+    folder = tmp_path_factory.mktemp("stubs")
+    write_stubs(
+        folder,
+        [
+            Stub(batch_id="spring", pipeline="vod", pipeline_version=1),
+            Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=1),
+            Stub(batch_id="broken", pipeline="vod", pipeline_version=99),
+        ],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bag(stubs: Path) -> DagBag:
+    return DagBag(dag_folder=str(stubs))
+
+
+@pytest.fixture(scope="module")
+def dags(bag: DagBag) -> dict[str, Any]:
+    """All DAGs, by id."""
+    control = DagBag(dag_folder=str(ROOT / "dags"))
+    assert control.import_errors == {}
+    found = {**control.dags, **bag.dags}
+    assert {*CONTROL_DAGS, "batch__spring", "batch__autumn"} == set(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tasks(dags: dict[str, Any]) -> list[tuple[str, Any]]:
+    found = [(dag_id, task) for dag_id, dag in dags.items() for task in dag.tasks]
+    assert len(found) == 5 + 2 * 7
+    return found
+
+
+def edges(dag: DAG) -> set[tuple[str, str]]:
+    return {(task.task_id, downstream) for task in dag.tasks for downstream in task.downstream_task_ids}
+
+
+def test_a_stub_that_cannot_be_parsed_breaks_no_other(bag: DagBag) -> None:
+    assert {"batch__spring", "batch__autumn"} == set(bag.dags)
+    ((path, error),) = bag.import_errors.items()
+    assert path.endswith("batch_broken.py")
+    assert "pipeline vod v99 is not registered" in error
+
+
+def test_an_unknown_version_of_a_pipeline_is_a_configuration_error_that_says_what_there_is() -> None:
+    with pytest.raises(ConfigurationError, match=r"vod v2 is not registered \(known: .*vod v1.*must stay"):
+        batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+
+
+def test_tags_come_from_a_closed_set(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert "callsheet" in dag.tags
+        assert set(dag.tags) <= TAGS
+
+
+def test_every_dag_says_what_it_does_and_what_to_do_if_it_fails(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert "If it fails" in dag.doc_md
+        assert len(dag.doc_md) > 200
+
+
+def test_no_dag_starts_by_itself_but_those_with_a_timetable(dags: dict[str, Any]) -> None:
+    for dag_id, dag in dags.items():
+        assert dag.catchup is False
+        assert dag.start_date.isoformat() == "2024-01-01T00:00:00+00:00"
+        assert (dag.schedule is None) == (dag_id not in {"dispatch", "housekeeping"})
+        assert dag.is_paused_upon_creation is False
+
+
+def test_every_task_has_pool_weight_rule_limit_retries_and_a_doc(tasks: list[tuple[str, Any]]) -> None:
+    for dag_id, task in tasks:
+        where = f"{dag_id}.{task.task_id}"
+        assert task.pool in POOLS, where
+        assert WeightRule(task.weight_rule) is WeightRule.ABSOLUTE, where
+        assert timedelta() < task.execution_timeout <= timedelta(hours=12), where
+        assert task.retries >= (0 if dag_id == "dispatch" else 2), where
+        assert task.retry_delay >= timedelta(seconds=3), where
+        assert task.doc_md, where
+
+
+def test_encodes_wait_in_their_own_pool_and_control_never_behind_them(tasks: list[tuple[str, Any]]) -> None:
+    for _, task in tasks:
+        works = task.task_id in {"prepare", "encode", "extras", "finish"}
+        assert task.pool == ("cpu_encode" if works else "control"), task.task_id
+
+
+def test_intake_outranks_dispatch_which_outranks_every_title(dags: dict[str, Any]) -> None:
+    weights = {dag_id: max(task.priority_weight for task in dags[dag_id].tasks) for dag_id in ("intake", "dispatch")}
+
+    assert weights["intake"] > weights["dispatch"] > 1000
+
+
+@pytest.mark.parametrize("dag_id", ["batch__spring", "batch__autumn"])
+def test_the_edges_of_a_title_are_locked(dag_id: str, dags: dict[str, Any]) -> None:
+    assert edges(dags[dag_id]) == EDGES
+
+
+def test_the_edges_of_the_control_dags_are_locked(dags: dict[str, Any]) -> None:
+    assert edges(dags["intake"]) == {("accept", "release")}
+    assert edges(dags["housekeeping"]) == {("retire_batches", "clean_work")}
+    assert edges(dags["dispatch"]) == set()
+
+
+def test_failed_renditions_do_not_stop_the_finish_and_nothing_stops_the_settlement(dags: dict[str, Any]) -> None:
+    rules = {task.task_id: TriggerRule(task.trigger_rule).value for task in dags["batch__spring"].tasks}
+
+    assert rules == {
+        "prepare": "all_success",
+        "plan": "all_success",
+        "encode": "all_success",
+        "extras": "all_success",
+        "finish": "all_done_min_one_success",
+        "publish": "all_success",
+        "settle": "all_done",
+    }
+
+
+def test_encodes_are_mapped_over_the_jobs_of_the_plan(dags: dict[str, Any]) -> None:
+    encode = dags["batch__spring"].get_task("encode")
+
+    assert isinstance(encode, MappedOperator)
+    (reference,) = encode.expand_input.iter_references()
+    assert reference[0].task_id == "plan"
+
+
+def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
+    kinds = {task.task_id: getattr(task, "operator_class", type(task)) for task in dags["batch__spring"].tasks}
+
+    assert kinds == {
+        "prepare": WorkerTask, "plan": ControlTask, "encode": WorkerTask, "extras": WorkerTask,
+        "finish": WorkerTask, "publish": PublishTask, "settle": ControlTask,
+    }  # fmt: skip
+
+
+def test_a_batch_runs_as_many_titles_as_are_released_and_has_a_deadline_each(dags: dict[str, Any]) -> None:
+    dag = dags["batch__spring"]
+
+    assert dag.max_active_runs == 200
+    (alert,) = dag.deadline
+    assert type(alert.reference).__name__ == "TitleDeadline"
+    assert alert.interval == timedelta(0)
+    assert "title_missed_its_deadline" in str(alert.callback.path)
+
+
+def test_control_dags_never_overlap_themselves(dags: dict[str, Any]) -> None:
+    assert {dag_id: dags[dag_id].max_active_runs for dag_id in ("dispatch", "housekeeping")} == {
+        "dispatch": 1,
+        "housekeeping": 1,
+    }
+
+
+def test_two_parses_of_everything_serialise_alike(stubs: Path, dags: dict[str, Any]) -> None:
+    """In another process, with another seed for hashes: sets must not change the order of anything."""
+    program = f"""
+import json
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+found = {{}}
+for folder in ({str(ROOT / "dags")!r}, {str(stubs)!r}):
+    found |= DagBag(dag_folder=folder).dags
+print("@@" + json.dumps({{each: DagSerialization.to_dict(dag) for each, dag in found.items()}}, sort_keys=True))
+"""
+    environment = {**_environment(), "PYTHONHASHSEED": "12345"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+
+    other = json.loads(done.stdout.partition("@@")[2])
+    assert set(dags) == set(other)
+    for dag_id, dag in dags.items():
+        assert json.loads(json.dumps(DagSerialization.to_dict(dag))) == other[dag_id]
+
+
+def test_parsing_a_stub_imports_nothing_heavy(stubs: Path) -> None:
+    program = f"""
+import runpy, sys
+runpy.run_path({str(stubs / "batch_spring.py")!r})
+print("@@" + ",".join(name for name in {HEAVY!r} if name in sys.modules))
+print("@@", "include.orchestration.factory" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=_environment(), capture_output=True, text=True, check=True, timeout=120
+    )
+
+    lines = [line for line in done.stdout.splitlines() if line.startswith("@@")]
+    assert lines == ["@@", "@@ True"]
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

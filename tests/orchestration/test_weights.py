@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import include
+from include.orchestration.weights import weigh
+
+ROOT = Path(next(iter(include.__path__))).parent
+UNTOUCHED = 7
+
+
+def weight(conf: Any, *, task_id: str = "encode", dag_id: str = "batch__spring", run: bool = True) -> int:
+    instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, priority_weight=UNTOUCHED)
+    dag_run: Any = SimpleNamespace(conf=conf) if run else None
+    weigh(instance, dag_run)
+    result: int = instance.priority_weight
+    return result
+
+
+def test_a_higher_priority_outweighs_every_step_of_a_lower_one() -> None:
+    assert weight({"priority": 2}, task_id="prepare") > weight({"priority": 1}, task_id="settle")
+
+
+def test_within_one_priority_what_is_nearly_done_goes_first() -> None:
+    order = ["prepare", "encode", "extras", "finish", "publish"]
+
+    weights = [weight({"priority": 5}, task_id=task_id) for task_id in order]
+
+    assert weights == sorted(set(weights))
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [None, {}, [], "x", 7, {"priority": None}, {"priority": "9"}, {"priority": 1.5}, {"priority": True},
+     {"priority": -5}, {"priority": [1]}],
+    ids=repr,
+)  # fmt: skip
+def test_a_conf_that_says_nothing_sensible_counts_as_no_priority(conf: Any) -> None:
+    assert weight(conf) == weight({"priority": 0}) == 2
+
+
+@pytest.mark.parametrize("priority", [10**6, 2**31, 10**30])
+def test_the_weight_fits_the_column_whatever_the_priority(priority: int) -> None:
+    assert 0 < weight({"priority": priority}, task_id="settle") < 2**31
+
+
+@pytest.mark.parametrize("dag_id", ["intake", "dispatch", "somebody__elses", "abatch__x", None])
+def test_other_dags_are_left_alone(dag_id: Any) -> None:
+    assert weight({"priority": 3}, dag_id=dag_id) == UNTOUCHED
+
+
+def test_without_a_run_nothing_changes() -> None:
+    assert weight({}, run=False) == UNTOUCHED
+
+
+def test_a_task_that_the_table_does_not_know_has_the_least_weight() -> None:
+    assert weight({"priority": 1}, task_id="of-a-users-own") == weight({"priority": 1}, task_id="prepare")
+
+
+def test_airflows_hook_weighs() -> None:
+    spec = importlib.util.spec_from_file_location("hook_under_test", ROOT / "plugins" / "airflow_local_settings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    instance = SimpleNamespace(dag_id="batch__spring", task_id="settle", priority_weight=UNTOUCHED)
+
+    module.task_instance_mutation_hook(instance, SimpleNamespace(conf={"priority": 1}))
+
+    assert instance.priority_weight == 19
