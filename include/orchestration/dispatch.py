@@ -224,11 +224,13 @@ def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> Non
 
 def run_note(title: TitleRecord) -> str:
     """What an operator reads beside a title's run in Airflow's UI (Markdown)."""
-    lines = [f"**{title.state}** {_as_code(title.request.name or title.title_id)}"]
+    first = f"**{title.state}** {_as_code(title.request.name or title.title_id)}"
     if title.version is not None:
+        # The run's page shows the first line alone.
         links = {"Preview": title.preview, "HLS": title.hls, "DASH": title.dash}
         shown = " · ".join(f"[{name}]({address})" for name, address in links.items() if address)
-        lines.append(f"version {title.version}: {shown}")
+        first += f" v{title.version} · {shown}"
+    lines = [first]
     if title.message:
         lines.append(_as_code(title.message))
     if title.state in {State.FAILED, State.REJECTED}:
