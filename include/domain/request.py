@@ -151,7 +151,8 @@ class _Envelope(Document):
     """The batch around its titles, which are validated one by one."""
 
     batch_id: Identifier
-    pipeline: Identifier = "vod"
+    pipeline: str = "vod"
+    """Looked up, so that an unknown one of whatever shape is answered with those that there are."""
     callback_url: Annotated[str, Field(max_length=2048), _scheme("https", "http")] | None = None
     titles: Annotated[list[Any], Field(min_length=1, max_length=MAX_TITLES)]
 
