@@ -1,0 +1,371 @@
+"""What happens between Airflow's tasks: with the real catalog, and a server in the place of Airflow's API."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from include.adapters.airflow_api import AirflowApi
+from include.adapters.catalog import Catalog
+from include.domain.title import State
+from include.errors import ConfigurationError, PlatformUnavailable, RequestRejected
+from include.orchestration.dispatch import (
+    LOST_AFTER,
+    after_settling,
+    release,
+    release_when_parsed,
+    run_note,
+    settle_lost_runs,
+    tick,
+)
+from include.orchestration.replay import replay_title, take_repairs
+from include.settings import Settings, load_settings
+from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
+from tests.orchestration.airflow_server import AirflowServer
+from tests.receivers import http_receiver
+
+REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggered"}'
+STEPS = ["lost runs", "repairs", "release", "overdue", "alerts", "webhooks"]
+LONG_AFTER = NOW + LOST_AFTER * 2
+
+
+def states(catalog: Catalog, **which: Any) -> dict[str, str]:
+    return {title.request_id: title.state.value for title in catalog.titles(**which)}
+
+
+def unclaimed(catalog: Catalog, *, window: int = 100) -> list[str]:
+    """What could be claimed at once by another."""
+    return [title.request_id for title in catalog.claim(window=window, now=NOW, claimant="another")]
+
+
+def test_titles_are_released_in_order_of_arrival_up_to_the_window(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", *"abcde")
+
+    done = release(catalog, api, settings, now=NOW)
+
+    assert done.started == ("spring/a", "spring/b", "spring/c")
+    assert airflow.started == ["a__1", "b__1", "c__1"]
+    assert release(catalog, api, settings, now=NOW).started == ()
+    catalog.settle("spring/b", State.FAILED, now=NOW)
+    assert release(catalog, api, settings, now=NOW).started == ("spring/d",)
+
+
+def test_a_run_is_told_what_weight_and_deadline_are_read_from(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "a", publish_at="2026-03-02T00:00:00+01:00", tier="premium")
+    release(catalog, api, settings, now=NOW)
+
+    conf = {"request_id": "spring/a", "tier": "premium", "priority": 0, "publish_at": "2026-03-01T23:00:00+00:00"}
+    assert airflow.runs["batch__spring", "a__1"]["conf"] == conf
+    title = find(catalog, "spring/a")
+    assert (title.state, title.run_id, title.released_at) == ("queued", "a__1", NOW)
+
+
+@pytest.mark.parametrize("status", [404, 400])
+def test_a_batch_that_airflow_cannot_run_is_passed_over_and_holds_up_no_other(
+    status: int, catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    """404: not parsed yet. 400: it was parsed once and cannot be any more, after a deploy say."""
+    accept(catalog, "broken", *"abcd")
+    accept(catalog, "spring", "e")
+    airflow.dags.add("batch__broken")
+    airflow.fail("POST", "/batch__broken/dagRuns", status, body=REFUSED)
+
+    done = release(catalog, api, settings, now=NOW)
+
+    assert done.started == ("spring/e",)
+    assert set(done.not_ready) == {"broken/a", "broken/b", "broken/c"}
+    assert unclaimed(catalog) == ["broken/a", "broken/b", "broken/c", "broken/d"]
+
+
+def test_an_airflow_that_is_down_costs_no_title_its_place(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", *"abc")
+    airflow.fail("POST", "dagRuns", 503)
+
+    with pytest.raises(PlatformUnavailable):
+        release(catalog, api, settings, now=NOW)
+
+    assert unclaimed(catalog) == ["spring/a", "spring/b", "spring/c"]
+
+
+def test_a_service_account_without_permission_is_said_and_not_passed_over(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "a")
+    airflow.fail("POST", "dagRuns", 403)
+
+    with pytest.raises(ConfigurationError, match="403"):
+        release(catalog, api, settings, now=NOW)
+    assert unclaimed(catalog) == ["spring/a"]
+
+
+def test_a_run_that_exists_already_counts_as_released(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "a")
+    api.trigger("batch__spring", "a__1", conf={})
+
+    assert release(catalog, api, settings, now=NOW).started == ("spring/a",)
+    assert states(catalog) == {"spring/a": "queued"}
+
+
+def test_a_title_waits_for_its_mezzanine_without_taking_a_place(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    late = settings.mezzanine_roots[0] / "late.mov"
+    conf = a_batch("spring", "late", wait_until=after(600).isoformat())
+    title = conf.titles[0].model_copy(update={"mezzanine": late.as_uri()})
+    catalog.accept_batch(conf.model_copy(update={"titles": (title,)}), pipeline_version=1, now=NOW)
+    accept(catalog, "spring2", "b", "c", "d")
+    airflow.dags.add("batch__spring2")
+
+    assert release(catalog, api, settings, now=NOW).started == ("spring2/b", "spring2/c", "spring2/d")
+    for other in "bcd":
+        catalog.settle(f"spring2/{other}", State.FAILED, now=NOW)
+    assert release(catalog, api, settings, now=after(1)).started == ()
+    assert not any(path.endswith("batch__spring/dagRuns") for _, path in airflow.asked)
+    late.write_bytes(b"here")
+    os.utime(late, (NOW.timestamp(), NOW.timestamp()))
+    assert release(catalog, api, settings, now=after(60)).started == ("spring/late",)
+
+
+def test_a_title_whose_mezzanine_never_came_is_released_when_its_time_is_up(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "late", wait_until=after(600).isoformat())
+
+    assert release(catalog, api, settings, now=after(601)).started == ("spring/late",)
+
+
+def test_intake_waits_until_the_new_dag_is_parsed(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "fresh", "a")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            airflow.dags.add("batch__fresh")
+
+    done = release_when_parsed(catalog, api, settings, patience_s=60, clock=lambda: NOW, pause=pause)
+
+    assert (done.started, done.not_ready, len(pauses)) == (("fresh/a",), (), 2)
+
+
+def test_intake_gives_up_after_its_patience_and_leaves_the_title_to_dispatch(
+    catalog: Catalog, api: AirflowApi, settings: Settings
+) -> None:
+    accept(catalog, "never", "a")
+
+    done = release_when_parsed(catalog, api, settings, patience_s=0, clock=lambda: NOW, pause=lambda seconds: None)
+
+    assert (done.started, done.not_ready) == ((), ("never/a",))
+    assert unclaimed(catalog) == ["never/a"]
+
+
+@pytest.fixture
+def running(catalog: Catalog, api: AirflowApi, settings: Settings) -> str:
+    """A title whose run is active."""
+    accept(catalog, "spring", "alpha")
+    release(catalog, api, settings, now=NOW)
+    catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW)
+    return "spring/alpha"
+
+
+def test_a_run_that_ended_without_settling_is_settled_as_failed_and_said_once(
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
+) -> None:
+    airflow.end("batch__spring", "alpha__1", "failed", after(1).isoformat())
+
+    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
+    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == []
+    title = find(catalog, running)
+    assert (title.state, title.reason) == ("failed", "run_lost")
+    assert "ended as failed without settling" in (title.message or "")
+    (alert,) = catalog.claim_alerts_to_send(LONG_AFTER, 10, 60)
+    assert (alert.level, alert.cause) == ("failed", "run_lost")
+
+
+def test_a_run_that_vanished_is_settled_too(
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
+) -> None:
+    airflow.runs.clear()
+
+    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
+    assert "vanished" in (find(catalog, running).message or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "now"),
+    [
+        ("running", None, LONG_AFTER),
+        ("queued", None, LONG_AFTER),
+        ("failed", LONG_AFTER - timedelta(seconds=1), LONG_AFTER),
+        ("failed", after(1), after(2)),
+    ],
+)
+def test_a_run_that_may_still_settle_is_left_alone(
+    state: str, ended: Any, now: Any, running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
+) -> None:
+    airflow.end("batch__spring", "alpha__1", state, ended.isoformat() if ended else None)
+
+    assert settle_lost_runs(catalog, api, now=now) == []
+    assert find(catalog, running).state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("degraded", "newer", "state", "repairs"),
+    [(False, False, "published", 0), (True, False, "degraded", 1), (True, True, "published", 0)],
+)
+def test_a_lost_run_does_not_unpublish_what_went_out(
+    degraded: bool, newer: bool, state: str, repairs: int,
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer,
+) -> None:  # fmt: skip
+    publish(catalog, running, degraded=degraded)
+    if newer:
+        accept(catalog, "later", "alpha")
+        start(catalog, "later/alpha")
+        publish(catalog, "later/alpha")
+        catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+    airflow.runs.clear()
+
+    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
+    assert find(catalog, running).state == state
+    assert len(catalog.pending_repairs()) == repairs
+    assert catalog.claim_alerts_to_send(LONG_AFTER, 10, 60) == []
+
+
+def degraded_title(catalog: Catalog, request_id: str) -> None:
+    start(catalog, request_id)
+    publish(catalog, request_id, degraded=True)
+    catalog.settle(request_id, State.DEGRADED, now=NOW)
+
+
+def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog) -> None:
+    accept(catalog, "spring", "alpha")
+    degraded_title(catalog, "spring/alpha")
+    catalog.queue_repair("spring/alpha", ["h264_720p"], NOW)
+
+    assert take_repairs(catalog, now=NOW, limit=5) == ["spring-repair1"]
+    assert take_repairs(catalog, now=NOW, limit=5) == []
+    repair = find(catalog, "spring-repair1/alpha")
+    assert (repair.origin_request_id, repair.state) == ("spring/alpha", "waiting")
+
+
+def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
+    accept(catalog, "spring", *"abc")
+    for name in "abc":
+        degraded_title(catalog, f"spring/{name}")
+        catalog.queue_repair(f"spring/{name}", ["h264_720p"], NOW)
+
+    assert len(take_repairs(catalog, now=NOW, limit=2)) == 2
+    assert len(take_repairs(catalog, now=NOW, limit=2)) == 1
+
+
+def test_a_replay_repeats_the_request_under_a_new_id(catalog: Catalog) -> None:
+    accept(catalog, "spring", "alpha", tier="premium")
+    catalog.settle("spring/alpha", State.FAILED, now=NOW)
+
+    assert replay_title(catalog, "spring/alpha", now=NOW) == "spring-replay1"
+    assert replay_title(catalog, "spring-replay1/alpha", now=NOW) == "spring-replay2"
+    replayed = find(catalog, "spring-replay2/alpha")
+    assert replayed.request == find(catalog, "spring/alpha").request
+    assert replayed.origin_request_id == "spring-replay1/alpha"
+
+
+def test_a_title_whose_pipeline_is_gone_cannot_be_replayed_and_says_so(catalog: Catalog) -> None:
+    catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
+
+    with pytest.raises(RequestRejected, match="'gone' is not registered any more"):
+        replay_title(catalog, "old/alpha", now=NOW)
+
+
+def test_the_minute_hand_does_every_step(catalog: Catalog, airflow: AirflowServer) -> None:
+    accept(catalog, "spring", "a", publish_at="2020-01-01T00:00:00Z")
+
+    said = tick()
+
+    assert list(said) == STEPS
+    assert "spring/a" in said["release"]
+    assert "spring/a" in said["overdue"]
+    assert airflow.started == ["a__1"]
+
+
+def test_a_step_that_fails_stops_no_other_and_is_told_at_the_end(
+    catalog: Catalog, airflow: AirflowServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept(catalog, "spring", "a", publish_at="2020-01-01T00:00:00Z")
+    airflow.fail("POST", "dagRuns", 500)
+
+    with pytest.raises(PlatformUnavailable, match=r"tried again in a minute: release$"):
+        tick()
+
+    assert "release failed" in caplog.text
+    assert "alert.missed" in [event.kind for event in catalog.events(request_id="spring/a")]
+
+
+def test_after_a_title_is_settled_the_next_is_released_and_everybody_is_told(
+    catalog: Catalog, airflow: AirflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_receiver() as cms, http_receiver() as slack:
+        monkeypatch.setenv("CALLSHEET_ALLOWED_ORIGINS", cms.origin)
+        monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", "signed")
+        connection = {"conn_type": "slackwebhook", "password": f"{slack.origin}/services/T/B/x"}
+        monkeypatch.setenv("AIRFLOW_CONN_CALLSHEET_SLACK", json.dumps(connection))
+        catalog.accept_batch(
+            a_batch("spring", "a", "b", callback_url=f"{cms.origin}/hook"), pipeline_version=1, now=NOW
+        )
+        title = start(catalog, "spring/a")
+        airflow.runs["batch__spring", "a__1"] = {"state": "running"}
+        catalog.settle("spring/b", State.CANCELLED, now=NOW)
+        accept(catalog, "summer", "c")
+        airflow.dags.add("batch__summer")
+        catalog.settle("spring/a", State.FAILED, message="no `good`", now=NOW)
+        catalog.claim_alert(
+            title_id="a", request_id="spring/a", level="failed", cause="encoder", message="it fell", now=NOW
+        )
+
+        after_settling(catalog, load_settings(), title.job())
+
+        assert airflow.started == ["a__1", "c__1"]
+        assert "title.failed" in cms.types
+        assert len(slack.requests) == 1
+        note = airflow.notes["batch__spring", "a__1"]
+        assert "**failed**" in note
+        assert "callsheet replay spring/a" in note
+
+
+def test_nothing_that_follows_a_settlement_can_fail_it(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_CALLSHEET_AIRFLOW", raising=False)
+    accept(catalog, "spring", "a", "b")
+    title = start(catalog, "spring/a")
+    broken = Catalog("sqlite:////nowhere/at/all.db")
+
+    after_settling(catalog, load_settings(), title.job())
+    after_settling(broken, load_settings(), title.job())
+
+    assert "release after settling failed" in caplog.text
+    assert "webhooks after settling failed" in caplog.text
+
+
+def test_the_note_on_a_run_links_what_plays_and_lets_no_foreign_markup_live(catalog: Catalog) -> None:
+    accept(catalog, "spring", "alpha", name="[click](https://evil.example) `x`")
+    start(catalog, "spring/alpha")
+    publish(catalog, "spring/alpha")
+
+    note = run_note(find(catalog, "spring/alpha"))
+
+    assert "[Preview](https://cdn.example/titles/alpha/v1/preview.html)" in note
+    assert "`[click](https://evil.example) 'x'`" in note

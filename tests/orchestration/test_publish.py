@@ -1,0 +1,248 @@
+"""Publishing: versions that never change, and a pointer that never goes back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters.catalog import Catalog
+from include.adapters.store import ConcurrentChange, LocalStore
+from include.domain.results import PackageResult, PublishResult
+from include.errors import PlatformUnavailable, StaleRequest, StorageError
+from include.settings import Settings
+from include.stages.core import ControlContext
+from include.stages.publish import FLIP_ATTEMPTS, flip, public_base, publish
+from tests.catalog.samples import NOW, accept, after, find, packaged, start
+
+POINTER = "titles/alpha/current.json"
+
+
+def prepared(catalog: Catalog, store: LocalStore, batch_id: str = "spring", **title: Any) -> PackageResult:
+    """A title with a packaged set that is ready to be published."""
+    accept(catalog, batch_id, "alpha", **title)
+    start(catalog, f"{batch_id}/alpha")
+    prefix = f"{find(catalog, f'{batch_id}/alpha').job().work}/package"
+    files = {"hls.m3u8": b"#EXTM3U", "dash.mpd": b"<MPD/>", "video/144p.mp4": batch_id.encode() * 100}
+    for name, data in files.items():
+        store.put_bytes(f"{prefix}/{name}", data)
+    return packaged().model_copy(update={"prefix": prefix, "files": {name: len(data) for name, data in files.items()}})
+
+
+def published(
+    catalog: Catalog, store: LocalStore, settings: Settings, package: PackageResult, *,
+    batch_id: str = "spring", now: datetime = NOW,
+) -> PublishResult:  # fmt: skip
+    title = find(catalog, f"{batch_id}/alpha").job()
+    context = ControlContext(
+        settings=settings, store=store, title=title, scratch=Path("unused"), catalog=catalog, clock=lambda: now
+    )
+    result = publish.function(context, title, package)
+    assert isinstance(result, PublishResult)
+    return result
+
+
+def pointer(store: LocalStore) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(store.get_bytes(POINTER))
+    return found
+
+
+def test_a_set_goes_into_a_version_of_its_own_and_the_pointer_names_it(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store, territories=["FR", "DE"], publish_at=after(60).isoformat())
+
+    result = published(catalog, store, settings, package)
+
+    assert (result.version, result.prefix, result.deadline_met) == (1, "titles/alpha/v1", True)
+    assert store.list("titles/alpha/v1") == package.files
+    assert result.hls == "https://airflow.example/callsheet/media/titles/alpha/v1/hls.m3u8"
+    assert pointer(store) == {
+        "title_id": "alpha",
+        "request_id": "spring/alpha",
+        "seq": find(catalog, "spring/alpha").seq,
+        "version": 1,
+        "published_at": NOW.isoformat(),
+        "degraded": False,
+        "manifests": {"hls": result.hls, "dash": result.dash},
+        "preview": result.preview,
+        "territories": ["FR", "DE"],
+    }
+    title = find(catalog, "spring/alpha")
+    assert (title.state, title.version, title.playable_at) == ("playable", 1, NOW)
+
+
+@pytest.mark.parametrize(("due", "met"), [(None, None), (after(0), True), (after(-1), False)])
+def test_the_deadline_is_judged_at_the_moment_of_publication(
+    due: datetime | None, met: bool | None, catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store, **({"publish_at": due.isoformat()} if due else {}))
+
+    assert published(catalog, store, settings, package).deadline_met is met
+
+
+def test_publishing_again_changes_nothing(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
+    package = prepared(catalog, store)
+    published(catalog, store, settings, package)
+    before = {path: path.stat().st_ino for path in (store.root / "titles").rglob("*") if path.is_file()}
+
+    assert published(catalog, store, settings, package, now=after(5)).version == 1
+    assert before == {path: path.stat().st_ino for path in (store.root / "titles").rglob("*") if path.is_file()}
+
+
+def test_a_copy_that_was_interrupted_is_resumed(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
+    package = prepared(catalog, store)
+    catalog.allocate_version("spring/alpha", now=NOW)
+    store.put_bytes("titles/alpha/v1/hls.m3u8", b"#EXTM3U")
+    store.put_bytes("titles/alpha/v1/dash.mpd", b"<MP")
+
+    published(catalog, store, settings, package)
+
+    assert store.list("titles/alpha/v1") == package.files
+    assert store.get_bytes("titles/alpha/v1/dash.mpd") == b"<MPD/>"
+
+
+def test_a_crash_between_pointer_and_catalog_is_mended_by_the_retry(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store)
+    store.put_bytes(POINTER, json.dumps({"seq": find(catalog, "spring/alpha").seq, "version": 1}).encode())
+
+    published(catalog, store, settings, package)
+
+    assert find(catalog, "spring/alpha").state == "playable"
+    assert catalog.current_version("alpha") is not None
+
+
+@pytest.mark.parametrize("change", ["missing", "longer", "foreign"])
+def test_a_set_that_is_not_as_it_was_packaged_does_not_go_out(
+    change: str, catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store)
+    if change == "missing":
+        store.delete(f"{package.prefix}/dash.mpd")
+    elif change == "longer":
+        store.put_bytes(f"{package.prefix}/dash.mpd", b"<MPD></MPD>")
+    else:
+        store.put_bytes("titles/alpha/v1/evil.js", b"alert(1)")
+
+    with pytest.raises(StorageError, match="titles/alpha/v1: 1 files are not as they were packaged"):
+        published(catalog, store, settings, package)
+    assert store.size(POINTER) is None
+    assert catalog.current_version("alpha") is None
+
+
+def test_a_slow_old_request_does_not_overwrite_a_newer_one(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    old = prepared(catalog, store, "spring")
+    new = prepared(catalog, store, "summer")
+    published(catalog, store, settings, new, batch_id="summer")
+    before = store.get_bytes(POINTER)
+
+    with pytest.raises(StaleRequest, match="summer/alpha is newer and already published as v1"):
+        published(catalog, store, settings, old)
+
+    assert store.get_bytes(POINTER) == before
+    current = catalog.current_version("alpha")
+    assert current is not None
+    assert current.request_id == "summer/alpha"
+
+
+def test_a_newer_request_takes_over_and_the_older_version_stays(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    published(catalog, store, settings, prepared(catalog, store, "spring"))
+    published(catalog, store, settings, prepared(catalog, store, "summer"), batch_id="summer")
+
+    assert pointer(store)["version"] == 2
+    assert len(store.list("titles/alpha/v1")) == 3
+
+
+def test_two_publishers_at_once_leave_the_newer_one(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
+    packages = {name: prepared(catalog, store, name) for name in ("spring", "summer")}
+    start_line = threading.Barrier(2)
+    raised: list[BaseException] = []
+
+    def run(name: str) -> None:
+        start_line.wait()
+        try:
+            published(catalog, store, settings, packages[name], batch_id=name)
+        except StaleRequest as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in packages]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert pointer(store)["request_id"] == "summer/alpha"
+    current = catalog.current_version("alpha")
+    assert current is not None
+    assert current.request_id == "summer/alpha"
+    assert len(raised) <= 1
+
+
+def test_a_title_that_the_catalog_does_not_know_is_not_published(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store)
+    title = find(catalog, "spring/alpha").job().model_copy(update={"request_id": "no/body"})
+    context = ControlContext(settings=settings, store=store, title=title, scratch=Path("unused"), catalog=catalog)
+
+    with pytest.raises(PlatformUnavailable, match="no/body is not in the catalog"):
+        publish.function(context, title, package)
+
+
+class RestlessStore(LocalStore):
+    """A store whose pointer somebody else changes just before each of ours."""
+
+    def __init__(self, root: Path, theirs: list[dict[str, Any]]) -> None:
+        super().__init__(root)
+        self.theirs = theirs
+
+    def compare_and_set(self, key: str, data: bytes, expected: str | None) -> None:
+        if self.theirs:
+            self.put_bytes(key, json.dumps(self.theirs.pop(0)).encode())
+        super().compare_and_set(key, data, expected)
+
+
+def test_a_pointer_that_changes_under_us_is_looked_at_again(tmp_path: Path) -> None:
+    store = RestlessStore(tmp_path, [{"seq": 1, "request_id": "a/x", "version": 1}])
+
+    flip(store, POINTER, {"seq": 2}, seq=2)
+
+    assert pointer(store) == {"seq": 2}
+
+
+def test_a_newer_pointer_that_comes_in_between_wins(tmp_path: Path) -> None:
+    store = RestlessStore(tmp_path, [{"seq": 9, "request_id": "z/x", "version": 4}])
+
+    with pytest.raises(StaleRequest, match="z/x is newer and already published as v4"):
+        flip(store, POINTER, {"seq": 2}, seq=2)
+    assert pointer(store)["seq"] == 9
+
+
+def test_a_pointer_that_never_rests_is_given_up(tmp_path: Path) -> None:
+    theirs = [{"seq": 0, "n": n} for n in range(FLIP_ATTEMPTS)]
+
+    with pytest.raises(StorageError, match="kept changing"):
+        flip(RestlessStore(tmp_path, theirs), POINTER, {"seq": 2}, seq=2)
+
+
+def test_a_compare_and_set_says_whose_change_it_was(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put_bytes(POINTER, b"1")
+
+    with pytest.raises(ConcurrentChange, match=r"current\.json was changed by another writer"):
+        store.compare_and_set(POINTER, b"2", None)
+
+
+def test_players_go_to_the_public_address_where_there_is_one(settings: Settings) -> None:
+    assert public_base(settings.model_copy(update={"public_base_url": "https://cdn.example/"})) == "https://cdn.example"
+    assert public_base(settings) == "https://airflow.example/callsheet/media"
