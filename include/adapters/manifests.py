@@ -6,7 +6,6 @@ packager's bit rates of I-frame playlists and its default tracks are not what RF
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,7 @@ SUBTITLES = "subtitles"
 OVERRUN_S = 0.5
 """How far a segment may exceed the target duration."""
 END_TOLERANCE_S = 0.5
-LISTED_TOLERANCE_S = 0.05
-"""The first audio segment carries the encoder's delay (21 to 43 ms) beyond its listed duration."""
+LISTED_TOLERANCE_S = 0.001
 _MPD = "urn:mpeg:dash:schema:mpd:2011"
 _HLS_VERSION = 6
 """What ``EXT-X-MAP`` in a playlist that is not I-frames only asks for."""
@@ -125,16 +123,21 @@ def write_text(
 
 
 def correct_media_playlists(folder: Path, contents: Contents) -> None:
-    """Give the packager's playlists the common target duration, and drop its comment, which strict parsers refuse."""
+    """Correct the packager's playlists: measured durations, one target duration, no comment that strict parsers refuse.
+
+    The packager leaves the encoder's delay out of the first audio segment's duration, though the decode times of all
+    that follow count it in: a player that maps one to the other would play the sound after a jump that much early.
+    """
     for track in _tracks(contents):
         for name in (MEDIA, IFRAMES):
             path = folder / track.folder / name
             if path.exists():
-                kept = [line for line in path.read_text().splitlines() if not line.startswith("##")]
-                text = "\n".join([*kept, ""])
-                path.write_text(
-                    re.sub(r"#EXT-X-TARGETDURATION:\d+", f"#EXT-X-TARGETDURATION:{contents.target_s}", text)
-                )
+                kept = (line for line in path.read_text().splitlines() if not line.startswith("##"))
+                target = f"#EXT-X-TARGETDURATION:{contents.target_s}"
+                lines = [target if line.startswith("#EXT-X-TARGETDURATION:") else line for line in kept]
+                path.write_text("\n".join([*lines, ""]))
+        if (folder / track.folder / MEDIA).exists():
+            _measured_durations(folder / track.folder / MEDIA, track)
 
 
 def write_master(folder: Path, contents: Contents) -> None:
@@ -184,6 +187,15 @@ def correct_dash(folder: Path, contents: Contents) -> None:
 def faults(folder: Path, contents: Contents) -> list[str]:
     """What is wrong with a finished set, in sentences: manifests parsed strictly, every reference followed."""
     return [*_hls_faults(folder, contents), *_dash_faults(folder), *_alignment_faults(contents)]
+
+
+def _measured_durations(path: Path, track: Track) -> None:
+    durations = {segment.name: segment.duration for segment in track.segments}
+    lines = path.read_text().splitlines()
+    for position, line in enumerate(lines[1:], start=1):
+        if line in durations:
+            lines[position - 1] = f"#EXTINF:{float(durations[line]):.6f},"
+    path.write_text("\n".join([*lines, ""]))
 
 
 def _audio_media(entry: AudioEntry) -> str:
