@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from tests.requirements import require
 
 HOW = "apt-get install postgresql"
+IMMEDIATE_SHUTDOWN = signal.SIGQUIT
 
 
 @contextmanager
@@ -24,18 +29,37 @@ def postgres_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="callsheet-postgres-"))
     try:
         as_server = _as_server(folder)
-        data = folder / "data"
-        port = _free_port()
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=off"
+        data, port = folder / "data", _free_port()
         _run([*as_server, str(bin_dir / "initdb"), "-D", str(data), "-U", "callsheet", "-A", "trust", "-E", "UTF8"])
-        control = [*as_server, str(bin_dir / "pg_ctl"), "-D", str(data), "-w", "-t", "60"]
-        _run([*control, "-l", str(folder / "log"), "-o", options, "start"])
+        settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(
+                [*as_server, str(bin_dir / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+            )
         try:
+            _wait_until_ready(server, port, folder / "log")
             yield f"postgresql+psycopg://callsheet@127.0.0.1:{port}"
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            server.send_signal(IMMEDIATE_SHUTDOWN)
+            server.wait(60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            psycopg.connect(f"host=127.0.0.1 port={port} user=callsheet dbname=postgres").close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
 
 
 def _bin_dir() -> Path | None:
@@ -46,21 +70,19 @@ def _bin_dir() -> Path | None:
 
 
 def _as_server(folder: Path) -> list[str]:
-    """PostgreSQL refuses to run as root: what to put before its commands, so that they run as its own user."""
-    if os.geteuid() != 0:
-        return []
-    shutil.chown(folder, "postgres", "postgres")
+    """What to put before PostgreSQL's commands: they refuse to run as root, and must not outlive the tests."""
     setpriv = require("setpriv", "apt-get install util-linux", shutil.which("setpriv"))
-    return [setpriv, "--reuid=postgres", "--regid=postgres", "--init-groups", "--"]
+    prefix = [setpriv, "--pdeathsig", "QUIT"]
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+        prefix += ["--reuid=postgres", "--regid=postgres", "--init-groups"]
+    return [*prefix, "--"]
 
 
 def _run(argv: list[str]) -> None:
-    # Not a pipe: the server inherits it, and a pipe stays open as long as the server.
-    with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/")
-        if done.returncode:
-            output.seek(0)
-            raise RuntimeError(f"{argv[-1]} of PostgreSQL ended with {done.returncode}: {output.read()}")
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        raise RuntimeError(f"initdb of PostgreSQL ended with {done.returncode}: {done.stdout}{done.stderr}")
 
 
 def _free_port() -> int:
