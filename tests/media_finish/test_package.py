@@ -15,6 +15,7 @@ import pytest
 
 from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, average_bps, peak_bps, read_track
+from include.adapters.packager import AudioInput, VideoInput, packager_argv
 from include.domain.report import Report
 from include.domain.results import CheckResult, Outcome, PackageResult, TextResult
 from include.errors import PackagerFailed
@@ -96,6 +97,30 @@ def test_the_report_says_why_and_what_it_cost_and_nothing_internal(title: Title,
     assert report["tools"]["ffmpeg"]
     assert str(title.ctx.settings.home.parent) not in text
     assert "file://" not in text
+
+
+def test_the_packager_s_command_holds_no_path_and_cuts_a_hair_before_the_keyframe() -> None:
+    argv = packager_argv(
+        "packager",
+        [VideoInput(name="h264_144p", path=Path("/secret,in=x/a.mp4"), hls=True)],
+        [AudioInput(name="aac_en_stereo", path=Path("/secret/b.mp4"), group="stereo")],
+        segment_s=Fraction(100, 3),
+        gop_s=Fraction(25, 12),
+    )
+
+    assert argv == [
+        "packager",
+        "--quiet",
+        "in=inputs/h264_144p.mp4,stream=video,init_segment=video/h264_144p/init.mp4,"
+        "segment_template=video/h264_144p/$Number%05d$.m4s,playlist_name=video/h264_144p/media.m3u8,"
+        "iframe_playlist_name=video/h264_144p/iframe.m3u8",
+        "in=inputs/aac_en_stereo.mp4,stream=audio,init_segment=audio/aac_en_stereo/init.mp4,"
+        "segment_template=audio/aac_en_stereo/$Number%05d$.m4s,playlist_name=audio/aac_en_stereo/media.m3u8,"
+        "hls_group_id=stereo,hls_name=aac_en_stereo,dash_label=aac_en_stereo",
+        *("--segment_duration", "33.333333", "--fragment_duration", "2.083333"),
+        *("--hls_master_playlist_output", "packager.m3u8", "--hls_playlist_type", "VOD"),
+        *("--mpd_output", "dash.mpd", "--generate_static_live_mpd", "--force_cl_index"),
+    ]
 
 
 def test_packaging_again_gives_the_same_manifests(title: Title, packaged: PackageResult, verdicts: CheckResult) -> None:
