@@ -112,6 +112,23 @@ def replay(
 
 
 @app.command()
+def resend(
+    name: Annotated[str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).")],
+) -> None:
+    """Send the webhooks of a title once more, with the ids that they had."""
+    _say(f"{Client.connect(load_settings()).resend(name)} webhooks are queued; they leave within a minute")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the catalog of CALLSHEET_CATALOG_URL to this version's tables; `make up` does it by itself."""
+    from include.adapters.catalog import Catalog
+
+    Catalog(load_settings().catalog_url).migrate()
+    _say("the catalog is up to date")
+
+
+@app.command()
 def encode(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
     tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,

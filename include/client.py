@@ -114,6 +114,12 @@ class Client:
         self.api.trigger("dispatch", f"replay__{new['batch_id']}", conf={}, logical_date=datetime.now(UTC))
         return new
 
+    def resend(self, name: str) -> int:
+        """Have a request's webhooks sent again; returns how many."""
+        title = self.title(name)
+        done = self.api.request("POST", f"{BASE}/titles/{title['request_id']}/webhooks/replay")
+        return int(done["queued"])
+
     def dead_letters(self, limit: int) -> list[dict[str, Any]]:
         """Failures with owner, command and the way to replay them, newest first."""
         found: list[dict[str, Any]] = self.api.request("GET", f"{BASE}/dead-letters", params={"limit": limit})

@@ -12,6 +12,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from include.errors import ConfigurationError
 
 
+def available_cores() -> int:
+    """Cores that this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Settings(BaseSettings):
     """Settings of one process. Lists are comma-separated in the environment."""
 
@@ -24,8 +29,8 @@ class Settings(BaseSettings):
     catalog_url: str = ""
     """SQLAlchemy URL of the catalog; empty means SQLite in ``home``."""
     store_uri: str = ""
-    """``file://`` or ``s3://`` root of the object store; empty means a folder in ``home``."""
-    runtime: Literal["local", "kubernetes"] = "local"
+    """``file://`` root of the object store; empty means a folder in ``home``."""
+    runtime: Literal["local"] = "local"
     """Where worker tasks run."""
 
     mezzanine_roots: Annotated[tuple[Path, ...], NoDecode] = ()
@@ -37,7 +42,7 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = 3600.0
     """Limit for fetching one mezzanine."""
     ffmpeg_timeout_s: float = 6 * 3600.0
-    """Ceiling for one run of a media tool; jobs carry tighter limits."""
+    """Ceiling for a worker task; encode jobs carry tighter limits."""
     decode_error_tolerance: float = Field(default=0.001, ge=0, le=1)
     """Share of a mezzanine's frames that may be damaged before it is refused."""
     ffmpeg: str = ""
@@ -51,7 +56,7 @@ class Settings(BaseSettings):
     """Titles that may have an active run at once."""
     work_retention_h: float = Field(default=72.0, ge=0)
     """Hours after which the work folder of a settled title is removed."""
-    encode_slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    encode_slots: int = Field(default_factory=available_cores, ge=1)
     """Encodes at once on this machine: slots of the pool ``cpu_encode``."""
     loudness_target_lufs: float = Field(default=-23.0, ge=-40, le=-5)
     """Integrated loudness of published audio (EBU R128: -23)."""

@@ -6,6 +6,7 @@ that a second stack in another folder does not meet the first.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -73,7 +74,7 @@ def up(settings: Settings, *, say: Callable[[str], None], extra: dict[str, str] 
     settings.scratch.mkdir(parents=True, exist_ok=True)
     Catalog(settings.catalog_url).migrate()
     keys = _secrets(settings)
-    port = _free_port()
+    port = _port(settings)
     environment = {**os.environ, **stack_environment(settings, port, keys), **(extra or {})}
     say(f"starting Airflow at http://127.0.0.1:{port}; its log is {_shown(settings.home / 'airflow.log')}")
     with (settings.home / "airflow.log").open("ab") as output:
@@ -293,11 +294,10 @@ def _secrets(settings: Settings) -> dict[str, str]:
     if path.exists():
         known: dict[str, str] = json.loads(path.read_text())
         return known
-    from cryptography.fernet import Fernet
-
     made = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt", "webhook")}
     made |= {f"password_{user}": secrets.token_urlsafe(12) for user in USERS}
-    made["fernet"] = Fernet.generate_key().decode()
+    # A Fernet key is 32 random bytes in URL-safe base64.
+    made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     _write_private(path, json.dumps(made))
     return made
 
@@ -310,9 +310,21 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _free_port() -> int:
+def _port(settings: Settings) -> int:
+    """The port of last time, where it is free: published manifests are known by their address."""
+    remembered = settings.home / "port"
+    try:
+        port = _free_port(int(remembered.read_text()))
+    except (OSError, ValueError):
+        port = _free_port()
+    remembered.write_text(str(port))
+    return port
+
+
+def _free_port(wanted: int = 0) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", wanted))
         port: int = probe.getsockname()[1]
     return port
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from include.errors import ConfigurationError, PlatformUnavailable
+from include.settings import Settings
 
 CONNECTION_ID = "callsheet_airflow"
 ATTEMPTS = 5
@@ -169,6 +170,17 @@ class AirflowApi:
             raise ConfigurationError(
                 f"{answer.url} answered something that is not JSON: is this Airflow, and did Callsheet's plugin load?"
             ) from error
+
+
+def ui_base_url(settings: Settings) -> str:
+    """Where people find Airflow's UI: the setting, else the connection; empty where neither says."""
+    if settings.airflow_base_url:
+        return settings.airflow_base_url.rstrip("/")
+    try:
+        with AirflowApi.from_connection() as api:
+            return api.base_url
+    except ConfigurationError:
+        return ""
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -29,7 +29,7 @@ from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
 from include.settings import Settings
 
 CHUNK_BYTES = 1024**2
-STILL_GROWING_S = 5.0
+STILL_GROWING_S = 10.0
 """A file that was written to more recently may still be on its way."""
 READ_LIMIT_S = 60.0
 """Longest wait for the next bytes of a download."""

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from include.adapters.airflow_api import ui_base_url
 from include.domain.alerts import Alert, AlertLevel, Message, group
 from include.errors import ConfigurationError
 
@@ -57,7 +58,7 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
         log.warning("%d alerts are waiting: %s", len(alerts), error.message)
         catalog.alerts_failed([alert.id for alert in alerts], error.message, now)
         return 0
-    base_url = _airflow_url(settings)
+    base_url = ui_base_url(settings)
     sent = 0
     for message in group(alerts):
         ids = [alert.id for alert in message.alerts]
@@ -156,18 +157,3 @@ def _hook(connection_id: str) -> SlackWebhookHook:
             "(type slackwebhook, see airflow_settings.yaml)"
         ) from error
     return hook
-
-
-def _airflow_url(settings: Settings) -> str:
-    """Where links to runs lead; empty, and no links, where nothing says."""
-    from airflow.sdk.exceptions import AirflowException
-
-    from include.adapters.airflow_api import AirflowApi
-
-    if settings.airflow_base_url:
-        return settings.airflow_base_url.rstrip("/")
-    try:
-        with AirflowApi.from_connection() as api:
-            return api.base_url
-    except (ConfigurationError, AirflowException):
-        return ""

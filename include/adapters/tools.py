@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 from include.errors import ConfigurationError
-from include.settings import Settings
+from include.settings import Settings, available_cores
 
 VERSION_LIMIT_S = 30
 
@@ -42,8 +41,7 @@ def packager_version(settings: Settings) -> str:
 
 def encode_threads(settings: Settings) -> int:
     """The cores that one encode slot owns."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // settings.encode_slots)
+    return max(1, available_cores() // settings.encode_slots)
 
 
 def _tool(name: str, override: str, bundled: Callable[[], str]) -> str:

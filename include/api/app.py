@@ -112,6 +112,13 @@ def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, se
     return {"batch_id": new_batch, "request_id": f"{new_batch}/{title_id}"}
 
 
+@app.post("/api/v1/titles/{batch_id}/{title_id}/webhooks/replay", status_code=202)
+def replay_webhooks(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep) -> dict[str, int]:
+    """All webhooks of a request once more, with the ids that they had; ``dispatch`` sends them within a minute."""
+    found = _find(store, batch_id, title_id, user, "PUT")
+    return {"queued": store.replay_outbox(found.request_id, datetime.now(UTC))}
+
+
 @app.get("/api/v1/dead-letters")
 def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
     """Failures with owner, command and the way to replay them, newest first."""

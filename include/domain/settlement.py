@@ -9,6 +9,14 @@ from include.domain.results import PackageResult, PublishResult
 from include.domain.title import State
 from include.errors import ErrorDocument, Owner, Retry
 
+NO_WORD = ErrorDocument(
+    type="TitleEndedBadly",
+    message="the run ended before the title was published, and no task said why; the tasks' logs may",
+    owner=Owner.PLATFORM,
+    retry=Retry.TRANSIENT,
+    reason="no_result",
+)
+
 
 class TaskFailure(Document):
     """The failure of a task (of one encode job, for a mapped one) that has no result."""
@@ -45,13 +53,7 @@ def settlement(
             reason="rendition_missing",
             message=f"published as v{published.version} without {', '.join(packaged.missing)}",
         )
-    cause = _cause(failures)
-    if cause is None:
-        return Settlement(
-            state=State.FAILED,
-            reason="no_result",
-            message="the run ended before the title was published, and no task said why; the tasks' logs may",
-        )
+    cause = _cause(failures) or TaskFailure(task="settle", error=NO_WORD)
     error = cause.error
     if error.type == "StaleRequest":
         state = State.CANCELLED
@@ -63,7 +65,20 @@ def settlement(
 
 
 def _cause(failures: Sequence[TaskFailure]) -> TaskFailure | None:
-    """The failure that explains the others: the source's first, then whatever is no mere consequence."""
+    """The failure that explains the others: the source's first, then that of the task at which the title stopped.
+
+    A missing core rung is told with the command and the words of the encode behind it.
+    """
     at_source = [each for each in failures if each.error.owner is Owner.SOURCE and each.error.retry is Retry.NEVER]
-    own = [each for each in failures if each.error.type != "MissingInput"]
-    return next(iter([*at_source, *own, *failures]), None)
+    encodes = [each for each in failures if each.item is not None]
+    stops = [each for each in failures if each.item is None and each.error.type != "MissingInput"]
+    cause = next(iter([*at_source, *stops, *encodes, *failures]), None)
+    if cause is None or cause.error.type != "CoreRungMissing" or not encodes:
+        return cause
+    encode = encodes[-1]
+    told = {
+        "message": f"{cause.error.message}; {encode.item}: {encode.error.message}",
+        "command": encode.error.command,
+        "stderr_tail": encode.error.stderr_tail,
+    }
+    return TaskFailure(task=encode.task, item=encode.item, error=cause.error.model_copy(update=told))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,13 +49,18 @@ class CatalogDagBundle(BaseDagBundle):
 
     def refresh(self) -> None:
         """Make the folder say what the catalog says. Safe in any number of processes at once."""
-        write_stubs(self.path, Catalog(load_settings().catalog_url).stubs())
+        write_stubs(self.path, Catalog(load_settings().catalog_url).stubs)
 
 
-def write_stubs(folder: Path, stubs: list[Stub]) -> None:
-    """One file per stub, by temporary name and rename; files of batches that are no more are removed."""
+def write_stubs(folder: Path, stubs: Callable[[], list[Stub]]) -> None:
+    """One file per stub, by temporary name and rename; files of batches that are no more are removed.
+
+    The folder is looked at before the catalog is asked: a file that another process writes meanwhile, for a batch that
+    is newer than the answer, is left alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {f"batch_{stub.batch_id}.py": stub_text(stub) for stub in stubs}
+    before = list(folder.glob("batch_*.py"))
+    wanted = {f"batch_{stub.batch_id}.py": stub_text(stub) for stub in stubs()}
     for name, text in wanted.items():
         target = folder / name
         if _read(target) == text:
@@ -63,7 +69,7 @@ def write_stubs(folder: Path, stubs: list[Stub]) -> None:
         with os.fdopen(handle, "w") as file:
             file.write(text)
         Path(temporary).replace(target)
-    for stale in folder.glob("batch_*.py"):
+    for stale in before:
         if stale.name not in wanted:
             stale.unlink(missing_ok=True)
 

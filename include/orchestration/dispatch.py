@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
 from include.domain.title import State
-from include.errors import PlatformUnavailable
+from include.errors import ErrorDocument, Owner, PlatformUnavailable, Retry
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
@@ -183,6 +183,11 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, *, now: datetime) -> lis
         how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
         message = f"the run {title.run_id} {how} without settling the title"
         if catalog.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
+            error = ErrorDocument(
+                type="RunLost", message=message, owner=Owner.PLATFORM, retry=Retry.TRANSIENT, reason="run_lost"
+            )
+            replay = f"callsheet replay {title.request_id}"
+            catalog.record_dead_letter(title.request_id, error=error, task=title.task, replay_command=replay, now=now)
             catalog.claim_alert(
                 title_id=title.title_id,
                 request_id=title.request_id,
@@ -200,14 +205,14 @@ def _settle_published(catalog: Catalog, title: TitleRecord, *, now: datetime) ->
     version = catalog.current_version(title.title_id)
     if version is None or version.request_id != title.request_id or not version.degraded:
         return catalog.settle(title.request_id, State.PUBLISHED, now=now)
-    if title.origin_request_id is None:
+    if not title.is_repair:
         catalog.queue_repair(title.request_id, version.missing, now)
     message = f"published as v{version.version} without {', '.join(version.missing)}"
     return catalog.settle(title.request_id, State.DEGRADED, reason="rendition_missing", message=message, now=now)
 
 
 def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> None:
-    """What follows a settled title at once. None of it can fail the title: ``dispatch`` repeats it within a minute."""
+    """What follows a settled title at once. None of it can fail the title: ``dispatch`` repeats all but the note."""
     now = datetime.now(UTC)
     steps: dict[str, Callable[[], object]] = {
         "release": lambda: _release_next(catalog, settings, now),
@@ -219,7 +224,7 @@ def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> Non
         try:
             step()
         except Exception:
-            log.exception("%s: %s after settling failed; dispatch repeats it", title.request_id, name)
+            log.exception("%s: %s after settling failed", title.request_id, name)
 
 
 def run_note(title: TitleRecord) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, dag_id_of
@@ -12,6 +14,9 @@ from include.domain.title import FINAL_STATES
 from include.settings import load_settings
 
 log = logging.getLogger(__name__)
+
+LOOK_BACK = timedelta(days=30)
+"""How many missed nights are made up for."""
 
 
 def retire_batches() -> list[str]:
@@ -36,17 +41,28 @@ def retire(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
 def clean_work() -> list[str]:
     """Remove the work folders of titles that settled longer ago than the configured grace; returns the folders."""
     settings = load_settings()
-    grace = timedelta(hours=settings.work_retention_h)
-    return clean(Catalog(settings.catalog_url), open_store(settings.store_uri), before=datetime.now(UTC) - grace)
+    before = datetime.now(UTC) - timedelta(hours=settings.work_retention_h)
+    clean_scratch(settings.scratch, before=before)
+    return clean(Catalog(settings.catalog_url), open_store(settings.store_uri), before=before)
 
 
 def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str]:
     """See :func:`clean_work`."""
     removed: list[str] = []
-    for title in catalog.titles(states=FINAL_STATES, limit=100_000):
+    settled = (before - LOOK_BACK, before)
+    for title in catalog.titles(states=FINAL_STATES, settled=settled, limit=1_000_000):
         work = title.job().work
-        if title.settled_at is not None and title.settled_at < before and store.list(work):
+        if store.list(work):
             store.delete_tree(work)
             removed.append(work)
     log.info("removed %d work folders", len(removed))
     return removed
+
+
+def clean_scratch(folder: Path, *, before: datetime) -> list[str]:
+    """Remove what workers that were killed left on this machine; returns the names."""
+    stale = [path for path in folder.glob("*") if path.lstat().st_mtime < before.timestamp()]
+    for path in stale:
+        shutil.rmtree(path, ignore_errors=True)
+    log.info("removed %d stale scratch folders", len(stale))
+    return [path.name for path in stale]

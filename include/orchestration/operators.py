@@ -60,7 +60,6 @@ WORKER_ENVIRONMENT = (
 """Prefixes of what a worker may see of the environment."""
 WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET", "CALLSHEET_API_PASSWORD"})
 """Workers have no business with the catalog, with webhooks or with Airflow's API."""
-DEFAULT_TIME_LIMIT_S = 6 * 3600.0
 PREVIEW_KEY = "preview"
 
 
@@ -101,10 +100,12 @@ class TitleTask(BaseOperator):
         catalog, store = Catalog(settings.catalog_url), open_store(settings.store_uri)
         pipeline = find_pipeline(self.pipeline, self.pipeline_version)
         try:
-            title = self._title(catalog, context, pipeline)
+            # Any task may be the first to run again after an operator cleared it: the title is open again then.
+            run = context["dag_run"]
+            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=datetime.now(UTC))
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
-        task_job = TaskJob(task=self.task_id, title=title.job(), item=self.job, time_limit_s=DEFAULT_TIME_LIMIT_S)
+        task_job = TaskJob(task=self.task_id, title=title.job(), item=self.job, time_limit_s=settings.ffmpeg_timeout_s)
         note = _noter(catalog, title, task_job, pipeline, store)
         note("started", None)
         store.delete(task_job.error_key)
@@ -124,21 +125,6 @@ class TitleTask(BaseOperator):
     ) -> dict[str, Any] | None:
         """Do the task's work; returns what its event should tell, raises a typed error."""
         raise MissingInput(f"{type(self).__name__} does no work of its own")
-
-    def _title(self, catalog: Catalog, context: Context, pipeline: Pipeline) -> TitleRecord:
-        run = context["dag_run"]
-        now = datetime.now(UTC)
-        if self.task_id == pipeline.tasks[0].name:
-            return catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now)
-        request_id = (run.conf or {}).get("request_id")
-        title = catalog.title(request_id) if isinstance(request_id, str) else None
-        # A run id is unique in its own DAG only: a run of another batch must not act for this title.
-        if title is None or (title.dag_id, title.run_id) != (run.dag_id, run.run_id):
-            raise NotReleased(
-                f"run {run.run_id} of {run.dag_id} was not released by Callsheet: titles come from the catalog; "
-                "submit a batch request, or use `callsheet replay`"
-            )
-        return title
 
     def _xcom(self, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore, context: Context) -> Any:
         """Ids alone: the names of the plan's jobs, for the mapped task; documents stay in the store."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from include.adapters.catalog import Catalog
+from include.adapters.catalog import REPAIR_SUFFIX, Catalog
 from include.errors import RequestRejected
 from include.pipelines.core import current_pipelines
 
 REPLAY_SUFFIX = "replay"
-REPAIR_SUFFIX = "repair"
 
 
 def replay_title(catalog: Catalog, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX) -> str:
@@ -29,7 +28,20 @@ def take_repairs(catalog: Catalog, *, now: datetime, limit: int) -> list[str]:
     """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
     taken: list[str] = []
     for repair in catalog.pending_repairs(limit):
-        batch_id = replay_title(catalog, repair.request_id, now=now, suffix=REPAIR_SUFFIX)
+        try:
+            batch_id = replay_title(catalog, repair.request_id, now=now, suffix=REPAIR_SUFFIX)
+        except RequestRejected as error:
+            # It must not hold up the repairs behind it: a person hears of it, and it is done with.
+            catalog.claim_alert(
+                title_id=repair.title_id,
+                request_id=repair.request_id,
+                level="repair",
+                cause=error.reason or "refused",
+                message=error.message,
+                now=now,
+            )
+            catalog.repair_taken(repair.id, None, now)
+            continue
         catalog.repair_taken(repair.id, f"{batch_id}/{repair.title_id}", now)
         taken.append(batch_id)
     return taken

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 
+from include.adapters.airflow_api import ui_base_url
 from include.adapters.store import ConcurrentChange, ObjectStore
 from include.domain.document import canonical_json
 from include.domain.results import PackageResult, PublishResult
 from include.domain.title import TitleJob
-from include.errors import PlatformUnavailable, StaleRequest, StorageError
+from include.errors import ConfigurationError, PlatformUnavailable, StaleRequest, StorageError
 from include.settings import Settings
 from include.stages.core import ControlContext, stage
 
@@ -90,5 +91,13 @@ def flip(store: ObjectStore, key: str, pointer: dict[str, object], *, seq: int) 
 
 
 def public_base(settings: Settings) -> str:
-    """Address beneath which players find the store's keys."""
-    return settings.public_base_url.rstrip("/") or settings.airflow_base_url.rstrip("/") + MEDIA_PATH
+    """Address beneath which players find the store's keys; raises :class:`ConfigurationError` where none is known."""
+    if settings.public_base_url:
+        return settings.public_base_url.rstrip("/")
+    base = ui_base_url(settings)
+    if not base:
+        raise ConfigurationError(
+            "nobody says where players find what is published: set CALLSHEET_PUBLIC_BASE_URL (a CDN) or "
+            "CALLSHEET_AIRFLOW_BASE_URL"
+        )
+    return base + MEDIA_PATH

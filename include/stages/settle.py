@@ -45,8 +45,7 @@ def settle(
     replay = f"callsheet replay {title.request_id}"
     if verdict.state is State.DEGRADED and packaged is not None:
         record = ctx.catalog.title(title.request_id)
-        if record is not None and record.origin_request_id is None:
-            # A repair that ends degraded again needs a person, not another repair.
+        if record is not None and not record.is_repair:
             ctx.catalog.queue_repair(title.request_id, packaged.missing, now)
     if verdict.failure is not None and verdict.state is not State.CANCELLED:
         ctx.catalog.record_dead_letter(

@@ -68,9 +68,8 @@ class Titles(RuleBasedStateMachine):
         self.catalog.unclaim(request, claimant=claimant)
 
     @rule()
-    def sweep(self) -> None:
+    def time_passes(self) -> None:
         self.now += timedelta(seconds=45)
-        self.catalog.sweep(self.now)
 
     @rule(request=requests)
     def begin(self, request: str) -> None:

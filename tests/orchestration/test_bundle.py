@@ -33,27 +33,27 @@ def traces(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_each_batch_has_one_file_and_none_of_it_is_left_over(tmp_path: Path) -> None:
-    write_stubs(tmp_path / "new", [stub("one"), stub("two")])
+    write_stubs(tmp_path / "new", lambda: [stub("one"), stub("two")])
 
     assert set(traces(tmp_path / "new")) == {"batch_one.py", "batch_two.py"}
 
 
 def test_a_file_that_is_right_is_not_touched(tmp_path: Path) -> None:
-    write_stubs(tmp_path, [stub("one"), stub("two")])
+    write_stubs(tmp_path, lambda: [stub("one"), stub("two")])
     before = traces(tmp_path)
 
-    write_stubs(tmp_path, [stub("one"), stub("two"), stub("three")])
+    write_stubs(tmp_path, lambda: [stub("one"), stub("two"), stub("three")])
 
     assert before.items() <= traces(tmp_path).items()
     assert len(traces(tmp_path)) == 3
 
 
 def test_a_file_that_is_wrong_is_replaced_whole(tmp_path: Path) -> None:
-    write_stubs(tmp_path, [stub("one"), stub("two")])
+    write_stubs(tmp_path, lambda: [stub("one"), stub("two")])
     before = traces(tmp_path)
     (tmp_path / "batch_two.py").write_text("half a fi")
 
-    write_stubs(tmp_path, [stub("one"), stub("two")])
+    write_stubs(tmp_path, lambda: [stub("one"), stub("two")])
 
     after = traces(tmp_path)
     assert before["batch_one.py"] == after["batch_one.py"]
@@ -61,20 +61,20 @@ def test_a_file_that_is_wrong_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_retired_batch_loses_its_file_and_a_foreign_file_stays(tmp_path: Path) -> None:
-    write_stubs(tmp_path, [stub("one"), stub("two")])
+    write_stubs(tmp_path, lambda: [stub("one"), stub("two")])
     (tmp_path / "somebody_elses.py").write_text("x = 1")
 
-    write_stubs(tmp_path, [stub("two")])
+    write_stubs(tmp_path, lambda: [stub("two")])
 
     assert set(traces(tmp_path)) == {"batch_two.py", "somebody_elses.py"}
 
 
 def test_a_deploy_touches_every_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_stubs(tmp_path, [stub("one")])
+    write_stubs(tmp_path, lambda: [stub("one")])
     before = traces(tmp_path)
     monkeypatch.setattr(bundle, "code_fingerprint", lambda: "0123456789ab")
 
-    write_stubs(tmp_path, [stub("one")])
+    write_stubs(tmp_path, lambda: [stub("one")])
 
     assert before != traces(tmp_path)
     assert "0123456789ab" in (tmp_path / "batch_one.py").read_text()
@@ -147,7 +147,7 @@ from include.orchestration.bundle import write_stubs
 stubs = [Stub(batch_id=f"b{n}", pipeline="vod", pipeline_version=1) for n in range(200)]
 sys.stdin.readline()
 for _ in range(5):
-    write_stubs(Path(sys.argv[1]), stubs)
+    write_stubs(Path(sys.argv[1]), lambda: stubs)
 """
     folder = tmp_path / "shared"
     folder.mkdir()

@@ -42,7 +42,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stubs")
     write_stubs(
         folder,
-        [
+        lambda: [
             Stub(batch_id="spring", pipeline="vod", pipeline_version=1),
             Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=1),
             Stub(batch_id="broken", pipeline="vod", pipeline_version=99),

@@ -7,6 +7,7 @@ from include.adapters.catalog.ledger import Ledger
 from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.publication import Publication
 from include.adapters.catalog.records import (
+    REPAIR_SUFFIX,
     BatchRecord,
     DeadLetter,
     Event,
@@ -22,6 +23,7 @@ from include.adapters.catalog.records import (
 from include.adapters.catalog.titles import Titles
 
 __all__ = [
+    "REPAIR_SUFFIX",
     "BatchRecord",
     "Catalog",
     "DeadLetter",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
@@ -60,17 +61,15 @@ class Batches(Database):
             )
             for title in batch.titles:
                 _insert_title(connection, title, envelope, origin=batch.origin_request_id, now=now)
-            for refusal in batch.refusals:
-                row = {**envelope, "title_id": refusal.title_id}
-                detail = refusal.model_dump(mode="json", exclude={"title_id"})
-                add_event(
-                    connection,
-                    "title.refused",
-                    batch_id=batch.batch_id,
-                    now=now,
-                    detail={"title_id": refusal.title_id, **detail},
-                )
-                enqueue(connection, "rejected", row, now=now, **detail)
+            for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
+                faults = [refusal.model_dump(mode="json") for refusal in group]
+                for fault in faults:
+                    add_event(connection, "title.refused", batch_id=batch.batch_id, now=now, detail=fault)
+                # One webhook a title: its first fault in the fields that every rejection has, all of them beside.
+                first = {name: faults[0][name] for name in ("index", "field", "value", "reason")}
+                shown = [{name: fault[name] for name in ("field", "value", "reason")} for fault in faults]
+                row = {**envelope, "title_id": faults[0]["title_id"]}
+                enqueue(connection, "rejected", row, now=now, **first, faults=shown)
             return True
 
     def batch(self, batch_id: str) -> BatchRecord | None:

@@ -135,8 +135,8 @@ class Ledger(Database):
         with self._read() as connection:
             return [Repair(**row) for row in connection.execute(query).mappings()]
 
-    def repair_taken(self, repair_id: int, new_request_id: str, now: datetime) -> bool:
-        """A new request does the repair. False where another one does it already."""
+    def repair_taken(self, repair_id: int, new_request_id: str | None, now: datetime) -> bool:
+        """A new request does the repair, or None can. False where another one does it already."""
         with self._write() as connection:
             taken = connection.execute(
                 update(repairs)

@@ -11,7 +11,10 @@ from include.domain.results import PackagedRendition
 from include.domain.title import State, SubtitleFile, TitleJob
 from include.errors import ErrorDocument
 
-TaskEvent = Literal["started", "finished", "failed", "retrying"]
+REPAIR_SUFFIX = "repair"
+"""In the id of a batch that repairs a title."""
+
+TaskEvent = Literal["started", "finished", "failed"]
 OutboxState = Literal["pending", "delivered", "dead"]
 
 
@@ -88,6 +91,11 @@ class TitleRecord(Document):
     started_at: datetime | None
     playable_at: datetime | None
     settled_at: datetime | None
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether this request repairs another. A repair that ends degraded needs a person, not another repair."""
+        return self.origin_request_id is not None and f"-{REPAIR_SUFFIX}" in self.batch_id
 
     @property
     def deadline(self) -> datetime | None:

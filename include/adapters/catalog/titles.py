@@ -35,9 +35,10 @@ class Titles(Database):
         batch_id: str | None = None,
         title_id: str | None = None,
         states: Collection[State] | None = None,
+        settled: tuple[datetime, datetime] | None = None,
         limit: int = 1000,
     ) -> list[TitleRecord]:
-        """Requests in order of arrival."""
+        """Requests in order of arrival; with ``settled``, those that settled from its first moment to its last."""
         query = _titles().order_by(titles.c.seq).limit(limit)
         if batch_id is not None:
             query = query.where(titles.c.batch_id == batch_id)
@@ -45,6 +46,8 @@ class Titles(Database):
             query = query.where(titles.c.title_id == title_id)
         if states is not None:
             query = query.where(titles.c.state.in_(states))
+        if settled is not None:
+            query = query.where(titles.c.settled_at >= settled[0], titles.c.settled_at < settled[1])
         with self._read() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
@@ -120,21 +123,6 @@ class Titles(Database):
                 )
                 .values(claimed_by=None, claimed_until=None, not_before=until)
             )
-
-    def sweep(self, now: datetime) -> list[str]:
-        """Take expired claims away from claimants that never came back; the requests concerned."""
-        with self._write() as connection:
-            expired = list(
-                connection.scalars(
-                    select(titles.c.request_id)
-                    .where(titles.c.state == State.WAITING, titles.c.claimed_until <= now)
-                    .order_by(titles.c.seq)
-                )
-            )
-            connection.execute(
-                update(titles).where(titles.c.request_id.in_(expired)).values(claimed_by=None, claimed_until=None)
-            )
-        return expired
 
     def begin(self, *, dag_id: str, run_id: str, now: datetime) -> TitleRecord:
         """The first task of a run begins: the title is running.

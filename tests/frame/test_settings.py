@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from include.errors import ConfigurationError
+from include.settings import Settings, load_settings
+
+
+def test_everything_is_beneath_the_home_by_default(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "a b")
+
+    assert settings.catalog_url == f"sqlite:///{tmp_path}/a b/catalog.db"
+    assert settings.store_uri == (tmp_path / "a b" / "store").as_uri()
+    assert settings.mezzanine_roots == (tmp_path / "a b" / "mezzanines",)
+    assert settings.scratch == tmp_path / "a b" / "scratch"
+
+
+def test_a_relative_home_becomes_absolute_so_that_every_process_means_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CALLSHEET_HOME", "here")
+
+    assert load_settings().home == tmp_path / "here"
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_MEZZANINE_ROOTS", "/one, /two,,")
+    monkeypatch.setenv("CALLSHEET_ALLOWED_ORIGINS", "http://a:1,https://b")
+
+    settings = load_settings()
+
+    assert settings.mezzanine_roots == (Path("/one"), Path("/two"))
+    assert settings.allowed_origins == ("http://a:1", "https://b")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RELEASE_WINDOW", "0"), ("RELEASE_WINDOW", "many"), ("ENCODE_SLOTS", ""), ("RUNTIME", "cloud"),
+     ("DECODE_ERROR_TOLERANCE", "2"), ("LOUDNESS_TARGET_LUFS", "3"), ("WORK_RETENTION_H", "-1")],
+)  # fmt: skip
+def test_a_wrong_value_names_its_variable_and_itself(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CALLSHEET_{name}", value)
+
+    with pytest.raises(ConfigurationError, match=rf"^CALLSHEET_{name}: .*\(got '{value}'\)"):
+        load_settings()
+
+
+def test_a_secret_does_not_show_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", "topsecret")
+    settings = load_settings()
+
+    assert "topsecret" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    assert settings.webhook_secret.get_secret_value() == "topsecret"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().release_window = 9  # type: ignore[misc]  # that is the point

@@ -1,0 +1,253 @@
+"""Settling: the final state, and everything that is written beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters.catalog import Catalog
+from include.adapters.store import LocalStore
+from include.domain.media import Analysis, Inspection, MezzanineIdentity, VideoStream
+from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
+from include.domain.title import State
+from include.errors import (
+    CallsheetError,
+    CoreRungMissing,
+    EncoderCrashed,
+    MezzanineRejected,
+    MissingInput,
+    StaleRequest,
+    TitleEndedBadly,
+)
+from include.pipelines.runner import TaskJob, result_key
+from include.settings import Settings
+from include.stages.core import ControlContext
+from include.stages.settle import settle, task_failures
+from tests.catalog.samples import NOW, accept, find, packaged, publish, published, start
+
+COST = Cost(wall_s=2, cpu_s=3, peak_memory_mb=64)
+CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
+REJECTED = MezzanineRejected("the file is empty", reason="empty")
+MISSING = MissingInput("no result of prepare", reason="upstream_failed")
+
+
+def rendition(name: str) -> Rendition:
+    return Rendition(
+        name=name, rung=name.partition("_")[2], codec="h264", encoder="libx264", width=256, height=144,
+        frame_rate="25", frames=50, crf=23, maxrate_kbps=100, bufsize_kbps=200, preset="fast", gop_frames=50,
+        core=False,
+    )  # fmt: skip
+
+
+PLAN = Plan(
+    treatment=SourceTreatment(),
+    jobs=tuple(
+        EncodeJob(name=name, rendition=rendition(name), pool="cpu_encode", memory_mb=1, time_limit_s=1)
+        for name in ("h264_144p", "h264_360p")
+    ),
+    segment_frames=150,
+    frame_rate="25",
+)
+SOURCE = Inspection(
+    mezzanine=MezzanineIdentity(uri="file:///x.mov", size_bytes=1, marker="1"), container="mov", duration_s=2,
+    video=VideoStream(
+        index=0, codec="h264", width=640, height=360, display_width=640, display_height=360, frame_rate="25",
+        duration_s=2, pixel_format="yuv420p",
+    ),
+    tool_version="9",
+)  # fmt: skip
+ANALYSIS = Analysis(windows=(), si_mean=40.5, ti_mean=None)
+ENCODED = tuple(
+    EncodeResult(
+        rendition=name, key=f"key-{name}", uri="x", size_bytes=10, frames=50, duration_s=2, bitrate_kbps=40,
+        encoder_version="x264", command="ffmpeg", cost=COST,
+    )
+    for name in ("h264_144p", "h264_360p")
+)  # fmt: skip
+VERDICTS = CheckResult(
+    renditions=(
+        RenditionVerdict(
+            rendition="h264_144p", outcome=Outcome.PASS,
+            vmaf=QualityScore(harmonic_mean=91, p1=80, mean=92, frames=50, sampled=False, model="v"),
+        ),
+        RenditionVerdict(rendition="h264_360p", outcome=Outcome.FAIL, reasons=("too short",)),
+    ),
+    degraded=True,
+    cost=COST,
+)  # fmt: skip
+
+
+class Desk:
+    """A title that is ready to be settled."""
+
+    def __init__(self, catalog: Catalog, store: LocalStore, settings: Settings, batch_id: str = "spring") -> None:
+        accept(catalog, batch_id, "alpha")
+        start(catalog, f"{batch_id}/alpha")
+        self.catalog, self.store, self.settings = catalog, store, settings
+        self.request_id = f"{batch_id}/alpha"
+        self.title = find(catalog, self.request_id).job()
+
+    def plan(self) -> None:
+        self.store.put_bytes(result_key(self.title, "plan"), PLAN.to_json().encode())
+
+    def failed(self, task: str, error: CallsheetError, item: str | None = None) -> None:
+        job = TaskJob(task=task, title=self.title, item=item, time_limit_s=0)
+        self.store.put_bytes(job.error_key, error.document().to_json().encode())
+
+    def settle(self, *, all_results: bool = False, degraded: bool | None = None) -> Any:
+        """Settle, with what a title has that came as far as its packaged set, or with nothing."""
+        context = ControlContext(
+            settings=self.settings, store=self.store, title=self.title, scratch=Path("unused"), catalog=self.catalog,
+            clock=lambda: NOW,
+        )  # fmt: skip
+        known = (SOURCE, ANALYSIS, PLAN, ENCODED, VERDICTS) if all_results else (None, None, None, (), None)
+        sets = (None, None) if degraded is None else (packaged(degraded=degraded), published(1, degraded=degraded))
+        return settle.function(context, self.title, *known, *sets)
+
+    @property
+    def state(self) -> tuple[State, str | None]:
+        title = find(self.catalog, self.request_id)
+        return title.state, title.reason
+
+    @property
+    def alerts(self) -> list[tuple[str, str]]:
+        return [(alert.level, alert.cause) for alert in self.catalog.claim_alerts_to_send(NOW, 10, 0)]
+
+    @property
+    def letters(self) -> list[tuple[str | None, str]]:
+        return [(letter.task, letter.error.type) for letter in self.catalog.dead_letters()]
+
+
+@pytest.fixture
+def desk(catalog: Catalog, store: LocalStore, settings: Settings) -> Desk:
+    return Desk(catalog, store, settings)
+
+
+def test_a_published_title_is_settled_and_nobody_is_alarmed(desk: Desk) -> None:
+    publish(desk.catalog, desk.request_id)
+
+    verdict = desk.settle(degraded=False)
+
+    assert verdict.state is State.PUBLISHED
+    assert desk.state == (State.PUBLISHED, None)
+    assert (desk.alerts, desk.letters, desk.catalog.pending_repairs()) == ([], [], [])
+
+
+def test_a_degraded_title_is_settled_alerted_once_and_queued_for_repair_once(desk: Desk) -> None:
+    publish(desk.catalog, desk.request_id, degraded=True)
+
+    for _ in range(2):
+        desk.settle(degraded=True)
+
+    assert desk.state == (State.DEGRADED, "rendition_missing")
+    (repair,) = desk.catalog.pending_repairs()
+    assert (repair.request_id, repair.missing) == ("spring/alpha", ("h264_720p",))
+    assert desk.alerts == [("degraded", "rendition_missing")]
+    assert desk.letters == []
+
+
+def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
+    desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    again = catalog.new_request_from(desk.request_id, suffix="repair", now=NOW)
+    catalog.accept_batch(again, pipeline_version=1, now=NOW)
+    request_id = f"{again.batch_id}/alpha"
+    start(catalog, request_id)
+    publish(catalog, request_id, degraded=True)
+    desk.request_id, desk.title = request_id, find(catalog, request_id).job()
+
+    desk.settle(degraded=True)
+
+    assert desk.state == (State.DEGRADED, "rendition_missing")
+    assert catalog.pending_repairs() == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "state", "reason", "letter"),
+    [
+        ([("prepare", REJECTED)], State.REJECTED, "empty", ("prepare", "MezzanineRejected")),
+        ([("prepare", CRASH)], State.FAILED, "EncoderCrashed", ("prepare", "EncoderCrashed")),
+        (
+            [("finish", CoreRungMissing("no 360p", reason="core")), ("publish", MISSING)],
+            State.FAILED,
+            "core",
+            ("finish", "CoreRungMissing"),
+        ),
+        ([("finish", MISSING), ("extras", REJECTED)], State.REJECTED, "empty", ("extras", "MezzanineRejected")),
+        ([("publish", StaleRequest("a newer one", reason="superseded"))], State.CANCELLED, "superseded", None),
+        ([], State.FAILED, "no_result", None),
+    ],
+)
+def test_what_came_to_nothing_has_its_cause_and_ends_red(
+    failures: list[tuple[str, CallsheetError]], state: State, reason: str, letter: Any, desk: Desk
+) -> None:
+    for task, error in failures:
+        desk.failed(task, error)
+
+    for _ in range(2):
+        with pytest.raises(TitleEndedBadly, match=f"^title {state}: "):
+            desk.settle()
+
+    assert desk.state == (state, reason)
+    assert desk.letters == ([letter] if letter else [])
+    alerts = desk.alerts
+    assert [level for level, _ in alerts] == ([] if state is State.CANCELLED else [state.value])
+
+
+def test_a_dead_letter_says_how_to_try_again(desk: Desk) -> None:
+    desk.failed("prepare", CRASH)
+
+    with pytest.raises(TitleEndedBadly):
+        desk.settle()
+
+    (letter,) = desk.catalog.dead_letters()
+    assert letter.replay_command == "callsheet replay spring/alpha"
+    assert (letter.error.command, letter.error.stderr_tail) == ("ffmpeg -i x", "boom")
+
+
+def test_the_failure_of_a_task_that_succeeded_in_the_end_is_history(desk: Desk) -> None:
+    desk.failed("prepare", CRASH)
+    for stage in ("inspect", "analyse"):
+        desk.store.put_bytes(result_key(desk.title, stage), b"{}")
+
+    assert task_failures(desk.title, desk.store) == []
+
+
+def test_each_encode_job_has_a_failure_of_its_own(desk: Desk) -> None:
+    desk.plan()
+    desk.failed("encode", CRASH, item="h264_144p")
+    desk.failed("encode", CRASH, item="h264_360p")
+    desk.store.put_bytes(result_key(desk.title, "encode", "h264_144p"), b"{}")
+
+    assert [(each.task, each.item) for each in task_failures(desk.title, desk.store)] == [("encode", "h264_360p")]
+
+
+def test_what_the_encodes_cost_goes_into_the_history_once_even_if_the_title_fails(desk: Desk) -> None:
+    desk.failed("finish", CoreRungMissing("no 360p"))
+
+    for _ in range(2):
+        with pytest.raises(TitleEndedBadly):
+            desk.settle(all_results=True)
+
+    rows = {row.rendition: row for row in desk.catalog.history(desk.request_id)}
+    assert set(rows) == {"h264_144p", "h264_360p"}
+    good, bad = rows["h264_144p"], rows["h264_360p"]
+    assert (good.cpu_s, good.wall_s, good.peak_memory_mb, good.vmaf, good.vmaf_p1) == (3, 2, 64, 91, 80)
+    assert (bad.vmaf, bad.vmaf_p1) == (None, None)
+    assert good.recipe_hash == PLAN.renditions[0].recipe_hash
+    known = good.features
+    assert (known["source_width"], known["source_fps"], known["content_si_mean"]) == (640, 25.0, 40.5)
+    assert known["content_ti_mean"] is None
+    assert all(isinstance(value, str | int | float | bool | None) for value in known.values())
+
+
+def test_history_does_without_an_analysis_and_without_verdicts(desk: Desk) -> None:
+    from include.stages.settle import history_rows
+
+    rows = history_rows(SOURCE, None, PLAN, ENCODED, None)
+
+    assert [row.vmaf for row in rows] == [None, None]
+    assert not any(name.startswith("content_") for name in rows[0].features)
