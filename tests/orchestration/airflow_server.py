@@ -40,6 +40,10 @@ class AirflowServer:
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Method, path and document of each request that brought one."""
+    html: set[str] = field(default_factory=set)
+    """Paths that are answered with the page of the UI, as Airflow does with those that it does not know."""
     logins: int = 0
     expired: set[str] = field(default_factory=set)
     """Tokens that are refused."""
@@ -97,16 +101,17 @@ def _ids(path: str) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else ("", None)
 
 
-@contextmanager
-def airflow_server() -> Iterator[AirflowServer]:
-    """A running server."""
-    known = AirflowServer()
-
+def _handler(known: AirflowServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path = urlsplit(self.path).path
             known.asked.append((self.command, path))
+            if raw:
+                known.bodies.append((self.command, path, json.loads(raw)))
+            if path in known.html:
+                self.reply(200, b"<!doctype html><title>Airflow</title>", kind="text/html")
+                return
             for fault in known.faults:
                 if fault.method == self.command and re.search(fault.path, path) and fault.times != 0:
                     if fault.times is not None:
@@ -126,11 +131,12 @@ def airflow_server() -> Iterator[AirflowServer]:
         def do_PATCH(self) -> None:
             self.handle_one()
 
-        def reply(self, status: int, body: bytes) -> None:
+        def reply(self, status: int, body: bytes, *, kind: str = "application/json") -> None:
             if status == HANG_UP:
                 self.close_connection = True
                 return
             self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -138,7 +144,14 @@ def airflow_server() -> Iterator[AirflowServer]:
         def log_message(self, *args: object) -> None:
             """Stay quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    return Handler
+
+
+@contextmanager
+def airflow_server() -> Iterator[AirflowServer]:
+    """A running server."""
+    known = AirflowServer()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(known)) as server:
         known.origin = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
