@@ -3,9 +3,9 @@
 **What** Releases waiting titles into runs, settles runs that Airflow lost, notes missed deadlines (also of titles that
 never got a run), queues repairs of degraded titles, sends alerts to Slack and webhooks to the CMS.
 **When** Every minute. Intake and the end of each title do the same at once; this run catches what they could not.
-**Reads** the catalog, Airflow's API. **Writes** the catalog; starts runs of `batch__*`; posts to Slack and to callbacks.
+**Reads** the catalog, Airflow's API. **Writes** the catalog; starts runs of `batch__*`; posts to Slack, callbacks.
 
-**If it fails** The next minute repeats it; every step is tried on its own and the log says which one failed. Safe to clear.
+**If it fails** The next minute repeats it; each step is tried on its own, the log names those that failed. Safe to clear.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ DISPATCH_WEIGHT = 900_000
     },
 )
 def dispatch() -> None:
-    @task(
-        doc_md="All steps in one process: a task of its own for each would cost more than it does."
-    )
+    @task(doc_md="All steps in one process: a task of its own for each would cost more than it does.")
     def tick() -> dict[str, str]:
         from include.orchestration.dispatch import tick as every_step
 

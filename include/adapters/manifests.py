@@ -148,6 +148,7 @@ def write_master(folder: Path, contents: Contents) -> None:
     videos = [entry.track for entry in contents.videos if entry.hls]
     for group in contents.groups.values() or [()]:
         lines += [line for video in videos for line in _variant(contents, video, group)]
+    lines += _sound_alone(contents)
     lines += [_iframe_stream(folder, contents, video) for video in videos]
     (folder / MASTER).write_text("\n".join([*lines, ""]), encoding="utf-8")
 
@@ -255,6 +256,22 @@ def _variant(contents: Contents, video: Track, group: Sequence[AudioEntry]) -> l
     return [tag, f"{video.folder}/{MEDIA}"]
 
 
+def _sound_alone(contents: Contents) -> list[str]:
+    """The audio-only variant, for when the network carries no picture (Apple's HLS authoring specification)."""
+    if not contents.audios:
+        return []
+    group = next(iter(contents.groups.values()))
+    default = next((entry for entry in group if entry.default), group[0])
+    tag = _tag(
+        "EXT-X-STREAM-INF",
+        BANDWIDTH=str(max(entry.track.peak_bps(contents.target_s) for entry in group)),
+        AVERAGE_BANDWIDTH=str(max(entry.track.average_bps for entry in group)),
+        CODECS=_quoted(",".join(dict.fromkeys(entry.track.codec for entry in group))),
+        AUDIO=_quoted(default.group),
+    )
+    return [tag, f"{default.track.folder}/{MEDIA}"]
+
+
 def _iframes(path: Path) -> list[Sized]:
     playlist = _parsed(path)
     return [
@@ -340,7 +357,7 @@ def _hls_faults(folder: Path, contents: Contents) -> Iterator[str]:
     except ValueError as error:
         yield f"{MASTER}: {error}"
         return
-    wanted = len(contents.groups or {"": ()}) * sum(entry.hls for entry in contents.videos)
+    wanted = len(contents.groups or {"": ()}) * sum(entry.hls for entry in contents.videos) + bool(contents.audios)
     if len(master.playlists) != wanted:
         yield f"{MASTER}: has {len(master.playlists)} variants instead of {wanted}"
     tracks = {f"{track.folder}/{MEDIA}": track for track in _tracks(contents)}

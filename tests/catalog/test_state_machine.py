@@ -77,7 +77,10 @@ class Titles(RuleBasedStateMachine):
         try:
             title = self.catalog.begin(dag_id=f"batch__{batch_id}", run_id=f"{title_id}__1", now=self.now)
         except NotReleased:
-            assert self.states[request] in {State.WAITING, State.CANCELLED}
+            record = self.catalog.title(request)
+            assert record is not None
+            # Never released, or cancelled.
+            assert record.run_id is None or record.state is State.CANCELLED
         else:
             assert title.state in {State.RUNNING, State.PLAYABLE, *GOOD_STATES}
 
