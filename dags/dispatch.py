@@ -5,7 +5,7 @@ never got a run), queues repairs of degraded titles, sends alerts to Slack and w
 **When** Every minute. Intake and the end of each title do the same at once; this run catches what they could not.
 **Reads** the catalog, Airflow's API. **Writes** the catalog; starts runs of `batch__*`; posts to Slack, callbacks.
 
-**If it fails** The next minute repeats it; each step is tried on its own, the log names those that failed. Safe to clear.
+**If it fails** The next minute repeats it; each step is tried on its own; the log names the failed ones. Safe to clear.
 """
 
 from __future__ import annotations
