@@ -16,7 +16,8 @@ class Document(BaseModel):
 
     def to_json(self) -> str:
         """Canonical JSON: the same document gives the same bytes."""
-        return canonical_json(self.model_dump(mode="json"))
+        # By way of pydantic's JSON: a number that is none becomes null there, and would be NaN in Python's.
+        return canonical_json(json.loads(self.model_dump_json()))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

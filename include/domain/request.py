@@ -234,7 +234,8 @@ def _faults(error: ValidationError) -> list[Fault]:
     """(field, value, reason) of every fault, in the order of the fields."""
     return [
         (
-            ".".join(str(part) for part in fault["loc"]) or "request",
+            # The name of an unknown field is the requester's.
+            _shown(".".join(str(part) for part in fault["loc"]) or "request", quoted=False),
             "nothing" if fault["type"] == "missing" else _shown(fault["input"]),
             _reason(fault["type"], fault["msg"]),
         )
@@ -248,7 +249,7 @@ def _reason(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, *, quoted: bool = True) -> str:
     """``value`` as one short, printable line for a log or a webhook."""
-    text = ascii(value)
+    text = ascii(value) if quoted else ascii(value)[1:-1]
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
