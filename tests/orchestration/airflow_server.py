@@ -64,6 +64,15 @@ class AirflowServer:
     def fail(self, method: str, path: str, status: int, **how: Any) -> None:
         self.faults.append(Fault(method, path, status, **how))
 
+    def fault(self, method: str, path: str) -> Fault | None:
+        """The first one that matches, used up by one."""
+        for each in self.faults:
+            if each.method == method and re.search(each.path, path) and each.times != 0:
+                if each.times is not None:
+                    each.times -= 1
+                return each
+        return None
+
     def end(self, dag_id: str, run_id: str, state: str, end_date: str | None) -> None:
         self.runs[dag_id, run_id] |= {"state": state, "end_date": end_date}
 
@@ -112,12 +121,10 @@ def _handler(known: AirflowServer) -> type[BaseHTTPRequestHandler]:
             if path in known.html:
                 self.reply(200, b"<!doctype html><title>Airflow</title>", kind="text/html")
                 return
-            for fault in known.faults:
-                if fault.method == self.command and re.search(fault.path, path) and fault.times != 0:
-                    if fault.times is not None:
-                        fault.times -= 1
-                    self.reply(fault.status, fault.body)
-                    return
+            fault = known.fault(self.command, path)
+            if fault is not None:
+                self.reply(fault.status, fault.body)
+                return
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             status, document = known.answer(self.command, path, token, json.loads(raw) if raw else None)
             self.reply(status, json.dumps(document).encode())

@@ -178,7 +178,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
         ),
         ([("finish", MISSING), ("extras", REJECTED)], State.REJECTED, "empty", ("extras", "MezzanineRejected")),
         ([("publish", StaleRequest("a newer one", reason="superseded"))], State.CANCELLED, "superseded", None),
-        ([], State.FAILED, "no_result", None),
+        ([], State.FAILED, "no_result", ("settle", "TitleEndedBadly")),
     ],
 )
 def test_what_came_to_nothing_has_its_cause_and_ends_red(

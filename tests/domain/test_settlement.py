@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from include.domain.settlement import TaskFailure, settlement
+from include.domain.title import FINAL_STATES, GOOD_STATES, State
+from include.errors import (
+    CallsheetError,
+    CoreRungMissing,
+    EncoderCrashed,
+    MezzanineRejected,
+    MezzanineUnreachable,
+    MissingInput,
+    StaleRequest,
+    StorageError,
+)
+from tests.catalog.samples import packaged, published
+
+CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
+REJECTED = MezzanineRejected("the file is empty", reason="empty")
+MISSING = MissingInput("no result of prepare", reason="upstream_failed")
+CORE = CoreRungMissing("h264_360p is missing", reason="core_rung_missing")
+
+
+def failure(task: str, error: CallsheetError, item: str | None = None) -> TaskFailure:
+    return TaskFailure(task=task, item=item, error=error.document())
+
+
+def test_a_published_title_is_published_whatever_failed_on_the_way() -> None:
+    verdict = settlement(packaged=packaged(), published=published(1), failures=[failure("encode", CRASH, "x")])
+
+    assert (verdict.state, verdict.reason, verdict.failure) == (State.PUBLISHED, None, None)
+
+
+def test_a_degraded_set_says_what_it_lacks() -> None:
+    verdict = settlement(packaged=packaged(degraded=True), published=published(3, degraded=True), failures=[])
+
+    assert (verdict.state, verdict.reason) == (State.DEGRADED, "rendition_missing")
+    assert verdict.message == "published as v3 without h264_720p"
+
+
+@pytest.mark.parametrize(
+    ("failures", "state", "reason", "task"),
+    [
+        ([failure("prepare", REJECTED)], State.REJECTED, "empty", "prepare"),
+        ([failure("prepare", MezzanineUnreachable("gone"))], State.FAILED, "MezzanineUnreachable", "prepare"),
+        ([failure("extras", StorageError("full", reason="enospc"))], State.FAILED, "enospc", "extras"),
+        ([failure("encode", CRASH, "a"), failure("extras", REJECTED)], State.REJECTED, "empty", "extras"),
+        ([failure("finish", MISSING), failure("publish", CRASH)], State.FAILED, "EncoderCrashed", "publish"),
+        ([failure("finish", MISSING)], State.FAILED, "upstream_failed", "finish"),
+        ([failure("encode", CRASH, "a"), failure("extras", StorageError("full"))], State.FAILED, "StorageError",
+         "extras"),
+        ([failure("encode", CRASH, "a")], State.FAILED, "EncoderCrashed", "encode"),
+        ([failure("publish", StaleRequest("newer", reason="superseded"))], State.CANCELLED, "superseded", "publish"),
+        ([], State.FAILED, "no_result", "settle"),
+    ],
+)  # fmt: skip
+def test_the_cause_decides_how_a_title_ends(failures: list[TaskFailure], state: State, reason: str, task: str) -> None:
+    verdict = settlement(packaged=packaged(), published=None, failures=failures)
+
+    assert (verdict.state, verdict.reason) == (state, reason)
+    assert verdict.failure is not None
+    assert verdict.failure.task == task
+    assert verdict.message
+
+
+def test_a_missing_core_rung_is_told_with_the_words_of_its_encode() -> None:
+    verdict = settlement(
+        packaged=None, published=None, failures=[failure("encode", CRASH, "h264_360p"), failure("finish", CORE)]
+    )
+
+    assert verdict.reason == "core_rung_missing"
+    assert verdict.message == "h264_360p is missing; h264_360p: x264 fell over"
+    assert verdict.failure is not None
+    assert (verdict.failure.error.command, verdict.failure.error.stderr_tail) == ("ffmpeg -i x", "boom")
+
+
+def test_a_missing_core_rung_whose_encode_left_no_word_speaks_for_itself() -> None:
+    verdict = settlement(packaged=None, published=None, failures=[failure("finish", CORE)])
+
+    assert (verdict.message, verdict.failure) == ("h264_360p is missing", failure("finish", CORE))
+
+
+def test_states_are_under_way_or_final() -> None:
+    assert {state for state in State if state.final} == FINAL_STATES
+    assert GOOD_STATES < FINAL_STATES
+    assert {state.value for state in State if not state.final} == {"waiting", "queued", "running", "playable"}
