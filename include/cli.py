@@ -57,20 +57,8 @@ def submit(
 ) -> None:
     """Post a batch request; says what was accepted and what refused, and why."""
     request = _read_json(file)
-    client = Client.connect(load_settings())
-    with _patience("intake"):
-        batch = client.submit(request)
-    for refusal in batch["refusals"]:
-        prose.print(
-            f"refused {refusal['title_id'] or refusal['index']}: {refusal['field']}: {refusal['reason']} "
-            f"(got {refusal['value']})",
-            style="yellow", markup=False, highlight=False,
-        )  # fmt: skip
-    prose.print(f"batch {batch['batch_id']}: {len(batch['titles'])} titles accepted, {len(batch['refusals'])} refusals")
-    if watch:
-        _watch(client, batch["batch_id"], as_json=as_json)
-    elif as_json:
-        _print_json(batch)
+    with Client.connect(load_settings()) as client:
+        _submit(client, request, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -79,7 +67,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where a batch or a title stands."""
-    kind, found = Client.connect(load_settings()).find(name)
+    with Client.connect(load_settings()) as client:
+        kind, found = client.find(name)
     if as_json:
         _print_json(found)
         return
@@ -92,7 +81,8 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Follow a batch or a title to its end; exit code 1 unless everything was published."""
-    _watch(Client.connect(load_settings()), name, as_json=as_json)
+    with Client.connect(load_settings()) as client:
+        _watch(client, name, as_json=as_json)
 
 
 @app.command()
@@ -102,13 +92,13 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """A dead letter or a settled title again, as a new request."""
-    client = Client.connect(load_settings())
-    new = client.replay(name)
-    prose.print(f"replayed as {new['request_id']}", highlight=False)
-    if follow_it:
-        _watch(client, new["request_id"], as_json=as_json)
-    elif as_json:
-        _print_json(new)
+    with Client.connect(load_settings()) as client:
+        new = client.replay(name)
+        prose.print(f"replayed as {new['request_id']}", highlight=False)
+        if follow_it:
+            _watch(client, new["request_id"], as_json=as_json)
+        elif as_json:
+            _print_json(new)
 
 
 @app.command()
@@ -116,7 +106,8 @@ def resend(
     name: Annotated[str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).")],
 ) -> None:
     """Send the webhooks of a title once more, with the ids that they had."""
-    _say(f"{Client.connect(load_settings()).resend(name)} webhooks are queued; they leave within a minute")
+    with Client.connect(load_settings()) as client:
+        _say(f"{client.resend(name)} webhooks are queued; they leave within a minute")
 
 
 @app.command()
@@ -140,7 +131,6 @@ def encode(
     import re
 
     settings = load_settings()
-    client = Client.connect(settings)
     stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # noqa: DTZ005 - a name for people on this machine
     title_id = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:80] or "title"
     mezzanine = settings.mezzanine_roots[0] / f"{title_id}-{stamp}{file.suffix}"
@@ -154,8 +144,9 @@ def encode(
         "publish_at": publish_at.isoformat() if publish_at else None,
     }
     batch_id = f"encode-{stamp}"
-    client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})
-    _watch(client, batch_id, as_json=as_json)
+    with Client.connect(settings) as client:
+        client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})
+        _watch(client, batch_id, as_json=as_json)
 
 
 @app.command()
@@ -185,7 +176,8 @@ def dead_letters(
     as_json: JsonOption = False,
 ) -> None:
     """Titles that came to nothing: whose fault, which command, how to replay."""
-    letters = Client.connect(load_settings()).dead_letters(limit)
+    with Client.connect(load_settings()) as client:
+        letters = client.dead_letters(limit)
     if as_json:
         _print_json(letters)
         return
@@ -232,7 +224,8 @@ def bench(
     from include.load_report import run_jobs
 
     settings = load_settings()
-    report = run_jobs(Client.connect(settings), settings, video=video, jobs=jobs, concurrent=concurrent, say=_say)
+    with Client.connect(settings) as client:
+        report = run_jobs(client, settings, video=video, jobs=jobs, concurrent=concurrent, say=_say)
     text = json.dumps(report, indent=2)
     if output is None:
         typer.echo(text)
@@ -241,6 +234,22 @@ def bench(
         _say(f"report written to {output}")
     if report["success_rate"] < 1:
         raise typer.Exit(1)
+
+
+def _submit(client: Client, request: Any, *, watch: bool, as_json: bool) -> None:
+    with _patience("intake"):
+        batch = client.submit(request)
+    for refusal in batch["refusals"]:
+        prose.print(
+            f"refused {refusal['title_id'] or refusal['index']}: {refusal['field']}: {refusal['reason']} "
+            f"(got {refusal['value']})",
+            style="yellow", markup=False, highlight=False,
+        )  # fmt: skip
+    prose.print(f"batch {batch['batch_id']}: {len(batch['titles'])} titles accepted, {len(batch['refusals'])} refusals")
+    if watch:
+        _watch(client, batch["batch_id"], as_json=as_json)
+    elif as_json:
+        _print_json(batch)
 
 
 def _watch(client: Client, name: str, *, as_json: bool) -> None:

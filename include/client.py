@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from include.adapters.airflow_api import AirflowApi, DagUnknown
 from include.domain.document import digest
@@ -31,6 +31,12 @@ class Client:
 
     def __init__(self, api: AirflowApi) -> None:
         self.api = api
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.close()
 
     @classmethod
     def connect(cls, settings: Settings) -> Client:

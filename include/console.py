@@ -67,12 +67,14 @@ def progress_table(titles: list[dict[str, Any]]) -> RenderableType:
 
 def show_results(titles: list[dict[str, Any]], console: Console) -> None:
     """What became of the titles: each rung with codec, size, bitrate and VMAF, time, deadline, manifests."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("title", "state", "rung", "codec", "size"):
-        table.add_column(name, no_wrap=name != "title", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    # The titles give way, so that the rest fits a terminal of 80 columns.
+    table.add_column("title", min_width=9, overflow="fold")
+    for name in ("state", "rung", "codec", "size"):
+        table.add_column(name, no_wrap=True)
     for name in ("kbit/s", "VMAF", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("deadline")
+    table.add_column("deadline", no_wrap=True)
     for title in titles:
         rungs = list(reversed(title["rungs"])) or [None]
         for position, rung in enumerate(rungs):
@@ -120,7 +122,7 @@ def duration(seconds: float) -> str:
 def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
     if rung is None:
         return ("", "", "", "", "")
-    vmaf = "not measured" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"
+    vmaf = "–" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"  # not measured, which is not 0
     return (
         rung["rendition"].partition("_")[2],
         rung["codec"],

@@ -36,12 +36,12 @@ def run_demo(settings: Settings, console: Console) -> int:
 
     clips = fetch_clips(settings.mezzanine_roots[0] / "demo", say=say)
     running = stack.up(settings, say=say)
-    client = Client(running.api("cms"))
     now = datetime.now(UTC)
     batch_id = f"demo-{now:%Y%m%d-%H%M%S}"
     say(f"submitting batch {batch_id} with {len(CLIPS)} titles over REST")
-    batch = client.submit({"batch_id": batch_id, "pipeline": "vod", "titles": [_title(c, clips, now) for c in CLIPS]})
-    titles = follow(client.watch(batch["batch_id"]), console)
+    with Client(running.api("cms")) as client:
+        client.submit({"batch_id": batch_id, "pipeline": "vod", "titles": [_title(c, clips, now) for c in CLIPS]})
+        titles = follow(client.watch(batch_id), console)
     show_results(titles, console)
     say(f"Airflow's UI: {running.url}  login admin / {running.passwords['admin']}   stop it with `make down`")
     return 0 if all_good(titles) else 1
