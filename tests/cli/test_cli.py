@@ -16,6 +16,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store import LocalStore
 from include.cli import app
 from include.settings import Settings
+from tests.catalog.samples import NOW
 from tests.clips import Clips
 
 TITLE = {"title_id": "good-one", "mezzanine": "file:///media/a.mov"}
@@ -198,6 +199,34 @@ def test_a_settled_title_is_replayed_and_an_open_one_is_not(server: str, tmp_pat
     refused = call("replay", "slow")
     assert refused.exit_code == 1
     assert "only a settled title can be replayed" in str(refused.exception)
+
+
+def test_the_webhooks_of_a_title_are_sent_again(
+    server: str, tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", "signed")
+    call("submit", request_file(tmp_path, callback_url="https://8.8.8.8/hook"))
+    sent = catalog.outbox("spring/good-one")
+    assert sent
+    for row in sent:
+        catalog.outbox_delivered(row.id, NOW)
+
+    done = call("resend", "good-one")
+
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"{len(sent)} webhooks are queued" in done.stderr
+    again = catalog.outbox("spring/good-one")
+    assert {row.state for row in again} == {"pending"}
+    assert [row.event_id for row in again] == [row.event_id for row in sent]
+
+
+def test_a_catalog_is_brought_to_this_versions_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_HOME", str(tmp_path / "fresh"))
+
+    done = call("migrate")
+
+    assert (done.exit_code, done.stderr.strip()) == (0, "the catalog is up to date")
+    assert Catalog(f"sqlite:///{tmp_path / 'fresh' / 'catalog.db'}").stubs() == []
 
 
 def test_one_file_is_encoded_from_where_mezzanines_may_lie(

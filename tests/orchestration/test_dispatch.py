@@ -262,6 +262,19 @@ def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog
     assert (repair.origin_request_id, repair.state) == ("spring/alpha", "waiting")
 
 
+def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Catalog) -> None:
+    catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
+    accept(catalog, "spring", "alpha")
+    for request_id in ("old/alpha", "spring/alpha"):
+        degraded_title(catalog, request_id)
+        catalog.queue_repair(request_id, ["h264_720p"], NOW)
+
+    assert take_repairs(catalog, now=NOW, limit=5) == ["spring-repair1"]
+    assert catalog.pending_repairs() == []
+    (alert,) = catalog.claim_alerts_to_send(NOW, 10, 60)
+    assert (alert.level, alert.request_id, alert.cause) == ("repair", "old/alpha", "unknown_pipeline")
+
+
 def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
     accept(catalog, "spring", *"abc")
     for name in "abc":

@@ -16,7 +16,9 @@ from include.adapters.store import LocalStore
 from include.errors import EXIT_CODES, ErrorDocument, Owner, Retry
 from include.orchestration.operators import ControlTask, PublishTask, TitleTask, WorkerTask
 from include.pipelines.runner import TaskJob, result_key
+from tests.catalog.samples import accept, packaged
 from tests.clips import Clips
+from tests.orchestration.airflow_server import AirflowServer
 from tests.orchestration.lab import Lab, context, released
 
 
@@ -270,6 +272,42 @@ def test_a_real_clip_is_prepared_and_planned(
     running = catalog.title(title.request_id)
     assert running is not None
     assert (running.state, running.task) == ("running", "plan")
+
+
+def test_the_last_tasks_publish_settle_and_release_the_next(
+    catalog: Catalog, store: LocalStore, airflow: AirflowServer
+) -> None:
+    title = released(catalog, pipeline="vod")
+    around = context(title)
+    package = packaged().model_copy(update={"prefix": f"{title.job().work}/package", "files": {"hls.m3u8": 7}})
+    store.put_bytes(f"{package.prefix}/hls.m3u8", b"#EXTM3U")
+    store.put_bytes(result_key(title.job(), "package"), package.to_json().encode())
+    accept(catalog, "summer", "beta")
+    airflow.dags.add("batch__summer")
+    api_run = {"dag_run_id": title.run_id, "state": "running"}
+    airflow.runs[title.dag_id, title.run_id or ""] = api_run
+
+    PublishTask(task_id="publish", pipeline="vod", pipeline_version=1).execute(around)
+    ControlTask(task_id="settle", pipeline="vod", pipeline_version=1).execute(around)
+
+    preview = "https://airflow.example/callsheet/media/titles/alpha/v1/preview.html"
+    assert around["ti"].xcoms == {"preview": preview}
+    done = catalog.title(title.request_id)
+    assert done is not None
+    assert (done.state, done.version, done.preview) == ("published", 1, preview)
+    assert "beta__1" in airflow.started
+    assert "[Preview]" in airflow.notes[title.dag_id, title.run_id or ""]
+
+
+def test_a_title_that_came_to_nothing_is_settled_and_its_run_is_red(catalog: Catalog, airflow: AirflowServer) -> None:
+    title = released(catalog, pipeline="vod")
+
+    with pytest.raises(AirflowFailException, match="TitleEndedBadly: title failed: "):
+        ControlTask(task_id="settle", pipeline="vod", pipeline_version=1).execute(context(title))
+
+    done = catalog.title(title.request_id)
+    assert done is not None
+    assert (done.state, done.reason) == ("failed", "no_result")
 
 
 def test_the_base_class_does_no_work_of_its_own(lab: Lab, catalog: Catalog) -> None:
