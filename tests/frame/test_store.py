@@ -118,14 +118,14 @@ def test_readers_and_lists_never_see_a_file_in_the_making(store: LocalStore) -> 
 def test_a_write_that_fails_leaves_neither_the_new_nor_a_piece_of_it(store: LocalStore) -> None:
     store.put_bytes("a/x", b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(StorageError, match=r"^a/x: .*\(EFBIG\)"):
             store.put_bytes("a/x", b"new" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, handler)
 
     assert store.get_bytes("a/x") == b"old"
     assert [path.name for path in (store.root / "a").iterdir()] == ["x"]
