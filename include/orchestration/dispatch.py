@@ -63,7 +63,7 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
                 wait_until = title.request.wait_until
                 if wait_until and now < wait_until and not has_arrived(title.request.mezzanine, settings, now=now):
                     until = min(wait_until, now + LOOK_AGAIN_AFTER)
-                    catalog.postpone(title.request_id, claimant=claimant, until=until)
+                    catalog.unclaim(title.request_id, claimant=claimant, until=until)
                 elif title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
                     catalog.unclaim(title.request_id, claimant=claimant)
                     not_ready.setdefault(title.batch_id, []).append(title.request_id)

@@ -69,9 +69,9 @@ def test_a_title_that_was_given_back_is_claimed_next_and_only_its_claimant_can_g
 def test_a_postponed_title_takes_no_place_in_the_window_until_its_time_comes(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     assert claimed(catalog, 1) == ["spring/a"]
-    catalog.postpone("spring/a", claimant="two", until=after(90))
+    catalog.unclaim("spring/a", claimant="two", until=after(90))
     assert claimed(catalog, 1) == [], "only its claimant can postpone it"
-    catalog.postpone("spring/a", claimant="one", until=after(90))
+    catalog.unclaim("spring/a", claimant="one", until=after(90))
     assert claimed(catalog, 1) == ["spring/b"]
     assert claimed(catalog, 2, now=59) == []
     assert claimed(catalog, 2, now=90) == ["spring/a", "spring/b"]

@@ -98,21 +98,14 @@ class Titles(Database):
                 _release(connection, row, run_id=run_id, now=now)
             return True
 
-    def unclaim(self, request_id: str, *, claimant: str) -> None:
-        """Give a claimed title back. Its run id stays: the run may have started although Airflow's answer was lost."""
-        with self._write() as connection:
-            connection.execute(
-                update(titles)
-                .where(
-                    titles.c.request_id == request_id,
-                    titles.c.claimed_by == claimant,
-                    titles.c.state == State.WAITING,
-                )
-                .values(claimed_by=None, claimed_until=None)
-            )
+    def unclaim(self, request_id: str, *, claimant: str, until: datetime | None = None) -> None:
+        """Give a claimed title back. Its run id stays: the run may have started although Airflow's answer was lost.
 
-    def postpone(self, request_id: str, *, claimant: str, until: datetime) -> None:
-        """Give a claimed title back, not to be claimed before ``until``: its mezzanine is not there yet."""
+        Args:
+            request_id: The title.
+            claimant: Who claimed it; another's claim stays.
+            until: Not to be claimed again before: its mezzanine is not there yet.
+        """
         with self._write() as connection:
             connection.execute(
                 update(titles)
