@@ -86,10 +86,10 @@ def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: Settings
 @app.get("/api/v1/titles/{title_id}")
 def title(title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """The newest request of a title, with what it went through."""
-    found = store.titles(title_id=title_id)
-    if not found or not _may(user, "GET", found[-1].batch_id):
+    found = store.newest(title_id)
+    if found is None or not _may(user, "GET", found.batch_id):
         raise HTTPException(404, f"no title {title_id!r}")
-    return _with_events(found[-1], store, settings)
+    return _with_events(found, store, settings)
 
 
 @app.get("/api/v1/titles/{batch_id}/{title_id}")
@@ -132,8 +132,8 @@ def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> lis
 @app.get("/media/titles/{title_id}/{path:path}")
 def media(title_id: str, path: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> FileResponse:
     """A published file of a local store. With an object store players go there, not here."""
-    requests = store.titles(title_id=title_id)
-    if not requests or not any(_may(user, "GET", each.batch_id) for each in requests[-1:]):
+    newest = store.newest(title_id)
+    if newest is None or not _may(user, "GET", newest.batch_id):
         raise HTTPException(404, "no such title")
     objects = open_store(settings.store_uri)
     if not isinstance(objects, LocalStore):

@@ -112,11 +112,13 @@ class TitleTask(BaseOperator):
         try:
             task_job = _within_its_limit(task_job, store, pipeline)
             detail = self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
-        except Exception as error:
+        except BaseException as error:  # Airflow's time-out is no Exception
             document = to_document(error)
             store.put_bytes(task_job.error_key, document.to_json().encode())
             note("failed", {"type": document.type, "message": document.message})
-            raise _for_airflow(error, document) from error
+            if isinstance(error, Exception):
+                raise _for_airflow(error, document) from error
+            raise
         note("finished", detail)
         return self._xcom(task_job, pipeline, store, context)
 

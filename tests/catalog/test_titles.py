@@ -337,3 +337,12 @@ def test_a_dead_letter_holds_what_a_person_needs_and_the_latest_failure_counts(c
         "batch__spring",
     )
     assert catalog.dead_letters(limit=1) == letters[:1]
+
+
+def test_the_newest_request_of_a_title_is_found_among_all(catalog: Catalog) -> None:
+    accept(catalog, "spring", "a", "b")
+    accept(catalog, "summer", "a")
+    newest = catalog.newest("a")
+    assert newest is not None
+    assert newest.request_id == "summer/a"
+    assert catalog.newest("c") is None

@@ -13,8 +13,11 @@ import psutil
 import pytest
 
 from include.adapters.catalog import Catalog
+from include.adapters.store import open_store
 from include.domain.request import parse_batch
+from include.errors import ErrorDocument
 from include.orchestration.operators import WorkerTask
+from include.settings import Settings
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
 
@@ -165,5 +168,9 @@ def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: Worker
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
+    failure = ErrorDocument.from_json(
+        open_store(Settings().store_uri).get_bytes("work/hung/hung.1/errors/prepare.json")
+    )
+    assert failure.type == "TimedOut"
     assert len(seen) == 2
     wait_for(lambda: not any(process.is_running() for process in seen), "the end of the worker's tools", limit_s=10)

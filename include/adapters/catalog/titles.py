@@ -51,6 +51,13 @@ class Titles(Database):
         with self._read() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
+    def newest(self, title_id: str) -> TitleRecord | None:
+        """The newest request of a title, None where there is none."""
+        query = _titles().where(titles.c.title_id == title_id).order_by(titles.c.seq.desc()).limit(1)
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return _record(row) if row else None
+
     def claim(
         self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60, except_batches: Collection[str] = ()
     ) -> list[TitleRecord]:
