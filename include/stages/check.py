@@ -9,7 +9,7 @@ from pathlib import Path
 
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
-from include.adapters.tools import ffmpeg, ffprobe
+from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import compare
 from include.domain import qc
 from include.domain.media import Analysis, Inspection
@@ -168,7 +168,7 @@ def _compare(
                 frame_rate=planned.frame_rate,
                 model=model,
                 window=window,
-                threads=ctx.settings.encode_slots,
+                threads=encode_threads(ctx.settings),
                 scratch=ctx.scratch,
                 timeout_s=ctx.time_left_s,
             )
