@@ -45,7 +45,7 @@ def looked_at(ctx: StageContext, key: str) -> dict[str, Any]:
         pytest.param(
             "portrait.mp4", {"seconds": 2, "size": "360x640"}, (360, 640), (360, 640), (256, 72), id="portrait"
         ),
-        pytest.param("one-frame.mp4", {"seconds": 0.04}, (320, 180), (320, 180), (128, 72), id="one frame"),
+        pytest.param("one-frame-images.mp4", {"seconds": 0.04}, (320, 180), (320, 180), (128, 72), id="one frame"),
         pytest.param("wide.mp4", {"seconds": 1, "size": "640x98"}, (640, 98), (640, 98), (128, 72), id="very wide"),
     ],
 )
