@@ -16,7 +16,7 @@ from include.settings import Settings
 CONNECTION_ID = "callsheet_airflow"
 ATTEMPTS = 5
 BACKOFF_S = 0.5
-ACTIVE_RUN_STATES = ("queued", "running", "deferred")
+ACTIVE_RUN_STATES = ("queued", "running")
 
 
 class DagUnknown(PlatformUnavailable):
@@ -118,7 +118,7 @@ class AirflowApi:
             found = self.request(
                 "GET",
                 f"/api/v2/dags/{quote(dag_id)}/dagRuns",
-                params={"state": list(ACTIVE_RUN_STATES[:2]), "limit": 1},
+                params={"state": list(ACTIVE_RUN_STATES), "limit": 1},
             )
         except DagUnknown:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from include.domain.document import Document
 from include.domain.media import Analysis, Crop, VideoStream, Window
@@ -24,8 +24,6 @@ SILENCE_LUFS = -69.0
 _FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
 _PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
-
-Metadata = Mapping[str, str]
 
 
 class Frame(Document):
