@@ -43,6 +43,8 @@ def test_a_degraded_set_says_what_it_lacks() -> None:
     ("failures", "state", "reason", "task"),
     [
         ([failure("prepare", REJECTED)], State.REJECTED, "empty", "prepare"),
+        # The source's fault explains what failed before it, too.
+        ([failure("plan", CORE), failure("extras", REJECTED)], State.REJECTED, "empty", "extras"),
         ([failure("prepare", MezzanineUnreachable("gone"))], State.FAILED, "MezzanineUnreachable", "prepare"),
         ([failure("extras", StorageError("full", reason="enospc"))], State.FAILED, "enospc", "extras"),
         ([failure("encode", CRASH, "a"), failure("extras", REJECTED)], State.REJECTED, "empty", "extras"),
