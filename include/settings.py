@@ -29,12 +29,21 @@ class Settings(BaseSettings):
     catalog_url: str = ""
     """SQLAlchemy URL of the catalog; empty means SQLite in ``home``."""
     store_uri: str = ""
-    """``file://`` root of the object store; empty means a folder in ``home``."""
-    runtime: Literal["local"] = "local"
-    """Where worker tasks run."""
+    """Root of the object store: ``file:///folder`` or ``s3://bucket/prefix``; empty means a folder in ``home``."""
+    runtime: Literal["local", "kubernetes"] = "local"
+    """Where worker tasks run: as processes on this machine, or as pods."""
+    aws_conn_id: str = ""
+    """Airflow connection (type aws) with which Airflow's tasks reach S3; empty means the environment or the workload
+    identity, as for workers."""
+    s3_sse: Literal["", "AES256", "aws:kms"] = ""
+    """Server-side encryption asked for on every write to S3; empty leaves it to the bucket."""
+    s3_kms_key_id: str = ""
+    """Key for ``aws:kms``; empty means the account's default key."""
 
     mezzanine_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders beneath which ``file://`` mezzanines may lie, after resolving links; empty means one in ``home``."""
+    mezzanine_buckets: Annotated[tuple[str, ...], NoDecode] = ()
+    """S3 buckets that mezzanines may come from; empty refuses ``s3://`` mezzanines."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Internal origins (``https://host:port``, also ``http://``) that mezzanines and webhooks may use."""
     max_file_size: int = 10 * 1024**3
@@ -63,6 +72,25 @@ class Settings(BaseSettings):
     true_peak_dbtp: float = Field(default=-1.0, ge=-9, le=0)
     """Highest true peak of published audio."""
 
+    kubernetes_conn_id: str = "kubernetes_default"
+    """Airflow connection (type kubernetes) to the cluster that runs the workers."""
+    worker_namespace: str = "callsheet-workers"
+    """Namespace of the worker pods."""
+    worker_image: str = ""
+    """Image of the worker pods (docker/worker.Dockerfile), pinned by digest or version; needed for ``kubernetes``."""
+    worker_service_account: str = "callsheet-worker"
+    """Service account of the worker pods: carries the workload identity that reads and writes the store."""
+    worker_secret: str = ""
+    """Kubernetes Secret whose keys become the workers' environment (``AWS_…``); empty means workload identity."""
+    cpu_schedule_timeout_s: int = Field(default=1800, ge=60)
+    """Longest wait of a CPU pod for a node."""
+    gpu_schedule_timeout_s: int = Field(default=3600, ge=60)
+    """Longest wait of a GPU pod for a node; afterwards its encode falls back to CPUs."""
+    gpu_slots: int = Field(default=0, ge=0)
+    """Encodes at once on GPUs: slots of the pool ``gpu_encode``. 0 plans everything for CPUs."""
+    max_memory_mb: int = Field(default=65536, ge=1024)
+    """Most memory that one worker pod may ask for, also after running out of memory."""
+
     public_base_url: str = ""
     """Where players reach the store (a CDN, say); empty means the media endpoint of Airflow's API server."""
     airflow_base_url: str = ""
@@ -73,7 +101,7 @@ class Settings(BaseSettings):
     slack_conn_id: str = "callsheet_slack"
     """Airflow connection (type slackwebhook) of the channel that alerts go to."""
 
-    @field_validator("mezzanine_roots", "allowed_origins", mode="before")
+    @field_validator("mezzanine_roots", "mezzanine_buckets", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -86,6 +114,10 @@ class Settings(BaseSettings):
         roots = self.mezzanine_roots or (home / "mezzanines",)
         object.__setattr__(self, "mezzanine_roots", tuple(root.expanduser().absolute() for root in roots))
         object.__setattr__(self, "store_uri", (self.store_uri or (home / "store").as_uri()).rstrip("/"))
+        if self.runtime == "kubernetes" and not self.worker_image:
+            raise ValueError("CALLSHEET_RUNTIME=kubernetes needs CALLSHEET_WORKER_IMAGE")
+        if self.runtime == "kubernetes" and not self.store_uri.startswith("s3://"):
+            raise ValueError("CALLSHEET_RUNTIME=kubernetes needs CALLSHEET_STORE_URI=s3://…: pods share no folder")
         return self
 
     @property
@@ -100,5 +132,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # about several variables: the message names them
+            raise ConfigurationError(first["msg"].removeprefix("Value error, ")) from error
         name = "CALLSHEET_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name}: {first['msg']} (got {first['input']!r})") from error

@@ -59,3 +59,21 @@ def test_a_secret_does_not_show_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().release_window = 9  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "CALLSHEET_WORKER_IMAGE"),
+        ({"CALLSHEET_WORKER_IMAGE": "callsheet-worker:1"}, "CALLSHEET_STORE_URI=s3://"),
+    ],
+)
+def test_pods_need_an_image_and_a_store_that_they_can_reach(
+    given: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_RUNTIME", "kubernetes")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=wanted):
+        load_settings()
