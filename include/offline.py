@@ -36,7 +36,7 @@ def plan_file(
         place = settings.model_copy(
             update={"mezzanine_roots": (file.absolute().parent,), "store_uri": (Path(folder) / "store").as_uri()}
         )
-        store = open_store(place.store_uri)
+        store = open_store(place)
         title = TitleJob(
             request_id="plan/file",
             batch_id="plan",

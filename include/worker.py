@@ -56,7 +56,7 @@ def _run(argv: list[str] | None) -> int:
     os.nice(WORKER_NICENESS)
 
     settings = load_settings()
-    store = open_store(settings.store_uri)
+    store = open_store(settings)
     job = TaskJob.from_json(store.get_bytes(key_of(store, arguments.job)))
     if job.task != arguments.task:
         raise ConfigurationError(f"the job document at {arguments.job} is for task {job.task}, not {arguments.task}")

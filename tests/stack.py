@@ -68,7 +68,7 @@ class LiveStack:
 
     @property
     def store(self) -> ObjectStore:
-        return open_store(self.settings.store_uri)
+        return open_store(self.settings)
 
     @property
     def mezzanines(self) -> Path:

@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from include.errors import ConfigurationError, StorageError
+from include.settings import Settings
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,219}")
 """Leaves a file name room for the suffix of a temporary one."""
@@ -187,12 +188,12 @@ class LocalStore:
                 self.put_bytes(key, data)
 
 
-def open_store(uri: str) -> ObjectStore:
-    """The store at ``uri``; raises :class:`ConfigurationError` for a scheme that is not served."""
-    parts = urlsplit(uri)
+def open_store(settings: Settings) -> ObjectStore:
+    """The store at ``settings.store_uri``; raises :class:`ConfigurationError` for a scheme that is not served."""
+    parts = urlsplit(settings.store_uri)
     if parts.scheme == "file" and not parts.netloc:
         return LocalStore(Path(unquote(parts.path)))
-    raise ConfigurationError(f"CALLSHEET_STORE_URI: file:///… is served (got {uri!r})")
+    raise ConfigurationError(f"CALLSHEET_STORE_URI: file:///… is served (got {settings.store_uri!r})")
 
 
 def key_of(store: ObjectStore, uri: str) -> str:

@@ -135,7 +135,7 @@ def media(title_id: str, path: str, user: GetUserDep, store: CatalogDep, setting
     newest = store.newest(title_id)
     if newest is None or not _may(user, "GET", newest.batch_id):
         raise HTTPException(404, "no such title")
-    objects = open_store(settings.store_uri)
+    objects = open_store(settings)
     if not isinstance(objects, LocalStore):
         raise HTTPException(404, "this store is not served here: use CALLSHEET_PUBLIC_BASE_URL")
     try:

@@ -79,7 +79,7 @@ def _catalog() -> str:
 
 def _store() -> str:
     try:
-        open_store(load_settings().store_uri).size("titles/none")
+        open_store(load_settings()).size("titles/none")
     except Exception as error:
         return f"the store does not answer: {error}"
     return "ok"

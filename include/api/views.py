@@ -35,7 +35,7 @@ def title_view(title: TitleRecord, settings: Settings) -> dict[str, Any]:
         "now": [],
     }
     if title.state in LIVE:
-        store = open_store(settings.store_uri)
+        store = open_store(settings)
         view["now"] = [progress.model_dump(mode="json") for progress in running_stages(title, store)]
     return view
 

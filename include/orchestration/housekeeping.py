@@ -43,7 +43,7 @@ def clean_work() -> list[str]:
     settings = load_settings()
     before = datetime.now(UTC) - timedelta(hours=settings.work_retention_h)
     clean_scratch(settings.scratch, before=before)
-    return clean(Catalog(settings.catalog_url), open_store(settings.store_uri), before=before)
+    return clean(Catalog(settings.catalog_url), open_store(settings), before=before)
 
 
 def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str]:

@@ -97,7 +97,7 @@ class TitleTask(BaseOperator):
         from include.settings import load_settings
 
         settings = load_settings()
-        catalog, store = Catalog(settings.catalog_url), open_store(settings.store_uri)
+        catalog, store = Catalog(settings.catalog_url), open_store(settings)
         pipeline = find_pipeline(self.pipeline, self.pipeline_version)
         try:
             # Any task may be the first to run again after an operator cleared it: the title is open again then.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from include.adapters.store import MAX_KEY, ConcurrentChange, LocalStore, key_of, open_store
 from include.errors import ConfigurationError, StorageError
+from include.settings import Settings
 from tests.requirements import missing
 
 
@@ -213,17 +214,17 @@ def _count_up(root: Path, times: int) -> None:
 
 
 def test_the_scheme_chooses_the_store(tmp_path: Path) -> None:
-    opened = open_store((tmp_path / "a b").as_uri())
+    opened = open_store(Settings(store_uri=(tmp_path / "a b").as_uri()))
 
     assert isinstance(opened, LocalStore)
     assert opened.root == tmp_path / "a b"
     assert opened.uri == (tmp_path / "a b").as_uri()
 
 
-@pytest.mark.parametrize("uri", ["ftp://x/y", "file://host/share", "", "/plain/path", "gs://bucket"])
+@pytest.mark.parametrize("uri", ["ftp://x/y", "file://host/share", "/plain/path", "gs://bucket"])
 def test_a_scheme_that_is_not_served_is_a_configuration_error(uri: str) -> None:
     with pytest.raises(ConfigurationError, match="CALLSHEET_STORE_URI"):
-        open_store(uri)
+        open_store(Settings(store_uri=uri))
 
 
 def test_the_key_of_an_address(store: LocalStore) -> None:

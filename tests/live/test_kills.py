@@ -169,7 +169,7 @@ def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: Worker
         signal.signal(signal.SIGALRM, before)
 
     failure = ErrorDocument.from_json(
-        open_store(Settings().store_uri).get_bytes("work/hung/hung.1/errors/prepare.json")
+        open_store(Settings()).get_bytes("work/hung/hung.1/errors/prepare.json")
     )
     assert failure.type == "TimedOut"
     assert len(seen) == 2
