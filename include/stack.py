@@ -128,9 +128,17 @@ def down(settings: Settings) -> bool:
     return True
 
 
-def stack_environment(settings: Settings, port: int, keys: dict[str, str]) -> dict[str, str]:
-    """What every process of the stack gets: Airflow's configuration and Callsheet's settings."""
+def stack_environment(settings: Settings, port: int, keys: dict[str, str], *, database_url: str = "") -> dict[str, str]:
+    """What every process of the stack gets: Airflow's configuration and Callsheet's settings.
+
+    Args:
+        settings: Of the stack.
+        port: Of the API server.
+        keys: The stack's secrets.
+        database_url: Of Airflow's metadata; empty means SQLite in the stack's home.
+    """
     home = settings.home / "airflow"
+    database_url = database_url or f"sqlite:///{home / 'airflow.db'}"
     passwords = home / "passwords.json"
     _write_private(passwords, json.dumps({user: keys[f"password_{user}"] for user in USERS}))
     account = f"callsheet:{quote(keys['password_callsheet'])}"
@@ -158,7 +166,7 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str]) -> di
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
         "CORE__FERNET_KEY": keys["fernet"],
         "CORE__MAX_ACTIVE_TASKS_PER_DAG": 200,
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": database_url,
         "API__HOST": "127.0.0.1",
         "API__PORT": port,
         "API__BASE_URL": f"http://127.0.0.1:{port}",
@@ -177,20 +185,27 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str]) -> di
         "LOGGING__WORKER_LOG_SERVER_PORT": _free_port(),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": _free_port(),
         "SCHEDULER__MAX_TIS_PER_QUERY": 0,
+        # Airflow's defaults leave work of a process that died alone for five to ten minutes. A task beats every 5 s; a
+        # minute of silence is beyond an API server that starts again, and no encode that still runs is that silent.
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
+        # A new scheduler finds the old one's tasks only at the second look: the old one counts as alive for 30 s.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 15,
+        # Tasks that the executor took and never started. Pools and parallelism keep the wait in the queue to seconds.
+        "SCHEDULER__TASK_QUEUED_TIMEOUT": 120,
+        "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 30,
+        # An API server takes up to half a minute to start again on a busy machine; by default a task gives up after
+        # some 10 s, and its attempt with it.
+        "WORKERS__EXECUTION_API_RETRIES": 12,
+        "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": 8,
+        "WORKERS__EXECUTION_API_TIMEOUT": 15,
         "USAGE_DATA_COLLECTION__ENABLED": False,
     }
-    callsheet = {
-        "HOME": settings.home,
-        "CATALOG_URL": settings.catalog_url,
-        "STORE_URI": settings.store_uri,
-        "RUNTIME": settings.runtime,
-        "MEZZANINE_ROOTS": ",".join(str(root) for root in settings.mezzanine_roots),
-        "ALLOWED_ORIGINS": ",".join(settings.allowed_origins),
-        "ENCODE_SLOTS": settings.encode_slots,
-        "RELEASE_WINDOW": settings.release_window,
-        "AIRFLOW_BASE_URL": settings.airflow_base_url or f"http://127.0.0.1:{port}",
-        "WEBHOOK_SECRET": settings.webhook_secret.get_secret_value() or keys["webhook"],
-    }
+    if database_url.startswith("postgresql"):
+        # Airflow would guess asyncpg, another driver to install; psycopg serves both ways.
+        airflow["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database_url
+    callsheet = {name: _as_text(getattr(settings, name)) for name in Settings.model_fields}
+    callsheet["airflow_base_url"] = settings.airflow_base_url or f"http://127.0.0.1:{port}"
+    callsheet["webhook_secret"] = settings.webhook_secret.get_secret_value() or keys["webhook"]
     return {
         "AIRFLOW_HOME": str(home),
         # `standalone` finds its components by the name `airflow`.
@@ -199,8 +214,13 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str]) -> di
         "PYTHONPATH": str(ROOT),
         f"AIRFLOW_CONN_{CONNECTION_ID.upper()}": f"http://{account}@127.0.0.1:{port}/http",
         **{f"AIRFLOW__{name}": str(value) for name, value in airflow.items()},
-        **{f"CALLSHEET_{name}": str(value) for name, value in callsheet.items()},
+        **{f"CALLSHEET_{name.upper()}": value for name, value in callsheet.items()},
     }
+
+
+def _as_text(value: object) -> str:
+    """A setting as the environment holds it: lists comma-separated."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _wait_until_healthy(
@@ -211,7 +231,8 @@ def _wait_until_healthy(
     waiting_for, said = "the API server", ""
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise PlatformUnavailable(f"Airflow ended while starting ({process.returncode}):\n{_log_tail(settings)}")
+            said = _log_tail(settings, say)
+            raise PlatformUnavailable(f"Airflow ended while starting ({process.returncode}): {said}")
         waiting_for = _unhealthy(stack)
         if not waiting_for:
             return
@@ -219,7 +240,7 @@ def _wait_until_healthy(
             say(f"waiting for {waiting_for}")
             said = waiting_for
         time.sleep(0.5)
-    raise PlatformUnavailable(f"Airflow is not healthy: {waiting_for}\n{_log_tail(settings)}")
+    raise PlatformUnavailable(f"Airflow is not healthy: {waiting_for}; {_log_tail(settings, say)}")
 
 
 def _unhealthy(stack: Stack) -> str:
@@ -254,33 +275,41 @@ def _unhealthy(stack: Stack) -> str:
 
 
 def _load_airflow_settings(stack: Stack, settings: Settings) -> None:
-    """Pools, connections and variables of ``airflow_settings.yaml``, through Airflow's API; known ones are updated."""
-    declared: dict[str, Any] = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
     with stack.api() as api:
-        for pool in declared.get("pools") or []:
-            slots = settings.encode_slots if pool["pool_name"] == "cpu_encode" else pool["pool_slot"]
-            body = {
-                "name": pool["pool_name"],
-                "slots": slots,
-                "description": pool.get("pool_description", ""),
-                "include_deferred": pool.get("include_deferred", False),
-            }
-            _create_or_update(api, "/api/v2/pools", "name", body)
-        for connection in declared.get("connections") or []:
-            body = {
-                "connection_id": connection["conn_id"],
-                "conn_type": connection["conn_type"],
-                "host": connection.get("conn_host"),
-                "schema": connection.get("conn_schema"),
-                "login": connection.get("conn_login"),
-                "password": connection.get("conn_password"),
-                "port": connection.get("conn_port"),
-                "extra": json.dumps(connection["conn_extra"]) if connection.get("conn_extra") else None,
-            }
-            _create_or_update(api, "/api/v2/connections", "connection_id", body)
-        for variable in declared.get("variables") or []:
-            body = {"key": variable["variable_name"], "value": str(variable["variable_value"])}
-            _create_or_update(api, "/api/v2/variables", "key", body)
+        load_airflow_settings(api, settings)
+
+
+def load_airflow_settings(api: AirflowApi, settings: Settings) -> None:
+    """Pools, connections and variables of ``airflow_settings.yaml``, through Airflow's API; known ones are updated.
+
+    The slots of both encode pools are those of the settings.
+    """
+    declared: dict[str, Any] = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
+    encodes = {"cpu_encode": settings.encode_slots, "gpu_encode": settings.gpu_slots}
+    for pool in declared.get("pools") or []:
+        slots = encodes.get(pool["pool_name"], pool["pool_slot"])
+        body = {
+            "name": pool["pool_name"],
+            "slots": slots,
+            "description": pool.get("pool_description", ""),
+            "include_deferred": pool.get("include_deferred", False),
+        }
+        _create_or_update(api, "/api/v2/pools", "name", body)
+    for connection in declared.get("connections") or []:
+        body = {
+            "connection_id": connection["conn_id"],
+            "conn_type": connection["conn_type"],
+            "host": connection.get("conn_host"),
+            "schema": connection.get("conn_schema"),
+            "login": connection.get("conn_login"),
+            "password": connection.get("conn_password"),
+            "port": connection.get("conn_port"),
+            "extra": json.dumps(connection["conn_extra"]) if connection.get("conn_extra") else None,
+        }
+        _create_or_update(api, "/api/v2/connections", "connection_id", body)
+    for variable in declared.get("variables") or []:
+        body = {"key": variable["variable_name"], "value": str(variable["variable_value"])}
+        _create_or_update(api, "/api/v2/variables", "key", body)
 
 
 def _create_or_update(api: AirflowApi, path: str, key: str, body: dict[str, Any]) -> None:
@@ -365,9 +394,13 @@ def _session(leader: int) -> list[int]:
     return found
 
 
-def _log_tail(settings: Settings) -> str:
+def _log_tail(settings: Settings, say: Callable[[str], None]) -> str:
+    """Say the end of Airflow's log; returns its last line."""
     path = settings.home / "airflow.log"
-    return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+    lines = path.read_text(errors="replace")[-3000:].splitlines() if path.exists() else []
+    for line in lines:
+        say(line)
+    return lines[-1] if lines else "it has no log"
 
 
 def _shown(path: Path) -> str:

@@ -21,33 +21,84 @@ HOW = "apt-get install postgresql"
 IMMEDIATE_SHUTDOWN = signal.SIGQUIT
 
 
+class PostgresServer:
+    """A running server that can be restarted, and whose connections can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bin = require("PostgreSQL server", HOW, _bin_dir())
+        self._folder = folder
+        self._as_server = _as_server(folder)
+        self._port = _free_port()
+        initdb = [str(self._bin / "initdb"), "-D", str(folder / "data"), "-U", "callsheet", "-A", "trust"]
+        _run([*self._as_server, *initdb, "-E", "UTF8"])
+        self._server = self._start()
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy address, without the database's name at its end."""
+        return f"postgresql+psycopg://callsheet@127.0.0.1:{self._port}"
+
+    def create_database(self, name: str) -> str:
+        """A new database's SQLAlchemy address."""
+        with self._connect() as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return f"{self.url}/{name}"
+
+    def cut_connections(self) -> int:
+        """End every connection but this one, as a failover does; returns how many there were."""
+        with self._connect() as connection:
+            others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            return len(connection.execute(f"{others} AND pid <> pg_backend_pid()").fetchall())
+
+    def restart(self) -> None:
+        """Crash the server and start it again on what it had committed."""
+        self.stop()
+        self._server = self._start()
+
+    def stop(self) -> None:
+        """Stop at once, without a checkpoint."""
+        self._server.send_signal(IMMEDIATE_SHUTDOWN)
+        self._server.wait(60)
+
+    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(f"host=127.0.0.1 port={self._port} user=callsheet dbname=postgres", autocommit=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        settings = [f"port={self._port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+        argv = [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *(f"--{each}" for each in settings)]
+        with (self._folder / "log").open("a") as log:
+            server = subprocess.Popen(
+                [*self._as_server, *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/"
+            )
+        try:
+            _wait_until_ready(server, self._port, self._folder / "log")
+        except BaseException:
+            server.kill()
+            server.wait(60)
+            raise
+        return server
+
+
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """The SQLAlchemy address of a running server, without the database's name at its end."""
-    bin_dir = require("PostgreSQL server", HOW, _bin_dir())
+def postgres() -> Iterator[PostgresServer]:
+    """A running server of its own."""
     # Not pytest's own folder: its parents are closed to the user that the server has to run as.
     folder = Path(tempfile.mkdtemp(prefix="callsheet-postgres-"))
     try:
-        as_server = _as_server(folder)
-        data, port = folder / "data", _free_port()
-        _run([*as_server, str(bin_dir / "initdb"), "-D", str(data), "-U", "callsheet", "-A", "trust", "-E", "UTF8"])
-        settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
-        with (folder / "log").open("w") as log:
-            server = subprocess.Popen(
-                [*as_server, str(bin_dir / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-            )
+        server = PostgresServer(folder)
         try:
-            _wait_until_ready(server, port, folder / "log")
-            yield f"postgresql+psycopg://callsheet@127.0.0.1:{port}"
+            yield server
         finally:
-            server.send_signal(IMMEDIATE_SHUTDOWN)
-            server.wait(60)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The SQLAlchemy address of a running server, without the database's name at its end."""
+    with postgres() as server:
+        yield server.url
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
