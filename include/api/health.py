@@ -33,14 +33,16 @@ def _plugin() -> str:
 def _mutation_hook() -> str:
     from airflow.settings import task_instance_mutation_hook
 
-    from include.orchestration.weights import weigh
+    from include.orchestration.weights import watches_resumptions, weigh
 
     loaded = sys.modules.get("airflow_local_settings")
-    if getattr(loaded, "weigh", None) is weigh and not getattr(task_instance_mutation_hook, "is_noop", True):
+    hooked = getattr(loaded, "weigh", None) is weigh and not getattr(task_instance_mutation_hook, "is_noop", True)
+    if hooked and watches_resumptions():
         return "ok"
     return (
         "airflow_local_settings is not Callsheet's: a config/airflow_local_settings.py comes before plugins/ on the "
-        "path; import include.orchestration.weights.weigh there and call it from task_instance_mutation_hook"
+        "path; import include.orchestration.weights there, call weigh from task_instance_mutation_hook, and once "
+        "watch_resumptions"
     )
 
 

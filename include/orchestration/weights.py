@@ -1,8 +1,13 @@
-"""Priority weights of task instances, from the conf that a title was released with."""
+"""Priority weights of task instances, from the conf that a title was released with.
+
+A task whose trigger fires is scheduled anew and competes for a slot by its weight: a finished pod of a modest title
+would wait behind every fresher task of a better one. :func:`raise_resumed` gives it more than any task that has yet to
+start; see ``docs/decisions/0010-weights-of-resumed-tasks.md``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.orchestration.names import BATCH_PREFIX
 
@@ -10,12 +15,14 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
 
-STEPS = {"prepare": 1, "plan": 9, "encode": 2, "extras": 3, "finish": 6, "publish": 9, "settle": 9}
+STEPS = {"prepare": 1, "plan": 9, "encode_cpu": 2, "encode_gpu": 2, "extras": 3, "finish": 6, "publish": 9, "settle": 9}
 """Within one priority what is nearly done goes first: a finished title is worth more than a started one."""
 PRIORITY_STEP = 10
 DEFAULT_PRIORITY = 0
 HIGHEST_PRIORITY = 1_000_000
 """The weight must fit Airflow's 32-bit column, or no task of the run could be created."""
+RESUMED = 1_000_000_000
+"""Added while a resumed task waits for its slot: above every other weight, and resumed tasks keep their order."""
 
 
 def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
@@ -28,3 +35,37 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
         priority = DEFAULT_PRIORITY
     bounded = min(HIGHEST_PRIORITY, max(0, priority))
     task_instance.priority_weight = bounded * PRIORITY_STEP + STEPS.get(str(task_instance.task_id), 1)
+
+
+def watch_resumptions() -> None:
+    """Have :func:`raise_resumed` called whenever this process writes a row of Airflow's. Once per process."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    # On every mapper: Airflow loads its local settings before its models can be imported.
+    if not event.contains(Mapper, "before_update", raise_resumed):
+        event.listen(Mapper, "before_update", raise_resumed)
+
+
+def watches_resumptions() -> bool:
+    """Whether :func:`watch_resumptions` was called in this process."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    return event.contains(Mapper, "before_update", raise_resumed)
+
+
+def raise_resumed(mapper: Any, connection: Any, row: Any) -> None:
+    """Raise the weight of a batch's task instance while it waits to resume; take it back once it has. Never raises.
+
+    SQLAlchemy calls it before a changed row is written, hence in the very transaction in which the triggerer takes up a
+    trigger's event.
+    """
+    if getattr(row, "__tablename__", None) != "task_instance" or not str(row.dag_id).startswith(BATCH_PREFIX):
+        return
+    weight = row.priority_weight or 0
+    waits = row.next_method is not None and row.state in ("scheduled", "queued")
+    if waits and weight < RESUMED:
+        row.priority_weight = weight + RESUMED
+    elif not waits and weight >= RESUMED:
+        row.priority_weight = weight - RESUMED
