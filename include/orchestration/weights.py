@@ -1,7 +1,7 @@
 """Priority weights of task instances, from the conf that a title was released with.
 
 A task whose trigger fires is scheduled anew and competes for a slot by its weight: a finished pod of a modest title
-would wait behind every fresher task of a better one. :func:`raise_resumed` gives it more than any task that has yet to
+would wait behind every fresher task of a better one. :func:`weigh_resumed` gives it more than any task that has yet to
 start; see ``docs/decisions/0010-weights-of-resumed-tasks.md``.
 """
 
@@ -38,13 +38,13 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
 
 
 def watch_resumptions() -> None:
-    """Have :func:`raise_resumed` called whenever this process writes a row of Airflow's. Once per process."""
+    """Have :func:`weigh_resumed` called whenever this process writes a row of Airflow's. Once per process."""
     from sqlalchemy import event
     from sqlalchemy.orm import Mapper
 
     # On every mapper: Airflow loads its local settings before its models can be imported.
-    if not event.contains(Mapper, "before_update", raise_resumed):
-        event.listen(Mapper, "before_update", raise_resumed)
+    if not event.contains(Mapper, "before_update", weigh_resumed):
+        event.listen(Mapper, "before_update", weigh_resumed)
 
 
 def watches_resumptions() -> bool:
@@ -52,14 +52,14 @@ def watches_resumptions() -> bool:
     from sqlalchemy import event
     from sqlalchemy.orm import Mapper
 
-    return event.contains(Mapper, "before_update", raise_resumed)
+    return event.contains(Mapper, "before_update", weigh_resumed)
 
 
-def raise_resumed(mapper: Any, connection: Any, row: Any) -> None:
+def weigh_resumed(mapper: Any, connection: Any, row: Any) -> None:
     """Raise the weight of a batch's task instance while it waits to resume; take it back once it has. Never raises.
 
     SQLAlchemy calls it before a changed row is written, hence in the very transaction in which the triggerer takes up a
-    trigger's event.
+    trigger's event: a task that defers itself has nothing to call.
     """
     if getattr(row, "__tablename__", None) != "task_instance" or not str(row.dag_id).startswith(BATCH_PREFIX):
         return

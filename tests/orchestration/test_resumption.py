@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import HIGHEST_PRIORITY, RESUMED, raise_resumed, weigh
+from include.orchestration.weights import HIGHEST_PRIORITY, RESUMED, weigh_resumed, weigh
 
 ROOT = Path(next(iter(include.__path__))).parent
 
@@ -72,8 +72,8 @@ def row(**fields: Any) -> Any:
 
 def raised(**fields: Any) -> Any:
     changed = row(**fields)
-    raise_resumed(None, None, changed)
-    raise_resumed(None, None, changed)
+    weigh_resumed(None, None, changed)
+    weigh_resumed(None, None, changed)
     return changed.priority_weight
 
 
@@ -108,4 +108,4 @@ def test_the_least_raised_weight_is_above_every_other_and_the_highest_fits_the_c
 
 
 def test_a_row_of_another_kind_is_left_alone() -> None:
-    raise_resumed(None, None, object())
+    weigh_resumed(None, None, object())
