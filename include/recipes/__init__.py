@@ -13,12 +13,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from include.domain.admission import AdmissionPolicy
+from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
 from include.domain.plan import Ladder, Rung
+from include.domain.priority import PriorityPolicy
 from include.domain.title import Tier
+from include.domain.value import ValuePolicy
 from include.errors import ConfigurationError
 
 FOLDER = Path(__file__).parent
+
+
+class Policy(Document):
+    """The policies that order the work."""
+
+    value: ValuePolicy
+    priority: PriorityPolicy
+    admission: AdmissionPolicy
 
 
 def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:
@@ -53,6 +65,14 @@ def load_tiers(folder: Path = FOLDER) -> dict[Tier, TierPolicy]:
         with _explained(f"{where}: {name}"):
             tiers[Tier(name)] = TierPolicy.model_validate(raw)
     return tiers
+
+
+def load_policy(folder: Path = FOLDER) -> Policy:
+    """Value, priority and admission from ``policy.yaml``."""
+    where = "recipes/policy.yaml"
+    data = _read(folder / "policy.yaml", where)
+    with _explained(where):
+        return Policy.model_validate(data)
 
 
 def _rung(entry: Any, where: str) -> Rung:
