@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import HIGHEST_PRIORITY, RESUMED, weigh_resumed, weigh
+from include.orchestration.weights import HIGHEST_PRIORITY, RESUMED, weigh, weigh_resumed
 
 ROOT = Path(next(iter(include.__path__))).parent
 
