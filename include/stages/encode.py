@@ -63,8 +63,9 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Pla
     result = _verified(ctx, rendition, output, finished, expected=expected).model_copy(
         update={"key": key, "uri": uri, "encoder_version": version}
     )
-    ctx.store.put_file(uri, output)
+    # The record first: a rendition that lies in the store has one, and is never encoded again.
     ctx.store.put_bytes(f"{name}.json", result.to_json().encode())
+    ctx.store.put_file(uri, output)
     return result
 
 
