@@ -36,9 +36,11 @@ docs: $(VENV)/runtime ## Write the generated docs
 bench: $(VENV)/dev ## Run the benchmarks; results under benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
-lock: ## Compile requirements.in and requirements-dev.in (needs uv)
+lock: ## Compile every requirements file (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate requirements.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate requirements-dev.in -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate docker/worker-requirements.in -o docker/worker-requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate docker/airflow-requirements.in -o docker/airflow-requirements.txt
 
 clean: down ## Remove .venv and everything the local stack kept
 	rm -rf $(VENV) .callsheet node_modules build *.egg-info

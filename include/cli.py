@@ -120,6 +120,17 @@ def migrate() -> None:
 
 
 @app.command()
+def configure() -> None:
+    """Load pools, connections and variables of airflow_settings.yaml into Airflow; again after each change of slots."""
+    from include.stack import load_airflow_settings
+
+    settings = load_settings()
+    with Client.connect(settings) as client:
+        load_airflow_settings(client.api, settings)
+    _say(f"cpu_encode has {settings.encode_slots} slots, gpu_encode {settings.gpu_slots}")
+
+
+@app.command()
 def encode(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
     tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,

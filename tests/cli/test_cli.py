@@ -328,6 +328,7 @@ COMMANDS = [
     "dead-letters",
     "up",
     "down",
+    "configure",
     "demo",
     "bench",
 ]

@@ -19,11 +19,11 @@ def clip(live: LiveStack) -> Path:
     return make_clip(live.mezzanines / "cli.mp4", seconds=2)
 
 
-def callsheet(live: LiveStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+def callsheet(live: LiveStack, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLSHEET_")}
     return subprocess.run(
         [sys.executable, "-m", "include.cli", *arguments],
-        env={**environment, "CALLSHEET_HOME": str(live.settings.home), "COLUMNS": "80"},
+        env={**environment, "CALLSHEET_HOME": str(live.settings.home), "COLUMNS": "80", **settings},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
@@ -58,3 +58,26 @@ def test_a_second_start_finds_the_running_stack(live: LiveStack) -> None:
 
     assert done.returncode == 0
     assert f"the stack is up already at {live.stack.url}" in done.stderr
+
+
+def test_pools_get_the_slots_of_the_settings_also_where_somebody_changed_them(live: LiveStack) -> None:
+    def slots() -> dict[str, int]:
+        found = live.api("admin").request("GET", "/api/v2/pools")["pools"]
+        return {pool["name"]: pool["slots"] for pool in found if pool["name"].endswith("_encode")}
+
+    before = slots()
+    live.api("admin").request(
+        "PATCH",
+        "/api/v2/pools/cpu_encode",
+        json={"pool": "cpu_encode", "slots": 9, "include_deferred": True},
+        params={"update_mask": "slots"},
+    )
+    try:
+        cpu = str(before["cpu_encode"])
+        done = callsheet(live, "configure", CALLSHEET_ENCODE_SLOTS=cpu, CALLSHEET_GPU_SLOTS="3")
+
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert slots() == {**before, "gpu_encode": 3}
+    finally:
+        callsheet(live, "configure", CALLSHEET_ENCODE_SLOTS=cpu, CALLSHEET_GPU_SLOTS=str(before["gpu_encode"]))
+    assert slots() == before
