@@ -11,6 +11,8 @@ from include.domain.document import Document
 from include.domain.value import Term
 
 HIGHEST_PRIORITY = 9_999
+WAITING_EXPONENT = 8
+"""Waiting hardly counts until its bound comes near: half of it is worth a 256th."""
 PINNED = 10_000
 """A title that an operator pinned goes before every other."""
 
@@ -99,7 +101,7 @@ def _parts(
         used = min(1.0, max(0.0, 1 - laxity_s / (policy.urgency_horizon_h * 3600)))
         urgency = policy.urgency_points * used**2 * score / 1000
     share = max(0.0, waiting_s) / (policy.waiting_bound_h * 3600)
-    return worth, urgency, policy.waiting_points * min(1.0, share) ** 3
+    return worth, urgency, policy.waiting_points * min(1.0, share) ** WAITING_EXPONENT
 
 
 def _total(parts: tuple[float, float, float]) -> int:
