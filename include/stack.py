@@ -158,7 +158,7 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str], *, da
         "CORE__DAGS_FOLDER": ROOT / "dags",
         "CORE__PLUGINS_FOLDER": ROOT / "plugins",
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": settings.encode_slots + SPARE_PROCESSES,
+        "CORE__PARALLELISM": settings.encode_slots + settings.gpu_slots + SPARE_PROCESSES,
         "CORE__LOAD_EXAMPLES": False,
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",

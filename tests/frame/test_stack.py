@@ -29,7 +29,7 @@ HEALTHY = {name: {"status": "healthy"} for name in ("metadatabase", "scheduler",
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home", encode_slots=3, mezzanine_roots=(tmp_path / "in",))
+    return Settings(home=tmp_path / "home", encode_slots=3, gpu_slots=2, mezzanine_roots=(tmp_path / "in",))
 
 
 def remember(settings: Settings, **changes: Any) -> Stack:
@@ -161,7 +161,8 @@ def test_every_process_of_the_stack_gets_the_same_settings(
         assert getattr(told, name) == getattr(settings, name), name
     assert told.webhook_secret.get_secret_value() == keys["webhook"]
     assert told.airflow_base_url == "http://127.0.0.1:8123"
-    assert environment["AIRFLOW__CORE__PARALLELISM"] == "7"
+    assert environment["AIRFLOW__CORE__PARALLELISM"] == "9"
+    assert environment["CALLSHEET_GPU_SLOTS"] == "2"
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8123/execution/"
     assert environment["PYTHONPATH"]
     bundles = {each["name"]: each for each in json.loads(environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])}
@@ -265,7 +266,11 @@ def test_pools_connections_and_variables_are_loaded_and_known_ones_updated(
         yaml.safe_dump(
             {
                 "airflow": {
-                    "pools": [{"pool_name": "cpu_encode", "pool_slot": 99}, {"pool_name": "control", "pool_slot": 4}],
+                    "pools": [
+                        {"pool_name": "cpu_encode", "pool_slot": 99},
+                        {"pool_name": "gpu_encode", "pool_slot": 99},
+                        {"pool_name": "control", "pool_slot": 4},
+                    ],
                     "connections": [{"conn_id": "c", "conn_type": "http", "conn_extra": {"a": 1}}],
                     "variables": [{"variable_name": "v", "variable_value": 7}],
                 }
@@ -284,13 +289,13 @@ def test_pools_connections_and_variables_are_loaded_and_known_ones_updated(
         ("POST", "/api/v2/pools"),
         ("PATCH", "/api/v2/pools/cpu_encode"),
         ("POST", "/api/v2/pools"),
+        ("POST", "/api/v2/pools"),
         ("POST", "/api/v2/connections"),
         ("POST", "/api/v2/variables"),
     ]
-    assert sent[1][2]["slots"] == 3
-    assert sent[2][2]["slots"] == 4
-    assert sent[3][2]["extra"] == '{"a": 1}'
-    assert sent[4][2] == {"key": "v", "value": "7"}
+    assert [body["slots"] for _, _, body in sent[1:4]] == [3, 2, 4]
+    assert sent[4][2]["extra"] == '{"a": 1}'
+    assert sent[5][2] == {"key": "v", "value": "7"}
 
 
 def test_paths_are_shown_as_people_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
