@@ -18,11 +18,12 @@ The whole tree::
     └── ToolFailed              (command and stderr are part of the error)
         ├── EncoderCrashed      encoder   transient
         ├── PackagerFailed      packager  transient
-        ├── ToolTimeout         encoder   transient  a media tool ran past its limit
+        ├── ToolTimeout         encoder   transient  a media tool ran past its limit of time or of CPU time
+        ├── OutputTooLarge      encoder   never      a media tool wrote more than any sound output has
         └── OutOfMemory         encoder   more memory
 
 An error crosses from a worker to Airflow as an :class:`ErrorDocument`; the worker's exit code says the retry class
-even where the document is lost.
+even where the document is lost. A message is one line without secrets, whatever it quotes (:mod:`include.domain.text`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from include.domain.document import Document
+from include.domain.text import one_line
 
 
 class Owner(StrEnum):
@@ -78,8 +80,8 @@ class CallsheetError(Exception):
     retry: ClassVar[Retry] = Retry.TRANSIENT
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = one_line(message)
+        super().__init__(self.message)
         self.reason = reason
 
     @property
@@ -196,7 +198,13 @@ class PackagerFailed(ToolFailed):
 
 
 class ToolTimeout(ToolFailed):
-    """A media tool ran past its limit."""
+    """A media tool ran past its limit of time, or of CPU time."""
+
+
+class OutputTooLarge(ToolFailed):
+    """A media tool wrote more than any sound output has: it would again."""
+
+    retry = Retry.NEVER
 
 
 class OutOfMemory(ToolFailed):
@@ -211,7 +219,7 @@ def to_document(error: BaseException) -> ErrorDocument:
         return error.document()
     return ErrorDocument(
         type=type(error).__name__,
-        message=str(error) or type(error).__name__,
+        message=one_line(str(error)) or type(error).__name__,
         owner=Owner.PLATFORM,
         retry=Retry.TRANSIENT,
     )

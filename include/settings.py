@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """Limit for fetching one mezzanine."""
     ffmpeg_timeout_s: float = 6 * 3600.0
     """Ceiling for a worker task; encode jobs carry tighter limits."""
+    tool_memory_mb: int = Field(default=0, ge=0)
+    """Memory that one media tool may fill; 0 means the container's limit, else this machine's by encode slots."""
     decode_error_tolerance: float = Field(default=0.001, ge=0, le=1)
     """Share of a mezzanine's frames that may be damaged before it is refused."""
     ffmpeg: str = ""

@@ -14,12 +14,12 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from include.adapters.process import die_with_parent
+from include.adapters.process import Limits, die_with_parent, limit_tools
 from include.adapters.store import key_of, open_store
+from include.domain.text import printable, redacted
 from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, to_document
 from include.pipelines.runner import TaskJob, run_task
 from include.settings import load_settings
@@ -49,13 +49,16 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument("task", help="name of the task in the title's pipeline, e.g. prepare")
     parser.add_argument("--job", required=True, metavar="URI", help="address of the job document in the store")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     parent = os.environ.get(PARENT_VARIABLE)
     die_with_parent(int(parent) if parent else None)
     signal.signal(signal.SIGTERM, _stop)
     os.nice(WORKER_NICENESS)
 
     settings = load_settings()
+    limit_tools(Limits.of(settings))
     store = open_store(settings)
     job = TaskJob.from_json(store.get_bytes(key_of(store, arguments.job)))
     if job.task != arguments.task:
@@ -71,12 +74,24 @@ def _run(argv: list[str] | None) -> int:
                 scratch=Path(folder),
             )
     except Exception as error:
-        traceback.print_exc()
+        log.info("the failure's traceback", exc_info=True)
         document = to_document(error)
         store.put_bytes(job.error_key, document.to_json().encode())
         log.error("%s: %s [%s, owner %s]", document.type, document.message, document.retry, document.owner)
         return EXIT_CODES[document.retry]
     return 0
+
+
+class SafeFormatter(logging.Formatter):
+    """One line per message and no secrets, whatever a library or a mezzanine puts into it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the base class names it so
+        """The line."""
+        return printable(redacted(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # the same
+        """The traceback, in lines as ever."""
+        return printable(redacted(super().formatException(ei)), keep="\n\t")
 
 
 def _stop(signum: int, frame: object) -> NoReturn:

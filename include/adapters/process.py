@@ -1,13 +1,18 @@
-"""Runs one child process: bounded in time, accounted, and never left behind."""
+"""Runs one child process: bounded in all that it may use, accounted, and never left behind.
+
+What a media tool reads may be made to hurt it, so each runs under the kernel's limits: memory, CPU time, size of a file
+that it writes, open files, and no core dumps (docs/decisions/0011).
+"""
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
 import logging
+import math
 import os
 import re
-import shlex
+import resource
 import signal
 import subprocess
 import sys
@@ -20,13 +25,20 @@ from pathlib import Path
 from typing import IO
 
 from include.domain.results import Cost
-from include.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
+from include.domain.text import command_line, printable, redacted
+from include.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, ToolFailed, ToolTimeout
+from include.settings import Settings, available_cores, load_settings
 
 log = logging.getLogger(__name__)
 
 STDERR_TAIL = 4000
 STDERR_LIMIT = 8 * 1024**2
 STDOUT_LIMIT = 64 * 1024**2
+LINE_LIMIT = 64 * 1024
+"""A longer line of stdout is told in pieces."""
+LEAST_MEMORY_MB = 4096
+"""What the largest encode needs: 4K with two threads was measured at 2,300 MB."""
+OPEN_FILES = 1024
 _PASSED_ON = (
     "PATH",
     "HOME",
@@ -38,8 +50,6 @@ _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
 )
 """What a media tool may see of the environment: no credentials."""
-_SECRETS = re.compile(r"((?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|AWSAccessKeyId)=)[^&\s'\"]+")
-"""The parts of a presigned address that let others in."""
 _NO_MEMORY = re.compile(r"Cannot allocate memory|std::bad_alloc|malloc of size \d+ failed")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -60,6 +70,31 @@ def die_with_parent(parent: int | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one media tool may use, beside its time."""
+
+    memory_mb: int
+    """Of private writable memory: what a tool can fill. Address space would count what it only reserves, and GPU
+    drivers reserve more than the machine has."""
+    file_bytes: int
+    """Of each file that it writes."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the settings give."""
+        return cls(memory_mb=settings.tool_memory_mb or _own_memory_mb(settings), file_bytes=settings.max_file_size)
+
+
+_limits: Limits | None = None
+
+
+def limit_tools(limits: Limits) -> None:
+    """Have every tool that this process starts from now on run under these limits: a worker does so once."""
+    global _limits  # as the kernel's own limits, these belong to the process
+    _limits = limits
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """How a child process ended."""
 
@@ -75,7 +110,7 @@ class Finished:
     @property
     def command(self) -> str:
         """The command as a person can paste it, without the secrets of a presigned address."""
-        return redacted(shlex.join(self.argv))
+        return command_line(self.argv)
 
     @property
     def stderr_tail(self) -> str:
@@ -91,21 +126,37 @@ def run(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
+    file_bytes: int | None = None,
 ) -> Finished:
     """Run ``argv`` to its end and account for it. Call it from a thread that outlives the child.
+
+    A tool that runs into a limit raises :class:`ToolTimeout`, :class:`OutOfMemory` or :class:`OutputTooLarge`.
 
     Args:
         argv: Program and arguments; never a shell.
         timeout_s: After this the child is killed and :class:`ToolTimeout` raised.
         failure: What a non-zero exit code raises.
-        check: False returns the result whatever the exit code.
+        check: False returns the result whatever the exit code; what ran into a limit has no result.
         on_line: Gets each line of stdout as it comes (ffmpeg's ``-progress pipe:1``); stdout is then not kept.
         cwd: Working directory.
+        file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
     """
-    log.info("%s", redacted(shlex.join(argv)))
+    log.info("%s", command_line(argv))
+    limits = _limits or Limits.of(load_settings())
+    if file_bytes is not None:
+        limits = dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
+    cpu_s = math.ceil(timeout_s * available_cores()) + 1
+    kernel_limits = _kernel_limits(limits, cpu_s)
     memory_kills = _memory_kills()
     started = time.monotonic()
     parent = os.getpid()
+
+    def prepare() -> None:
+        # Between fork and exec: system calls alone. Python's ignored SIGXFSZ is restored by Popen itself.
+        die_with_parent(parent)
+        for kind, soft, hard in kernel_limits:
+            resource.setrlimit(kind, (soft, hard))
+
     child = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -113,7 +164,7 @@ def run(
         stderr=subprocess.PIPE,
         cwd=cwd,
         env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-        preexec_fn=lambda: die_with_parent(parent),
+        preexec_fn=prepare,
     )
     assert child.stdout is not None
     assert child.stderr is not None
@@ -133,7 +184,7 @@ def run(
         if on_line is None:
             stdout.drain(child.stdout)
         else:
-            for line in child.stdout:
+            while line := child.stdout.readline(LINE_LIMIT):
                 on_line(line.decode("utf-8", "replace").rstrip())
         # wait4 gives the accounting of this child alone, and of the children it waited for.
         _, status, usage = os.wait4(child.pid, 0)
@@ -150,33 +201,46 @@ def run(
         argv=tuple(argv),
         returncode=child.returncode,
         stdout=stdout.value(),
-        stderr=redacted(stderr.value().decode("utf-8", "replace")),
+        stderr=printable(redacted(stderr.value().decode("utf-8", "replace")), keep="\n\t"),
         cost=Cost(
             wall_s=round(time.monotonic() - started, 3),
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
             peak_memory_mb=round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), 1),
         ),
     )
+    if timed_out.is_set():
+        raise _ended(
+            finished, ToolTimeout, f"FFmpeg timeout: {_tool(finished)} ran longer than {timeout_s:.0f} s", "timeout"
+        )
     if finished.returncode != 0:
         # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
-        killed = finished.returncode == -signal.SIGKILL and not timed_out.is_set() and _memory_kills() > memory_kills
-        refused = _NO_MEMORY.search(finished.stderr_tail) is not None
-        finished = dataclasses.replace(finished, out_of_memory=killed or refused)
-    if timed_out.is_set():
-        raise ToolTimeout(
-            f"FFmpeg timeout: {Path(argv[0]).name} ran longer than {timeout_s:.0f} s",
-            command=finished.command,
-            stderr_tail=finished.stderr_tail,
-            reason="timeout",
-        )
+        killed = finished.returncode == -signal.SIGKILL and _memory_kills() > memory_kills
+        finished = _within(finished, limits, cpu_s, killed=killed)
     if check and finished.returncode != 0:
         raise failed(finished, failure)
     return finished
 
 
+def _within(finished: Finished, limits: Limits, cpu_s: int, *, killed: bool) -> Finished:
+    """A run that ended badly, where no limit was the reason; raises the limit's error otherwise."""
+    tool = _tool(finished)
+    # ffmpeg takes SIGXCPU for a wish to end, hence the time itself.
+    if finished.returncode == -signal.SIGXCPU or finished.cost.cpu_s >= cpu_s:
+        raise _ended(finished, ToolTimeout, f"FFmpeg timeout: {tool} used more than {cpu_s} s of CPU time", "cpu_time")
+    if finished.returncode == -signal.SIGXFSZ:
+        text = f"{tool} wrote a file of more than {limits.file_bytes} bytes, which no sound output has"
+        raise _ended(finished, OutputTooLarge, text, "output_too_large")
+    refused = _NO_MEMORY.search(finished.stderr_tail) is not None
+    finished = dataclasses.replace(finished, out_of_memory=killed or refused)
+    # A header that lies about a size is refused its memory as well: only one that has filled much really lacks it.
+    if killed or (refused and finished.cost.peak_memory_mb > limits.memory_mb / 2):
+        raise failed(finished, OutOfMemory)
+    return finished
+
+
 def failed(finished: Finished, failure: type[ToolFailed], message: str | None = None) -> ToolFailed:
     """The error for a run that ended badly, or ended well and left a bad output."""
-    tool = Path(finished.argv[0]).name
+    tool = _tool(finished)
     lines = [line for line in finished.stderr_tail.splitlines() if line.strip()]
     last = lines[-1] if lines else "no message"
     killed = finished.returncode == -signal.SIGKILL
@@ -186,9 +250,12 @@ def failed(finished: Finished, failure: type[ToolFailed], message: str | None = 
     return failure(text, command=finished.command, stderr_tail=finished.stderr_tail)
 
 
-def redacted(text: str) -> str:
-    """``text`` without the secret parts of presigned addresses: what logs and records may show."""
-    return _SECRETS.sub(r"\1…", text)
+def _ended(finished: Finished, failure: type[ToolFailed], message: str, reason: str) -> ToolFailed:
+    return failure(message, command=finished.command, stderr_tail=finished.stderr_tail, reason=reason)
+
+
+def _tool(finished: Finished) -> str:
+    return Path(finished.argv[0]).name
 
 
 class _Tail:
@@ -217,3 +284,31 @@ def _memory_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+
+
+def _kernel_limits(limits: Limits, cpu_s: int) -> list[tuple[int, int, int]]:
+    """(limit, soft, hard) for ``setrlimit``; never above what this process has itself."""
+    wanted = [
+        (resource.RLIMIT_DATA, limits.memory_mb * 1024**2, limits.memory_mb * 1024**2),
+        # The soft limit sends SIGXCPU, the hard one SIGKILL.
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
+        (resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0, 0),
+    ]
+    found = []
+    for kind, soft, hard in wanted:
+        own = resource.getrlimit(kind)[1]
+        most = hard if own == resource.RLIM_INFINITY else min(hard, own)
+        found.append((kind, min(soft, most), most))
+    return found
+
+
+def _own_memory_mb(settings: Settings) -> int:
+    """The container's memory, which is what the plan asked for; else this machine's, by encode slots."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
+    try:
+        contained = int(Path("/sys/fs/cgroup/memory.max").read_text()) // 1024**2
+    except (OSError, ValueError):  # none, or "max"
+        contained = machine
+    return contained if contained < machine else max(LEAST_MEMORY_MB, machine // settings.encode_slots)
