@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from include.adapters.catalog import HistoryRow
 from include.adapters.store import ObjectStore
 from include.domain.media import Analysis, Inspection
 from include.domain.plan import Plan, Rendition
@@ -16,6 +15,10 @@ from include.errors import ErrorDocument, TitleEndedBadly
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key
 from include.stages.core import ControlContext, stage
+
+if TYPE_CHECKING:
+    # Workers import this module for its place in the pipeline, and have no database library.
+    from include.adapters.catalog import HistoryRow
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +97,8 @@ def history_rows(
     verdicts: CheckResult | None,
 ) -> list[HistoryRow]:
     """What each finished rendition cost and how good it became, with what was known before."""
+    from include.adapters.catalog import HistoryRow
+
     ordered = {rendition.name: rendition for rendition in decision.renditions}
     scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
     rows = []
