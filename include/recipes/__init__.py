@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from include.domain.admission import AdmissionPolicy
 from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
+from include.domain.parallel import ParallelPolicy
 from include.domain.plan import Ladder, Rung
 from include.domain.priority import PriorityPolicy
 from include.domain.title import Tier
@@ -31,6 +32,7 @@ class Policy(Document):
     value: ValuePolicy
     priority: PriorityPolicy
     admission: AdmissionPolicy
+    parallel: ParallelPolicy
 
 
 def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import simpy
 
 from include.domain.degradation import best_that_fits
+from include.domain.parallel import chunks_for, slots_for
 from include.simulation.model import Encode, Farm, Outcome, SimTitle
-from include.simulation.orders import Order, Standing
+from include.simulation.orders import Order, Standing, laxity_s
 
 Say = Callable[[str], None]
 Kind = Literal["prepare", "encode", "extras", "finish"]
@@ -126,7 +127,7 @@ class Simulation:
             yield self.env.timeout(self.farm.control_s)
             events = [
                 self._submit(active, "encode", encode.true_s, encode=encode, number=number)
-                for number, encode in enumerate(title.encodes)
+                for number, encode in enumerate(self._cut(active))
             ]
             events.append(self._submit(active, "extras", title.extras_s))
             yield self.env.all_of(events)
@@ -139,6 +140,30 @@ class Simulation:
         if self.settled == len(self.titles):
             self.all_settled.succeed()
         self._release()
+
+    def _cut(self, active: _Active) -> list[Encode]:
+        """The title's encodes, in chunks where its value or its deadline is worth it."""
+        policy = self.order.parallel
+        if policy is None:
+            return list(active.title.encodes)
+        standing = self._standing(active)
+        laxity = laxity_s(standing, self.farm.slots)
+        share = slots_for(score=standing.score, laxity_s=laxity, slots=self.farm.slots, policy=policy)
+        jobs: list[Encode] = []
+        for encode in active.title.encodes:
+            work_s = encode.options[0].p50_s
+            number = chunks_for(work_s=work_s, score=standing.score, laxity_s=laxity, slots=share, policy=policy)
+            jobs += [_chunk(encode, number, policy.chunk_overhead)] * number
+        return jobs
+
+    def _may_start(self, active: _Active) -> bool:
+        """Whether the title is below its share of the slots."""
+        policy = self.order.parallel
+        if policy is None:
+            return True
+        standing = self._standing(active)
+        laxity = laxity_s(standing, self.farm.slots)
+        return active.running < slots_for(score=standing.score, laxity_s=laxity, slots=self.farm.slots, policy=policy)
 
     def _submit(
         self, active: _Active, kind: Kind, true_s: float, *, encode: Encode | None = None, number: int = 0
@@ -155,6 +180,10 @@ class Simulation:
             if node is None:
                 return
             task = max(self.tasks, key=self._weight)
+            if not self._may_start(task.active):
+                # Beyond its share a title takes only what nobody else wants.
+                others = [each for each in self.tasks if self._may_start(each.active)]
+                task = max(others, key=self._weight) if others else task
             self.tasks.remove(task)
             node.free -= 1
             task.active.running += 1
@@ -229,6 +258,17 @@ class Simulation:
             yield self.env.timeout(self.farm.node_repair_s)
             node.up, node.free = True, self.farm.slots_per_node
             self._dispatch()
+
+
+def _chunk(encode: Encode, number: int, overhead: float) -> Encode:
+    """One of ``number`` equal chunks of an encode."""
+    if number == 1:
+        return encode
+    share = (1 + overhead) / number
+    options = tuple(
+        each.model_copy(update={"p50_s": each.p50_s * share, "p90_s": each.p90_s * share}) for each in encode.options
+    )
+    return Encode(true_s=encode.true_s * share, options=options)
 
 
 def _predicted_s(task: _Task) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from include.domain.parallel import ParallelPolicy
 from include.domain.priority import PriorityPolicy, priority_points
 from include.domain.title import Tier
 from include.simulation.model import SimTitle
@@ -33,6 +34,8 @@ class Order:
     key: Callable[[Standing], float]
     binds_late: bool = False
     """Whether encodes give up quality for a deadline in danger."""
+    parallel: ParallelPolicy | None = None
+    """Whether value and laxity decide how many slots a title uses at once, and into how many chunks it is cut."""
 
 
 _RANK = {Tier.PREMIUM: 2.0, Tier.STANDARD: 1.0, Tier.UGC: 0.0}
@@ -48,21 +51,27 @@ ORACLE = Order(name="oracle", key=lambda standing: standing.score / max(1e-3, st
 """Knows true times; non-preemptive, greedy by value over remaining time."""
 
 
-def callsheet(policy: PriorityPolicy, *, slots: int, degrade: bool = True) -> Order:
-    """The domain's own priority."""
+def callsheet(
+    policy: PriorityPolicy, parallel: ParallelPolicy | None = None, *, slots: int, degrade: bool = True
+) -> Order:
+    """The domain's own priority, late binding and, where ``parallel`` is given, chunks and shares of the slots."""
 
     def key(standing: Standing) -> float:
-        deadline = standing.title.deadline_s
-        laxity = None if deadline is None else deadline - standing.now_s - time_needed_s(standing, slots)
         return priority_points(
             score=standing.score,
             work_s=standing.remaining_s,
-            laxity_s=laxity,
+            laxity_s=laxity_s(standing, slots),
             waiting_s=standing.waiting_s,
             policy=policy,
         )
 
-    return Order(name="callsheet", key=key, binds_late=degrade)
+    return Order(name="callsheet", key=key, binds_late=degrade, parallel=parallel)
+
+
+def laxity_s(standing: Standing, slots: int) -> float | None:
+    """Time to spare before the deadline if the title had all the slots that it can use; None without one."""
+    deadline = standing.title.deadline_s
+    return None if deadline is None else deadline - standing.now_s - time_needed_s(standing, slots)
 
 
 def time_needed_s(standing: Standing, slots: int) -> float:
