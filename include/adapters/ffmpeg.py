@@ -23,6 +23,9 @@ PROBE_US = 20_000_000
 """How far a demuxer looks for streams; the same for ffprobe and ffmpeg, so that stream indexes agree."""
 HD_LINES = 720
 """From this height on an untagged picture is taken for BT.709, below for BT.601, as players do."""
+TRIAL_FRAMES = 10
+NVENC_LOOKAHEAD = 20
+"""Frames that NVENC looks ahead to spread its bits."""
 _MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
 _MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
@@ -160,10 +163,23 @@ def encode_argv(
         "fps_mode": "passthrough",
         "map_metadata": -1,
         "map_chapters": -1,
-        **_encoder_options(rendition, threads),
+        **_encoder_options(rendition),
     }
     compiled: list[str] = ffmpeg.output(picture, output, **options).compile(
         cmd=[program, *_GLOBAL, "-filter_threads", str(threads)]
+    )
+    return compiled
+
+
+def trial_argv(program: str, rendition: Rendition) -> list[str]:
+    """The command that encodes a few frames to nowhere with a rendition's encoder, size and options."""
+    import ffmpeg
+
+    size, rate = f"{rendition.width}x{rendition.height}", rendition.frame_rate
+    picture = ffmpeg.input(f"testsrc2=size={size}:rate={rate}", f="lavfi").filter("format", "yuv420p")
+    options = {**_encoder_options(rendition), "frames:v": TRIAL_FRAMES, "f": "null"}
+    compiled: list[str] = ffmpeg.output(picture, "-", **options).compile(
+        cmd=[program, "-nostdin", "-hide_banner", "-loglevel", "level+warning", "-nostats"]
     )
     return compiled
 
@@ -287,18 +303,41 @@ def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequ
 _GLOBAL = ("-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning", "-nostats", "-progress", "pipe:1")
 
 
-def _encoder_options(rendition: Rendition, threads: int) -> dict[str, Any]:
+def _encoder_options(rendition: Rendition) -> dict[str, Any]:
     gop = rendition.gop_frames
     common: dict[str, Any] = {
         "c:v": rendition.encoder,
-        "crf": f"{rendition.crf:g}",
         "g": gop,
-        "keyint_min": gop,
         "color_primaries": "bt709",
         "color_trc": "bt709",
         "colorspace": "bt709",
         "color_range": "tv",
     }
+    if rendition.encoder == "h264_nvenc":
+        return {
+            **common,
+            "preset": rendition.preset,
+            "tune": rendition.tune,
+            "profile:v": rendition.profile,
+            # Capped constant quality. Without the zero ffmpeg's default of 2 Mbit/s would be the average.
+            "rc": "vbr",
+            "cq": f"{rendition.crf:g}",
+            "b:v": 0,
+            "maxrate": f"{rendition.maxrate_kbps}k",
+            "bufsize": f"{rendition.bufsize_kbps}k",
+            # An IDR frame at each multiple of the GOP and nowhere else, whatever the look-ahead sees.
+            "force_key_frames": f"expr:eq(mod(n,{gop}),0)",
+            "forced-idr": 1,
+            "no-scenecut": 1,
+            "rc-lookahead": NVENC_LOOKAHEAD,
+            "spatial-aq": 1,
+            # Older cards refuse more B-frames, or B-frames as references: the same stream from every card.
+            "bf": 2,
+            "b_ref_mode": "disabled",
+            "tag:v": "avc1",
+            "f": "mp4",
+        }
+    common |= {"crf": f"{rendition.crf:g}", "keyint_min": gop}
     if rendition.encoder == "libx264":
         return {
             **common,

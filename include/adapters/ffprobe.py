@@ -59,6 +59,8 @@ class Packets:
     end_s: float | None
     steady: bool
     """Whether the distances between neighbours are about equal."""
+    keyframes: tuple[int, ...]
+    """Positions in order of presentation."""
     stderr: str
 
 
@@ -73,18 +75,21 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         timeout_s: Limit.
     """
     interval = [] if first_s is None else ["-read_intervals", f"%+{first_s:g}"]
-    entries = ["-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0"]
+    entries = ["-show_entries", "packet=pts_time,duration_time,flags", "-of", "csv=p=0"]
     argv = [program, "-v", "error", "-select_streams", str(index), *interval, *entries, *input_argv(address)]
     times: list[float] = []
+    keys: set[float] = set()
     end: float | None = None
 
     def read(line: str) -> None:
         nonlocal end
-        start, _, length = line.partition(",")
+        start, length, flags, *_ = f"{line},,".split(",")
         time_s = number(start)
         if time_s is not None:
             times.append(time_s)
-            end = max(end or 0.0, time_s + (number(length.strip(",")) or 0.0))
+            end = max(end or 0.0, time_s + (number(length) or 0.0))
+            if flags.startswith("K"):
+                keys.add(time_s)
 
     finished = run(argv, timeout_s=timeout_s, check=False, on_line=read)
     times.sort()
@@ -96,6 +101,7 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         first_s=times[0] if times else None,
         end_s=end,
         steady=_steady(gaps),
+        keyframes=tuple(position for position, time_s in enumerate(times) if time_s in keys),
         stderr=finished.stderr,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Literal
 
 from pydantic import Field
 
@@ -46,6 +47,12 @@ BUFFER_S = 1.5
 
 ENCODERS: Mapping[str, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}
 PROFILES: Mapping[str, str] = {"h264": "high"}
+HARDWARE_ENCODERS: Mapping[str, str] = {"h264": "h264_nvenc"}
+HARDWARE_TUNE = "hq"
+HARDWARE_LEAST = (146, 50)
+"""Width and height below which NVENC refuses H.264; such a rung is not worth the wait for a GPU either."""
+HARDWARE_MOST = 4096
+"""Longest side of H.264 that NVENC takes."""
 
 BASE_MEMORY_MB = 256
 ENCODER_FRAMES = 90
@@ -55,6 +62,8 @@ DECODER_FRAMES = 40
 BYTES_PER_PIXEL = 1.5
 DEEP_BYTES_PER_PIXEL = 12.0
 """Tone mapping works on three 32-bit planes."""
+HARDWARE_MEMORY_MB = 512
+"""Of the host, for the driver's context and its copies of frames."""
 START_S = 300.0
 PIXELS_PER_S: Mapping[str, float] = {"h264": 4e6, "vp9": 1e6}
 """The slowest speed that is still work and not a hang: a fifth of one busy core's."""
@@ -67,6 +76,8 @@ class TierPolicy(Document):
     """Encoder preset by codec."""
     crf_offset: float = Field(ge=-10, le=10)
     """Added to every rung's CRF."""
+    hardware: dict[Literal["h264"], Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"]] = Field(default_factory=dict)
+    """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
     core: tuple[str, ...] = Field(min_length=1)
     """Rungs of the first codec without which the title does not go out."""
 
@@ -125,6 +136,7 @@ def decide(
     *,
     tier: str,
     ceiling_s: float,
+    gpu: bool,
 ) -> Plan:
     """The plan of one title.
 
@@ -135,6 +147,7 @@ def decide(
         policy: Of the title's tier.
         tier: Its name, for the notes.
         ceiling_s: No job may take longer.
+        gpu: Whether this farm has a place for an encode on a GPU.
     """
     video = source.video
     rate = output_rate(video)
@@ -156,7 +169,8 @@ def decide(
                 frames=_known_frames(video, rate),
                 core=position == 0 and cut.rung.name in core,
             )
-            jobs.append((cut.pixels, position, _job(rendition, source, treatment, ceiling_s=ceiling_s)))
+            hardware = _hardware(rendition, policy) if gpu else None
+            jobs.append((cut.pixels, position, _job(rendition, hardware, source, treatment, ceiling_s=ceiling_s)))
     jobs.sort(key=lambda entry: entry[:2])
     plan = Plan(
         treatment=treatment,
@@ -164,7 +178,8 @@ def decide(
         segment_frames=segment_frames,
         frame_rate=str(rate),
     )
-    return plan.model_copy(update={"notes": _notes(plan, source, ladders, policy, tier, gop_frames)})
+    notes = (*_notes(plan, source, ladders, policy, tier, gop_frames), *(_hardware_notes(plan, tier) if gpu else ()))
+    return plan.model_copy(update={"notes": notes})
 
 
 def _rendition(
@@ -194,8 +209,25 @@ def _rendition(
     )
 
 
-def _job(rendition: Rendition, source: Inspection, treatment: SourceTreatment, *, ceiling_s: float) -> EncodeJob:
-    """Limits from the pixels.
+def _hardware(rendition: Rendition, policy: TierPolicy) -> Rendition | None:
+    """The same rendition by a hardware encoder; None where the tier, the codec or the size does not allow one."""
+    preset = policy.hardware.get(rendition.codec)  # type: ignore[call-overload]  # any codec may be asked for
+    sides = rendition.width, rendition.height
+    if preset is None or max(sides) > HARDWARE_MOST or sides[0] < HARDWARE_LEAST[0] or sides[1] < HARDWARE_LEAST[1]:
+        return None
+    encoder = HARDWARE_ENCODERS[rendition.codec]
+    return rendition.model_copy(update={"encoder": encoder, "preset": preset, "tune": HARDWARE_TUNE})
+
+
+def _job(
+    rendition: Rendition,
+    hardware: Rendition | None,
+    source: Inspection,
+    treatment: SourceTreatment,
+    *,
+    ceiling_s: float,
+) -> EncodeJob:
+    """Limits from the pixels, for the software encoder: a hardware job may become its work.
 
     Memory: a base, the frames that the encoder holds at the rendition's size, and those that decoder and filters hold
     at the source's. Time: a start, and all pixels of decoder and encoder at the slowest honest speed.
@@ -211,8 +243,9 @@ def _job(rendition: Rendition, source: Inspection, treatment: SourceTreatment, *
     return EncodeJob(
         name=rendition.name,
         rendition=rendition,
-        pool="cpu_encode",
-        memory_mb=BASE_MEMORY_MB + math.ceil(memory / 1024**2),
+        hardware=hardware,
+        pool="gpu_encode" if hardware else "cpu_encode",
+        memory_mb=BASE_MEMORY_MB + math.ceil(memory / 1024**2) + (HARDWARE_MEMORY_MB if hardware else 0),
         time_limit_s=round(min(seconds, ceiling_s), 1),
     )
 
@@ -251,6 +284,17 @@ def _notes(
     if plan.treatment.tone_map:
         notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
     return tuple(notes)
+
+
+def _hardware_notes(plan: Plan, tier: str) -> tuple[str, ...]:
+    """Which encodes go to the farm's GPUs, and why the others do not."""
+    wanted = [job.hardware for job in plan.jobs if job.hardware]
+    if not wanted:
+        return (f"Tier {tier} allows no hardware encoder for these renditions: the farm's GPUs are not used.",)
+    names = ", ".join(each.name for each in wanted)
+    note = f"Tier {tier} allows hardware: {names} on GPUs by {wanted[0].encoder} ({wanted[0].preset}) where that works."
+    rest = [job.name for job in plan.jobs if not job.hardware]
+    return (note, f"On CPUs, as NVENC has no such codec or size: {', '.join(rest)}.") if rest else (note,)
 
 
 def _even(value: int) -> int:

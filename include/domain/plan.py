@@ -47,6 +47,7 @@ class Rendition(Document):
     frames: int | None
     """Expected number of frames, where it can be known before decoding."""
     crf: float
+    """NVENC's ``cq`` for a hardware encoder."""
     maxrate_kbps: int
     bufsize_kbps: int
     preset: str
@@ -69,10 +70,18 @@ class EncodeJob(Document):
     name: str
     """Job name; unique in a plan and safe in a path."""
     rendition: Rendition
+    hardware: Rendition | None = None
+    """The same rendition as a hardware encoder makes it: wanted where that encoder works, else the one above."""
     pool: str
     """``cpu_encode`` or ``gpu_encode``."""
     memory_mb: int
+    """Of either form."""
     time_limit_s: float
+    """Of the slower form."""
+
+    def made_by(self, encoder: str | None) -> Rendition:
+        """The form of the rendition that ``encoder`` makes; the software form where that is not known."""
+        return self.hardware if self.hardware is not None and self.hardware.encoder == encoder else self.rendition
 
 
 class SourceTreatment(Document):

@@ -7,13 +7,14 @@ from typing import Any
 
 from include.domain.document import Document
 from include.domain.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
-from include.domain.plan import Plan, Rendition, SourceTreatment
+from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
 from include.domain.results import (
     AudioRendition,
     AudioResult,
     CheckResult,
     Cost,
     EncodeResult,
+    Fallback,
     Outcome,
     PackagedRendition,
     QualityScore,
@@ -58,7 +59,10 @@ class ReportedRendition(Document):
     outcome: Outcome
     reasons: tuple[str, ...]
     recipe: Rendition
+    """As it was made: a hardware encoder's where one made it."""
     encoder_version: str | None
+    fallback: Fallback | None
+    """Why a software encoder made what a hardware encoder should have made."""
     encode_cost: Cost | None
     check_cost: Cost | None
     vmaf: QualityScore | None
@@ -140,10 +144,10 @@ def build_report(
             notes=decision.notes,
         ),
         renditions=tuple(
-            _reported(planned, verdict, results.get(planned.name), packaged.get(planned.name))
-            for planned in decision.renditions
+            _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
+            for job in decision.jobs
             for verdict in verdicts.renditions
-            if verdict.rendition == planned.name
+            if verdict.rendition == job.rendition.name
         ),
         audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in sound.renditions),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
@@ -159,16 +163,18 @@ def build_report(
 
 
 def _reported(
-    planned: Rendition, verdict: RenditionVerdict, result: EncodeResult | None, packaged: PackagedRendition | None
+    job: EncodeJob, verdict: RenditionVerdict, result: EncodeResult | None, packaged: PackagedRendition | None
 ) -> ReportedRendition:
+    planned = job.rendition
     return ReportedRendition(
         name=planned.name,
         rung=planned.rung,
         core=planned.core,
         outcome=verdict.outcome,
         reasons=verdict.reasons,
-        recipe=planned,
+        recipe=job.made_by(result.encoder if result else None),
         encoder_version=result.encoder_version if result else None,
+        fallback=result.fallback if result else None,
         encode_cost=result.cost if result else None,
         check_cost=verdict.check_cost,
         vmaf=verdict.vmaf,

@@ -17,6 +17,34 @@ class Cost(Document):
     peak_memory_mb: float
 
 
+class HardwareFault(StrEnum):
+    """Why a hardware encoder was not used."""
+
+    NOT_ALLOWED = "not_allowed"
+    """This attempt runs where no GPU is."""
+    NO_DRIVER = "no_driver"
+    OLD_DRIVER = "old_driver"
+    NO_ENCODER = "no_encoder"
+    """The card has none: A100, H100, H200."""
+    BUSY = "busy"
+    """All sessions of the card, or its memory, are taken."""
+    UNSUPPORTED = "unsupported"
+    """The card's encoder does not take this size or these options."""
+    CRASHED = "crashed"
+    HUNG = "hung"
+    BAD_OUTPUT = "bad_output"
+
+
+class Fallback(Document):
+    """The software encoder made what a hardware encoder should have made."""
+
+    encoder: str
+    """The one that was wanted."""
+    fault: HardwareFault
+    message: str
+    """A sentence for people; no path and no address in it, as it is published."""
+
+
 class EncodeResult(Document):
     """A finished rendition in the work folder."""
 
@@ -29,7 +57,10 @@ class EncodeResult(Document):
     frames: int
     duration_s: float
     bitrate_kbps: float
+    encoder: str | None = None
+    """ffmpeg's encoder that made it; None in results from before there were two."""
     encoder_version: str
+    fallback: Fallback | None = None
     command: str
     cost: Cost
 

@@ -46,6 +46,8 @@ class StageContext:
     """Empty folder for temporary files; removed after the stage."""
     report: Callable[[float, str], None] = lambda share, message: None
     """Progress of this stage: share done (0–1) and a short line for people."""
+    hardware: bool = True
+    """Whether this attempt may use a hardware encoder: it runs where a GPU may be."""
     deadline: float = field(default_factory=lambda: time.monotonic() + 6 * 3600)
     """``time.monotonic()`` after which media tools are stopped with :class:`ToolTimeout`."""
 

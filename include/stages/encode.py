@@ -1,10 +1,16 @@
-"""Encodes one rendition, or finds it done."""
+"""Encodes one rendition, or finds it done.
+
+Where the plan wants a hardware encoder that is tried first; whatever is wrong with it, the software encoder makes the
+same rendition in the same attempt, and the result says why.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
-from include.adapters import tools
+from include.adapters import nvenc, tools
 from include.adapters.ffmpeg import ProgressParser, encode_argv
 from include.adapters.ffprobe import number, packets, picture_streams, probe
 from include.adapters.mezzanine import open_mezzanine
@@ -12,28 +18,76 @@ from include.adapters.process import Finished, failed, run
 from include.domain.document import digest
 from include.domain.media import Inspection
 from include.domain.plan import EncodeJob, Plan, Rendition
-from include.domain.results import EncodeResult
+from include.domain.results import EncodeResult, Fallback, HardwareFault
 from include.domain.title import TitleJob
-from include.errors import EncoderCrashed
+from include.errors import EncoderCrashed, ToolFailed
 from include.stages.core import StageContext, stage
 
-SUFFIXES = {"libx264": "mp4", "libvpx-vp9": "webm"}
+log = logging.getLogger(__name__)
+
+SUFFIXES = {"libx264": "mp4", "libvpx-vp9": "webm", "h264_nvenc": "mp4"}
 OVERRUN_S = 1.0
 VERIFY_LIMIT_S = 600.0
+HARDWARE_SHARE = 0.5
+"""Of the time limit: a card that hangs must leave the software encoder time to do the work."""
 
 
 @stage
 def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Plan, job: EncodeJob) -> EncodeResult:
     """Encode video only, with closed and aligned GOPs at an exact constant rate; verify it; then store it."""
-    rendition = job.rendition
     version = tools.ffmpeg_version(ctx.settings)
-    key = rendition_key(source, decision, rendition, version)
-    name = ctx.key(f"renditions/{rendition.name}.{key}")
-    uri = f"{name}.{SUFFIXES[rendition.encoder]}"
-    known = _finished(ctx, f"{name}.json")
-    if known is not None and ctx.store.size(uri) == known.size_bytes:
-        return known
+    forms = [form for form in (job.hardware, job.rendition) if form is not None]
+    for form in forms:
+        known = _finished(ctx, _name(ctx, form, rendition_key(source, decision, form, version)) + ".json")
+        if known is not None and ctx.store.size(known.uri) == known.size_bytes:
+            return known
 
+    fallback: Fallback | None = None
+    if job.hardware is not None:
+        made = _by_hardware(ctx, source, decision, job.hardware, limit_s=job.time_limit_s)
+        if isinstance(made, EncodeResult):
+            return made
+        fallback = made
+        log.warning("%s: %s instead of %s: %s", job.name, job.rendition.encoder, made.encoder, made.message)
+    ran = _run(ctx, source, decision, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
+    return _stored(ctx, source, decision, ran, fallback=fallback)
+
+
+def _by_hardware(
+    ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendition, *, limit_s: float
+) -> EncodeResult | Fallback:
+    """What the hardware encoder made, or why it made nothing that can be used."""
+    if not ctx.hardware:
+        return Fallback(
+            encoder=rendition.encoder,
+            fault=HardwareFault.NOT_ALLOWED,
+            message="this attempt runs on CPUs: no node with a GPU took it in time",
+        )
+    fault = nvenc.trial(tools.ffmpeg(ctx.settings), rendition)
+    if fault is not None:
+        return fault
+    try:
+        ran = _run(ctx, source, decision, rendition, limit_s=min(limit_s, ctx.time_left_s) * HARDWARE_SHARE)
+    except ToolFailed as error:
+        return nvenc.fallback(rendition, error)
+    try:
+        return _stored(ctx, source, decision, ran)
+    except EncoderCrashed as error:
+        return Fallback(encoder=rendition.encoder, fault=HardwareFault.BAD_OUTPUT, message=error.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """An encoder that ended well."""
+
+    rendition: Rendition
+    output: Path
+    finished: Finished
+    expected: int
+    """Frames, about."""
+
+
+def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendition, *, limit_s: float) -> _Run:
     video = source.video
     seconds = video.start_time_s + video.duration_s
     output = ctx.scratch / f"{rendition.name}.{SUFFIXES[rendition.encoder]}"
@@ -57,16 +111,30 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Pla
             share = min(0.99, state.frames / expected)
             ctx.report(share, f"{rendition.name}: frame {state.frames} of about {expected}{speed}")
 
-    finished = run(argv, timeout_s=min(job.time_limit_s, ctx.time_left_s), on_line=progress)
+    finished = run(argv, timeout_s=limit_s, on_line=progress)
     # A source that was replaced while it was read gives a rendition of neither.
     open_mezzanine(ctx, source)
-    result = _verified(ctx, rendition, output, finished, expected=expected).model_copy(
-        update={"key": key, "uri": uri, "encoder_version": version}
-    )
+    return _Run(rendition=rendition, output=output, finished=finished, expected=expected)
+
+
+def _stored(
+    ctx: StageContext, source: Inspection, decision: Plan, ran: _Run, *, fallback: Fallback | None = None
+) -> EncodeResult:
+    """The rendition, verified and in the store."""
+    version = tools.ffmpeg_version(ctx.settings)
+    key = rendition_key(source, decision, ran.rendition, version)
+    name = _name(ctx, ran.rendition, key)
+    uri = f"{name}.{SUFFIXES[ran.rendition.encoder]}"
+    verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
+    result = verified.model_copy(update={"key": key, "uri": uri, "encoder_version": version, "fallback": fallback})
     # The record first: a rendition that lies in the store has one, and is never encoded again.
     ctx.store.put_bytes(f"{name}.json", result.to_json().encode())
-    ctx.store.put_file(uri, output)
+    ctx.store.put_file(uri, ran.output)
     return result
+
+
+def _name(ctx: StageContext, rendition: Rendition, key: str) -> str:
+    return ctx.key(f"renditions/{rendition.name}.{key}")
 
 
 def rendition_key(source: Inspection, decision: Plan, rendition: Rendition, encoder_version: str) -> str:
@@ -114,6 +182,14 @@ def _verified(
         raise failed(
             finished, EncoderCrashed, f"{rendition.name}: {counted.count} frames came out instead of about {expected}"
         )
+    wanted_keys = tuple(range(0, counted.count, rendition.gop_frames))
+    if counted.keyframes != wanted_keys:
+        odd = min(set(wanted_keys) ^ set(counted.keyframes))
+        raise failed(
+            finished,
+            EncoderCrashed,
+            f"{rendition.name}: keyframes are not every {rendition.gop_frames} frames (first at frame {odd})",
+        )
     duration = number(found.container.get("duration")) or 0.0
     if abs(duration - counted.count / fps) > max(0.1, 2 / fps):
         raise failed(
@@ -127,6 +203,7 @@ def _verified(
         frames=counted.count,
         duration_s=round(counted.count / fps, 6),
         bitrate_kbps=round(size * 8 / 1000 * fps / counted.count, 3),
+        encoder=rendition.encoder,
         encoder_version="",
         command=finished.command,
         cost=finished.cost,

@@ -30,4 +30,5 @@ def plan(
         load_tiers()[title.tier],
         tier=title.tier.value,
         ceiling_s=ctx.settings.ffmpeg_timeout_s,
+        gpu=ctx.settings.gpu_slots > 0,
     )

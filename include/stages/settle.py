@@ -99,12 +99,12 @@ def history_rows(
     """What each finished rendition cost and how good it became, with what was known before."""
     from include.adapters.catalog import HistoryRow
 
-    ordered = {rendition.name: rendition for rendition in decision.renditions}
+    ordered = {job.rendition.name: job for job in decision.jobs}
     scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
     rows = []
     for done in renditions:
         score = scores.get(done.rendition)
-        rendition = ordered[done.rendition]
+        rendition = ordered[done.rendition].made_by(done.encoder)
         rows.append(
             HistoryRow(
                 rendition=done.rendition,

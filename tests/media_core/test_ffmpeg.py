@@ -10,6 +10,7 @@ from include.adapters.ffmpeg import (
     input_argv,
     loudness_argv,
     source_matrix,
+    trial_argv,
 )
 from include.domain.media import Window
 from include.domain.plan import Rendition, SourceTreatment
@@ -82,6 +83,30 @@ def test_the_command_of_a_vp9_rendition() -> None:
         "-color_trc bt709 -colorspace bt709 -cpu-used 4 -crf 34.5 -deadline good -fps_mode passthrough -g 48 "
         "-keyint_min 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -row-mt 1 -t 11.000000 -threads 2 /out/x.mp4"
     )
+
+
+def test_the_command_of_a_rendition_by_hardware() -> None:
+    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", crf=24.0)
+
+    assert command(made).endswith(
+        "-map [s4] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
+        "-color_range tv -color_trc bt709 -colorspace bt709 -cq 24 -force_key_frames expr:eq(mod(n,48),0) "
+        "-forced-idr 1 -fps_mode passthrough -g 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 -preset p5 "
+        "-profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -t 11.000000 -tag:v avc1 -threads 2 -tune hq /out/x.mp4"
+    )
+    assert "fps=fps=24000/1001" in command(made)
+
+
+def test_a_trial_has_the_size_and_the_options_of_the_encode() -> None:
+    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq")
+    trial = trial_argv("ffmpeg", made)
+
+    assert " ".join(trial).startswith("ffmpeg -nostdin -hide_banner -loglevel level+warning -nostats -f lavfi -i ")
+    assert trial[trial.index("-i") + 1] == "testsrc2=size=640x360:rate=24000/1001"
+    assert (trial[trial.index("-frames:v") + 1], trial[trial.index("-f", 8) + 1], trial[-1]) == ("10", "null", "-")
+    options = command(made).split()
+    for name in ("-preset", "-rc", "-cq", "-g", "-force_key_frames", "-b_ref_mode", "-profile:v"):
+        assert trial[trial.index(name) + 1] == options[options.index(name) + 1]
 
 
 def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mapped_after() -> None:

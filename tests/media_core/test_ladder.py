@@ -19,7 +19,12 @@ H264 = LADDERS["h264"].rungs
 
 
 def plan(
-    *, tier: Tier = Tier.STANDARD, codecs: tuple[str, ...] = ("h264",), ceiling_s: float = 1e9, **source: object
+    *,
+    tier: Tier = Tier.STANDARD,
+    codecs: tuple[str, ...] = ("h264",),
+    ceiling_s: float = 1e9,
+    gpu: bool = False,
+    **source: object,
 ) -> Plan:
     combed = bool(source.pop("combed", False))
     return decide(
@@ -29,6 +34,7 @@ def plan(
         TIERS[tier],
         tier=tier.value,
         ceiling_s=ceiling_s,
+        gpu=gpu,
     )
 
 
@@ -247,3 +253,70 @@ def test_tone_mapping_asks_for_more_memory() -> None:
         > plan(bit_depth=10).jobs[0].memory_mb
         > plan().jobs[0].memory_mb
     )
+
+
+@pytest.mark.parametrize(
+    ("tier", "gpu", "size", "pools"),
+    [
+        (
+            Tier.UGC,
+            True,
+            (640, 360),
+            "h264_144p gpu, vp9_144p cpu, h264_240p gpu, vp9_240p cpu, h264_360p gpu, vp9_360p cpu",
+        ),
+        (
+            Tier.UGC,
+            True,
+            (360, 640),
+            "h264_144p cpu, vp9_144p cpu, h264_240p gpu, vp9_240p cpu, h264_360p gpu, vp9_360p cpu",
+        ),
+        (Tier.UGC, True, (200, 48), "h264_144p cpu, vp9_144p cpu"),
+        (Tier.UGC, False, (256, 144), "h264_144p cpu, vp9_144p cpu"),
+        (Tier.STANDARD, True, (256, 144), "h264_144p cpu, vp9_144p cpu"),
+        (Tier.PREMIUM, True, (256, 144), "h264_144p cpu, vp9_144p cpu"),
+    ],
+)
+def test_gpus_get_what_the_tier_the_codec_and_the_size_allow(
+    tier: Tier, gpu: bool, size: tuple[int, int], pools: str
+) -> None:
+    made = plan(tier=tier, gpu=gpu, codecs=("h264", "vp9"), width=size[0], height=size[1])
+
+    assert pools == ", ".join(f"{job.name} {job.pool.removesuffix('_encode')}" for job in made.jobs)
+    assert all((job.hardware is not None) == (job.pool == "gpu_encode") for job in made.jobs)
+
+
+def test_the_hardware_form_is_the_same_rendition_by_another_encoder() -> None:
+    job = plan(tier=Tier.UGC, gpu=True).jobs[-1]
+
+    assert job.hardware is not None
+    changed = {name for name, value in job.hardware if value != getattr(job.rendition, name)}
+    assert changed == {"encoder", "preset", "tune"}
+    assert (job.hardware.encoder, job.hardware.preset) == ("h264_nvenc", TIERS[Tier.UGC].hardware["h264"])
+    assert job.hardware.recipe_hash != job.rendition.recipe_hash
+    assert [job.made_by(name) for name in ("h264_nvenc", "libx264", None)] == [
+        job.hardware,
+        job.rendition,
+        job.rendition,
+    ]
+
+
+def test_the_limits_of_a_hardware_job_hold_for_the_software_encoder_too() -> None:
+    gpu, cpu = (plan(tier=Tier.UGC, gpu=each).jobs[-1] for each in (True, False))
+
+    assert (gpu.time_limit_s, gpu.memory_mb > cpu.memory_mb) == (cpu.time_limit_s, True)
+
+
+@pytest.mark.parametrize(
+    ("tier", "gpu", "words"),
+    [
+        (Tier.UGC, True, "Tier ugc allows hardware: h264_144p on GPUs by h264_nvenc (p5) where that works."),
+        (Tier.UGC, True, "On CPUs, as NVENC has no such codec or size: vp9_144p."),
+        (Tier.PREMIUM, True, "Tier premium allows no hardware encoder"),
+        (Tier.UGC, False, ""),
+    ],
+)
+def test_the_notes_say_who_encodes_and_why(tier: Tier, gpu: bool, words: str) -> None:
+    notes = " ".join(plan(tier=tier, gpu=gpu, codecs=("h264", "vp9"), width=256, height=144).notes)
+
+    assert words in notes
+    assert ("GPU" in notes) == gpu

@@ -77,6 +77,10 @@ def test_a_faulty_tier_is_refused_with_file_and_place(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match=r"recipes/tiers.yaml: ugc: crf_offset: .* less than or equal to 10"):
         load_tiers(tmp_path)
+    hardware = "{presets: {}, crf_offset: 0, core: [360p], hardware: {h264: slow}}"
+    (tmp_path / "tiers.yaml").write_text(f"premium: {text}\nstandard: {text}\nugc: {hardware}")
+    with pytest.raises(ConfigurationError, match=r"recipes/tiers.yaml: ugc: hardware.h264: Input should be 'p1', 'p2'"):
+        load_tiers(tmp_path)
     (tmp_path / "tiers.yaml").write_text(f"gold: {text}")
     with pytest.raises(
         ConfigurationError, match=r"recipes/tiers\.yaml: has the tiers gold; wanted are premium, standard, ugc"

@@ -1,0 +1,201 @@
+"""Hardware encodes: planned where the tier allows them, made where a trial works, else by software with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.adapters import nvenc
+from include.adapters.tools import ffmpeg
+from include.domain.media import Analysis, Inspection
+from include.domain.plan import EncodeJob, Plan
+from include.domain.results import EncodeResult, HardwareFault, Outcome
+from include.domain.title import Tier
+from include.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
+from include.settings import Settings
+from include.stages.analyse import analyse
+from include.stages.core import StageContext
+from include.stages.encode import encode
+from include.stages.plan import plan
+from include.stages.settle import history_rows
+from tests.clips import Clips
+from tests.media_core.conftest import inspected
+from tests.media_core.test_encode import shown
+from tests.nvenc import CardFault, ffmpeg_with_card
+from tests.titles import fast, make_title
+
+Context = Callable[..., StageContext]
+
+
+@pytest.fixture
+def ready(
+    clips: Clips, context: Context, tmp_path: Path
+) -> Callable[[CardFault], tuple[StageContext, Inspection, Plan]]:
+    """A title that may be encoded on a card with this fault: its plan has one job, for the pool of GPUs."""
+
+    def make(fault: CardFault) -> tuple[StageContext, Inspection, Plan]:
+        settings = {"gpu_slots": 1, "ffmpeg": str(ffmpeg_with_card(tmp_path, fault))}
+        ctx = context(clips("nvenc.mp4", size="256x144", seconds=5.0, languages=()), settings=settings)
+        source = inspected(ctx)
+        found = analyse.function(ctx, ctx.title, source)
+        assert isinstance(found, Analysis)
+        decision = plan.function(ctx, ctx.title, source, found, codecs=("h264",))
+        assert isinstance(decision, Plan)
+        (job,) = decision.jobs
+        assert (job.pool, job.hardware.encoder if job.hardware else None) == ("gpu_encode", "h264_nvenc")
+        return ctx, source, decision
+
+    return make
+
+
+def made(ctx: StageContext, source: Inspection, decision: Plan, job: EncodeJob | None = None) -> EncodeResult:
+    result = encode.function(ctx, ctx.title, source, decision, job or decision.jobs[0])
+    assert isinstance(result, EncodeResult)
+    return result
+
+
+def test_where_a_trial_works_the_card_makes_the_rendition_on_the_same_grid(ready: Any) -> None:
+    ctx, source, decision = ready("")
+
+    result = made(ctx, source, decision)
+
+    assert (result.encoder, result.fallback) == ("h264_nvenc", None)
+    assert "-c:v h264_nvenc" in result.command
+    stream, times, keys = shown(ctx, result)
+    assert (stream["codec_tag_string"], stream["profile"], stream["width"]) == ("avc1", "High", 256)
+    assert (len(times), keys) == (125, [0, 50, 100])
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "words"),
+    [
+        (
+            "no_encoder",
+            HardwareFault.NO_ENCODER,
+            "no video encoder (OpenEncodeSessionEx failed: unsupported device (2)",
+        ),
+        ("busy", HardwareFault.BUSY, "all encoding sessions of the card"),
+        ("small_refused", HardwareFault.UNSUPPORTED, "less than the minimum supported value"),
+        ("dies", HardwareFault.CRASHED, "EncodePicture failed!: generic error (20)"),
+        ("odd_keyframes", HardwareFault.BAD_OUTPUT, "keyframes are not every 50 frames (first at frame 17)"),
+    ],
+)
+def test_whatever_is_wrong_with_the_card_software_makes_the_rendition_and_the_reason_is_kept(
+    ready: Any, caplog: pytest.LogCaptureFixture, fault: CardFault, expected: HardwareFault, words: str
+) -> None:
+    ctx, source, decision = ready(fault)
+
+    with caplog.at_level("WARNING"):
+        result = made(ctx, source, decision)
+
+    assert result.fallback is not None
+    assert (result.encoder, result.fallback.encoder, result.fallback.fault) == ("libx264", "h264_nvenc", expected)
+    assert words in result.fallback.message
+    assert words in caplog.text
+    assert (result.frames, shown(ctx, result)[2]) == (125, [0, 50, 100])
+
+
+def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Any) -> None:
+    ctx, source, decision = ready("hangs")
+
+    result = made(ctx, source, decision, decision.jobs[0].model_copy(update={"time_limit_s": 6.0}))
+
+    assert result.fallback is not None
+    assert (result.encoder, result.fallback.fault) == ("libx264", HardwareFault.HUNG)
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a card")
+def test_on_a_machine_without_a_card_the_real_encoder_takes_every_option_and_misses_the_driver(ready: Any) -> None:
+    _, _, decision = ready("")
+
+    found = nvenc.trial(ffmpeg(Settings()), decision.jobs[0].hardware)
+
+    assert found is not None
+    assert (found.fault, "libcuda" in found.message) == (HardwareFault.NO_DRIVER, True)
+
+
+def test_an_attempt_where_no_gpu_is_tries_none_and_says_so(ready: Any) -> None:
+    ctx, source, decision = ready("")
+    object.__setattr__(ctx, "hardware", False)
+
+    result = made(ctx, source, decision)
+
+    assert result.fallback is not None
+    assert (result.encoder, result.fallback.fault) == ("libx264", HardwareFault.NOT_ALLOWED)
+
+
+@pytest.mark.parametrize("first", ["", "no_encoder"])
+def test_a_finished_rendition_of_either_form_is_found_wherever_the_next_attempt_runs(
+    ready: Any, first: CardFault
+) -> None:
+    ctx, source, decision = ready(first)
+    done = made(ctx, source, decision)
+
+    assert done == made(ctx, source, decision)
+    object.__setattr__(ctx, "hardware", False)
+    assert done == made(ctx, source, decision)
+    assert len(ctx.store.list(ctx.key("renditions"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Cannot load libnvidia-encode.so.1", HardwareFault.NO_DRIVER),
+        (
+            "Driver does not support the required nvenc API version. Required: 13.0 Found: 12.1",
+            HardwareFault.OLD_DRIVER,
+        ),
+        ("cuInit(0) failed -> CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected", HardwareFault.NO_DRIVER),
+        ("OpenEncodeSessionEx failed: incompatible client key (21): (no details)", HardwareFault.BUSY),
+        ("Max B-frames 2 exceed 0", HardwareFault.UNSUPPORTED),
+        ("something new", HardwareFault.CRASHED),
+    ],
+)
+def test_what_the_encoder_says_is_classed(said: str, expected: HardwareFault, ready: Any) -> None:
+    rendition = ready("")[2].jobs[0].hardware
+    stderr = f"[h264_nvenc @ 0x55d0c0ffee00] [error] {said}\n[out#0] [error] /private/path: Nothing was written\n"
+
+    found = nvenc.fallback(rendition, EncoderCrashed("x", command="ffmpeg", stderr_tail=stderr))
+
+    assert (found.fault, said in found.message, "private" in found.message) == (expected, True, False)
+
+
+def test_a_card_without_memory_is_not_a_machine_without_memory(ready: Any) -> None:
+    rendition = ready("")[2].jobs[0].hardware
+    card = "[h264_nvenc @ 0x1] [error] OpenEncodeSessionEx failed: out of memory (10)\nx: Cannot allocate memory"
+
+    def classed(error: type[ToolFailed], stderr: str) -> HardwareFault:
+        return nvenc.fallback(rendition, error("x", command="ffmpeg", stderr_tail=stderr)).fault
+
+    assert classed(OutOfMemory, card) == HardwareFault.BUSY
+    assert classed(ToolTimeout, "") == HardwareFault.HUNG
+    with pytest.raises(OutOfMemory):
+        classed(OutOfMemory, "[vf#0:0 @ 0x1] [error] Cannot allocate memory")
+
+
+def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reported_and_remembered_as_any_other(
+    clips: Clips, tmp_path: Path
+) -> None:
+    clip = clips("nvenc-title.mp4", size="426x240", seconds=7.0, rate="24000/1001")
+    card = ffmpeg_with_card(tmp_path, "small_refused")
+    title = make_title(tmp_path, clip, change=fast, settings={"gpu_slots": 1, "ffmpeg": str(card)}, tier=Tier.UGC)
+
+    verdicts = title.check()
+    packaged = title.package(verdicts)
+
+    report = json.loads(title.ctx.store.get_bytes(f"{packaged.prefix}/{packaged.report}"))
+    small, large = report["renditions"]
+    assert [each["recipe"]["encoder"] for each in (small, large)] == ["libx264", "h264_nvenc"]
+    assert (small["fallback"]["fault"], large["fallback"]) == ("unsupported", None)
+    assert [verdict.outcome for verdict in verdicts.renditions] == [Outcome.PASS, Outcome.PASS]
+    assert all(verdict.vmaf and verdict.vmaf.harmonic_mean > 60 for verdict in verdicts.renditions)
+    assert [rung.codec[:4] for rung in packaged.rungs] == ["avc1", "avc1"]
+    assert "h264_144p, h264_240p on GPUs by h264_nvenc (p5)" in " ".join(report["plan"]["notes"])
+
+    rows = history_rows(title.source, title.analysis, title.decision, title.renditions, verdicts)
+    assert [row.features["encoder"] for row in rows] == ["libx264", "h264_nvenc"]
+    assert len({row.recipe_hash for row in rows}) == 2
