@@ -198,7 +198,6 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str], *, da
         "WORKERS__EXECUTION_API_RETRIES": 12,
         "WORKERS__EXECUTION_API_RETRY_WAIT_MAX": 8,
         "WORKERS__EXECUTION_API_TIMEOUT": 15,
-        "USAGE_DATA_COLLECTION__ENABLED": False,
     }
     if database_url.startswith("postgresql"):
         # Airflow would guess asyncpg, another driver to install; psycopg serves both ways.
