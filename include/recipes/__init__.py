@@ -18,6 +18,7 @@ from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
 from include.domain.parallel import ParallelPolicy
 from include.domain.plan import Ladder, Rung
+from include.domain.prior import Rates
 from include.domain.priority import PriorityPolicy
 from include.domain.title import Tier
 from include.domain.value import ValuePolicy
@@ -75,6 +76,14 @@ def load_policy(folder: Path = FOLDER) -> Policy:
     data = _read(folder / "policy.yaml", where)
     with _explained(where):
         return Policy.model_validate(data)
+
+
+def load_rates(folder: Path = FOLDER) -> Rates:
+    """What the work costs per pixel, from ``prior.yaml``."""
+    where = "recipes/prior.yaml"
+    data = _read(folder / "prior.yaml", where)
+    with _explained(where):
+        return Rates.model_validate(data)
 
 
 def _rung(entry: Any, where: str) -> Rung:

@@ -1,0 +1,225 @@
+"""What a title's work will cost before any model has learned it: pixels, codec and preset, calibrated on this farm.
+
+Slot seconds are CPU seconds of one core: a pool's slot is one core's worth of work. The rates of ``recipes/prior.yaml``
+are multiplied by a calibration: how much slower or quicker this farm has shown itself to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from pydantic import Field, model_validator
+
+from include.domain.document import Document
+from include.domain.forecast import Forecast, spread
+from include.domain.ladder import ENCODERS, TierPolicy, cut_ladder
+from include.domain.plan import Ladder, Rendition
+from include.domain.title import Kind
+
+NANO = 1e-9
+MEASURED_FROM = 5
+"""A farm's own encodes with an encoder and preset, from which on they count."""
+
+
+class TypicalSource(Document):
+    """What a title of one kind is taken to be where nobody says."""
+
+    duration_s: float = Field(gt=0)
+    width: int = Field(ge=16)
+    height: int = Field(ge=16)
+    fps: float = Field(gt=0)
+
+
+class Rates(Document):
+    """Cost per pixel, in nanoseconds of one core."""
+
+    encode: dict[str, dict[str, float]]
+    """By encoder and preset, per pixel of the rendition."""
+    decode: float = Field(gt=0)
+    """Per pixel of the source, decoding and scaling."""
+    prepare: float = Field(ge=0)
+    """Per pixel of the source: samples that are decoded and measured."""
+    extras: float = Field(ge=0)
+    """Per pixel of the source: the full decode."""
+    finish: float = Field(ge=0)
+    """Per pixel of every rendition: comparison and packaging."""
+    start_s: float = Field(ge=0)
+    """Of every worker task: the process and its first reads."""
+    typical: dict[Kind, TypicalSource]
+    unknown: TypicalSource
+    """For a title without a kind."""
+    sigma_known: float = Field(gt=0)
+    """Spread of the cost's logarithm where the source's shape is known."""
+    sigma_unknown: float = Field(gt=0)
+    """The same where it is only typical."""
+
+    @model_validator(mode="after")
+    def _known_encoders(self) -> Rates:
+        unknown = sorted(set(self.encode) - set(ENCODERS.values()))
+        if unknown:
+            raise ValueError(f"encode: no such encoder: {', '.join(unknown)} (known: {', '.join(ENCODERS.values())})")
+        return self
+
+
+class SourceShape(Document):
+    """How much picture a source has."""
+
+    duration_s: float = Field(gt=0)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    fps: float = Field(gt=0)
+    known: bool = True
+    """False where it is only typical of the title's kind."""
+
+    @property
+    def frames(self) -> float:
+        """Of the whole source."""
+        return self.duration_s * self.fps
+
+
+class TitleWork(Document):
+    """Predicted slot seconds of one title, task by task."""
+
+    prepare: Forecast
+    encodes: tuple[Forecast, ...]
+    extras: Forecast
+    finish: Forecast
+
+    @property
+    def whole(self) -> Forecast:
+        """All of it."""
+        return _together([self.prepare, *self.encodes, self.extras, self.finish])
+
+    def elapsed(self, slots: int) -> Forecast:
+        """From the start to the set that is ready to be published, with ``slots`` slots to itself."""
+        beside = [*self.encodes, self.extras]
+        width = min(slots, len(beside))
+        longest = max(beside, key=lambda each: each.p50_s)
+        spread_out = _together(beside).scaled(1 / width)
+        return _together([self.prepare, max(longest, spread_out, key=lambda each: each.p50_s), self.finish])
+
+
+def shape_of(
+    kind: Kind | None,
+    *,
+    duration_s: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fps: float | None = None,
+    rates: Rates,
+) -> SourceShape:
+    """The source as far as it is known; what nobody said is typical of the kind."""
+    typical = rates.typical.get(kind, rates.unknown) if kind else rates.unknown
+    return SourceShape(
+        duration_s=duration_s or typical.duration_s,
+        width=width or typical.width,
+        height=height or typical.height,
+        fps=fps or typical.fps,
+        known=duration_s is not None and width is not None and height is not None,
+    )
+
+
+def encode_cost(
+    *, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: Rates, factor: float = 1.0
+) -> Forecast:
+    """Slot seconds of one encode.
+
+    Args:
+        pixels: Of a frame of the rendition.
+        encoder: ffmpeg's name.
+        preset: One that ``rates`` knows; else the dearest of the encoder's.
+        source: What is decoded.
+        fps: Of the rendition.
+        rates: Cost per pixel.
+        factor: Of this farm for this encoder and preset, from :func:`calibration`.
+    """
+    known = rates.encode.get(encoder, {})
+    rate = known.get(preset, max(known.values(), default=200.0))
+    pixels_out, pixels_in = pixels * source.duration_s * fps, source.width * source.height * source.frames
+    seconds = rates.start_s + (pixels_out * rate + pixels_in * rates.decode) * NANO
+    return spread(seconds * factor, rates.sigma_known if source.known else rates.sigma_unknown)
+
+
+def title_work(
+    source: SourceShape,
+    ladders: Sequence[Ladder],
+    policy: TierPolicy,
+    *,
+    rates: Rates,
+    factors: Mapping[tuple[str, str], float],
+) -> TitleWork:
+    """Predicted work of a title that is not inspected yet.
+
+    Args:
+        source: As far as it is known.
+        ladders: One per codec of the pipeline.
+        policy: Of the title's tier.
+        rates: Cost per pixel.
+        factors: This farm's, by encoder and preset.
+    """
+    fps = min(60.0, source.fps)
+    orders: list[tuple[int, str, str]] = []
+    for ladder in ladders:
+        encoder, preset = ENCODERS[ladder.codec], policy.presets.get(ladder.codec, ladder.preset)
+        cuts = cut_ladder(ladder.rungs, width=source.width, height=source.height)
+        orders += [(cut.pixels, encoder, preset) for cut in cuts]
+    return _work(orders, source, fps, rates, factors)
+
+
+def planned_work(
+    source: SourceShape,
+    renditions: Sequence[Rendition],
+    *,
+    fps: float,
+    rates: Rates,
+    factors: Mapping[tuple[str, str], float],
+) -> TitleWork:
+    """Predicted work of a title whose plan is made."""
+    orders = [(each.width * each.height, each.encoder, each.preset) for each in renditions]
+    return _work(orders, source, fps, rates, factors)
+
+
+def _work(
+    orders: Sequence[tuple[int, str, str]],
+    source: SourceShape,
+    fps: float,
+    rates: Rates,
+    factors: Mapping[tuple[str, str], float],
+) -> TitleWork:
+    sigma = rates.sigma_known if source.known else rates.sigma_unknown
+    pixels_in = source.width * source.height * source.frames
+    pixels_out = sum(pixels for pixels, _, _ in orders) * source.duration_s * fps
+    return TitleWork(
+        prepare=spread(rates.start_s + pixels_in * rates.prepare * NANO, sigma),
+        encodes=tuple(
+            encode_cost(
+                pixels=pixels,
+                encoder=encoder,
+                preset=preset,
+                source=source,
+                fps=fps,
+                rates=rates,
+                factor=factors.get((encoder, preset), 1.0),
+            )
+            for pixels, encoder, preset in orders
+        ),
+        extras=spread(rates.start_s + pixels_in * rates.extras * NANO, sigma),
+        finish=spread(rates.start_s + pixels_out * rates.finish * NANO, sigma),
+    )
+
+
+def calibration(measured: Mapping[tuple[str, str], Sequence[float]]) -> dict[tuple[str, str], float]:
+    """How this farm differs from the rates, by encoder and preset.
+
+    Args:
+        measured: Ratios of actual to predicted slot seconds of past encodes, by encoder and preset.
+
+    A few encodes say little of the next title's content: a median counts from five of them on.
+    """
+    return {key: median(ratios) for key, ratios in measured.items() if len(ratios) >= MEASURED_FROM}
+
+
+def _together(parts: Sequence[Forecast]) -> Forecast:
+    """Durations that share their error, as the parts of one title do: medians and p90s add up."""
+    return Forecast(p50_s=sum(each.p50_s for each in parts), p90_s=sum(each.p90_s for each in parts))

@@ -1,0 +1,135 @@
+"""The forecast before there is a model: pixels, codec, preset, and what this farm has shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from include.domain.ladder import decide
+from include.domain.prior import (
+    Rates,
+    SourceShape,
+    calibration,
+    encode_cost,
+    planned_work,
+    shape_of,
+    title_work,
+)
+from include.domain.title import Kind, Tier
+from include.recipes import load_ladders, load_rates, load_tiers
+from tests.media_core.samples import analysis, inspection
+
+RATES = load_rates()
+H264, VP9 = load_ladders()["h264"], load_ladders()["vp9"]
+TIERS = load_tiers()
+HD = SourceShape(duration_s=60, width=1280, height=720, fps=25)
+
+
+def cost(preset: str = "medium", *, pixels: int = 640 * 360, source: SourceShape = HD, factor: float = 1.0) -> float:
+    return encode_cost(
+        pixels=pixels, encoder="libx264", preset=preset, source=source, fps=source.fps, rates=RATES, factor=factor
+    ).p50_s
+
+
+def test_an_encode_costs_its_pixels_and_those_that_are_decoded() -> None:
+    encoded, decoded = 640 * 360 * 1500 * 48e-9, 1280 * 720 * 1500 * 3.6e-9
+
+    assert cost() == pytest.approx(RATES.start_s + encoded + decoded)
+    assert cost(factor=1.3) == pytest.approx(1.3 * cost())
+
+
+@given(
+    faster=st.sampled_from(["veryfast", "superfast", "ultrafast"]),
+    seconds=st.floats(0.1, 1e5),
+    more=st.floats(1, 10),
+    pixels=st.integers(4, 10**7),
+)
+def test_more_picture_never_costs_less_and_a_faster_preset_never_more(
+    faster: str, seconds: float, more: float, pixels: int
+) -> None:
+    source = HD.model_copy(update={"duration_s": seconds})
+    longer = HD.model_copy(update={"duration_s": seconds * more})
+
+    assert cost(pixels=pixels, source=source) <= cost(pixels=pixels, source=longer)
+    assert cost(faster, pixels=pixels, source=source) <= cost("slow", pixels=pixels, source=source)
+
+
+def test_a_preset_that_nobody_measured_counts_as_the_dearest() -> None:
+    assert cost("placebo") == cost("veryslow")
+
+
+def test_what_is_not_said_is_typical_of_the_kind_and_less_certain() -> None:
+    typical = shape_of(Kind.TRAILER, rates=RATES)
+    partly = shape_of(Kind.TRAILER, duration_s=30, rates=RATES)
+    told = shape_of(Kind.TRAILER, duration_s=30, width=640, height=360, fps=25, rates=RATES)
+
+    assert (typical.duration_s, typical.known) == (120, False)
+    assert (partly.duration_s, partly.width, partly.known) == (30, 1920, False)
+    assert (told.width, told.frames, told.known) == (640, 750, True)
+    assert shape_of(None, rates=RATES).duration_s == RATES.unknown.duration_s
+    widths = [
+        work.whole.sigma
+        for work in (title_work(each, [H264], TIERS[Tier.UGC], rates=RATES, factors={}) for each in (typical, told))
+    ]
+    assert widths[0] > widths[1]
+
+
+def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
+    ugc = title_work(HD, [H264], TIERS[Tier.UGC], rates=RATES, factors={})
+    premium = title_work(HD, [H264], TIERS[Tier.PREMIUM], rates=RATES, factors={})
+    both = title_work(HD, [H264, VP9], TIERS[Tier.UGC], rates=RATES, factors={})
+
+    assert len(ugc.encodes) == 5
+    assert len(both.encodes) == 10
+    assert premium.whole.p50_s > 1.5 * ugc.whole.p50_s
+    assert both.whole.p50_s > ugc.whole.p50_s
+    parts = [ugc.prepare, *ugc.encodes, ugc.extras, ugc.finish]
+    assert ugc.whole.p50_s == pytest.approx(sum(part.p50_s for part in parts))
+
+
+def test_the_forecast_before_the_inspection_is_that_of_the_plan_where_all_is_known() -> None:
+    source = inspection(width=1280, height=720)
+    plan = decide(source, analysis(), [H264], TIERS[Tier.STANDARD], tier="standard", ceiling_s=1e6, gpu=False)
+    video = source.video
+    shape = SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
+
+    before = title_work(shape, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
+    after = planned_work(shape, plan.renditions, fps=float(video.fps), rates=RATES, factors={})
+
+    assert before == after
+
+
+def test_a_title_with_more_slots_takes_less_time_down_to_its_longest_encode() -> None:
+    work = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
+    times = [work.elapsed(slots).p50_s for slots in (1, 2, 4, 100)]
+
+    assert times == sorted(times, reverse=True)
+    assert times[0] == pytest.approx(work.whole.p50_s)
+    longest = max(each.p50_s for each in work.encodes)
+    assert times[3] == pytest.approx(work.prepare.p50_s + longest + work.finish.p50_s)
+
+
+def test_a_farm_that_is_slower_shows_in_its_forecasts() -> None:
+    factors = calibration({("libx264", "medium"): [1.4, 1.5, 1.6, 1.5, 9.0], ("libx264", "slow"): [3.0] * 4})
+
+    assert factors == {("libx264", "medium"): 1.5}
+    slower = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors=factors)
+    usual = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
+    assert slower.encodes[0].p50_s == pytest.approx(1.5 * usual.encodes[0].p50_s)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"encode": {"x264": {"slow": 1}}}, "encode: no such encoder: x264"),
+        ({"decode": 0}, "decode"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_rates_that_cannot_be_meant_are_refused(change: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        Rates.model_validate({**RATES.model_dump(mode="json"), **change})
