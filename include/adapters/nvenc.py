@@ -63,7 +63,7 @@ def fallback(rendition: Rendition, error: ToolFailed) -> Fallback:
     """Why the hardware encoder failed; raises ``error`` where the fault lies elsewhere: with this machine's memory."""
     said = _OWN_LINE.findall(error.stderr_tail)
     if isinstance(error, ToolTimeout):
-        return Fallback(encoder=rendition.encoder, fault=HardwareFault.HUNG, message="it did not come to an end")
+        return Fallback(encoder=rendition.encoder, fault=HardwareFault.HUNG, message=f"it hung ({error.message})")
     for pattern, fault, meaning in _SAID:
         line = next((each for each in said if re.search(pattern, each)), None)
         if line is not None:

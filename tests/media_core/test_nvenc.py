@@ -89,7 +89,7 @@ def test_whatever_is_wrong_with_the_card_software_makes_the_rendition_and_the_re
 ) -> None:
     ctx, source, decision = ready(fault)
 
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("INFO"):
         result = made(ctx, source, decision)
 
     assert result.fallback is not None
@@ -97,6 +97,9 @@ def test_whatever_is_wrong_with_the_card_software_makes_the_rendition_and_the_re
     assert words in result.fallback.message
     assert words in caplog.text
     assert (result.frames, shown(ctx, result)[2]) == (125, [0, 50, 100])
+    # A card that fails the trial never gets the mezzanine.
+    started = [line for line in caplog.messages if "h264_nvenc" in line and "nvenc.mp4" in line]
+    assert len(started) == (fault in {"dies", "odd_keyframes"})
 
 
 def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Any) -> None:
@@ -106,6 +109,7 @@ def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Any) -> None:
 
     assert result.fallback is not None
     assert (result.encoder, result.fallback.fault) == ("libx264", HardwareFault.HUNG)
+    assert "ran longer than 3 s" in result.fallback.message
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a card")
