@@ -1,0 +1,187 @@
+"""The compose file, and the environments of compose file and Helm values: they agree with the local stack's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compose_spec import PyCompose
+
+from include.settings import Settings
+from include.stack import ROOT as PROJECT
+from include.stack import USERS, stack_environment
+from tests.deploy.manifests import COMPOSE, ROOT, compose, example_environment, image_environment, values_environment
+
+OWN = ("migrate", "api-server", "scheduler", "dag-processor", "triggerer", "configure")
+PLACES = {
+    "compose": lambda: dict(compose()["services"]["scheduler"]["environment"]),
+    "values": values_environment,
+}
+PER_PLACE = {
+    "CORE__DAGS_FOLDER": "the image has it",
+    "CORE__PLUGINS_FOLDER": "the image has it",
+    "CORE__PARALLELISM": "by size",
+    "CORE__EXECUTION_API_SERVER_URL": "by address",
+    "CORE__FERNET_KEY": "a secret",
+    "DATABASE__SQL_ALCHEMY_CONN": "a secret",
+    "DATABASE__SQL_ALCHEMY_CONN_ASYNC": "a secret",
+    "API__HOST": "the default, every address of the container",
+    "API__PORT": "the default",
+    "API__BASE_URL": "by address",
+    "API__SECRET_KEY": "a secret",
+    "API__WORKERS": "by size",
+    "API_AUTH__JWT_SECRET": "a secret",
+    "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": "the image has it",
+    "CORE__SIMPLE_AUTH_MANAGER_USERS": "production has users of its own",
+    "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": "production has users of its own",
+    "LOGGING__BASE_LOG_FOLDER": "the image's",
+    "LOGGING__WORKER_LOG_SERVER_PORT": "the default: each container has its own",
+    "LOGGING__TRIGGER_LOG_SERVER_PORT": "the default: each container has its own",
+}
+"""Options of the local stack that another place has other values of, and why. Every other one has to be the same."""
+BY_THE_CHART = {"CORE__EXECUTOR"}
+"""The chart sets them from its own values."""
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The local stack's environment on PostgreSQL."""
+    keys = {f"password_{user}": "p" for user in USERS} | dict.fromkeys(("fernet", "secret_key", "jwt", "webhook"), "s")
+    home = tmp_path_factory.mktemp("home")
+    return stack_environment(Settings(home=home), 8080, keys, database_url="postgresql+psycopg://x@y/z")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_airflow_is_configured_as_in_the_local_stack(place: str, local: dict[str, str]) -> None:
+    """What was tuned and tested there holds everywhere; a new option goes to all three, or says here why not."""
+    there = PLACES[place]()
+    options = {name: value for name, value in local.items() if name.startswith("AIRFLOW__")}
+    assert len(options) > 30
+
+    for name, value in options.items():
+        short = name.removeprefix("AIRFLOW__")
+        if short in PER_PLACE or (place == "values" and short in BY_THE_CHART):
+            continue
+        assert name in there, f"{name} is in include/stack.py and not in the {place}"
+        assert same(there[name], value), f"{name}: {there[name]!r} in the {place}, {value!r} in include/stack.py"
+
+
+def test_every_exception_still_exists(local: dict[str, str]) -> None:
+    assert [name for name in PER_PLACE if f"AIRFLOW__{name}" not in local] == []
+
+
+@pytest.mark.parametrize("place", [*PLACES, "docker/airflow.Dockerfile"])
+def test_every_variable_means_something(place: str) -> None:
+    """A misspelt option is silent in Airflow and in Callsheet: it is said here."""
+    from airflow.configuration import conf
+
+    environment = PLACES[place]() if place in PLACES else image_environment(ROOT / place)
+    settings = {f"CALLSHEET_{name.upper()}" for name in Settings.model_fields}
+    checked = 0
+    for name in environment:
+        if name.startswith("AIRFLOW__"):
+            section, _, option = name.removeprefix("AIRFLOW__").lower().partition("__")
+            assert option in conf.configuration_description[section]["options"], name
+            checked += 1
+        elif name.startswith("CALLSHEET_"):
+            assert name in settings, name
+            checked += 1
+    assert checked >= 4
+
+
+def test_the_compose_file_is_a_valid_one() -> None:
+    PyCompose.from_json(json.dumps(compose())).validate()
+
+
+@pytest.mark.parametrize(("good", "bad"), [("restart", "restrat"), ("service_healthy", "healthy"), ("10s", "soon")])
+def test_a_wrong_compose_file_is_noticed(good: str, bad: str) -> None:
+    with pytest.raises(ValueError, match=bad):
+        PyCompose.from_json(json.dumps(compose()).replace(f'"{good}"', f'"{bad}"')).validate()
+
+
+def test_every_service_is_pinned_watched_and_started_in_order() -> None:
+    found = compose()
+    services = found["services"]
+    once = {"migrate", "configure"}
+
+    assert set(services) == {*OWN, "postgres", "store"}
+    for name, service in services.items():
+        assert re.search(r":(?=.*\d)(?!latest)[\w.-]+$", service["image"]), name
+        assert service["healthcheck"] == {"disable": True} if name in once else service["healthcheck"]["test"], name
+        assert (service["restart"] == "no") == (name in once), name
+        for other, how in service.get("depends_on", {}).items():
+            assert other in services
+            assert how["condition"] == ("service_completed_successfully" if other in once else "service_healthy")
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in found["volumes"] or source.startswith((".", "/")), f"{name}: {source}"
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), f"{name}: {port} is open to the network"
+    # Our images name their user; PostgreSQL's is told to; the store's entry point drops root by itself.
+    assert services["postgres"]["user"] == "postgres"
+    assert {services[name]["image"] for name in OWN} == {services["scheduler"]["image"]}
+
+
+def test_nothing_starts_before_its_tables_or_without_its_database() -> None:
+    services = compose()["services"]
+
+    def before(name: str) -> set[str]:
+        direct = set(services[name].get("depends_on", {}))
+        return direct.union(*(before(each) for each in direct))
+
+    assert before("migrate") == {"postgres"}
+    for name in OWN[1:]:
+        assert {"postgres", "migrate", "store"} <= before(name), name
+    assert "api-server" in before("configure")
+
+
+def test_no_secret_stands_in_the_compose_file_and_every_variable_is_in_the_example() -> None:
+    text = COMPOSE.read_text()
+    used = set(re.findall(r"(?<!\$)\$\{(\w+):\?\}", text))
+
+    assert used == set(example_environment())
+    assert set(re.findall(r"(?<!\$)\$\{?(\w+)", text)) == used, "each with :?, so that a missing one is an error"
+    secret = re.compile(r"^\s+\w*(?:PASSWORD|SECRET|_KEY|_CONN|CONN_\w+|CATALOG_URL)\w*: (.+)$", re.MULTILINE)
+    found = secret.findall(text)
+    assert len(found) > 12
+    assert [value for value in found if "${" not in value] == []
+
+
+def test_both_databases_are_made() -> None:
+    services = compose()["services"]
+    scheduler, postgres = services["scheduler"]["environment"], services["postgres"]["environment"]
+    made = {postgres["POSTGRES_DB"], *re.findall(r"CREATE DATABASE (\w+);", sql())}
+
+    names = {
+        scheduler[name].rpartition("/")[2] for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "CALLSHEET_CATALOG_URL")
+    }
+    assert names == made
+    assert any("create-catalog.sql:/docker-entrypoint-initdb.d/" in each for each in services["postgres"]["volumes"])
+
+
+def test_settings_load_from_the_compose_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in compose()["services"]["scheduler"]["environment"].items():
+        if name.startswith("CALLSHEET_"):
+            monkeypatch.setenv(name, str(value))
+
+    loaded = Settings()
+
+    assert (loaded.runtime, loaded.mezzanine_roots) == ("local", (Path("/mezzanines"),))
+    bucket = loaded.store_uri.removeprefix("s3://").split("/")[0]
+    assert f"-bucket={bucket}" in compose()["services"]["store"]["command"]
+
+
+def sql() -> str:
+    return (ROOT / "docker/create-catalog.sql").read_text()
+
+
+def same(there: str, here: str) -> bool:
+    """Equal as Airflow reads them; the folder of the DAGs is where the project lies."""
+    return normal(there) == normal(here.replace(str(PROJECT), "/opt/callsheet/app"))
+
+
+def normal(value: str) -> Any:
+    return json.loads(value) if value.lstrip().startswith("[") else value
