@@ -92,8 +92,8 @@ def test_the_command_of_a_rendition_by_hardware() -> None:
         "-map [s4] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
         "-color_range tv -color_trc bt709 -colorspace bt709 -cq 24 -force_key_frames expr:eq(mod(n,48),0) "
         "-forced-idr 1 -fps_mode passthrough -g 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 "
-        "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -t 11.000000 -tag:v avc1 -threads 2 -tune hq "
-        "/out/x.mp4"
+        "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -t 11.000000 -tag:v avc1 -threads 2 "
+        "-tune hq /out/x.mp4"
     )
     assert "fps=fps=24000/1001" in command(made)
 
