@@ -1,0 +1,1141 @@
+"""The API server: HTTP, authentication, the resources' verbs, watches and logs.
+
+``with kube_server(folder) as kube:`` serves on a free port of this machine; ``python -m tests.kube`` does the same in a
+process of its own. It is as strict as the real one, or stricter: what a cluster would refuse is refused here, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import json
+import random
+import re
+import secrets
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
+
+from tests.kube import admission, patches
+from tests.kube.admission import PriorityClass, Registered
+from tests.kube.cluster import Cluster, Node, Process
+from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault, fault_from_json
+from tests.kube.selectors import field_selector, label_selector, parse_time, seconds_text, utc_now
+from tests.kube.status import (
+    KINDS,
+    ApiError,
+    Causes,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid,
+    no_such_path,
+    not_found,
+)
+from tests.kube.storage import Change, Item, Storage
+
+VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.2", "platform": "linux/amd64"}
+ACCEPTED = ("application/json", "application/*", "*/*")
+BOOKMARK_EVERY_S = 2.0
+LONGEST_WATCH_S = 1800.0
+LOOK_EVERY_S = 0.5
+"""How often an idle stream looks whether its reader is still there."""
+SIDE_DOOR = "/stand-in/"
+"""Paths of the stand-in itself: planted faults, nodes, counts. No real server has them."""
+
+
+class Kube:
+    """A running stand-in: what a test asks it and does to it."""
+
+    def __init__(
+        self, folder: Path, *, nodes: Iterable[Node], faults: Faults, registered: Registered, seed: int, **cluster: Any
+    ) -> None:
+        self.folder = folder
+        self.faults = faults
+        self.registered = registered
+        self.storage = Storage()
+        self.token = secrets.token_urlsafe(24)
+        self.denied: set[tuple[str, str]] = set()
+        """(verb, resource) that the account's role lacks, e.g. ``("list", "nodes")``."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Requests by (verb, resource): ``("create", "pods")``, ``("watch", "events")``."""
+        self.answers: deque[tuple[str, str, int]] = deque(maxlen=10_000)
+        """(method, path and query, status) of the latest requests."""
+        self.warnings: list[str] = []
+        """What was sent in Warning headers: fields that the server does not know."""
+        self.dice = random.Random(seed)
+        self.url = ""
+        self.closing = threading.Event()
+        self.mark = f"TESTS_KUBE_MARK={secrets.token_hex(8)}"
+        self.cluster = Cluster(
+            self.storage, folder=folder, faults=faults, registered=registered, mark=self.mark, **cluster
+        )
+        for node in nodes:
+            self.add_node(node)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig file with the address and the token."""
+        return self.folder / "kubeconfig"
+
+    def add_node(self, node: Node) -> None:
+        """A node joins, or changes what it offers."""
+        with self.storage.changed:
+            try:
+                item = node.to_item()
+                item["metadata"] = {
+                    **self.storage.get("nodes", "", node.name)["metadata"],
+                    "labels": item["metadata"]["labels"],
+                }
+                self.storage.update("nodes", "", node.name, lambda draft: item)
+            except ApiError:
+                self.storage.create("nodes", node.to_item())
+
+    def remove_node(self, name: str) -> None:
+        """The node is gone, and its pods are lost with it."""
+        self.storage.delete("nodes", "", name)
+
+    def add_secret(self, name: str, values: Mapping[str, str], namespace: str = "callsheet") -> None:
+        self.registered.secrets[namespace, name] = dict(values)
+
+    def pods(self, namespace: str | None = None) -> list[Item]:
+        """The pods as they are now, as JSON."""
+        return self.storage.list("pods", namespace)[0]
+
+    def processes(self) -> list[int]:
+        """Containers' first processes that still run."""
+        found = [process for run in list(self.cluster.runs.values()) for process in list(run.processes.values())]
+        return [each.pid for each in found if each.pid is not None and each.finished_at is None]
+
+    def write_kubeconfig(self) -> None:
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "stand-in", "cluster": {"server": self.url}}],
+            "users": [{"name": "airflow", "user": {"token": self.token}}],
+            "contexts": [
+                {"name": "stand-in", "context": {"cluster": "stand-in", "user": "airflow", "namespace": "callsheet"}}
+            ],
+            "current-context": "stand-in",
+        }
+        self.kubeconfig.write_text(yaml.safe_dump(document))
+        self.kubeconfig.chmod(0o600)
+
+
+@contextlib.contextmanager
+def kube_server(
+    folder: Path,
+    *,
+    nodes: Iterable[Node] = (Node(),),
+    env: Mapping[str, str] | None = None,
+    entrypoint: tuple[str, ...] = (),
+    faults: Iterable[PodFault | ApiFault] = (),
+    namespaces: Iterable[str] = ("default", "callsheet"),
+    service_accounts: Iterable[str] = ("callsheet-worker",),
+    priority_classes: Mapping[str, PriorityClass | int] | None = None,
+    secrets_: Mapping[str, Mapping[str, str]] | None = None,
+    seed: int = 0,
+    port: int = 0,
+    enforce_memory: bool = False,
+) -> Iterator[Kube]:
+    """A running stand-in; every process of its pods is gone afterwards.
+
+    Args:
+        folder: Home of kubeconfig, volumes and logs.
+        nodes: The cluster's machines; ``kube.add_node`` adds more.
+        env: The image's environment: pods' own variables come on top.
+        entrypoint: The image's: runs where a container gives no command.
+        faults: Planted from the start; ``kube.faults`` takes more.
+        namespaces: The namespaces there are.
+        service_accounts: In each namespace, beside ``default``.
+        priority_classes: Value by name.
+        secrets_: In each namespace, by name.
+        seed: Of generated names and of faults that come at a rate.
+        port: 0 is any free one.
+        enforce_memory: Kill a container whose tree of processes is resident beyond its limit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    where = set(namespaces)
+    registered = Registered(
+        namespaces=where,
+        service_accounts={(each, name) for each in where for name in ("default", *service_accounts)},
+        priority_classes={
+            "system-cluster-critical": PriorityClass(value=2_000_000_000),
+            **{
+                name: PriorityClass(value=given) if isinstance(given, int) else given
+                for name, given in (priority_classes or {}).items()
+            },
+        },
+        secrets={(each, name): values for each in where for name, values in (secrets_ or {}).items()},
+    )
+    kube = Kube(
+        folder,
+        nodes=nodes,
+        faults=Faults(faults, seed),
+        registered=registered,
+        seed=seed,
+        env=env or {},
+        entrypoint=entrypoint,
+        enforce_memory=enforce_memory,
+    )
+    guard = subprocess.Popen(
+        [sys.executable, "-S", str(Path(__file__).with_name("guard.py")), kube.mark],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    handler = type("BoundHandler", (Handler,), {"kube": kube})
+    try:
+        with _Server(("127.0.0.1", port), handler) as server:
+            kube.url = f"http://127.0.0.1:{server.server_address[1]}"
+            kube.write_kubeconfig()
+            kube.cluster.start()
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+            thread.start()
+            try:
+                yield kube
+            finally:
+                kube.closing.set()
+                kube.cluster.close()
+                server.shutdown()
+                thread.join()
+    finally:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait(10)
+    if kube.cluster.errors:
+        raise ExceptionGroup("the stand-in itself failed", list(kube.cluster.errors))  # type: ignore[type-var]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that went away is no news."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    kube: Kube
+    protocol_version = "HTTP/1.1"
+    # Otherwise small answers wait for the reader's delayed acknowledgement.
+    disable_nagle_algorithm = True
+
+    def log_message(self, *args: object) -> None:
+        """Stay quiet."""
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815  # http.server's names
+
+    def _serve(self) -> None:
+        split = urlsplit(self.path)
+        self.where, self.query = unquote(split.path), Query(split.query)
+        self.body = self._read_body()
+        self.sent: list[str] = []
+        self.cut = False
+        try:
+            if self.where.startswith(SIDE_DOOR):
+                self._authenticate()
+                self._json(200, side_door(self.kube, self.command, self.where, self.body))
+                return
+            verb = self._verb()
+            kind, fault, latency = self.kube.faults.of_request(verb, self.where)
+            if latency:
+                self.kube.closing.wait(latency)
+            if kind and kind not in ("lost_answer", "cut"):
+                self._fail(kind, fault)
+                return
+            if kind == "lost_answer":
+                self._lose_answer()
+                return
+            self.cut = kind == "cut"
+            self._answer()
+        except ApiError as error:
+            self._refuse(error)
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+        except Exception as error:
+            # The stand-in's own mistake, whatever it was that the client asked.
+            self.kube.cluster.errors.append(error)
+            self._refuse(ApiError(500, f"Internal error occurred: the stand-in failed: {error!r}"))
+
+    def _answer(self) -> None:
+        self._authenticate()
+        self._negotiate()
+        Api(self.kube, self).dispatch()
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            parts = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _verb(self) -> str:
+        if self.command == "GET" and self.where.endswith("/log"):
+            return "LOG"
+        if self.command == "GET" and self.query.flag("watch"):
+            return "WATCH"
+        collection = re.fullmatch(r"/api/v1/(namespaces/[^/]+/)?[a-z]+", self.where)
+        return "LIST" if self.command == "GET" and collection else self.command
+
+    def _authenticate(self) -> None:
+        if self.where in ("/livez", "/readyz", "/healthz"):
+            return
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip(), self.kube.token):
+            raise ApiError(401, "Unauthorized")
+
+    def _negotiate(self) -> None:
+        accepted = [each.split(";")[0].strip() for each in (self.headers.get("Accept") or "*/*").split(",")]
+        if not self.where.endswith("/log") and not any(each in ACCEPTED for each in accepted):
+            raise ApiError(
+                406,
+                "only the following media types are accepted: application/json, application/yaml, "
+                "application/vnd.kubernetes.protobuf",
+            )
+
+    # Answers
+
+    def _json(self, code: int, document: Any, headers: Mapping[str, str] | None = None) -> None:
+        indent = 2 if self.query.flag("pretty") else None
+        self._send(code, json.dumps(document, indent=indent).encode() + b"\n", "application/json", headers)
+
+    def _send(self, code: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> None:
+        self._note(code)
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-cache, private")
+        for warning in self.sent:
+            escaped = warning.replace("\\", "\\\\").replace('"', '\\"')
+            self.send_header("Warning", f'299 - "{escaped}"')
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _refuse(self, error: ApiError) -> None:
+        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        if error.code == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
+        self._json(error.code, error.status, headers)
+
+    def _note(self, code: int) -> None:
+        self.kube.answers.append((self.command, self.path, code))
+
+    def open_stream(self, content_type: str) -> None:
+        """Begin a chunked answer."""
+        self._note(200)
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Cache-Control", "no-cache, private")
+        self.end_headers()
+
+    def stream(self, data: bytes) -> None:
+        """One piece of a chunked answer, at once."""
+        if not data:
+            return
+        if self.cut and len(data) > 1:
+            data = data[: len(data) // 2]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.reset()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def close_stream(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
+
+    def reader_is_gone(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    # Planted faults
+
+    def _fail(self, kind: ApiFaultKind, fault: ApiFault) -> None:
+        if kind == "500":
+            raise ApiError(500, "Internal error occurred: etcdserver: leader changed")
+        if kind == "503":
+            raise ApiError(503, "the server is currently unable to handle the request")
+        if kind == "429":
+            raise ApiError(
+                429,
+                "Too many requests, please try again later.",
+                retry_after_s=fault.retry_after_s,
+            )
+        if kind == "timeout":
+            self.kube.closing.wait(fault.hang_s)
+        self.reset()
+
+    def _lose_answer(self) -> None:
+        """Carry the request out into a buffer that nobody reads."""
+        real, self.wfile = self.wfile, Nowhere()  # type: ignore[assignment]
+        try:
+            with contextlib.suppress(ApiError):
+                self._answer()
+        finally:
+            self.wfile = real
+        self.reset()
+
+    def reset(self) -> NoReturn:
+        """Close the connection as a crash does: the other side gets a reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        raise ConnectionResetError
+
+
+class Nowhere:
+    """Takes an answer that gets lost; a stream ends at its first piece."""
+
+    def write(self, data: bytes) -> int:
+        if data.startswith(b"0\r\n") or b"\r\n{" in data[:16]:
+            raise ConnectionResetError
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    closed = False
+
+
+class Query:
+    """A request's parameters."""
+
+    def __init__(self, text: str) -> None:
+        self._values = parse_qs(text, keep_blank_values=True)
+
+    def get(self, name: str) -> str:
+        return self._values.get(name, [""])[0]
+
+    def flag(self, name: str) -> bool:
+        value = self.get(name)
+        if value.lower() not in ("", "true", "false", "1", "0", "t", "f"):
+            raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+        return value.lower() in ("true", "1", "t")
+
+    def number(self, name: str) -> int | None:
+        value = self.get(name)
+        if not value:
+            return None
+        if not re.fullmatch(r"[+-]?\d+", value):
+            raise bad_request(f'unable to convert "{name}": strconv.ParseInt: parsing "{value}": invalid syntax')
+        return int(value)
+
+
+class Api:
+    """What the resources' verbs do."""
+
+    RESOURCES = ("pods", "events", "nodes", "namespaces", "serviceaccounts", "configmaps", "secrets")
+
+    def __init__(self, kube: Kube, handler: Handler) -> None:
+        self.kube, self.http, self.query = kube, handler, handler.query
+        self.storage = kube.storage
+
+    def dispatch(self) -> None:
+        """Find the path and the verb; 404 and 405 for any other."""
+        method, path = self.http.command, self.http.where
+        fixed = discovery(path)
+        if fixed is not None:
+            self._only(method, "GET")
+            self.http._json(200, fixed)
+            return
+        if path in ("/livez", "/readyz", "/healthz"):
+            self.http._send(200, b"ok", "text/plain; charset=utf-8")
+            return
+        if found := re.fullmatch(r"/apis/scheduling\.k8s\.io/v1/priorityclasses(?:/([^/]+))?", path):
+            self._only(method, "GET")
+            self._priority_classes(found[1])
+            return
+        if found := re.fullmatch(r"/api/v1/namespaces(?:/([^/]+))?", path):
+            self._only(method, "GET")
+            self._namespaces(found[1])
+            return
+        if found := re.fullmatch(r"/api/v1/nodes(?:/([^/]+))?", path):
+            self._only(method, "GET")
+            self._read("nodes", "", found[1])
+            return
+        if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)/(pods|events)(?:/([^/]+)(?:/([a-z]+))?)?", path):
+            self._namespaced(*found.groups())
+            return
+        if found := re.fullmatch(r"/api/v1/(pods|events)", path):
+            self._only(method, "GET")
+            self._read(found[1], None, None)
+            return
+        if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)/serviceaccounts/([^/]+)", path):
+            self._only(method, "GET")
+            self._service_account(found[1], found[2])
+            return
+        raise no_such_path()
+
+    def _only(self, method: str, *allowed: str) -> None:
+        if method not in allowed:
+            raise ApiError(405, "the server does not allow this method on the requested resource", details={})
+
+    def _allow(self, verb: str, resource: str, namespace: str | None, name: str = "") -> None:
+        """Count the request and refuse what the role lacks."""
+        self.kube.counts[verb, resource] += 1
+        if (verb, resource) in self.kube.denied:
+            scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+            raise forbidden(
+                resource,
+                name,
+                f'User "system:serviceaccount:callsheet:airflow" cannot {verb} resource "{resource}" in API group "" '
+                f"{scope}",
+            )
+
+    def _namespaced(self, namespace: str, resource: str, name: str | None, part: str | None) -> None:
+        method = self.http.command
+        if part == "log" and resource == "pods" and name:
+            self._only(method, "GET")
+            self._allow("get", "pods/log", namespace, name)
+            self._log(namespace, name)
+            return
+        if part in ("exec", "attach", "portforward", "eviction", "binding"):
+            self._allow("create", f"pods/{part}", namespace, name or "")
+            raise forbidden("pods", name or "", f'User "airflow" cannot create resource "pods/{part}"')
+        if part and not (part == "status" and resource == "pods" and method == "GET"):
+            raise no_such_path()
+        if method == "GET":
+            self._read(resource, namespace, name)
+            return
+        if resource != "pods":
+            self._only(method, "GET")
+        if name is None:
+            self._only(method, "POST", "DELETE")
+            self._create(namespace) if method == "POST" else self._delete_all(namespace)
+        else:
+            self._only(method, "PUT", "PATCH", "DELETE")
+            {"PUT": self._replace, "PATCH": self._patch, "DELETE": self._delete}[method](namespace, name)
+
+    # Reading
+
+    def _read(self, resource: str, namespace: str | None, name: str | None) -> None:
+        if name is not None:
+            self._allow("get", resource, namespace, name)
+            self.http._json(200, self.storage.get(resource, namespace or "", name))
+        elif self.query.flag("watch"):
+            self._allow("watch", resource, namespace)
+            self._watch(resource, namespace)
+        else:
+            self._allow("list", resource, namespace)
+            self._list(resource, namespace)
+
+    def _matching(self, resource: str) -> Any:
+        labels = label_selector(self.query.get("labelSelector"))
+        fields = field_selector(self.query.get("fieldSelector"), resource)
+        return lambda item: labels(item) and fields(item)
+
+    def _version_asked(self) -> int | None:
+        text = self.query.get("resourceVersion")
+        if text and not text.isdigit():
+            raise ApiError(
+                400, f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+            )
+        return int(text) if text else None
+
+    def _check_versions(self, asked: int | None, token: str) -> str:
+        """How a list's version is to be matched; 422 for combinations that make no sense."""
+        match = self.query.get("resourceVersionMatch")
+        causes = Causes()
+        if match and match not in ("Exact", "NotOlderThan"):
+            causes.one_of("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""])
+        elif match and asked is None:
+            causes.forbidden(
+                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
+        elif match and token:
+            causes.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+        elif match == "Exact" and asked == 0:
+            causes.forbidden(
+                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            )
+        if causes:
+            raise invalid("ListOptions", "", causes)
+        if token and asked:
+            raise bad_request("specifying resource version is not allowed when using continue")
+        return match
+
+    def _list(self, resource: str, namespace: str | None) -> None:
+        matches, asked = self._matching(resource), self._version_asked()
+        token, limit = self.query.get("continue"), self.query.number("limit") or 0
+        match = self._check_versions(asked, token)
+        items, version = self.storage.list(resource, namespace)
+        if asked is not None and asked > version:
+            raise ApiError(
+                504,
+                f"Too large resource version: {asked}, current: {version}",
+                details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
+                retry_after_s=1,
+            )
+        if match == "Exact" and asked != version:
+            # Older states are not kept here; a cluster may have compacted them just as well.
+            raise ApiError(410, f"The resourceVersion for the provided list is too old: {asked}")
+        found = [item for item in items if matches(item)]
+        metadata: Item = {"resourceVersion": str(version)}
+        if token:
+            version, after = _opened(token)
+            if version < self.storage.forgotten:
+                raise ApiError(
+                    410,
+                    "The provided continue parameter is too old to display a consistent list result. You can start a "
+                    "new list without the continue parameter, or use the continue token in this response to retrieve "
+                    "the remainder of the results.",
+                )
+            metadata["resourceVersion"] = str(version)
+            found = [item for item in found if _key(item) > after]
+        if limit and len(found) > limit:
+            metadata["continue"] = _sealed(version, _key(found[limit - 1]))
+            if not (self.query.get("labelSelector") or self.query.get("fieldSelector")):
+                metadata["remainingItemCount"] = len(found) - limit
+            found = found[:limit]
+        # The items of a list carry no kind of their own.
+        bare = [{name: value for name, value in item.items() if name not in ("kind", "apiVersion")} for item in found]
+        self.http._json(
+            200, {"kind": f"{KINDS[resource]}List", "apiVersion": "v1", "metadata": metadata, "items": bare}
+        )
+
+    def _watch(self, resource: str, namespace: str | None) -> None:
+        matches, asked = self._matching(resource), self._version_asked()
+        self._check_watch()
+        asked_s = self.query.number("timeoutSeconds")
+        end = time.monotonic() + (min(asked_s, LONGEST_WATCH_S) if asked_s else LONGEST_WATCH_S)
+
+        def within(item: Item) -> bool:
+            return namespace in (None, item["metadata"].get("namespace", "")) and matches(item)
+
+        self.http.open_stream("application/json")
+        seen = asked or self._initial_events(resource, within)
+        bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
+        while not self.kube.closing.is_set():
+            changes, current = self._wait_for_changes(resource, seen, end)
+            if changes is None:
+                error = ApiError(410, f"too old resource version: {seen} ({self.storage.forgotten})")
+                self._event("ERROR", error.status)
+                break
+            for change in changes:
+                if event := _seen_through(change, within):
+                    self._event(*event)
+            seen = max(seen, current)
+            now = time.monotonic()
+            if self.query.flag("allowWatchBookmarks") and (now >= bookmark_at or now >= end):
+                bookmark_at = now + BOOKMARK_EVERY_S
+                self._bookmark(resource, seen)
+            if now >= end or self.http.reader_is_gone():
+                break
+        self.http.close_stream()
+
+    def _check_watch(self) -> None:
+        causes = Causes()
+        if self.query.get("resourceVersionMatch"):
+            causes.forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )
+        if self.query.get("sendInitialEvents"):
+            causes.forbidden(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+            )
+        if causes:
+            raise invalid("ListOptions", "", causes)
+
+    def _initial_events(self, resource: str, within: Callable[[Item], bool]) -> int:
+        """Without a version to begin from, a watch begins with what there is."""
+        items, seen = self.storage.list(resource)
+        for item in items:
+            if within(item):
+                self._event("ADDED", item)
+        return seen
+
+    def _bookmark(self, resource: str, version: int) -> None:
+        metadata = {"resourceVersion": str(version), "creationTimestamp": None}
+        self._event("BOOKMARK", {"kind": KINDS[resource], "apiVersion": "v1", "metadata": metadata})
+
+    def _wait_for_changes(self, resource: str, seen: int, end: float) -> tuple[list[Change] | None, int]:
+        """Changes after ``seen``, or none after a while; None where they are forgotten."""
+        with self.storage.changed:
+            try:
+                changes = self.storage.since(resource, seen)
+                if not changes:
+                    self.storage.changed.wait(max(0.0, min(LOOK_EVERY_S, end - time.monotonic())))
+                    changes = self.storage.since(resource, seen)
+            except ApiError:
+                return None, seen
+            return changes, self.storage.version
+
+    def _event(self, kind: str, item: Item) -> None:
+        self.http.stream(json.dumps({"type": kind, "object": item}).encode() + b"\n")
+
+    # Changing
+
+    def _document(self, allowed: tuple[str, ...] = ("application/json",)) -> str:
+        given = (self.http.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+        if given not in allowed and not (given == "" and "application/json" in allowed):
+            raise ApiError(
+                415,
+                "the body of the request was in an unknown format - accepted media types include: "
+                + ", ".join(allowed),
+            )
+        return given
+
+    def _field_validation(self) -> str:
+        value = self.query.get("fieldValidation") or "Warn"
+        if value not in ("Ignore", "Warn", "Strict"):
+            causes = Causes()
+            causes.one_of("fieldValidation", value, ["", "Ignore", "Warn", "Strict"])
+            raise invalid("CreateOptions", "", causes)
+        return value
+
+    def _dry_run(self) -> bool:
+        value = self.query.get("dryRun")
+        if value not in ("", "All"):
+            causes = Causes()
+            causes.one_of("dryRun", value, ["All"])
+            raise invalid("CreateOptions", "", causes)
+        return value == "All"
+
+    def _warn(self, warnings: list[str]) -> None:
+        self.http.sent += warnings
+        self.kube.warnings += warnings
+
+    def _create(self, namespace: str) -> None:
+        self._allow("create", "pods", namespace)
+        self._document()
+        warnings: list[str] = []
+        pod = admission.decode(self.http.body, field_validation=self._field_validation(), warnings=warnings)
+        if namespace not in self.kube.registered.namespaces:
+            raise not_found("namespaces", namespace)
+        pod = admission.admit(pod, namespace=namespace, registered=self.kube.registered, dice=self.kube.dice)
+        self._warn(warnings)
+        if not self._dry_run():
+            pod = self.storage.create("pods", pod)
+        self.http._json(201, pod)
+
+    def _replace(self, namespace: str, name: str) -> None:
+        self._allow("update", "pods", namespace, name)
+        self._document()
+        warnings: list[str] = []
+        pod = admission.decode(self.http.body, field_validation=self._field_validation(), warnings=warnings)
+        if pod.get("metadata", {}).get("name") != name:
+            raise bad_request(
+                f"the name of the object ({pod.get('metadata', {}).get('name', '')}) does not match the name on the "
+                f"URL ({name})"
+            )
+        self._warn(warnings)
+        self._store(namespace, name, lambda before: pod)
+
+    def _patch(self, namespace: str, name: str) -> None:
+        self._allow("patch", "pods", namespace, name)
+        kinds = {
+            "application/json-patch+json": patches.json_patch,
+            "application/merge-patch+json": patches.merge_patch,
+            "application/strategic-merge-patch+json": patches.strategic_merge_patch,
+        }
+        apply = kinds[self._document(tuple(kinds))]
+        try:
+            patch = json.loads(self.http.body)
+        except ValueError as error:
+            raise bad_request(f"error decoding patch: {error}") from None
+        if apply is not patches.json_patch and not isinstance(patch, dict):
+            raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]")
+        mode, warnings = self._field_validation(), list[str]()
+
+        def changed(before: Item) -> Item:
+            return admission.conform(apply(before, patch), field_validation=mode, warnings=warnings)
+
+        self._store(namespace, name, changed)
+        self._warn(warnings)
+
+    def _store(self, namespace: str, name: str, changed: Any) -> None:
+        """Update a pod by what ``changed`` makes of it; 409 where that was made from another version of it."""
+
+        def change(draft: Item) -> Item:
+            before = self.storage.get("pods", namespace, name)
+            after = changed(draft)
+            version = after.get("metadata", {}).get("resourceVersion")
+            if version and version != before["metadata"]["resourceVersion"]:
+                raise conflict(
+                    "pods",
+                    name,
+                    "the object has been modified; please apply your changes to the latest version and try again",
+                )
+            uid = after["metadata"].get("uid")
+            if uid and uid != before["metadata"]["uid"]:
+                raise conflict(
+                    "pods",
+                    name,
+                    f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['metadata']['uid']}",
+                )
+            return admission.admit_update(before, after)
+
+        with self.storage.changed:
+            if self._dry_run():
+                pod = change(json.loads(json.dumps(self.storage.get("pods", namespace, name))))
+            else:
+                pod = self.storage.update("pods", namespace, name, change)
+                if pod["metadata"].get("deletionTimestamp") and pod["metadata"].get("deletionGracePeriodSeconds") == 0:
+                    self._remove_unless_held(pod)
+        self.http._json(200, pod)
+
+    # Deleting
+
+    def _delete_options(self) -> Item:
+        options: Item = {}
+        if self.http.body.strip():
+            self._document()
+            given = admission.decode(self.http.body, field_validation="Strict", warnings=[], kind="DeleteOptions")
+            options.update(given)
+        if (grace := self.query.number("gracePeriodSeconds")) is not None and not self.http.body.strip():
+            options["gracePeriodSeconds"] = grace
+        if (options.get("gracePeriodSeconds") or 0) < 0:
+            causes = Causes()
+            causes.invalid("gracePeriodSeconds", options["gracePeriodSeconds"], "must be greater than or equal to 0")
+            raise invalid("DeleteOptions", "", causes)
+        policy = options.get("propagationPolicy") or self.query.get("propagationPolicy")
+        if policy not in (None, "", "Orphan", "Background", "Foreground"):
+            causes = Causes()
+            causes.one_of("propagationPolicy", policy, ["Foreground", "Background", "Orphan"])
+            raise invalid("DeleteOptions", "", causes)
+        return options
+
+    def _delete(self, namespace: str, name: str) -> None:
+        self._allow("delete", "pods", namespace, name)
+        options = self._delete_options()
+        with self.storage.changed:
+            pod = self.storage.get("pods", namespace, name)
+            wanted = options.get("preconditions") or {}
+            for key in ("uid", "resourceVersion"):
+                if wanted.get(key) not in (None, "", pod["metadata"][key]):
+                    label = {"uid": "UID", "resourceVersion": "ResourceVersion"}[key]
+                    raise conflict(
+                        "pods",
+                        name,
+                        f"Precondition failed: {label} in precondition: {wanted[key]}, {label} in object meta: "
+                        f"{pod['metadata'][key]}",
+                    )
+            if not (self._dry_run() or options.get("dryRun")):
+                pod = self._end(pod, options.get("gracePeriodSeconds"))
+        self.http._json(200, pod)
+
+    def _delete_all(self, namespace: str) -> None:
+        self._allow("deletecollection", "pods", namespace)
+        options, matches = self._delete_options(), self._matching("pods")
+        with self.storage.changed:
+            found = [pod for pod in self.storage.list("pods", namespace)[0] if matches(pod)]
+            ended = [self._end(pod, options.get("gracePeriodSeconds")) for pod in found]
+            version = str(self.storage.version)
+        self.http._json(
+            200, {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": ended}
+        )
+
+    def _end(self, pod: Item, grace_s: int | None) -> Item:
+        """Ask for a pod's end; it is gone at once where nothing of it can run."""
+        metadata, spec = pod["metadata"], pod["spec"]
+        grace = spec["terminationGracePeriodSeconds"] if grace_s is None else grace_s
+        if not spec.get("nodeName") or pod["status"]["phase"] in ("Succeeded", "Failed"):
+            grace = 0
+        if metadata.get("deletionTimestamp"):
+            # The wait may only become shorter.
+            grace = min(grace, metadata["deletionGracePeriodSeconds"])
+
+        def change(draft: Item) -> None:
+            when = seconds_text(utc_now() + timedelta(seconds=grace))
+            if metadata.get("deletionGracePeriodSeconds") != grace:
+                draft["metadata"]["deletionTimestamp"] = when
+                draft["metadata"]["deletionGracePeriodSeconds"] = grace
+
+        pod = self.storage.update("pods", metadata["namespace"], metadata["name"], change)
+        if grace == 0:
+            self._remove_unless_held(pod)
+        return pod
+
+    def _remove_unless_held(self, pod: Item) -> None:
+        if not pod["metadata"].get("finalizers"):
+            self.storage.delete("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+    # Logs
+
+    def _log(self, namespace: str, name: str) -> None:
+        pod = self.storage.get("pods", namespace, name)
+        since, tail, stamps, limit = self._log_options(name)
+        container = self._container_asked(pod)
+        if not pod["spec"].get("nodeName"):
+            self.http._send(200, b"", "text/plain")
+            return
+        run = self.kube.cluster.runs.get(pod["metadata"]["uid"])
+        if run and run.unreachable:
+            raise ApiError(
+                500,
+                f'Get "https://10.0.0.1:10250/containerLogs/{namespace}/{name}/{container}": dial tcp 10.0.0.1:10250: '
+                "i/o timeout",
+            )
+        if self.query.flag("previous"):
+            raise bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
+        process = run.processes.get(container) if run else None
+        if process is None:
+            raise bad_request(f'container "{container}" in pod "{name}" is {_waiting(pod, container)}')
+        reader = LogReader(process, since=since, tail=tail, timestamps=stamps, limit=limit)
+        if not self.query.flag("follow"):
+            self.http._send(200, reader.read(), "text/plain")
+            return
+        self.http.open_stream("text/plain")
+        while not self.kube.closing.is_set():
+            # Whether it had ended is asked before reading, so that nothing is written after the last read.
+            ended = process.ended.is_set()
+            self.http.stream(reader.read())
+            if ended or reader.full or self.http.reader_is_gone():
+                break
+            process.ended.wait(0.05)
+        self.http.close_stream()
+
+    def _log_options(self, name: str) -> tuple[Any, int | None, bool, int | None]:
+        causes = Causes()
+        seconds, tail, limit = (self.query.number(each) for each in ("sinceSeconds", "tailLines", "limitBytes"))
+        moment = self.query.get("sinceTime")
+        if seconds is not None and moment:
+            causes.forbidden("sinceSeconds", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+        if seconds is not None and seconds < 1:
+            causes.invalid("sinceSeconds", seconds, "must be greater than 0")
+        if tail is not None and tail < 0:
+            causes.invalid("tailLines", tail, "must be greater than or equal to 0")
+        if limit is not None and limit < 1:
+            causes.invalid("limitBytes", limit, "must be greater than 0")
+        if causes:
+            raise invalid("PodLogOptions", name, causes)
+        try:
+            since = parse_time(moment) if moment else None
+        except ValueError as error:
+            raise bad_request(str(error)) from None
+        if seconds is not None:
+            since = utc_now() - timedelta(seconds=seconds)
+        return since, tail, self.query.flag("timestamps"), limit
+
+    def _container_asked(self, pod: Item) -> str:
+        name, spec = pod["metadata"]["name"], pod["spec"]
+        asked = self.query.get("container")
+        main = [container["name"] for container in spec["containers"]]
+        first = [container["name"] for container in spec.get("initContainers") or []]
+        if not asked:
+            if len(main) > 1 or first:
+                init = f" or one of the init containers: [{' '.join(first)}]" if first else ""
+                raise bad_request(
+                    f"a container name must be specified for pod {name}, choose one of: [{' '.join(main)}]{init}"
+                )
+            return str(main[0])
+        if asked not in main + first:
+            raise bad_request(f"container {asked} is not valid for pod {name}")
+        return asked
+
+    # The small resources
+
+    def _namespaces(self, name: str | None) -> None:
+        self._allow("get" if name else "list", "namespaces", None, name or "")
+        known = sorted(self.kube.registered.namespaces)
+        if name and name not in known:
+            raise not_found("namespaces", name)
+        items = [
+            {
+                "kind": "Namespace",
+                "apiVersion": "v1",
+                "metadata": {"name": each, "resourceVersion": "1", "labels": {"kubernetes.io/metadata.name": each}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }
+            for each in known
+        ]
+        if name:
+            self.http._json(200, next(each for each in items if each["metadata"]["name"] == name))
+        else:
+            self._fixed_list("NamespaceList", "v1", items)
+
+    def _priority_classes(self, name: str | None) -> None:
+        self._allow("get" if name else "list", "priorityclasses", None, name or "")
+        known = self.kube.registered.priority_classes
+        if name and name not in known:
+            raise ApiError(
+                404,
+                f'priorityclasses.scheduling.k8s.io "{name}" not found',
+                details={"name": name, "group": "scheduling.k8s.io", "kind": "priorityclasses"},
+            )
+        items = [
+            {
+                "kind": "PriorityClass",
+                "apiVersion": "scheduling.k8s.io/v1",
+                "metadata": {"name": each, "resourceVersion": "1"},
+                "value": found.value,
+                "preemptionPolicy": found.preemption,
+            }
+            for each, found in known.items()
+        ]
+        if name:
+            self.http._json(200, next(each for each in items if each["metadata"]["name"] == name))
+        else:
+            self._fixed_list("PriorityClassList", "scheduling.k8s.io/v1", items)
+
+    def _service_account(self, namespace: str, name: str) -> None:
+        self._allow("get", "serviceaccounts", namespace, name)
+        if (namespace, name) not in self.kube.registered.service_accounts:
+            raise not_found("serviceaccounts", name)
+        metadata = {"name": name, "namespace": namespace, "resourceVersion": "1"}
+        self.http._json(200, {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": metadata})
+
+    def _fixed_list(self, kind: str, version: str, items: list[Item]) -> None:
+        metadata = {"resourceVersion": str(self.storage.version)}
+        self.http._json(200, {"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
+
+
+class LogReader:
+    """Reads a container's log file on from where it stopped."""
+
+    def __init__(self, process: Process, *, since: Any, tail: int | None, timestamps: bool, limit: int | None) -> None:
+        self._file = process.log.open("rb")
+        self._since, self._tail, self._timestamps, self._left = since, tail, timestamps, limit
+        self._rest = b""
+        self._line_begins = True
+
+    @property
+    def full(self) -> bool:
+        return self._left == 0
+
+    def read(self) -> bytes:
+        """What is new, as whole lines of the file."""
+        whole, newline, self._rest = (self._rest + self._file.read()).rpartition(b"\n")
+        pieces: list[bytes] = []
+        for line in whole.split(b"\n") if newline else []:
+            stamp, _, tag, text = line.split(b" ", 3)
+            if self._since and parse_time(stamp.decode()) < self._since:
+                continue
+            prefix = stamp + b" " if self._timestamps and self._line_begins else b""
+            self._line_begins = tag == b"F"
+            pieces.append(prefix + text + (b"\n" if self._line_begins else b""))
+        if self._tail is not None:
+            pieces = pieces[-self._tail :] if self._tail else []
+            self._tail = None
+        data = b"".join(pieces)
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        return data
+
+
+def discovery(path: str) -> Item | None:
+    """Documents that say what the server speaks."""
+    if path == "/version":
+        return dict(VERSION)
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+    if path == "/apis":
+        version = {"groupVersion": "scheduling.k8s.io/v1", "version": "v1"}
+        group = {"name": "scheduling.k8s.io", "versions": [version], "preferredVersion": version}
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
+    if path == "/api/v1":
+        names = [
+            ("pods", "Pod", True),
+            ("events", "Event", True),
+            ("nodes", "Node", False),
+            ("namespaces", "Namespace", False),
+        ]
+        resources = [
+            {
+                "name": name,
+                "singularName": "",
+                "namespaced": namespaced,
+                "kind": kind,
+                "verbs": ["get", "list", "watch"],
+            }
+            for name, kind, namespaced in names
+        ]
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources}
+    return None
+
+
+def side_door(kube: Kube, method: str, path: str, body: bytes) -> Any:
+    """Steer the stand-in from another process.
+
+    GET faults, requests, processes; POST faults (a list), nodes (one node's fields); DELETE faults, nodes/NAME;
+    POST forget.
+    """
+    what, _, name = path.removeprefix(SIDE_DOOR).partition("/")
+    if (method, what) == ("GET", "faults"):
+        return {"planted": kube.faults.as_json(), "hits": kube.faults.hits}
+    if (method, what) == ("POST", "faults"):
+        kube.faults.add(*(fault_from_json(each) for each in json.loads(body)))
+    elif (method, what) == ("DELETE", "faults"):
+        kube.faults.clear()
+    elif (method, what) == ("GET", "requests"):
+        return {f"{verb} {resource}": count for (verb, resource), count in sorted(kube.counts.items())}
+    elif (method, what) == ("GET", "processes"):
+        return kube.processes()
+    elif (method, what) == ("POST", "nodes"):
+        given = json.loads(body)
+        kube.add_node(Node(**{key: tuple(value) if key == "taints" else value for key, value in given.items()}))
+    elif (method, what) == ("DELETE", "nodes"):
+        kube.remove_node(name)
+    elif (method, what) == ("POST", "forget"):
+        kube.storage.forget()
+    else:
+        raise no_such_path()
+    return {"done": True}
+
+
+def _seen_through(change: Change, matches: Any) -> tuple[str, Item] | None:
+    """A change as a watcher with a selector sees it: what leaves the selection is deleted for it."""
+    now = change.type != "DELETED" and matches(change.item)
+    before = change.previous is not None and matches(change.previous)
+    if now:
+        return ("MODIFIED" if before else "ADDED"), change.item
+    return ("DELETED", change.item) if before else None
+
+
+def _waiting(pod: Item, container: str) -> str:
+    for status in (*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])):
+        if status["name"] == container and "waiting" in status["state"]:
+            reason = status["state"]["waiting"]["reason"]
+            if reason in ("ErrImagePull", "ImagePullBackOff"):
+                return "waiting to start: trying and failing to pull image"
+            return f"waiting to start: {reason}"
+    return "not available"
+
+
+def _key(item: Item) -> list[str]:
+    return [item["metadata"].get("namespace", ""), item["metadata"]["name"]]
+
+
+def _sealed(version: int, after: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([version, after]).encode()).decode()
+
+
+def _opened(token: str) -> tuple[int, list[str]]:
+    try:
+        version, after = json.loads(base64.urlsafe_b64decode(token))
+    except ValueError:
+        raise bad_request("continue key is not valid: illegal base64 data") from None
+    return version, after
