@@ -26,6 +26,8 @@ HD_LINES = 720
 TRIAL_FRAMES = 10
 NVENC_LOOKAHEAD = 20
 """Frames that NVENC looks ahead to spread its bits."""
+_PROTOCOLS = {"file": "file", "https": "https,tls,tcp", "http": "http,tcp"}
+"""What ffmpeg needs to open an address of each scheme, and no more. A redirect cannot change the scheme."""
 _MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
 _MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
@@ -40,9 +42,10 @@ def input_options(address: str) -> dict[str, Any]:
     Args:
         address: A path, or a presigned address of the store.
     """
-    local = "://" not in address
+    scheme = address.partition("://")[0] if "://" in address else "file"
     return {
-        "protocol_whitelist": "file" if local else "https,tls,tcp,http",
+        # None for any other scheme: nothing but files and presigned addresses is ever opened.
+        "protocol_whitelist": _PROTOCOLS.get(scheme, "none"),
         "format_whitelist": ",".join(CONTAINERS),
         "max_pixels": MAX_SIDE * MAX_SIDE,
         "probesize": PROBE_BYTES,

@@ -142,7 +142,7 @@ def test_a_slow_preset_keeps_the_references_that_the_level_allows_and_a_tune_is_
 
 
 def test_a_presigned_address_is_read_over_the_network_and_a_path_is_not() -> None:
-    assert "-protocol_whitelist https,tls,tcp,http -threads 2 -i https://s3.test/k?a=1 " in command(
+    assert "-protocol_whitelist https,tls,tcp -threads 2 -i https://s3.test/k?a=1 " in command(
         rendition(), source="https://s3.test/k?a=1"
     )
     assert input_argv("/m/concat:x.mp4")[:2] == ["-protocol_whitelist", "file"]
