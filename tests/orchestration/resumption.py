@@ -1,4 +1,4 @@
-"""A resumed task beside fresh ones of higher weight, on Airflow's own database, models and scheduler.
+"""A resumed task beside fresh ones of higher weight, on Airflow's own database, triggerer and scheduler.
 
 Run in a process of its own, so that Airflow loads Callsheet's local settings as it does in production; prints what it
 saw as one JSON object.
@@ -7,7 +7,11 @@ saw as one JSON object.
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from airflow.models.pool import Pool
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.trigger import Trigger
-from airflow.triggers.base import TriggerEvent
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
@@ -37,6 +41,7 @@ from airflow.sdk import DAG
 with DAG("batch__spring", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC)):
     EmptyOperator(task_id="encode_cpu", pool="cpu_encode", weight_rule="absolute", retries=1)
 """
+RESUME_LIMIT_S = 90
 PRIORITIES = {"modest": 1, "valuable": 900, "also_valuable": 900}
 
 
@@ -63,7 +68,7 @@ def main(folder: Path) -> dict[str, Any]:
                 session=session,
             )
         session.flush()
-        trigger = Trigger(classpath="tests.Never", kwargs={})
+        trigger = Trigger.from_object(DateTimeTrigger(moment=datetime(2026, 1, 1, tzinfo=UTC)))  # fires at once
         session.add(trigger)
         session.flush()
         for each in session.scalars(select(TaskInstance)):
@@ -73,8 +78,18 @@ def main(folder: Path) -> dict[str, Any]:
         modest.next_method, modest.next_kwargs = "trigger_reentry", {}
     seen: dict[str, Any] = {"weight_deferred": weight(), "queued_while_deferred": queued()}
 
-    with create_session() as session:
-        Trigger.submit_event(trigger.id, TriggerEvent({"status": "success"}), session=session)
+    triggerer = subprocess.Popen(
+        [sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs"],
+        stdout=sys.stderr, stderr=sys.stderr, start_new_session=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + RESUME_LIMIT_S
+        while state() == "deferred" and time.monotonic() < end:
+            time.sleep(0.2)
+    finally:
+        os.killpg(triggerer.pid, signal.SIGTERM)
+        triggerer.wait(RESUME_LIMIT_S)
+    seen["state_resumed"] = state()
     seen["weight_resumed"] = weight()
     with create_session() as session:
         run = session.scalars(select(DagRun).where(DagRun.run_id == "modest")).one()
@@ -106,6 +121,12 @@ def instance(session: Any) -> TaskInstance:
     """The task instance of the modest title."""
     found: TaskInstance = session.scalars(select(TaskInstance).where(TaskInstance.run_id == "modest")).one()
     return found
+
+
+def state() -> str | None:
+    """Of that task instance, as the database has it."""
+    with create_session() as session:
+        return session.scalars(select(TaskInstance.state).where(TaskInstance.run_id == "modest")).one()
 
 
 def weight() -> int | None:

@@ -1,4 +1,4 @@
-"""Finished work goes first: what a resumed task weighs, on Airflow's own database, triggers and scheduler."""
+"""Finished work goes first: what a resumed task weighs, on Airflow's own database, triggerer and scheduler."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     program = Path(__file__).with_name("resumption.py")
     finished = subprocess.run(
         [sys.executable, str(program), str(dags)],
-        capture_output=True, text=True, env=environment, timeout=120, check=False,
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]
     found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
@@ -50,6 +50,7 @@ def test_while_a_pod_works_its_deferred_task_holds_the_slot(seen: dict[str, Any]
 
 
 def test_a_resumed_task_goes_before_every_fresh_one_of_a_more_valuable_title(seen: dict[str, Any]) -> None:
+    assert seen["state_resumed"] == "scheduled"
     assert seen["queued_when_resumed"] == ["modest"]
     assert seen["weight_resumed"] == seen["weight_queued"] == seen["weight_deferred"] + RESUMED
 
