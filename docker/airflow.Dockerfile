@@ -23,7 +23,8 @@ COPY --chown=airflow:0 plugins plugins
 COPY --chown=airflow:0 ml ml
 # The command `callsheet`, and hls.js for the preview page of the local runtime.
 RUN /opt/callsheet/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
-    && /opt/callsheet/venv/bin/python -m include.adapters.players
+    && /opt/callsheet/venv/bin/python -m include.adapters.players \
+    && /opt/callsheet/venv/bin/python -m compileall -q include dags plugins ml
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Callsheet on Airflow" \

