@@ -164,40 +164,64 @@ def send_webhooks(catalog: Catalog, settings: Settings, *, now: datetime) -> Non
     webhooks.deliver(catalog, settings, now, limit=WEBHOOKS_AT_ONCE)
 
 
-def settle_lost_runs(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
+def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> list[str]:
     """Settle titles whose run has ended, or vanished, without its last task: nothing stays running for ever."""
     lost: list[str] = []
     for title in catalog.titles(states={State.QUEUED, State.RUNNING, State.PLAYABLE}):
         since = title.released_at or title.created_at
-        if title.run_id is None or now - since < LOST_AFTER:
+        if title.run_id is None or _is_recent(since, now):
             continue
         run = api.run(title.dag_id, title.run_id)
         if run is not None and run["state"] not in {"success", "failed"}:
             continue
-        if run is not None and run["end_date"] and now - datetime.fromisoformat(run["end_date"]) < LOST_AFTER:
+        if run is not None and run["end_date"] and _is_recent(datetime.fromisoformat(run["end_date"]), now):
             continue
-        if title.state is State.PLAYABLE:
+        if title.state is State.PLAYABLE or _completed(catalog, settings, title):
             if _settle_published(catalog, title, now=now):
                 lost.append(title.request_id)
             continue
         how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
         message = f"the run {title.run_id} {how} without settling the title"
+        error = ErrorDocument(
+            type="RunLost", message=message, owner=Owner.PLATFORM, retry=Retry.TRANSIENT, reason="run_lost"
+        )
+        replay = f"callsheet replay {title.request_id}"
+        # The end comes last: a sweep that dies in between is repeated, a settled title is not looked at again.
+        catalog.record_dead_letter(title.request_id, error=error, task=title.task, replay_command=replay, now=now)
+        catalog.claim_alert(
+            title_id=title.title_id,
+            request_id=title.request_id,
+            level="failed",
+            cause="run_lost",
+            message=message,
+            now=now,
+        )
         if catalog.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
-            error = ErrorDocument(
-                type="RunLost", message=message, owner=Owner.PLATFORM, retry=Retry.TRANSIENT, reason="run_lost"
-            )
-            replay = f"callsheet replay {title.request_id}"
-            catalog.record_dead_letter(title.request_id, error=error, task=title.task, replay_command=replay, now=now)
-            catalog.claim_alert(
-                title_id=title.title_id,
-                request_id=title.request_id,
-                level="failed",
-                cause="run_lost",
-                message=message,
-                now=now,
-            )
             lost.append(title.request_id)
     return lost
+
+
+def _is_recent(moment: datetime, now: datetime) -> bool:
+    """Whether a moment lies less than ``LOST_AFTER`` back. One in the future is another machine's clock: it tells
+    nothing, and waiting for it may take hours."""
+    return timedelta(0) <= now - moment < LOST_AFTER
+
+
+def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool:
+    """Tell the catalog of a publication that died between pointer and catalog; False where players see another set."""
+    from include.adapters.store import open_store
+    from include.domain.results import PackageResult
+    from include.pipelines.runner import load_result
+    from include.stages.core import ControlContext
+    from include.stages.publish import is_current, make_current
+
+    job, store = title.job(), open_store(settings)
+    packaged = load_result(job, "package", PackageResult, store) if is_current(store, job) else None
+    if not isinstance(packaged, PackageResult):
+        return False
+    context = ControlContext(settings=settings, store=store, title=job, scratch=settings.scratch, catalog=catalog)
+    make_current(context, job, packaged)
+    return True
 
 
 def _settle_published(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
@@ -273,7 +297,7 @@ def tick() -> dict[str, str]:
     failed: list[str] = []
     with AirflowApi.from_connection() as api:
         steps: dict[str, Callable[[], object]] = {
-            "lost runs": lambda: settle_lost_runs(catalog, api, now=now),
+            "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, now=now, limit=REPAIRS_AT_ONCE),
             "release": lambda: release(catalog, api, settings, now=now),
             "overdue": lambda: note_overdue(catalog, now=now),

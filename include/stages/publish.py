@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
+from typing import Any
 
 from include.adapters.airflow_api import ui_base_url
 from include.adapters.store import ConcurrentChange, ObjectStore
 from include.domain.document import canonical_json
 from include.domain.results import PackageResult, PublishResult
 from include.domain.title import TitleJob
-from include.errors import ConfigurationError, PlatformUnavailable, StaleRequest, StorageError
+from include.errors import ConfigurationError, NotReleased, PlatformUnavailable, StaleRequest, StorageError
 from include.settings import Settings
 from include.stages.core import ControlContext, stage
 
 log = logging.getLogger(__name__)
 
 FLIP_ATTEMPTS = 10
+POINTER_FIELDS = frozenset({"request_id", "seq", "version", "published_at", "manifests", "preview"})
+"""What this module reads of a pointer."""
 MEDIA_PATH = "/callsheet/media"
 """Where the API serves a local store (include/api)."""
 
@@ -28,9 +32,12 @@ def publish(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> Pu
     Safe to repeat from any point: the version number belongs to the request, files are compared before they are
     copied, and the pointer never goes back to an older request.
     """
-    record = ctx.catalog.title(title.request_id)
-    if record is None:
-        raise PlatformUnavailable(f"{title.request_id} is not in the catalog")
+    return make_current(ctx, title, packaged)
+
+
+def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> PublishResult:
+    """See :func:`publish`; what comes after a publication that died between pointer and catalog completes it so."""
+    seq = _open_request(ctx, title)
     version = ctx.catalog.allocate_version(title.request_id, now=ctx.clock())
     prefix = f"titles/{title.title_id}/v{version}"
     ctx.store.copy_tree(packaged.prefix, prefix)
@@ -41,53 +48,112 @@ def publish(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> Pu
         )
         raise StorageError(f"{prefix}: {len(wrong)} files are not as they were packaged, e.g. {wrong[0]}")
 
-    now = ctx.clock()
     base = f"{public_base(ctx.settings)}/{prefix}"
-    result = PublishResult(
-        version=version,
-        prefix=prefix,
-        published_at=now,
-        hls=f"{base}/{packaged.hls}",
-        dash=f"{base}/{packaged.dash}" if packaged.dash else None,
-        preview=f"{base}/{packaged.preview}",
-        degraded=packaged.degraded,
-        deadline_met=None if title.publish_at is None else now <= title.publish_at,
-    )
     pointer = {
         "title_id": title.title_id,
         "request_id": title.request_id,
-        "seq": record.seq,
+        "seq": seq,
         "version": version,
-        "published_at": now.isoformat(),
+        "published_at": ctx.clock().isoformat(),
         "degraded": packaged.degraded,
-        "manifests": {"hls": result.hls, "dash": result.dash},
-        "preview": result.preview,
+        "manifests": {
+            "hls": f"{base}/{packaged.hls}",
+            "dash": f"{base}/{packaged.dash}" if packaged.dash else None,
+        },
+        "preview": f"{base}/{packaged.preview}",
         "territories": list(title.territories) or ["*"],
     }
-    flip(ctx.store, f"titles/{title.title_id}/current.json", pointer, seq=record.seq)
-    ctx.catalog.publish(title.request_id, result=result, package=packaged, now=now)
+    # Copying takes a while: the title may have been cancelled, or a newer request published, meanwhile.
+    _open_request(ctx, title)
+    current = flip(ctx.store, pointer_key(title.title_id), pointer)
+    # An earlier attempt may have flipped it and died: the pointer's word is what players have seen.
+    published_at = datetime.fromisoformat(current["published_at"])
+    result = PublishResult(
+        version=version,
+        prefix=prefix,
+        published_at=published_at,
+        hls=current["manifests"]["hls"],
+        dash=current["manifests"]["dash"],
+        preview=current["preview"],
+        degraded=packaged.degraded,
+        deadline_met=None if title.publish_at is None else published_at <= title.publish_at,
+    )
+    ctx.catalog.publish(title.request_id, result=result, package=packaged, now=ctx.clock())
     return result
 
 
-def flip(store: ObjectStore, key: str, pointer: dict[str, object], *, seq: int) -> None:
-    """Make ``pointer`` current by compare-and-set; raises :class:`StaleRequest` where a newer request's already is."""
+def is_current(store: ObjectStore, title: TitleJob) -> bool:
+    """Whether players see this very request: its pointer has flipped, whatever the catalog has heard of it."""
+    _, current = _pointer(store, pointer_key(title.title_id))
+    return current.get("request_id") == title.request_id
+
+
+def pointer_key(title_id: str) -> str:
+    """Store key of a title's pointer."""
+    return f"titles/{title_id}/current.json"
+
+
+def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any]:
+    """Make ``pointer`` current by compare-and-set; returns what is current then: it, or what the same request has set.
+
+    Raises :class:`StaleRequest` where a newer request's pointer is current.
+    """
     for _ in range(FLIP_ATTEMPTS):
-        marker = store.marker(key)
-        current = json.loads(store.get_bytes(key)) if marker is not None else {}
-        if current.get("seq", -1) > seq:
+        marker, current = _pointer(store, key)
+        if current.get("seq", -1) > pointer["seq"]:
             raise StaleRequest(
                 f"{current['request_id']} is newer and already published as v{current['version']}",
                 reason="superseded",
             )
-        if current.get("seq") == seq:
-            return
+        if current.get("seq") == pointer["seq"]:
+            return current
         try:
             store.compare_and_set(key, canonical_json(pointer).encode(), marker)
         except ConcurrentChange:
             log.info("%s changed under us; looking again", key)
             continue
-        return
+        return pointer
     raise StorageError(f"{key} kept changing under us {FLIP_ATTEMPTS} times")
+
+
+def _open_request(ctx: ControlContext, title: TitleJob) -> int:
+    """Number of the request; raises where it has come to an end without a version, or a newer one is published."""
+    record = ctx.catalog.title(title.request_id)
+    if record is None:
+        raise PlatformUnavailable(f"{title.request_id} is not in the catalog")
+    # What players see already is not taken back by a verdict that came after it.
+    if record.state.final and record.version is None and not is_current(ctx.store, title):
+        raise NotReleased(
+            f"{title.request_id} is settled as {record.state} and is not published any more: "
+            f"repeat it with callsheet replay {title.request_id}",
+            reason="settled",
+        )
+    # The pointer says the same, unless somebody has removed it.
+    newest = ctx.catalog.published_seq(title.title_id)
+    if newest is not None and newest > record.seq:
+        raise StaleRequest(f"a newer request of {title.title_id} is already published", reason="superseded")
+    return record.seq
+
+
+def _pointer(store: ObjectStore, key: str) -> tuple[str | None, dict[str, Any]]:
+    """Marker and content of a pointer; raises :class:`StorageError` for one that is not ours."""
+    marker = store.marker(key)
+    if marker is None:
+        return None, {}
+    try:
+        current = json.loads(store.get_bytes(key))
+        if not isinstance(current, dict) or not POINTER_FIELDS <= current.keys():
+            raise ValueError(f"it has not the fields {', '.join(sorted(POINTER_FIELDS))}")
+    except FileNotFoundError:
+        # Removed between the two looks: the compare-and-set sees it.
+        return None, {}
+    except ValueError as error:
+        raise StorageError(
+            f"{store.uri}/{key} is no pointer of ours: {error}. Something else has written it; remove it and clear "
+            "the publish task: the catalog knows which request is the newest",
+            reason="corrupt_document",
+        ) from error
+    return marker, current
 
 
 def public_base(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from include.errors import ErrorDocument, TitleEndedBadly
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key
 from include.stages.core import ControlContext, stage
+from include.stages.publish import is_current, make_current
 
 if TYPE_CHECKING:
     # Workers import this module for its place in the pipeline, and have no database library.
@@ -40,16 +41,21 @@ def settle(
     Raises the title's own failure in the end, so that its run is red in Airflow and a cleared run settles anew.
     """
     now = ctx.clock()
+    if published is None and packaged is not None and is_current(ctx.store, title):
+        # Players see it already: the publication died, for good, before the catalog heard of it.
+        published = make_current(ctx, title, packaged)
     failures = task_failures(title, ctx.store)
     verdict = settlement(packaged=packaged, published=published, failures=failures)
     if source is not None and decision is not None:
         rows = history_rows(source, analysis, decision, renditions, verdicts)
         ctx.catalog.record_history(title.request_id, rows, now=now)
     replay = f"callsheet replay {title.request_id}"
-    if verdict.state is State.DEGRADED and packaged is not None:
-        record = ctx.catalog.title(title.request_id)
-        if record is not None and not record.is_repair:
-            ctx.catalog.queue_repair(title.request_id, packaged.missing, now)
+    record = ctx.catalog.title(title.request_id)
+    if record is not None and record.state.final and record.state is not verdict.state:
+        # It was cancelled meanwhile, say. The first verdict stands, and nobody is called for another.
+        raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
+    if verdict.state is State.DEGRADED and packaged is not None and record is not None and not record.is_repair:
+        ctx.catalog.queue_repair(title.request_id, packaged.missing, now)
     if verdict.failure is not None and verdict.state is not State.CANCELLED:
         ctx.catalog.record_dead_letter(
             title.request_id, error=verdict.failure.error, task=verdict.failure.task, replay_command=replay, now=now

@@ -183,12 +183,12 @@ def running(catalog: Catalog, api: AirflowApi, settings: Settings) -> str:
 
 
 def test_a_run_that_ended_without_settling_is_settled_as_failed_and_said_once(
-    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings
 ) -> None:
     airflow.end("batch__spring", "alpha__1", "failed", after(1).isoformat())
 
-    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
-    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == []
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == []
     title = find(catalog, running)
     assert (title.state, title.reason) == ("failed", "run_lost")
     assert "ended as failed without settling" in (title.message or "")
@@ -197,11 +197,11 @@ def test_a_run_that_ended_without_settling_is_settled_as_failed_and_said_once(
 
 
 def test_a_run_that_vanished_is_settled_too(
-    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings
 ) -> None:
     airflow.runs.clear()
 
-    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
     assert "vanished" in (find(catalog, running).message or "")
 
 
@@ -215,11 +215,12 @@ def test_a_run_that_vanished_is_settled_too(
     ],
 )
 def test_a_run_that_may_still_settle_is_left_alone(
-    state: str, ended: Any, now: Any, running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer
-) -> None:
+    state: str, ended: Any, now: Any,
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings,
+) -> None:  # fmt: skip
     airflow.end("batch__spring", "alpha__1", state, ended.isoformat() if ended else None)
 
-    assert settle_lost_runs(catalog, api, now=now) == []
+    assert settle_lost_runs(catalog, api, settings, now=now) == []
     assert find(catalog, running).state is State.RUNNING
 
 
@@ -229,7 +230,7 @@ def test_a_run_that_may_still_settle_is_left_alone(
 )
 def test_a_lost_run_does_not_unpublish_what_went_out(
     degraded: bool, newer: bool, state: str, repairs: int,
-    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer,
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings,
 ) -> None:  # fmt: skip
     publish(catalog, running, degraded=degraded)
     if newer:
@@ -239,7 +240,7 @@ def test_a_lost_run_does_not_unpublish_what_went_out(
         catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
     airflow.runs.clear()
 
-    assert settle_lost_runs(catalog, api, now=LONG_AFTER) == [running]
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
     assert find(catalog, running).state == state
     assert len(catalog.pending_repairs()) == repairs
     assert catalog.claim_alerts_to_send(LONG_AFTER, 10, 60) == []

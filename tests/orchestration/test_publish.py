@@ -13,7 +13,8 @@ import pytest
 from include.adapters.catalog import Catalog
 from include.adapters.store import ConcurrentChange, LocalStore
 from include.domain.results import PackageResult, PublishResult
-from include.errors import PlatformUnavailable, StaleRequest, StorageError
+from include.domain.title import State
+from include.errors import NotReleased, PlatformUnavailable, StaleRequest, StorageError
 from include.settings import Settings
 from include.stages.core import ControlContext
 from include.stages.publish import FLIP_ATTEMPTS, flip, public_base, publish
@@ -110,12 +111,17 @@ def test_a_crash_between_pointer_and_catalog_is_mended_by_the_retry(
     catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
     package = prepared(catalog, store)
-    store.put_bytes(POINTER, json.dumps({"seq": find(catalog, "spring/alpha").seq, "version": 1}).encode())
-
     published(catalog, store, settings, package)
+    (store.root.parent / "catalog.db").unlink()
+    catalog.migrate()
+    prepared(catalog, store)
+
+    published(catalog, store, settings, package, now=after(5))
 
     assert find(catalog, "spring/alpha").state == "playable"
-    assert catalog.current_version("alpha") is not None
+    current = catalog.current_version("alpha")
+    assert current is not None
+    assert (current.published_at, pointer(store)["published_at"]) == (NOW, NOW.isoformat())
 
 
 @pytest.mark.parametrize("change", ["missing", "longer", "foreign"])
@@ -144,7 +150,7 @@ def test_a_slow_old_request_does_not_overwrite_a_newer_one(
     published(catalog, store, settings, new, batch_id="summer")
     before = store.get_bytes(POINTER)
 
-    with pytest.raises(StaleRequest, match="summer/alpha is newer and already published as v1"):
+    with pytest.raises(StaleRequest, match="a newer request of alpha is already published"):
         published(catalog, store, settings, old)
 
     assert store.get_bytes(POINTER) == before
@@ -161,6 +167,48 @@ def test_a_newer_request_takes_over_and_the_older_version_stays(
 
     assert pointer(store)["version"] == 2
     assert len(store.list("titles/alpha/v1")) == 3
+
+
+def test_without_its_pointer_a_title_does_not_go_back_either(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    old = prepared(catalog, store, "spring")
+    published(catalog, store, settings, prepared(catalog, store, "summer"), batch_id="summer")
+    store.delete(POINTER)
+
+    with pytest.raises(StaleRequest):
+        published(catalog, store, settings, old)
+    assert store.size(POINTER) is None
+
+
+@pytest.mark.parametrize("state", [State.CANCELLED, State.FAILED, State.REJECTED])
+def test_a_title_that_has_come_to_another_end_is_not_published(
+    state: State, catalog: Catalog, store: LocalStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = prepared(catalog, store)
+    copy = LocalStore.copy_tree
+
+    def copy_slowly(self: LocalStore, source: str, target: str) -> None:
+        copy(self, source, target)
+        catalog.settle("spring/alpha", state, now=NOW)
+
+    monkeypatch.setattr(LocalStore, "copy_tree", copy_slowly)
+    for _ in range(2):
+        with pytest.raises(NotReleased, match=f"settled as {state}.*callsheet replay spring/alpha"):
+            published(catalog, store, settings, package)
+    assert store.size(POINTER) is None
+    assert catalog.current_version("alpha") is None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seq": 1, "vers', b"[]", b'{"seq": 1}'])
+def test_a_pointer_that_something_else_has_written_is_named(
+    content: bytes, catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    package = prepared(catalog, store)
+    store.put_bytes(POINTER, content)
+
+    with pytest.raises(StorageError, match=r"titles/alpha/current\.json is no pointer of ours.*remove it and clear"):
+        published(catalog, store, settings, package)
 
 
 def test_two_publishers_at_once_leave_the_newer_one(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
@@ -199,6 +247,11 @@ def test_a_title_that_the_catalog_does_not_know_is_not_published(
         publish.function(context, title, package)
 
 
+def a_pointer(seq: int) -> dict[str, Any]:
+    fields = dict.fromkeys(("published_at", "manifests", "preview"), "")
+    return {"seq": seq, "request_id": f"r{seq}/x", "version": seq, **fields}
+
+
 class RestlessStore(LocalStore):
     """A store whose pointer somebody else changes just before each of ours."""
 
@@ -213,26 +266,26 @@ class RestlessStore(LocalStore):
 
 
 def test_a_pointer_that_changes_under_us_is_looked_at_again(tmp_path: Path) -> None:
-    store = RestlessStore(tmp_path, [{"seq": 1, "request_id": "a/x", "version": 1}])
+    store = RestlessStore(tmp_path, [a_pointer(1)])
 
-    flip(store, POINTER, {"seq": 2}, seq=2)
+    assert flip(store, POINTER, a_pointer(2)) == a_pointer(2)
 
-    assert pointer(store) == {"seq": 2}
+    assert pointer(store) == a_pointer(2)
 
 
 def test_a_newer_pointer_that_comes_in_between_wins(tmp_path: Path) -> None:
-    store = RestlessStore(tmp_path, [{"seq": 9, "request_id": "z/x", "version": 4}])
+    store = RestlessStore(tmp_path, [a_pointer(9)])
 
-    with pytest.raises(StaleRequest, match="z/x is newer and already published as v4"):
-        flip(store, POINTER, {"seq": 2}, seq=2)
+    with pytest.raises(StaleRequest, match="r9/x is newer and already published as v9"):
+        flip(store, POINTER, a_pointer(2))
     assert pointer(store)["seq"] == 9
 
 
 def test_a_pointer_that_never_rests_is_given_up(tmp_path: Path) -> None:
-    theirs = [{"seq": 0, "n": n} for n in range(FLIP_ATTEMPTS)]
+    theirs = [a_pointer(0) | {"n": n} for n in range(FLIP_ATTEMPTS)]
 
     with pytest.raises(StorageError, match="kept changing"):
-        flip(RestlessStore(tmp_path, theirs), POINTER, {"seq": 2}, seq=2)
+        flip(RestlessStore(tmp_path, theirs), POINTER, a_pointer(2))
 
 
 def test_a_compare_and_set_says_whose_change_it_was(tmp_path: Path) -> None:

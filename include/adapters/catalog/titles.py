@@ -61,7 +61,7 @@ class Titles(Database):
     def claim(
         self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60, except_batches: Collection[str] = ()
     ) -> list[TitleRecord]:
-        """Claim waiting titles for release, in order of arrival.
+        """Claim waiting titles for release: the highest priority first, ties in order of arrival; none that is held.
 
         Args:
             window: Titles that may be open at once: claimed, or released and not settled.
@@ -79,7 +79,8 @@ class Titles(Database):
                 return []
             unclaimed = or_(titles.c.claimed_until.is_(None), titles.c.claimed_until <= now)
             ripe = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
-            query = _titles().where(waiting, unclaimed, ripe).order_by(titles.c.seq).limit(free)
+            order = (titles.c.priority.desc(), titles.c.seq)
+            query = _titles().where(waiting, unclaimed, ripe, ~titles.c.held).order_by(*order).limit(free)
             if except_batches:
                 query = query.where(titles.c.batch_id.not_in(except_batches))
             rows = [
@@ -280,9 +281,14 @@ class Titles(Database):
     def record_dead_letter(
         self, request_id: str, *, error: ErrorDocument, task: str | None, replay_command: str, now: datetime
     ) -> None:
-        """Keep a title's failure for a person; the latest one counts."""
+        """Keep a title's failure for a person; the latest one counts, and the same one again changes nothing."""
         with self._write() as connection:
             row = request_row(connection, request_id)
+            known = connection.execute(
+                select(dead_letters.c.task, dead_letters.c.error).where(dead_letters.c.request_id == request_id)
+            ).one_or_none()
+            if known is not None and tuple(known) == (task, error.model_dump(mode="json")):
+                return
             connection.execute(dead_letters.delete().where(dead_letters.c.request_id == request_id))
             connection.execute(
                 insert(dead_letters).values(
