@@ -6,6 +6,7 @@ The whole tree::
     ├── ConfigurationError      platform  never      a setting, a recipe or a deployment is wrong
     ├── RequestRejected         source    never      a batch request that cannot be accepted at all
     ├── BatchConflict           source    never      the batch id is known with other content
+    ├── SteeringRefused         source    never      a change to a title that comes too late for it
     ├── NotReleased             platform  never      a run that the catalog did not release (started by hand)
     ├── MezzanineRejected       source    never      missing, empty, truncated, not a video, wrong checksum …
     ├── MezzanineUnreachable    source    transient  the address did not answer; it may later
@@ -115,6 +116,10 @@ class RequestRejected(CallsheetError):
 
 class BatchConflict(RequestRejected):
     """The batch id is already known, with other content."""
+
+
+class SteeringRefused(RequestRejected):
+    """A change to a title that comes too late for it."""
 
 
 class NotReleased(CallsheetError):

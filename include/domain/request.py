@@ -26,7 +26,8 @@ Territory = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
+    """``value``, refused where it has control characters."""
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("control characters are not allowed")
     return value
@@ -36,7 +37,7 @@ def _scheme(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError("must start with " + " or ".join(f"{scheme}://" for scheme in schemes))
-        return _plain(value)
+        return plain(value)
 
     return AfterValidator(check)
 
@@ -85,7 +86,7 @@ class TitleRequest(Document):
     """``file://`` beneath a configured root, ``s3://``, or ``https://`` to a public or allowed address."""
     checksum: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     """Gates the publication."""
-    name: Annotated[str, Field(max_length=300), AfterValidator(_plain)] | None = None
+    name: Annotated[str, Field(max_length=300), AfterValidator(plain)] | None = None
     tier: Tier = Tier.STANDARD
     kind: Kind | None = None
     publish_at: Moment | None = None

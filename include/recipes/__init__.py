@@ -13,27 +13,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from include.domain.admission import AdmissionPolicy
-from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
-from include.domain.parallel import ParallelPolicy
 from include.domain.plan import Ladder, Rung
 from include.domain.prior import Rates
-from include.domain.priority import PriorityPolicy
 from include.domain.title import Tier
-from include.domain.value import ValuePolicy
+from include.domain.valuation import Policy
 from include.errors import ConfigurationError
 
 FOLDER = Path(__file__).parent
-
-
-class Policy(Document):
-    """The policies that order the work."""
-
-    value: ValuePolicy
-    priority: PriorityPolicy
-    admission: AdmissionPolicy
-    parallel: ParallelPolicy
 
 
 def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:

@@ -6,6 +6,7 @@ from include.adapters.catalog.batches import Batches
 from include.adapters.catalog.ledger import Ledger
 from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.publication import Publication
+from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
     REPAIR_SUFFIX,
     BatchRecord,
@@ -20,7 +21,6 @@ from include.adapters.catalog.records import (
     dag_id_of,
     run_id_of,
 )
-from include.adapters.catalog.titles import Titles
 
 __all__ = [
     "REPAIR_SUFFIX",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-class Catalog(Batches, Titles, Publication, Outbox, Ledger):
+class Catalog(Batches, Queue, Publication, Outbox, Ledger):
     """The catalog at one SQLAlchemy URL, SQLite or PostgreSQL.
 
     Cheap to make and without a connection of its own: each method is one transaction. Safe in any number of processes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -11,11 +11,12 @@ from sqlalchemy import Connection, exists, func, insert, select, update
 
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
-from include.adapters.catalog.records import BatchRecord, Event, Stub, dag_id_of
+from include.adapters.catalog.records import BatchRecord, Event, Stub, dag_id_of, valued_columns
 from include.adapters.catalog.schema import batches, events, titles
 from include.domain.document import digest
 from include.domain.request import ParsedBatch, TitleRequest
 from include.domain.title import FINAL_STATES, State
+from include.domain.valuation import Valuation, Work
 from include.errors import BatchConflict
 
 MAX_ID = 100
@@ -24,8 +25,21 @@ MAX_ID = 100
 class Batches(Database):
     """The part of the catalog that knows batches."""
 
-    def accept_batch(self, batch: ParsedBatch, *, pipeline_version: int, now: datetime) -> bool:
+    def accept_batch(
+        self,
+        batch: ParsedBatch,
+        *,
+        pipeline_version: int,
+        now: datetime,
+        valued: Mapping[str, tuple[Work, Valuation]] | None = None,
+    ) -> bool:
         """Enter a batch with its titles, refusals, events and webhooks.
+
+        Args:
+            batch: What was asked for.
+            pipeline_version: Of the batch's pipeline.
+            now: The time.
+            valued: Predicted work and valuation by title id, so that no title is ever released unvalued.
 
         Returns:
             True for a new batch, False for one that is known with the same content: then nothing changes.
@@ -60,7 +74,8 @@ class Batches(Database):
                 detail={"titles": len(batch.titles), "refused": len({each.index for each in batch.refusals})},
             )
             for title in batch.titles:
-                _insert_title(connection, title, envelope, origin=batch.origin_request_id, now=now)
+                known = (valued or {}).get(title.title_id)
+                _insert_title(connection, title, envelope, origin=batch.origin_request_id, valued=known, now=now)
             for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
                 faults = [refusal.model_dump(mode="json") for refusal in group]
                 for fault in faults:
@@ -158,7 +173,13 @@ class Batches(Database):
 
 
 def _insert_title(
-    connection: Connection, title: TitleRequest, envelope: Row, *, origin: str | None, now: datetime
+    connection: Connection,
+    title: TitleRequest,
+    envelope: Row,
+    *,
+    origin: str | None,
+    valued: tuple[Work, Valuation] | None,
+    now: datetime,
 ) -> None:
     row = {**envelope, "title_id": title.title_id, "request_id": f"{envelope['batch_id']}/{title.title_id}"}
     connection.execute(
@@ -173,10 +194,12 @@ def _insert_title(
             publish_at=title.publish_at,
             rungs=[],
             created_at=now,
+            **(valued_columns(*valued) if valued else {}),
         )
     )
     add_event(connection, "title.accepted", batch_id=row["batch_id"], request_id=row["request_id"], now=now)
-    enqueue(connection, "accepted", row, now=now, origin_request_id=origin)
+    quote = valued[1].model_dump(mode="json", include={"score", "admission"}) if valued else {}
+    enqueue(connection, "accepted", row, now=now, origin_request_id=origin, **quote)
 
 
 def _has_open_titles() -> Any:

@@ -9,6 +9,7 @@ from include.domain.document import Document
 from include.domain.request import Refusal, TitleRequest
 from include.domain.results import PackagedRendition
 from include.domain.title import State, SubtitleFile, TitleJob
+from include.domain.valuation import Standing, Valuation, Work
 from include.errors import ErrorDocument
 
 REPAIR_SUFFIX = "repair"
@@ -26,6 +27,16 @@ def dag_id_of(batch_id: str) -> str:
 def run_id_of(title_id: str, attempt: int) -> str:
     """Id of the run of a title in its batch's DAG: the same for the same release, so that it cannot start twice."""
     return f"{title_id}__{attempt}"
+
+
+def valued_columns(work: Work, valuation: Valuation) -> dict[str, Any]:
+    """What a valuation writes into a title's row."""
+    return {
+        "work": work.model_dump(mode="json"),
+        "score": valuation.score.points,
+        "priority": valuation.priority.points,
+        "valuation": valuation.model_dump(mode="json"),
+    }
 
 
 class Stub(Document):
@@ -91,6 +102,15 @@ class TitleRecord(Document):
     started_at: datetime | None
     playable_at: datetime | None
     settled_at: datetime | None
+    score: int
+    """0–1000, as of the last valuation."""
+    priority: int
+    """0–10,000: the highest goes first."""
+    valuation: Valuation | None
+    """None until the title was valued."""
+    work: Work | None
+    held: bool
+    pinned: bool
 
     @property
     def is_repair(self) -> bool:
@@ -101,6 +121,27 @@ class TitleRecord(Document):
     def deadline(self) -> datetime | None:
         """When the title has to be published."""
         return self.request.publish_at
+
+    def standing(self, work: Work) -> Standing:
+        """The title as the order sees it.
+
+        Args:
+            work: Its own, or what is typical where it has none yet.
+        """
+        return Standing(
+            request_id=self.request_id,
+            seq=self.seq,
+            tier=self.request.tier,
+            kind=self.request.kind,
+            signals=self.request.signals,
+            created_at=self.created_at,
+            publish_at=self.deadline,
+            running=self.released_at is not None,
+            progress=min(1.0, max(0.0, self.progress or 0.0)),
+            work=work,
+            pinned=self.pinned,
+            held=self.held,
+        )
 
     def job(self) -> TitleJob:
         """The root of the job documents of this title's run."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 
@@ -120,6 +121,15 @@ titles = Table(
     Column("started_at", Moment),
     Column("playable_at", Moment),
     Column("settled_at", Moment),
+    # Value and place in the order, as of the last valuation.
+    Column("score", Integer, nullable=False, server_default="0"),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("valuation", JSON),
+    Column("work", JSON),
+    Column("held", Boolean, nullable=False, server_default=false()),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    # The priority that the title's run in Airflow was last told.
+    Column("told_priority", Integer),
     sqlite_autoincrement=True,
 )
 

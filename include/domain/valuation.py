@@ -1,0 +1,168 @@
+"""Where every open title stands: its value, its place in the order, and whether it will be in time.
+
+One pure function over the whole queue (:func:`value_titles`), because a title's finish depends on what goes before it.
+Intake, the DAG ``dispatch``, the API and the simulator's tests call the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from include.domain.admission import Admission, AdmissionPolicy, admit, waiting
+from include.domain.document import Document
+from include.domain.forecast import NOTHING, Forecast
+from include.domain.parallel import ParallelPolicy, slots_for
+from include.domain.prior import TitleWork
+from include.domain.priority import Priority, PriorityPolicy, priority
+from include.domain.request import Signals
+from include.domain.title import Kind, Tier
+from include.domain.value import Score, ValuePolicy, score
+
+
+class Policy(Document):
+    """The policies that order the work (``recipes/policy.yaml``)."""
+
+    value: ValuePolicy
+    priority: PriorityPolicy
+    admission: AdmissionPolicy
+    parallel: ParallelPolicy
+
+
+class Work(Document):
+    """What a title will take, as far as it is known."""
+
+    full: TitleWork
+    least: TitleWork
+    """With everything given up that its tier allows."""
+    planned: bool = False
+    """Whether it stands on the plan of an inspected mezzanine, not on what is typical."""
+
+
+class Standing(Document):
+    """An open title as the order sees it."""
+
+    request_id: str
+    seq: int
+    """Order of arrival."""
+    tier: Tier
+    kind: Kind | None
+    signals: Signals
+    created_at: datetime
+    publish_at: datetime | None
+    running: bool
+    """Whether it has a run: what it still needs is ahead of every waiting title."""
+    progress: float
+    """Share of its work that is done, 0–1."""
+    work: Work
+    pinned: bool = False
+    held: bool = False
+    """Not to be started: it is ahead of nobody."""
+
+
+class Valuation(Document):
+    """A title's value, priority and prospects as of one moment."""
+
+    at: datetime
+    score: Score
+    priority: Priority
+    laxity_s: float | None
+    """Time to spare before the deadline if it had its slots from now on; None without a deadline."""
+    remaining: Forecast
+    """Slot seconds still to do."""
+    admission: Admission
+    ahead: int
+    """Waiting titles that go before it."""
+
+    @property
+    def at_risk(self) -> bool:
+        """Whether a miss is likelier than the policy takes for feasible."""
+        return self.admission.verdict != "feasible"
+
+
+class FarmState(Document):
+    """What the order needs to know of the farm."""
+
+    slots: int
+    """Of all encode pools."""
+    fresh_load: float = 0.0
+    """Share of the slots, 0–1, that newly arriving work of higher priority is expected to take."""
+    overhead_s: float = 0.0
+    """Of a title's life outside of its work: scheduling, planning, publishing."""
+
+
+def value_titles(
+    standings: Sequence[Standing], *, farm: FarmState, now: datetime, policy: Policy
+) -> dict[str, Valuation]:
+    """The valuation of every title of the queue, by request id, in the order in which they go.
+
+    Running titles come before waiting ones; among each, the higher priority first, ties in the order of arrival.
+    """
+    slots = max(1, farm.slots)
+    placed = [(standing, *_place(standing, slots=slots, farm=farm, now=now, policy=policy)) for standing in standings]
+    placed.sort(key=lambda each: (not each[0].running, each[0].held, -each[2].points, each[0].seq))
+    ahead_p50 = ahead_p90 = 0.0
+    waiting_ahead = 0
+    found: dict[str, Valuation] = {}
+    for standing, value, place, laxity_s, remaining in placed:
+        ahead = NOTHING if standing.running else Forecast(p50_s=ahead_p50, p90_s=ahead_p90)
+        wait = waiting(ahead, slots=slots, fresh_load=farm.fresh_load, policy=policy.admission)
+        share = slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
+        left = 1 - standing.progress
+        found[standing.request_id] = Valuation(
+            at=now,
+            score=value,
+            priority=place,
+            laxity_s=None if laxity_s is None else round(laxity_s, 1),
+            remaining=remaining,
+            admission=admit(
+                now=now,
+                deadline=standing.publish_at,
+                wait=wait,
+                full=_later(standing.work.full.elapsed(share).scaled(left), farm.overhead_s),
+                degraded=_later(standing.work.least.elapsed(slots).scaled(left), farm.overhead_s),
+                work=remaining,
+                policy=policy.admission,
+            ),
+            ahead=0 if standing.running else waiting_ahead,
+        )
+        if not standing.held or standing.running:
+            # Errors of different titles even out: medians of sums are near sums of means, their spread is small.
+            ahead_p50 += remaining.mean_s
+            ahead_p90 += remaining.mean_s * 1.1
+            waiting_ahead += not standing.running
+    return found
+
+
+def _place(
+    standing: Standing, *, slots: int, farm: FarmState, now: datetime, policy: Policy
+) -> tuple[Score, Priority, float | None, Forecast]:
+    value = score(
+        tier=standing.tier,
+        kind=standing.kind,
+        signals=standing.signals,
+        created_at=standing.created_at,
+        publish_at=standing.publish_at,
+        now=now,
+        policy=policy.value,
+    )
+    left = 1 - standing.progress
+    remaining = standing.work.full.whole.scaled(left)
+    laxity_s = None
+    if standing.publish_at is not None:
+        # The p90: a title that is in time only with luck has no time to spare.
+        needed_s = standing.work.full.elapsed(slots).scaled(left).p90_s + farm.overhead_s
+        laxity_s = (standing.publish_at - now).total_seconds() - needed_s
+    place = priority(
+        score=value.points,
+        work_s=remaining.p50_s,
+        laxity_s=laxity_s,
+        waiting_s=(now - standing.created_at).total_seconds(),
+        policy=policy.priority,
+        pinned=standing.pinned,
+    )
+    return value, place, laxity_s, remaining
+
+
+def _later(duration: Forecast, by_s: float) -> Forecast:
+    return Forecast(p50_s=duration.p50_s + by_s, p90_s=duration.p90_s + by_s)
