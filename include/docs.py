@@ -9,6 +9,7 @@ from pathlib import Path
 
 import include
 from include.domain.document import Document
+from include.orchestration.names import CPU_POOL, GPU_POOL, mapped_task_id
 from include.pipelines.core import Pipeline, Task, current_pipelines
 
 ROOT = Path(next(iter(include.__path__))).parent
@@ -52,7 +53,10 @@ def render() -> str:
 def _table(pipeline: Pipeline) -> str:
     lines = ["| task | runs in | after | when | stages |", "|---|---|---|---|---|"]
     for task in pipeline.tasks:
-        name = f"`{task.name}`" + (" (mapped over the plan's jobs)" if task.mapped_over else "")
+        name = f"`{task.name}`"
+        if task.mapped_over:
+            parts = [mapped_task_id(task.name, pool) for pool in (CPU_POOL, GPU_POOL)]
+            name += f" (mapped over the plan's jobs, by pool: {', '.join(f'`{each}`' for each in parts)})"
         after = ", ".join(f"`{each}`" for each in task.upstream) or "—"
         lines.append(f"| {name} | {task.place} | {after} | {task.trigger_rule} | {_stages(task)} |")
     return "\n".join(lines)

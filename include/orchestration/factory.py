@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
-from include.orchestration.names import CONTROL_POOL, CPU_POOL
+from include.orchestration.names import CONTROL_POOL, CPU_POOL, GPU_POOL, done_id, gpu_jobs_id, mapped_task_id
 from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
 
@@ -21,6 +22,8 @@ CEILING = timedelta(hours=12)
 MAX_ACTIVE_RUNS = 200
 """Above any sensible release window: how many titles run is decided by the release, not by Airflow."""
 RETRIES = 2
+
+Operator: TypeAlias = BaseOperator | MappedOperator
 
 
 def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
@@ -46,39 +49,61 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
             callback=AsyncCallback(title_missed_its_deadline),
         ),
     ) as dag:
-        operators: dict[str, BaseOperator | MappedOperator] = {}
+        first: dict[str, list[Operator]] = {}
+        last: dict[str, Operator] = {}
         for task in described.tasks:
             if task.mapped_over is None:
-                operators[task.name] = _operator(described, task)
+                last[task.name] = _operator(described, task)
+                first[task.name] = [last[task.name]]
             else:
-                plan = operators[described.owner(task.mapped_over)]
-                operators[task.name] = _mapped(described, task, XComArg(plan))
+                plan = last[described.owner(task.mapped_over)]
+                first[task.name], last[task.name] = _mapped(described, task, plan)
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
             for upstream in task.upstream:
-                operators[upstream] >> operators[task.name]
+                last[upstream] >> first[task.name]
     return dag
 
 
 def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
     publishes = any(node.stage.name == "publish" for node in task.nodes)
     operator = WorkerTask if task.place == "worker" else PublishTask if publishes else ControlTask
-    return operator(pipeline=pipeline.name, pipeline_version=pipeline.version, **_arguments(task))
+    pool = CPU_POOL if task.place == "worker" else CONTROL_POOL
+    return operator(
+        task_id=task.name, pipeline=pipeline.name, pipeline_version=pipeline.version, pool=pool, **_arguments(task)
+    )
 
 
-def _mapped(pipeline: Pipeline, task: Task, jobs: XComArg) -> MappedOperator:
-    return WorkerTask.partial(
-        pipeline=pipeline.name,
-        pipeline_version=pipeline.version,
-        map_index_template="{{ task.job }}",
-        **_arguments(task),
-    ).expand(job=jobs)
+def _mapped(pipeline: Pipeline, task: Task, plan: Operator) -> tuple[list[Operator], Operator]:
+    """The mapped tasks of each pool, and the join behind them."""
+    gpu_jobs = EmptyOperator(task_id=gpu_jobs_id(task.name), pool=CONTROL_POOL, **_no_work("The jobs for GPUs."))
+    plan >> gpu_jobs
+    done = EmptyOperator(
+        task_id=done_id(task.name), pool=CONTROL_POOL, trigger_rule="all_done", **_no_work("All jobs have ended.")
+    )
+    mapped: list[Operator] = []
+    for pool, jobs in ((CPU_POOL, plan), (GPU_POOL, gpu_jobs)):
+        partial = WorkerTask.partial(
+            task_id=mapped_task_id(task.name, pool),
+            pipeline=pipeline.name,
+            pipeline_version=pipeline.version,
+            pipeline_task=task.name,
+            pool=pool,
+            map_index_template="{{ task.job }}",
+            **_arguments(task),
+        )
+        mapped.append(partial.expand(job=XComArg(jobs)))
+    mapped >> done
+    return mapped, done
+
+
+def _no_work(doc: str) -> dict[str, Any]:
+    """Arguments of a task that the scheduler marks done by itself."""
+    return {"weight_rule": "absolute", "execution_timeout": CEILING, "retries": RETRIES, "doc_md": doc}
 
 
 def _arguments(task: Task) -> dict[str, Any]:
     return {
-        "task_id": task.name,
-        "pool": CPU_POOL if task.place == "worker" else CONTROL_POOL,
         "trigger_rule": task.trigger_rule,
         "weight_rule": "absolute",
         "execution_timeout": CEILING,

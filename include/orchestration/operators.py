@@ -30,6 +30,7 @@ from include.errors import (
     from_document,
     to_document,
 )
+from include.orchestration.names import CPU_POOL, GPU_POOL, gpu_jobs_id
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
     from include.adapters.catalog.records import TaskEvent
     from include.adapters.store import ObjectStore
+    from include.domain.plan import Plan
     from include.pipelines.core import Pipeline
     from include.pipelines.runner import TaskJob
     from include.settings import Settings
@@ -81,10 +83,20 @@ class TitleTask(BaseOperator):
     template_fields = ("job",)
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, pipeline: str, pipeline_version: int, job: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        pipeline_version: int,
+        pipeline_task: str | None = None,
+        job: str | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self.pipeline = pipeline
         self.pipeline_version = pipeline_version
+        self.pipeline_task = pipeline_task or self.task_id
+        """Name of the task in the pipeline; a mapped one is more than one task in Airflow."""
         self.job = job
         """Name of the encode job, in a mapped task."""
 
@@ -105,13 +117,16 @@ class TitleTask(BaseOperator):
             title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=datetime.now(UTC))
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
-        task_job = TaskJob(task=self.task_id, title=title.job(), item=self.job, time_limit_s=settings.ffmpeg_timeout_s)
+        task_job = TaskJob(
+            task=self.pipeline_task, title=title.job(), item=self.job, time_limit_s=settings.ffmpeg_timeout_s
+        )
         note = _noter(catalog, title, task_job, pipeline, store)
         note("started", None)
         store.delete(task_job.error_key)
         try:
             task_job = _within_its_limit(task_job, store, pipeline)
             detail = self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
+            returned = self._xcom(task_job, pipeline, store, context)
         except BaseException as error:  # Airflow's time-out is no Exception
             document = to_document(error)
             store.put_bytes(task_job.error_key, document.to_json().encode())
@@ -120,7 +135,7 @@ class TitleTask(BaseOperator):
                 raise _for_airflow(error, document) from error
             raise
         note("finished", detail)
-        return self._xcom(task_job, pipeline, store, context)
+        return returned
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
@@ -129,18 +144,18 @@ class TitleTask(BaseOperator):
         raise MissingInput(f"{type(self).__name__} does no work of its own")
 
     def _xcom(self, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore, context: Context) -> Any:
-        """Ids alone: the names of the plan's jobs, for the mapped task; documents stay in the store."""
+        """Ids alone: the names of the plan's jobs, for the mapped tasks; documents stay in the store."""
         from include.domain.results import PublishResult
         from include.pipelines.runner import load_plan, load_result
 
-        stages = {node.stage.name for node in pipeline.task(self.task_id).nodes}
+        stages = {node.stage.name for node in pipeline.task(self.pipeline_task).nodes}
         if "publish" in stages:
             published = load_result(task_job.title, "publish", PublishResult, store)
             if isinstance(published, PublishResult):
                 context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
         for mapped in pipeline.tasks:
             if mapped.mapped_over in stages:
-                return [each.name for each in load_plan(task_job.title, mapped, store).jobs]
+                return push_jobs(load_plan(task_job.title, mapped, store), mapped.name, context)
         return None
 
 
@@ -231,6 +246,27 @@ class PublishTask(ControlTask):
     """The control task that publishes: with a button in the UI that opens the preview page."""
 
     operator_extra_links = (PreviewLink(),)
+
+
+def push_jobs(plan: Plan, task: str, context: Context) -> list[str]:
+    """Push the jobs on GPUs for the mapped ``task`` of that pool; returns those on CPUs, the plan's own list."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    by_pool: dict[str, list[str]] = {CPU_POOL: [], GPU_POOL: []}
+    for each in plan.jobs:
+        if each.pool not in by_pool:
+            raise ConfigurationError(f"job {each.name} asks for the pool {each.pool!r}; there are {', '.join(by_pool)}")
+        by_pool[each.pool].append(each.name)
+    run = context["dag_run"]
+    XCom.set(
+        XCom.XCOM_RETURN_KEY,
+        by_pool[GPU_POOL],
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        task_id=gpu_jobs_id(task),
+        _mapped_length=len(by_pool[GPU_POOL]),
+    )
+    return by_pool[CPU_POOL]
 
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:

@@ -32,8 +32,9 @@ from include.domain.title import TitleJob
 from include.errors import ConfigurationError
 from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_many, accepts_none, document_type
 
-TriggerRule = Literal["all_success", "all_done", "all_done_min_one_success"]
-"""Airflow's word for when a task runs, given how its upstream tasks ended."""
+TriggerRule = Literal["all_success", "all_done"]
+"""Airflow's word for when a task runs, given how its upstream tasks ended. A mapped one counts as well when it is done:
+what follows takes the results that there are."""
 
 
 ITEM = "item"
@@ -42,7 +43,7 @@ ITEM = "item"
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One Airflow task: consecutive stages that share a process."""
+    """Consecutive stages that share a process: one Airflow task, or for a mapped one a task per pool (names.py)."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -147,6 +148,9 @@ class _Description:
             raise ConfigurationError(f"pipeline {self.pipeline}: task {name} has no stage")
         producers = [given.producer for node in self.nodes for given in node.inputs]
         producers += [mapped_over] if mapped_over else []
+        # A mapped task counts as well when it is done, so what follows it must follow its plan as well.
+        plans = {each.name: each.mapped_over for each in self.tasks if each.mapped_over}
+        producers += [plans[owner] for each in producers if (owner := self.owner_of.get(each)) in plans]
         from_inputs = [self.owner_of[producer] for producer in producers if producer in self.owner_of]
         upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *after] if owner != name))
         self.tasks.append(
@@ -176,7 +180,7 @@ def task(
     """The stages called in this block share one Airflow task.
 
     Args:
-        name: Task id in Airflow.
+        name: Task id in Airflow; a mapped task has one per pool (include/orchestration/names.py).
         each_job_of: A plan: the task is mapped over its jobs, and the block's value is the job.
         after: Tasks to follow besides those whose results are taken.
         trigger_rule: When to run, given how the upstream tasks ended.

@@ -32,8 +32,8 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         text = subtitles(title, source)
         stills = images(title, source, analysis)
         verified = verify_source(title, source)
-    # A rendition that failed for good must not sink the title: the checks decide, not the trigger rule.
-    with task("finish", trigger_rule="all_done_min_one_success"):
+    # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
+    with task("finish"):
         verdicts = check(title, source, analysis, decision, renditions, sound, verified)
         packaged = package(
             title,
@@ -50,17 +50,18 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         )
     with task("publish"):
         published = publish(title, packaged)
-    with task("settle", trigger_rule="all_done"):
+    # Extras may still run when the title has failed elsewhere; it is not settled before they have ended.
+    with task("settle", after=("extras",), trigger_rule="all_done"):
         settle(title, source, analysis, decision, renditions, verdicts, packaged, published)
 
 
-@pipeline(version=1)
+@pipeline(version=2)
 def vod(title: Handle) -> None:
     """H.264 ladder cut to the source, as HLS and DASH."""
     describe(title, codecs=("h264",), progressive=False)
 
 
-@pipeline(version=1, name="vod-download")
+@pipeline(version=2, name="vod-download")
 def vod_download(title: Handle) -> None:
     """As vod, with VP9 WebM renditions beside H.264 and progressive MP4 files of every rung."""
     describe(title, codecs=("h264", "vp9"), progressive=True)

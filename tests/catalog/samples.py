@@ -30,7 +30,7 @@ def a_batch(batch_id: str = "spring", *titles: str, callback_url: str | None = C
 
 
 def accept(catalog: Catalog, batch_id: str = "spring", *titles: str, **fields: Any) -> None:
-    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=1, now=NOW)
+    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=2, now=NOW)
 
 
 def start(catalog: Catalog, request_id: str, *, now: datetime = NOW) -> TitleRecord:

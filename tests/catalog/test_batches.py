@@ -114,7 +114,7 @@ def test_a_batch_retires_only_when_all_its_titles_are_settled(catalog: Catalog) 
     assert batch is not None
     assert batch.retired_at == after(1)
     assert catalog.retirable(NOW) == []
-    assert catalog.stubs() == [Stub(batch_id="summer", pipeline="vod", pipeline_version=1)]
+    assert catalog.stubs() == [Stub(batch_id="summer", pipeline="vod", pipeline_version=2)]
     assert catalog.current_version("beta") is not None, "published titles are untouched"
     assert not catalog.retire("winter", NOW)
     assert [event.kind for event in catalog.events(batch_id="spring")].count("batch.retired") == 1

@@ -29,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def place(tmp_path: Path) -> StageContext:
-    ctx: StageContext = stage_context(tmp_path, "file:///x.mov", pipeline="lab")
+    ctx: StageContext = stage_context(tmp_path, "file:///x.mov", pipeline="lab", pipeline_version=1)
     return ctx
 
 

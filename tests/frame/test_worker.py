@@ -30,7 +30,7 @@ class Bench:
     def __init__(self, folder: Path, project: Path) -> None:
         self.folder, self.project = folder, project
         self.store = LocalStore(folder / "home" / "store")
-        ctx = stage_context(folder, "file:///nowhere/x.mov", pipeline="lab")
+        ctx = stage_context(folder, "file:///nowhere/x.mov", pipeline="lab", pipeline_version=1)
         self.title: TitleJob = ctx.title
 
     def job(self, task: str = "look-around", **metadata: Any) -> TaskJob:

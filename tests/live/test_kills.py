@@ -109,7 +109,7 @@ def test_clearing_a_running_encode_stops_it_and_encodes_the_rest_again(live: Liv
     running = [
         [each["task_id"], each["map_index"]]
         for each in live.api().task_instances(record.dag_id, record.run_id or "")
-        if each["task_id"] == "encode" and each["state"] == "running"
+        if each["task_id"] == "encode_cpu" and each["state"] == "running"
     ]
 
     live.api("admin").request(
@@ -136,9 +136,9 @@ def released(tmp_path: Path, live: LiveStack, clip: Path, monkeypatch: pytest.Mo
     catalog.migrate()
     conf = {"batch_id": "hung", "titles": [{"title_id": "hung", "mezzanine": clip.as_uri()}]}
     now = datetime.now(UTC)
-    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=1, now=now)
+    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=2, now=now)
     catalog.claim(window=1, now=now, claimant="test")
-    return WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=1)
+    return WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=2)
 
 
 def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: WorkerTask) -> None:

@@ -14,7 +14,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store import LocalStore
 from include.settings import Settings, load_settings
 from tests.orchestration.airflow_server import AirflowServer, airflow_server
-from tests.orchestration.lab import Lab, built_project
+from tests.orchestration.lab import Lab, Supervisor, built_project
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +58,15 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowServer]:
         running.dags.add("batch__spring")
         monkeypatch.setenv("AIRFLOW_CONN_CALLSHEET_AIRFLOW", running.connection)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """Whom a task of this process talks to."""
+    from airflow.sdk.execution_time import task_runner
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", listening := Supervisor(), raising=False)
+    return listening
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.comms import SetXCom
 
 import include
 import include.pipelines
@@ -18,7 +19,7 @@ from include.domain.request import parse_batch
 from include.orchestration import operators
 from include.orchestration.operators import ControlTask, TitleTask, WorkerTask
 from include.pipelines import core
-from include.pipelines.core import Pipeline, find_pipeline
+from include.pipelines.core import Pipeline, current_pipelines, find_pipeline
 
 SOURCE = Path(__file__).with_name("lab_pipeline.py")
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -63,12 +64,27 @@ def released(catalog: Catalog, *, batch_id: str = "spring", pipeline: str = "lab
     """A title with a run."""
     conf = {"batch_id": batch_id, "pipeline": pipeline,
             "titles": [{"title_id": "alpha", "mezzanine": "file:///media/alpha.mov", **title}]}  # fmt: skip
-    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({pipeline})), pipeline_version=1, now=NOW)
+    catalog.accept_batch(
+        parse_batch(conf, pipelines=frozenset({pipeline})),
+        pipeline_version=current_pipelines()[pipeline].version,
+        now=NOW,
+    )
     (claimed,) = catalog.claim(window=100, now=NOW, claimant="test")
     catalog.mark_released(claimed.request_id, claimant="test", run_id=claimed.run_id or "", now=NOW)
     found = catalog.title(claimed.request_id)
     assert found is not None
     return found
+
+
+class Supervisor:
+    """Airflow's end of what a task says to it: keeps the XComs."""
+
+    def __init__(self) -> None:
+        self.xcoms: dict[tuple[str, str], tuple[Any, int | None]] = {}
+        """By task id and key: the value, and the length to map over."""
+
+    def send(self, message: SetXCom) -> None:
+        self.xcoms[message.task_id, message.key] = message.value, message.mapped_length
 
 
 class TaskInstance:

@@ -70,8 +70,11 @@ def look(ctx: StageContext, title: TitleJob) -> Seen:
 def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
     """Two jobs, or as many as the metadata says."""
     names = [f"h264_{number}p" for number in range(title.metadata.get("jobs", 2))]
+    pools = title.metadata.get("pools", {})
     jobs = tuple(
-        EncodeJob(name=name, rendition=_rendition(name), pool="cpu_encode", memory_mb=64, time_limit_s=77)
+        EncodeJob(
+            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), memory_mb=64, time_limit_s=77
+        )
         for name in names
     )
     return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=50, frame_rate="25")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TriggerRule, WeightRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.serialization.serialized_objects import DagSerialization
@@ -27,10 +28,14 @@ TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod
 POOLS = {"control", "cpu_encode", "gpu_encode"}
 CONTROL_DAGS = {"dispatch", "housekeeping", "intake"}
 EDGES = {
-    ("prepare", "plan"), ("prepare", "encode"), ("plan", "encode"), ("prepare", "extras"),
-    ("prepare", "finish"), ("plan", "finish"), ("encode", "finish"), ("extras", "finish"),
+    ("prepare", "plan"), ("prepare", "extras"),
+    ("prepare", "encode_cpu"), ("plan", "encode_cpu"), ("encode_cpu", "encode_done"),
+    ("prepare", "encode_gpu"), ("plan", "encode_gpu"), ("encode_gpu", "encode_done"),
+    ("plan", "encode_gpu_jobs"), ("encode_gpu_jobs", "encode_gpu"),
+    ("prepare", "finish"), ("plan", "finish"), ("encode_done", "finish"), ("extras", "finish"),
     ("finish", "publish"),
-    ("prepare", "settle"), ("plan", "settle"), ("encode", "settle"), ("finish", "settle"), ("publish", "settle"),
+    ("prepare", "settle"), ("plan", "settle"), ("encode_done", "settle"), ("extras", "settle"),
+    ("finish", "settle"), ("publish", "settle"),
 }  # fmt: skip
 """Of every title's run: what takes from what. Losing one lets a task start too early."""
 HEAVY = ("numpy", "pandas", "xgboost", "boto3", "botocore", "great_expectations", "ffmpeg", "imageio_ffmpeg")
@@ -43,8 +48,8 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_stubs(
         folder,
         lambda: [
-            Stub(batch_id="spring", pipeline="vod", pipeline_version=1),
-            Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=1),
+            Stub(batch_id="spring", pipeline="vod", pipeline_version=2),
+            Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=2),
             Stub(batch_id="broken", pipeline="vod", pipeline_version=99),
         ],
     )
@@ -69,7 +74,7 @@ def dags(bag: DagBag) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tasks(dags: dict[str, Any]) -> list[tuple[str, Any]]:
     found = [(dag_id, task) for dag_id, dag in dags.items() for task in dag.tasks]
-    assert len(found) == 5 + 2 * 7
+    assert len(found) == 5 + 2 * 10
     return found
 
 
@@ -85,8 +90,8 @@ def test_a_stub_that_cannot_be_parsed_breaks_no_other(bag: DagBag) -> None:
 
 
 def test_an_unknown_version_of_a_pipeline_is_a_configuration_error_that_says_what_there_is() -> None:
-    with pytest.raises(ConfigurationError, match=r"vod v2 is not registered \(known: .*vod v1.*must stay"):
-        batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+    with pytest.raises(ConfigurationError, match=r"vod v1 is not registered \(known: .*vod v2.*must stay"):
+        batch_dag(batch_id="spring", pipeline="vod", pipeline_version=1)
 
 
 def test_tags_come_from_a_closed_set(dags: dict[str, Any]) -> None:
@@ -122,8 +127,8 @@ def test_every_task_has_pool_weight_rule_limit_retries_and_a_doc(tasks: list[tup
 
 def test_encodes_wait_in_their_own_pool_and_control_never_behind_them(tasks: list[tuple[str, Any]]) -> None:
     for _, task in tasks:
-        works = task.task_id in {"prepare", "encode", "extras", "finish"}
-        assert task.pool == ("cpu_encode" if works else "control"), task.task_id
+        workers = dict.fromkeys(("prepare", "encode_cpu", "extras", "finish"), "cpu_encode")
+        assert task.pool == {**workers, "encode_gpu": "gpu_encode"}.get(task.task_id, "control"), task.task_id
 
 
 def test_intake_outranks_dispatch_which_outranks_every_title(dags: dict[str, Any]) -> None:
@@ -149,27 +154,33 @@ def test_failed_renditions_do_not_stop_the_finish_and_nothing_stops_the_settleme
     assert rules == {
         "prepare": "all_success",
         "plan": "all_success",
-        "encode": "all_success",
+        "encode_gpu_jobs": "all_success",
+        "encode_cpu": "all_success",
+        "encode_gpu": "all_success",
+        "encode_done": "all_done",
         "extras": "all_success",
-        "finish": "all_done_min_one_success",
+        "finish": "all_success",
         "publish": "all_success",
         "settle": "all_done",
     }
 
 
-def test_encodes_are_mapped_over_the_jobs_of_the_plan(dags: dict[str, Any]) -> None:
-    encode = dags["batch__spring"].get_task("encode")
+@pytest.mark.parametrize(("task_id", "jobs"), [("encode_cpu", "plan"), ("encode_gpu", "encode_gpu_jobs")])
+def test_encodes_are_mapped_over_the_plans_jobs_for_their_pool(task_id: str, jobs: str, dags: dict[str, Any]) -> None:
+    encode = dags["batch__spring"].get_task(task_id)
 
     assert isinstance(encode, MappedOperator)
     (reference,) = encode.expand_input.iter_references()
-    assert reference[0].task_id == "plan"
+    assert reference[0].task_id == jobs
+    assert encode.partial_kwargs["pipeline_task"] == "encode"
 
 
 def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
     kinds = {task.task_id: getattr(task, "operator_class", type(task)) for task in dags["batch__spring"].tasks}
 
     assert kinds == {
-        "prepare": WorkerTask, "plan": ControlTask, "encode": WorkerTask, "extras": WorkerTask,
+        "prepare": WorkerTask, "plan": ControlTask, "extras": WorkerTask, "encode_cpu": WorkerTask,
+        "encode_gpu": WorkerTask, "encode_gpu_jobs": EmptyOperator, "encode_done": EmptyOperator,
         "finish": WorkerTask, "publish": PublishTask, "settle": ControlTask,
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ from include.pipelines.runner import TaskJob, result_key
 from tests.catalog.samples import accept, packaged
 from tests.clips import Clips
 from tests.orchestration.airflow_server import AirflowServer
-from tests.orchestration.lab import Lab, context, released
+from tests.orchestration.lab import Lab, Supervisor, context, released
 
 
 def told(catalog: Catalog, title: TitleRecord) -> list[tuple[str, str | None, str | None]]:
@@ -165,6 +165,24 @@ def test_an_unknown_job_of_a_plan_is_missing_input(lab: Lab, catalog: Catalog) -
         lab.task("make-them", job="h264_9p").execute(context(title))
 
 
+def test_the_plans_jobs_go_to_the_mapped_tasks_of_their_pools(
+    lab: Lab, catalog: Catalog, supervisor: Supervisor
+) -> None:
+    title = released(catalog, metadata={"jobs": 3, "pools": {"h264_1p": "gpu_encode"}})
+    lab.task("look-around").execute(context(title))
+
+    assert lab.task("make-up-your-mind").execute(context(title)) == ["h264_0p", "h264_2p"]
+    assert supervisor.xcoms == {("make-them_gpu_jobs", "return_value"): (["h264_1p"], 1)}
+
+
+def test_a_job_for_a_pool_that_is_not_there_is_not_lost_in_silence(lab: Lab, catalog: Catalog) -> None:
+    title = released(catalog, metadata={"pools": {"h264_1p": "tpu"}})
+    lab.task("look-around").execute(context(title))
+
+    with pytest.raises(AirflowFailException, match=r"ConfigurationError: job h264_1p asks for the pool 'tpu'"):
+        lab.task("make-up-your-mind").execute(context(title))
+
+
 def test_a_plan_without_jobs_is_an_empty_list(lab: Lab, catalog: Catalog) -> None:
     title = released(catalog, metadata={"jobs": 0})
     lab.task("look-around").execute(context(title))
@@ -265,8 +283,8 @@ def test_a_real_clip_is_prepared_and_planned(
     title = released(catalog, pipeline="vod", mezzanine=clip.as_uri(), tier="ugc")
     around = context(title)
 
-    WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=1).execute(around)
-    jobs = ControlTask(task_id="plan", pipeline="vod", pipeline_version=1).execute(around)
+    WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=2).execute(around)
+    jobs = ControlTask(task_id="plan", pipeline="vod", pipeline_version=2).execute(around)
 
     assert jobs[0] == "h264_144p"
     assert len(jobs) == 2
@@ -289,8 +307,8 @@ def test_the_last_tasks_publish_settle_and_release_the_next(
     api_run = {"dag_run_id": title.run_id, "state": "running"}
     airflow.runs[title.dag_id, title.run_id or ""] = api_run
 
-    PublishTask(task_id="publish", pipeline="vod", pipeline_version=1).execute(around)
-    ControlTask(task_id="settle", pipeline="vod", pipeline_version=1).execute(around)
+    PublishTask(task_id="publish", pipeline="vod", pipeline_version=2).execute(around)
+    ControlTask(task_id="settle", pipeline="vod", pipeline_version=2).execute(around)
 
     preview = "https://airflow.example/callsheet/media/titles/alpha/v1/preview.html"
     assert around["ti"].xcoms == {"preview": preview}
@@ -305,7 +323,7 @@ def test_a_title_that_came_to_nothing_is_settled_and_its_run_is_red(catalog: Cat
     title = released(catalog, pipeline="vod")
 
     with pytest.raises(AirflowFailException, match="TitleEndedBadly: title failed: "):
-        ControlTask(task_id="settle", pipeline="vod", pipeline_version=1).execute(context(title))
+        ControlTask(task_id="settle", pipeline="vod", pipeline_version=2).execute(context(title))
 
     done = catalog.title(title.request_id)
     assert done is not None
@@ -320,7 +338,7 @@ def test_the_base_class_does_no_work_of_its_own(lab: Lab, catalog: Catalog) -> N
 
 
 def test_the_publishing_task_has_a_button_that_opens_the_preview() -> None:
-    task = PublishTask(task_id="publish", pipeline="vod", pipeline_version=1)
+    task = PublishTask(task_id="publish", pipeline="vod", pipeline_version=2)
 
     assert [link.name for link in task.operator_extra_links] == ["Preview"]
 

@@ -153,7 +153,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
     again = catalog.new_request_from(desk.request_id, suffix="repair", now=NOW)
-    catalog.accept_batch(again, pipeline_version=1, now=NOW)
+    catalog.accept_batch(again, pipeline_version=2, now=NOW)
     request_id = f"{again.batch_id}/alpha"
     start(catalog, request_id)
     publish(catalog, request_id, degraded=True)

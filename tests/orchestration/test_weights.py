@@ -14,7 +14,7 @@ ROOT = Path(next(iter(include.__path__))).parent
 UNTOUCHED = 7
 
 
-def weight(conf: Any, *, task_id: str = "encode", dag_id: str = "batch__spring", run: bool = True) -> int:
+def weight(conf: Any, *, task_id: str = "encode_cpu", dag_id: str = "batch__spring", run: bool = True) -> int:
     instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, priority_weight=UNTOUCHED)
     dag_run: Any = SimpleNamespace(conf=conf) if run else None
     weigh(instance, dag_run)
@@ -27,7 +27,7 @@ def test_a_higher_priority_outweighs_every_step_of_a_lower_one() -> None:
 
 
 def test_within_one_priority_what_is_nearly_done_goes_first() -> None:
-    order = ["prepare", "encode", "extras", "finish", "publish"]
+    order = ["prepare", "encode_gpu", "extras", "finish", "publish"]
 
     weights = [weight({"priority": 5}, task_id=task_id) for task_id in order]
 
