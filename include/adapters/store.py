@@ -1,4 +1,4 @@
-"""The object store: one interface over a local folder, chosen by the scheme of ``CALLSHEET_STORE_URI``.
+"""The object store: one interface over a local folder or S3, chosen by the scheme of ``CALLSHEET_STORE_URI``.
 
 Keys are relative, ``/``-separated and made of safe segments only; nothing outside the root can be addressed.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import mimetypes
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -23,8 +24,28 @@ from include.settings import Settings
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,219}")
 """Leaves a file name room for the suffix of a temporary one."""
+_VERSION = re.compile(r"titles/[^/]+/v\d+/")
 MAX_KEY = 1024
 """As object stores have it."""
+MEDIA_TYPES = {
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".js": "text/javascript",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+}
+"""What players insist on; the rest is guessed from the name."""
+_WAYS_OUT = {
+    errno.ENOSPC: ("disk_full", "free space there; the next attempt goes on from what is done"),
+    errno.EDQUOT: ("disk_full", "free space there, or raise the quota; the next attempt goes on from what is done"),
+    errno.EROFS: ("read_only", "mount it writable, then clear the task"),
+    errno.EACCES: ("read_only", "give this user the right to write there, then clear the task"),
+    errno.EPERM: ("read_only", "give this user the right to write there, then clear the task"),
+}
+"""Reason and way out by what the operating system says."""
 
 
 class ConcurrentChange(StorageError):
@@ -55,6 +76,9 @@ class ObjectStore(Protocol):
     def readable(self, key: str) -> str:
         """What a media tool opens to read ``key``: a path, or a presigned address."""
 
+    def lasts(self, seconds: float) -> bool:
+        """Whether what :meth:`readable` gives now can be opened for that long; else take :meth:`local_copy`."""
+
     def local_copy(self, key: str, folder: Path) -> Path:
         """A path with the content of ``key``: the file itself, or a download into ``folder``. Do not write to it."""
 
@@ -82,50 +106,46 @@ class LocalStore:
         self.uri = root.as_uri()
 
     def _path(self, key: str) -> Path:
-        if len(key) > MAX_KEY or not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
-            raise StorageError(f"object key {key[:MAX_KEY]!a} is not made of safe segments", reason="bad_key")
-        return self.root / key
+        return self.root / checked_key(key)
 
     def put_file(self, key: str, path: Path) -> None:
         """Move ``path`` to ``key``; across file systems it is copied first."""
         target = self._path(key)
-        with _explained(key):
+        with self._explained(key):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.replace(target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                with _temporary(target) as temporary:
+                with written_whole(target) as temporary:
                     shutil.copyfile(path, temporary)
                 path.unlink()
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write ``data`` beside ``key`` and rename."""
         target = self._path(key)
-        with _explained(key):
+        with self._explained(key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary(target) as temporary:
+            with written_whole(target) as temporary:
                 temporary.write_bytes(data)
 
     def get_bytes(self, key: str) -> bytes:
         """The file's content."""
-        path = self._path(key)
-        if not path.is_file():
-            raise FileNotFoundError(f"nothing at {self.uri}/{key}")
-        with _explained(key):
+        path = self._file(key)
+        with self._explained(key):
             return path.read_bytes()
 
     def size(self, key: str) -> int | None:
         """The file's size."""
         path = self._path(key)
-        with _explained(key):
+        with self._explained(key):
             return path.stat().st_size if path.is_file() else None
 
     def list(self, prefix: str) -> dict[str, int]:
         """All files beneath the folder, temporary ones left out."""
         folder = self._path(prefix)
-        with _explained(prefix):
+        with self._explained(prefix):
             return {
                 path.relative_to(folder).as_posix(): path.stat().st_size
                 for path in sorted(folder.rglob("*"))
@@ -136,12 +156,13 @@ class LocalStore:
         """The path."""
         return str(self._path(key))
 
+    def lasts(self, seconds: float) -> bool:
+        """Always."""
+        return True
+
     def local_copy(self, key: str, folder: Path) -> Path:
         """The file itself."""
-        path = self._path(key)
-        if not path.is_file():
-            raise FileNotFoundError(f"nothing at {self.uri}/{key}")
-        return path
+        return self._file(key)
 
     def copy_tree(self, source: str, target: str) -> None:
         """Hard links where the file system allows, copies elsewhere."""
@@ -149,9 +170,9 @@ class LocalStore:
             origin, copy = self._path(f"{source}/{name}"), self._path(f"{target}/{name}")
             if copy.is_file() and copy.stat().st_size == origin.stat().st_size:
                 continue
-            with _explained(f"{target}/{name}"):
+            with self._explained(f"{target}/{name}"):
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                with _temporary(copy) as temporary:
+                with written_whole(copy) as temporary:
                     temporary.unlink()
                     try:
                         os.link(origin, temporary)
@@ -160,26 +181,26 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """Remove the file."""
-        with _explained(key):
+        with self._explained(key):
             self._path(key).unlink(missing_ok=True)
 
     def delete_tree(self, prefix: str) -> None:
         """Remove the folder."""
         folder = self._path(prefix)
-        if folder.exists():
-            with _explained(prefix):
+        with self._explained(prefix):
+            if folder.exists():
                 shutil.rmtree(folder)
 
     def marker(self, key: str) -> str | None:
         """SHA-256 of the content: used for small pointers only."""
         path = self._path(key)
-        with _explained(key):
+        with self._explained(key):
             return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> None:
         """Under a lock file beside ``key``, which serialises all writers on this file system."""
         target = self._path(key)
-        with _explained(key):
+        with self._explained(key):
             target.parent.mkdir(parents=True, exist_ok=True)
             with (target.parent / f".{target.name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -187,13 +208,49 @@ class LocalStore:
                     raise ConcurrentChange(f"{self.uri}/{key} was changed by another writer")
                 self.put_bytes(key, data)
 
+    def _file(self, key: str) -> Path:
+        path = self._path(key)
+        with self._explained(key):
+            there = path.is_file()
+        if not there:
+            raise FileNotFoundError(f"nothing at {self.uri}/{key}")
+        return path
+
+    def _explained(self, key: str) -> AbstractContextManager[None]:
+        return explained(f"{self.uri}/{key}")
+
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store at ``settings.store_uri``; raises :class:`ConfigurationError` for a scheme that is not served."""
     parts = urlsplit(settings.store_uri)
     if parts.scheme == "file" and not parts.netloc:
         return LocalStore(Path(unquote(parts.path)))
-    raise ConfigurationError(f"CALLSHEET_STORE_URI: file:///… is served (got {settings.store_uri!r})")
+    if parts.scheme == "s3":
+        from include.adapters.s3 import S3Store
+
+        return S3Store(settings.store_uri, settings)
+    raise ConfigurationError(f"CALLSHEET_STORE_URI: file:///… or s3://… is served (got {settings.store_uri!r})")
+
+
+def content_type(key: str) -> str:
+    """Media type of what lies at ``key``."""
+    name = key.rpartition("/")[2]
+    known = MEDIA_TYPES.get(Path(name).suffix)
+    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def cache_control(key: str) -> str:
+    """How long caches may keep what lies at ``key``: a published version for ever, work in progress not at all."""
+    if key.startswith("work/"):
+        return "no-store"
+    return "max-age=31536000, immutable" if _VERSION.match(key) else "no-cache"
+
+
+def checked_key(key: str) -> str:
+    """``key``; raises :class:`StorageError` for one that is not made of safe segments."""
+    if len(key) > MAX_KEY or not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        raise StorageError(f"object key {key[:MAX_KEY]!a} is not made of safe segments", reason="bad_key")
+    return key
 
 
 def key_of(store: ObjectStore, uri: str) -> str:
@@ -205,7 +262,7 @@ def key_of(store: ObjectStore, uri: str) -> str:
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
+def written_whole(target: Path) -> Iterator[Path]:
     """A temporary name beside ``target`` that becomes ``target`` when the block ends well."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(handle)
@@ -219,10 +276,12 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(key: str) -> Iterator[None]:
+def explained(where: str) -> Iterator[None]:
+    """Turns what the file system refuses inside into a typed error that names ``where`` and the way out."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{key}: {error.strerror or error} ({errno.errorcode.get(error.errno or 0, '?')})"
-        ) from error
+        name = errno.errorcode.get(error.errno or 0, "?")
+        reason, way_out = _WAYS_OUT.get(error.errno or 0, (None, None))
+        text = f"{where}: {error.strerror or error} ({name})"
+        raise StorageError(f"{text}; {way_out}" if way_out else text, reason=reason) from error
