@@ -57,7 +57,8 @@ def _run(argv: list[str] | None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     os.nice(WORKER_NICENESS)
 
-    settings = load_settings()
+    # Connections are Airflow's: a worker has its credentials from its environment.
+    settings = load_settings().model_copy(update={"aws_conn_id": ""})
     limit_tools(Limits.of(settings))
     store = open_store(settings)
     job = TaskJob.from_json(store.get_bytes(key_of(store, arguments.job)))

@@ -184,8 +184,8 @@ def failure(error: Exception, where: str) -> CallsheetError:
         return _no_credentials(where, text)
     if code in _DENIED:
         return StorageError(
-            f"{where}: {text}. Give this identity the rights that docs/deploy.md lists (without s3:ListBucket S3 answers "
-            "so for what is not there, too), then clear the task",
+            f"{where}: {text}. Give this identity the rights that docs/deploy.md lists, then clear the task (without "
+            "s3:ListBucket S3 answers so for what is not there, too)",
             reason="credentials",
         )
     if code == "NoSuchBucket":

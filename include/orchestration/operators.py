@@ -170,6 +170,7 @@ class WorkerTask(TitleTask):
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
         """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
+        from include.adapters.s3 import worker_credentials
         from include.worker import PARENT_VARIABLE
 
         store.put_bytes(task_job.key, task_job.to_json().encode())
@@ -178,6 +179,7 @@ class WorkerTask(TitleTask):
             for name, value in os.environ.items()
             if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
         }
+        environment |= worker_credentials(settings)
         environment[PARENT_VARIABLE] = str(os.getpid())
         environment["PYTHONPATH"] = str(PROJECT_ROOT)
         argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
