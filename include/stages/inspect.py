@@ -22,6 +22,7 @@ from include.adapters.ffprobe import (
     stream_duration_s,
     subtitle_stream,
     video_stream,
+    whole,
 )
 from include.adapters.mezzanine import forget_copy, identify, open_identified
 from include.domain.ladder import STANDARD_RATES
@@ -45,6 +46,11 @@ WINDOW_LIMIT_S = 120.0
 SHORT_S = 12.0
 """Up to this length the whole mezzanine is decoded instead of windows."""
 EDGE_S = 2.0
+EARLY_S = 0.1
+"""How much less than its header counts an AVI may hold."""
+LATE_S = 0.5
+"""How far frames may lie behind the end that the container declares: further ones would be cut off in silence."""
+SLOW_FPS = 5
 SAMPLES = 3
 SAMPLE_S = 1.0
 RATE_SAMPLE_S = 5.0
@@ -159,6 +165,7 @@ def _video(
             f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
             reason=Reason.TOO_LARGE,
         )
+    _counted(found, stream, duration)
     sample = packets(
         program, address, index=index, first_s=RATE_SAMPLE_S, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s)
     )
@@ -177,6 +184,24 @@ def _video(
     )
     video = video_stream(stream, duration_s=duration, start_s=start, variable=variable, frame_rate=rate)
     return video, warnings
+
+
+def _counted(found: Probe, stream: Fields, duration_s: float) -> None:
+    """Refuse an AVI that holds fewer frames than its header counts.
+
+    Where its index is missing ffprobe goes by the size of the file, and takes what was cut off for never there. In
+    other containers duration and count come from one table.
+    """
+    frames, rate = whole(stream.get("nb_frames")), fraction(stream.get("avg_frame_rate"))
+    if found.container.get("format_name") != "avi" or not frames or not rate:
+        return
+    promised = float(frames / rate)
+    if promised - duration_s > max(EARLY_S, 2 / float(rate)):
+        raise MezzanineRejected(
+            f"the mezzanine is cut short: its header counts {frames} frames, {duration_s:.2f} of {promised:.2f} s are "
+            "there",
+            reason=Reason.TRUNCATED,
+        )
 
 
 def _measured_s(every: Packets, start_s: float, declared_s: float | None) -> float:
@@ -241,6 +266,14 @@ def _judge(
         last = (window.start_s if window else 0.0) + result.last_s + float(1 / video.fps)
         # Damage at the very end is the last piece of what was cut off.
         early = early or last < reaches - (1.5 * float(1 / video.fps) if result.errors else _slack_s(video))
+    if reaches is not None and result.last_s is not None:
+        last = (window.start_s if window else 0.0) + result.last_s
+        if last > reaches + min(LATE_S, _slack_s(video)):
+            raise MezzanineRejected(
+                f"the mezzanine is {Reason.UNDECODABLE}: its container says that it ends at {reaches:.2f} s, and there "
+                f"are frames up to {last:.2f} s; write it anew with a sound header",
+                reason=Reason.UNDECODABLE,
+            )
     end = video.start_time_s + video.duration_s
     length = min(window.duration_s, end - window.start_s) if window else video.duration_s
     verdict = judge_decode(
@@ -274,6 +307,7 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
     moving = picture_streams(found)
     unread = len(_of_type(found, "audio")) - len(audio)
     chroma = next((each for each in ("444", "422") if each in video.pixel_format), None)
+    found_s = number(found.container.get("duration")) or 0.0
     odd: list[tuple[bool, str, str]] = [
         (not audio, "no_audio", "there is no audio: the title is published silent"),
         (unread > 0, "unreadable_audio", f"{unread} audio streams cannot be read and are left out"),
@@ -304,6 +338,12 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
         (chroma is not None, "chroma", f"chroma {chroma} becomes 420"),
         (video.hdr, "hdr", f"HDR ({video.color_transfer})"),
         (video.color_space is None, "no_colour_tags", "colours are not tagged and are taken for the usual ones"),
+        (video.fps < SLOW_FPS, "slow_video", f"a frame stands for {float(1 / video.fps):.2f} s"),
+        (
+            found_s - (video.start_time_s + video.duration_s) > max(0.5, found_s / 10),
+            "short_video",
+            f"the picture ends at {video.start_time_s + video.duration_s:.2f} s, the container at {found_s:.2f} s",
+        ),
         (video.start_time_s > 0, "late_video", f"the video starts {video.start_time_s:.3f} s after the container"),
         (
             abs(number(found.container.get("start_time")) or 0.0) > 0,

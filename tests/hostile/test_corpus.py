@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from include.adapters import process
+from include.adapters.process import Limits, limit_tools
+from include.adapters.tools import ffmpeg
+from include.domain.media import Inspection
+from include.domain.results import AudioResult, SourceVerdict
+from include.errors import CallsheetError, MezzanineRejected
+from include.settings import Settings
+from include.stages.analyse import analyse
+from include.stages.check import check
+from include.stages.encode import encode
+from include.stages.inspect import inspect
+from include.stages.plan import plan
+from include.stages.verify_source import verify_source
+from tests.clips import stage_context
+from tests.hostile.corpus import corpus
+
+LEAST_FILES = 200
+LIMIT_S = 60.0
+"""For one file's whole life: sound ones take a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How one file ended: refused or failed with a typed error, or published, with what was seen of it."""
+
+    name: str
+    error: Exception | None = None
+    inspection: Inspection | None = None
+    verified: SourceVerdict | None = None
+    complaints: int = 0
+    """Of a plain decode, counted without Callsheet's code."""
+
+    @property
+    def published(self) -> bool:
+        return self.error is None
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ended]]:
+    """Every file of the corpus taken through the stages, under small limits."""
+    folder = tmp_path_factory.mktemp("corpus")
+    before = process._limits
+    limit_tools(Limits(memory_mb=1024, file_bytes=50 * 1024**2))
+    try:
+        files = corpus(folder)
+        with ThreadPoolExecutor(2) as threads:
+            yield list(threads.map(lambda each: _taken_through(folder / f"f-{each[0]}", *each), files.items()))
+    finally:
+        process._limits = before
+
+
+def _taken_through(folder: Path, name: str, data: bytes) -> Ended:
+    folder.mkdir()
+    mezzanine = folder / name
+    mezzanine.write_bytes(data)
+    ctx = stage_context(folder, mezzanine, settings={"ffmpeg_timeout_s": LIMIT_S, "encode_slots": 2})
+    title = ctx.title
+    try:
+        source = inspect.function(ctx, title)
+        assert isinstance(source, Inspection)
+        analysis = analyse.function(ctx, title, source)
+        decision = plan.function(ctx, title, source, analysis, codecs=("h264",))
+        smallest = decision.model_copy(update={"jobs": decision.jobs[:1]})
+        verified = verify_source.function(ctx, title, source)
+        assert isinstance(verified, SourceVerdict)
+        rendition = encode.function(ctx, title, source, smallest, smallest.jobs[0])
+        check.function(ctx, title, source, analysis, smallest, (rendition,), AudioResult(), verified)
+    except Exception as error:
+        return Ended(name=name, error=error)
+    else:
+        complaints = _complaints(mezzanine, source.video.index)
+        return Ended(name=name, inspection=source, verified=verified, complaints=complaints)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _complaints(path: Path, index: int) -> int:
+    """Frames that a plain decode of the picture lost or found damaged."""
+    argv = [ffmpeg(Settings()), "-nostdin", "-v", "repeat+level+error", "-err_detect", "+crccheck+bitstream+buffer"]
+    argv += ["-max_error_rate", "1", "-i", f"file:{path}", "-map", f"0:{index}", "-f", "null", "-"]
+    finished = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False)
+    return sum("rror" in line and "[vist#" in line for line in finished.stderr.splitlines())
+
+
+def test_the_corpus_is_large_and_is_met_by_verdicts_of_every_kind(ended: list[Ended]) -> None:
+    verdicts = Counter("published" if each.published else getattr(each.error, "reason", None) for each in ended)
+
+    assert len(ended) >= LEAST_FILES
+    for verdict in ("published", "truncated", "undecodable", "invalid_type", "no_video", "too_large"):
+        assert verdicts[verdict] > 0, verdicts
+
+
+def test_every_malformed_file_ends_in_a_typed_verdict_within_its_limits(ended: list[Ended]) -> None:
+    untyped = {
+        each.name: "".join(traceback.format_exception(each.error))
+        for each in ended
+        if each.error is not None and not isinstance(each.error, CallsheetError)
+    }
+    timeouts = {each.name: str(each.error) for each in ended if getattr(each.error, "reason", None) == "timeout"}
+
+    assert untyped == {}
+    assert timeouts == {}
+
+
+def test_what_is_wrong_with_a_file_is_told_as_the_files_fault(ended: list[Ended]) -> None:
+    others = {
+        each.name: repr(each.error)
+        for each in ended
+        if each.error is not None and not isinstance(each.error, MezzanineRejected)
+    }
+
+    assert others == {}
+
+
+def test_nothing_that_decodes_with_errors_is_published_silently(ended: list[Ended]) -> None:
+    silent = {
+        each.name: (each.complaints, each.verified.decode_errors)
+        for each in ended
+        if each.published and each.verified is not None and each.complaints > 0 and not each.verified.warnings
+    }
+
+    assert silent == {}
+
+
+def test_a_published_file_has_the_frames_that_its_inspection_promised(ended: list[Ended]) -> None:
+    for each in ended:
+        if each.inspection is None or each.verified is None:
+            continue
+        video = each.inspection.video
+        promised = video.start_time_s + video.duration_s
+        assert each.verified.duration_s >= promised - 1.0, each.name
+        assert each.verified.frames > 0, each.name

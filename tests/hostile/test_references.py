@@ -1,0 +1,338 @@
+"""Nothing that a mezzanine or a subtitle file says makes a media tool open another file or address."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from include.adapters.decode import decode
+from include.adapters.ffmpeg import analysis_argv, input_argv, input_options, loudness_argv
+from include.adapters.ffprobe import packets, probe
+from include.adapters.process import run
+from include.adapters.tools import ffmpeg, ffprobe
+from include.domain.media import Inspection, Window
+from include.domain.results import TextResult
+from include.domain.title import SubtitleFile
+from include.errors import CallsheetError, MezzanineRejected
+from include.settings import Settings
+from include.stages.inspect import inspect
+from include.stages.subtitles import subtitles
+from tests.clips import Clips, make_clip, stage_context
+from tests.media_core.conftest import Server, start_server
+
+WORD = "canary-3f9c"
+"""In the file that must not be read, as picture description and as text."""
+
+
+@pytest.fixture
+def listener() -> Iterator[Server]:
+    """Would serve a sound clip to whoever asks; nobody must."""
+    server, http = start_server()
+    yield server
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture(scope="module")
+def clip(clips: Clips) -> Path:
+    return clips("hostile_canary.mp4", seconds=0.4, size="96x64")
+
+
+@pytest.fixture
+def canary(tmp_path: Path, clip: Path) -> Path:
+    """A sound clip that only a followed reference can show: of a size that nothing else has."""
+    path = tmp_path / "elsewhere" / "canary.mp4"
+    path.parent.mkdir()
+    make_clip(path, seconds=0.4, size="112x80")
+    path.with_suffix(".txt").write_text(WORD)
+    return path
+
+
+def _boxed(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def _with_reference(data: bytes, location: str) -> bytes:
+    """The MP4 ``data`` whose tracks say that their samples lie at ``location``."""
+    entry = _boxed(b"url ", bytes(4) + location.encode() + b"\0")
+    alias = _boxed(
+        b"alis", bytes(4) + bytes(150) + struct.pack(">hH", 2, len(location)) + location.encode() + b"\xff\xff"
+    )
+    dref = _boxed(b"dref", bytes(4) + struct.pack(">I", 2) + alias + entry)
+
+    def rewritten(content: bytes) -> bytes:
+        done, at = b"", 0
+        while at + 8 <= len(content):
+            size, name = struct.unpack(">I4s", content[at : at + 8])
+            inner = content[at + 8 : at + size]
+            if name == b"dref":
+                done += dref
+            elif name in {b"moov", b"trak", b"mdia", b"minf", b"dinf"}:
+                done += _boxed(name, rewritten(inner))
+            else:
+                done += content[at : at + size]
+            at += size
+        return done
+
+    return rewritten(data)
+
+
+def _scripts(path: Path, url: str) -> dict[str, str]:
+    """What other demuxers follow, by file name."""
+    hls = f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n#EXTINF:1,\n{{}}\n#EXT-X-ENDLIST\n'
+    dash = (
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" mediaPresentationDuration="PT1S">'
+        '<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{}</BaseURL>'
+        '<SegmentBase indexRange="0-1"/></Representation></AdaptationSet></Period></MPD>'
+    )
+    imf = (
+        '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016">'
+        "<Id>urn:uuid:0eb3d1b9-b77b-4d3f-bbe5-7c69b15dca84</Id><EditRate>24 1</EditRate></CompositionPlaylist>"
+    )
+    port = url.split(":")[2].partition("/")[0]
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><image x:href="{}"/></svg>'
+    found = {
+        "ffconcat": f"ffconcat version 1.0\nfile '{path}'\nfile '{url}'\n",
+        "cpl.xml": imf,
+        "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
+        "xspf": f'<playlist version="1"><trackList><track><location>{url}</location></track></trackList></playlist>',
+        "asx": f'<asx version="3.0"><entry><ref href="{url}"/></entry></asx>',
+        "smi": f'<SAMI><BODY><SYNC Start=0><P><img src="{url}"></BODY></SAMI>',
+        "idx": f"# VobSub index file, v7\n# {path}\ntimestamp: 00:00:00:000, filepos: 000000000\n",
+    }
+    for number, target in enumerate(
+        (str(path), url, f"file:{path}", f"concat:{path}", f"subfile,,start,0,end,0,,:{path}")
+    ):
+        found[f"{number}.m3u8"] = hls.format(target)
+        found[f"{number}.mpd"] = dash.format(target)
+        found[f"{number}.svg"] = svg.format(target)
+    return found
+
+
+@pytest.mark.parametrize("suffix", [None, "mp4", "mkv", "ts", "mxf"])
+def test_playlists_and_scripts_are_no_mezzanines_whatever_they_are_called(
+    suffix: str | None, tmp_path: Path, canary: Path, listener: Server
+) -> None:
+    for name, text in _scripts(canary, listener.url("/canary.mp4")).items():
+        mezzanine = tmp_path / (name if suffix is None else f"{name}.{suffix}")
+        mezzanine.write_text(text)
+
+        with pytest.raises(MezzanineRejected) as caught:
+            _raise(_inspected(tmp_path, mezzanine))
+
+        assert caught.value.reason in {"invalid_type", "truncated", "undecodable"}, name
+    assert listener.asked == []
+
+
+def test_no_tool_that_opens_a_mezzanine_follows_a_playlist(tmp_path: Path, canary: Path, listener: Server) -> None:
+    settings = Settings()
+    window = Window(start_s=0, duration_s=1)
+    for name, text in _scripts(canary, listener.url("/canary.mp4")).items():
+        path = tmp_path / name
+        path.write_text(text)
+        address = str(path)
+        opened = [
+            run(
+                analysis_argv(ffmpeg(settings), address, video_index=0, window=window, threads=1),
+                timeout_s=20,
+                check=False,
+            ),
+            run(loudness_argv(ffmpeg(settings), address, audio_index=0, windows=[window]), timeout_s=20, check=False),
+            run([ffmpeg(settings), *input_argv(address), "-f", "null", "-"], timeout_s=20, check=False),
+        ]
+
+        assert not probe(ffprobe(settings), address, timeout_s=20).readable, name
+        assert packets(ffprobe(settings), address, index=0, timeout_s=20).count == 0, name
+        assert decode(ffmpeg(settings), address, video_index=0, threads=1, timeout_s=20).frames == 0, name
+        assert all(each.returncode != 0 for each in opened), name
+    assert listener.asked == []
+
+
+@pytest.mark.parametrize("place", ["{path}", "file://{path}", "{url}", "../elsewhere/canary.mp4"])
+def test_a_track_whose_samples_lie_elsewhere_is_not_followed(
+    place: str, tmp_path: Path, clip: Path, canary: Path, listener: Server
+) -> None:
+    mezzanine = tmp_path / "reference.mov"
+    location = place.format(path=canary, url=listener.url("/canary.mp4"))
+    mezzanine.write_bytes(_with_reference(clip.read_bytes(), location))
+
+    ended = _inspected(tmp_path, mezzanine)
+
+    assert listener.asked == []
+    # The samples are taken from the file itself, or not at all.
+    assert isinstance(ended, MezzanineRejected) or (ended.video.width, ended.video.height) == (96, 64)
+
+
+NAMES = [
+    "plain.mp4",
+    "-i.mp4",
+    "a:b.mp4",
+    "http:x.mp4",
+    "concat:a|b.mp4",
+    "pipe:0",
+    "a,b;c=d'e\"f.mp4",
+    "[0:v]movie=x[out].mp4",
+    "shot%03d.mp4",
+    "100%.mp4",
+    "two\nlines.mp4",
+    "\x1b[31mred.mp4",
+    "fünf ☃.mp4",
+    "x" * 251 + ".mp4",
+    "playlist.m3u8",
+    "script.ffconcat",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_read_whatever_it_is_called_and_its_name_stays_in_one_line(
+    name: str, tmp_path: Path, clip: Path, canary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "named"
+    folder.mkdir()
+    os.link(clip, folder / name)
+    # What patterns would match.
+    for sibling in ("shot001.jpg", "shot001.png", "shot001.mp4", "b.mp4", "0:v.mp4"):
+        os.link(canary, folder / sibling)
+
+    with caplog.at_level("INFO"):
+        ended = _inspected(tmp_path, folder / name)
+
+    assert isinstance(ended, Inspection), ended
+    assert (ended.video.width, ended.video.height) == (96, 64)
+    assert all(record.getMessage().isprintable() for record in caplog.records if record.name.startswith("include"))
+
+
+@pytest.mark.parametrize("name", ["shot%03d.jpg", "shot*.png", "shot[0-9].jpg"])
+def test_a_name_that_is_a_pattern_of_pictures_shows_no_other_file(
+    name: str, tmp_path: Path, clip: Path, canary: Path
+) -> None:
+    folder = tmp_path / "named"
+    folder.mkdir()
+    os.link(clip, folder / name)
+    for sibling in ("shot001.jpg", "shot001.png", "shot1.jpg"):
+        os.link(canary, folder / sibling)
+
+    ended = _inspected(tmp_path, folder / name)
+
+    # ffmpeg goes by the name before it looks into the file; that demuxer is not allowed.
+    assert isinstance(ended, MezzanineRejected) or (ended.video.width, ended.video.height) == (96, 64)
+
+
+def test_a_name_that_is_no_utf_8_is_refused_by_name(tmp_path: Path, clip: Path) -> None:
+    os.link(clip, os.fsencode(tmp_path) + b"/\xff\xfe.mp4")
+
+    ctx = stage_context(tmp_path, f"file://{tmp_path}/%FF%FE.mp4", settings={"mezzanine_roots": (tmp_path,)})
+
+    with pytest.raises(MezzanineRejected) as caught:
+        inspect.function(ctx, ctx.title)
+    assert caught.value.reason == "missing"
+
+
+def test_an_address_may_use_the_protocols_of_its_scheme_alone() -> None:
+    allowed = {
+        address: input_options(address)["protocol_whitelist"]
+        for address in ("/m/a.mp4", "https://s3.test/a", "http://s3.test/a", "ftp://s3.test/a", "rtmp://s3.test/a")
+    }
+
+    assert allowed == {
+        "/m/a.mp4": "file",
+        "https://s3.test/a": "https,tls,tcp",
+        "http://s3.test/a": "http,tcp",
+        "ftp://s3.test/a": "none",
+        "rtmp://s3.test/a": "none",
+    }
+
+
+def test_a_presigned_address_that_leads_to_a_playlist_leads_no_further(canary: Path, listener: Server) -> None:
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{listener.url('/canary.mp4')}\n#EXT-X-ENDLIST\n"
+    listener.serve("/given", playlist.encode())
+    listener.serve("/canary.mp4", canary.read_bytes())
+
+    found = probe(ffprobe(Settings()), listener.url("/given"), timeout_s=20)
+
+    assert not found.readable
+    assert {path for _, path in listener.asked} == {"/given"}
+
+
+ASS = (
+    "[Script Info]\nScriptType: v4.00+\n; {url}\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\n"
+    "Style: Default,{path},20\n[Fonts]\nfontname: {path}\n[Graphics]\nfilename: {url}\n[Events]\n"
+    "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+    "Dialogue: 0,0:00:00.00,0:00:00.30,Default,,0,0,0,,{{\\fn{path}}}shown {{\\img({url})}}\n"
+)
+SUBTITLES: dict[str, tuple[str, Callable[[TextResult], bool]]] = {
+    "a.ass": (ASS, lambda result: len(result.renditions) == 1),
+    "style.vtt": (
+        "WEBVTT\n\nSTYLE\n::cue {{ background: url({url}) }}\n\n00:00.000 --> 00:00.300\n"
+        '<img src="{url}">shown <v {url}>\n',
+        lambda result: len(result.renditions) == 1,
+    ),
+    "a.srt": (
+        '1\n00:00:00,000 --> 00:00:00,300\n<font face="{path}">shown</font><img src="{url}">\n',
+        lambda result: len(result.renditions) == 1,
+    ),
+    "playlist.vtt": ("#EXTM3U\n#EXTINF:1,\n{url}\n", lambda result: len(result.warnings) == 1),
+    "script.srt": ("ffconcat version 1.0\nfile '{path}'\n", lambda result: len(result.warnings) == 1),
+    "a.smi": ('<SAMI><BODY><SYNC Start=0><P><img src="{url}"></BODY></SAMI>', lambda result: len(result.warnings) == 1),
+    "a.idx": ("# VobSub index file, v7\n# {path}\n", lambda result: len(result.warnings) == 1),
+}
+
+
+@pytest.mark.parametrize("name", SUBTITLES)
+def test_subtitles_read_nothing_else_and_carry_no_reference_on(
+    name: str, tmp_path: Path, clip: Path, canary: Path, listener: Server
+) -> None:
+    text, as_wanted = SUBTITLES[name]
+    file = clip.parent / f"hostile-{tmp_path.name}-{name}"
+    file.write_text(text.format(path=canary.with_suffix(".txt"), url=listener.url("/canary")))
+    ctx = stage_context(tmp_path, clip, subtitles=(SubtitleFile(uri=file.as_uri(), language="en"),))
+
+    result = subtitles.function(ctx, ctx.title, inspect.function(ctx, ctx.title))
+
+    assert isinstance(result, TextResult)
+    assert as_wanted(result), result
+    assert listener.asked == []
+    for rendition in result.renditions:
+        written = ctx.store.get_bytes(rendition.uri).decode()
+        assert "shown" in written
+        assert not any(word in written for word in (WORD, "url(", "<img", "<font", str(tmp_path)))
+
+
+def test_embedded_subtitles_with_attached_fonts_read_nothing_else(
+    tmp_path: Path, canary: Path, listener: Server
+) -> None:
+    script = tmp_path / "embedded.ass"
+    script.write_text(ASS.format(path=canary.with_suffix(".txt"), url=listener.url("/canary")))
+    attached = ("-attach", str(canary.with_suffix(".txt")), "-metadata:s:t", "mimetype=application/x-truetype-font")
+    mezzanine = make_clip(
+        tmp_path / "attached.mkv", seconds=0.4, size="96x64", subtitles=script, extra=("-c:s", "ass", *attached)
+    )
+    ctx = stage_context(tmp_path, mezzanine)
+
+    result = subtitles.function(ctx, ctx.title, inspect.function(ctx, ctx.title))
+
+    assert isinstance(result, TextResult)
+    assert [rendition.cues for rendition in result.renditions] == [1]
+    assert WORD not in ctx.store.get_bytes(result.renditions[0].uri).decode()
+    assert listener.asked == []
+
+
+def _raise(ended: Inspection | CallsheetError) -> None:
+    if isinstance(ended, CallsheetError):
+        raise ended
+
+
+def _inspected(folder: Path, mezzanine: Path) -> Inspection | CallsheetError:
+    uri = f"file://{quote(str(mezzanine))}"
+    ctx = stage_context(folder, uri, settings={"mezzanine_roots": (mezzanine.parent,)})
+    try:
+        result = inspect.function(ctx, ctx.title)
+    except CallsheetError as error:
+        return error
+    assert isinstance(result, Inspection)
+    return result
