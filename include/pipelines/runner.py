@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from include.adapters.documents import load_document, load_if_whole
 from include.adapters.store import ObjectStore
 from include.domain.document import Document
 from include.domain.plan import EncodeJob, Plan
@@ -41,6 +42,8 @@ class TaskJob(Document):
     """Name of the encode job, for a mapped task."""
     time_limit_s: float
     """The worker stops its media tools after this many seconds."""
+    hardware: bool = True
+    """False for an attempt that runs where no GPU is: a hardware encoder is not even tried."""
 
     @property
     def label(self) -> str:
@@ -85,7 +88,8 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
 
     Args:
         job: The job document.
-        make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``.
+        make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``,
+            ``hardware``.
         store: The object store.
         scratch: A folder for temporary files; each stage gets a new one beneath it.
 
@@ -96,7 +100,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     deadline = time.monotonic() + job.time_limit_s
     for position, node in enumerate(task.nodes):
         key = result_key(job.title, node.stage.name, job.item if node.mapped else None)
-        if store.size(key) is not None:
+        if load_if_whole(store, key, node.stage.result) is not None:
             log.info("stage %s is done already: %s/%s", node.stage.name, store.uri, key)
             continue
         documents = [_load(given, annotation, job, store, pipeline) for given, annotation in _arguments(node)]
@@ -109,6 +113,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             scratch=folder,
             report=_reporter(job, store, node, position, len(task.nodes)),
             deadline=deadline,
+            hardware=job.hardware,
         )
         started = time.monotonic()
         context.report(0.0, "started")
@@ -124,7 +129,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
 def load_result(title: TitleJob, stage: str, kind: type[Document], store: ObjectStore) -> Document | None:
     """The result of ``stage``, None where it has not finished."""
     try:
-        return kind.from_json(store.get_bytes(result_key(title, stage)))
+        return load_document(store, result_key(title, stage), kind)
     except FileNotFoundError:
         return None
 
@@ -171,7 +176,7 @@ def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipel
         plan = load_result(job.title, mapped.mapped_over or "plan", Plan, store)
         names = [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
         keys = [result_key(job.title, given.producer, name) for name in names]
-        return tuple(kind.from_json(store.get_bytes(key)) for key in keys if store.size(key) is not None)
+        return tuple(load_document(store, key, kind) for key in keys if store.size(key) is not None)
     found = load_result(job.title, given.producer, kind, store)
     if found is None and not given.optional:
         raise MissingInput(

@@ -16,6 +16,8 @@ from include.domain.plan import EncodeJob, Plan
 from include.domain.results import EncodeResult, HardwareFault, Outcome
 from include.domain.title import Tier
 from include.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
+from include.pipelines.core import current_pipelines
+from include.pipelines.runner import TaskJob, result_key, run_task
 from include.settings import Settings
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
@@ -122,12 +124,21 @@ def test_on_a_machine_without_a_card_the_real_encoder_takes_every_option_and_mis
     assert (found.fault, "libcuda" in found.message) == (HardwareFault.NO_DRIVER, True)
 
 
-def test_an_attempt_where_no_gpu_is_tries_none_and_says_so(ready: Any) -> None:
+def test_a_job_document_can_forbid_hardware_and_the_result_says_so(ready: Any) -> None:
     ctx, source, decision = ready("")
-    object.__setattr__(ctx, "hardware", False)
+    version = current_pipelines()["vod"].version
+    title = ctx.title.model_copy(update={"pipeline_version": version})
+    for stage, document in (("inspect", source), ("plan", decision)):
+        ctx.store.put_bytes(result_key(title, stage), document.to_json().encode())
 
-    result = made(ctx, source, decision)
+    run_task(
+        TaskJob(task="encode", title=title, item=decision.jobs[0].name, time_limit_s=600, hardware=False),
+        lambda **given: StageContext(settings=ctx.settings, **given),
+        store=ctx.store,
+        scratch=ctx.scratch,
+    )
 
+    result = EncodeResult.from_json(ctx.store.get_bytes(result_key(title, "encode", decision.jobs[0].name)))
     assert result.fallback is not None
     assert (result.encoder, result.fallback.fault) == ("libx264", HardwareFault.NOT_ALLOWED)
 
