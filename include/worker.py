@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from include.adapters.documents import load_document
 from include.adapters.process import Limits, die_with_parent, limit_tools
 from include.adapters.store import key_of, open_store
 from include.domain.text import printable, redacted
@@ -61,7 +62,7 @@ def _run(argv: list[str] | None) -> int:
     settings = load_settings().model_copy(update={"aws_conn_id": ""})
     limit_tools(Limits.of(settings))
     store = open_store(settings)
-    job = TaskJob.from_json(store.get_bytes(key_of(store, arguments.job)))
+    job = load_document(store, key_of(store, arguments.job), TaskJob)
     if job.task != arguments.task:
         raise ConfigurationError(f"the job document at {arguments.job} is for task {job.task}, not {arguments.task}")
     try:

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.documents import load_if_whole
 from include.adapters.store import ObjectStore, key_of
 from include.domain.media import Inspection, MezzanineIdentity
 from include.domain.rejection import Reason
@@ -208,11 +209,8 @@ def _file_identity(uri: str, path: Path) -> MezzanineIdentity:
 
 def _copied(ctx: Workplace) -> MezzanineIdentity | None:
     """The copy that an earlier attempt finished."""
-    try:
-        known = MezzanineIdentity.from_json(ctx.store.get_bytes(ctx.key(_RECORD)))
-    except FileNotFoundError:
-        return None
-    return known if ctx.store.size(ctx.key(_COPY)) == known.size_bytes else None
+    known = load_if_whole(ctx.store, ctx.key(_RECORD), MezzanineIdentity)
+    return known if known is not None and ctx.store.size(ctx.key(_COPY)) == known.size_bytes else None
 
 
 def _copy(ctx: Workplace) -> MezzanineIdentity:

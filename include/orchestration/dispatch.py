@@ -202,8 +202,10 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, n
 
 
 def _is_recent(moment: datetime, now: datetime) -> bool:
-    """Whether a moment lies less than ``LOST_AFTER`` back. One in the future is another machine's clock: it tells
-    nothing, and waiting for it may take hours."""
+    """Whether a moment lies less than ``LOST_AFTER`` back.
+
+    One in the future comes from another machine's clock: it tells nothing, and waiting for it may take hours.
+    """
     return timedelta(0) <= now - moment < LOST_AFTER
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.adapters import nvenc, tools
+from include.adapters.documents import load_if_whole
 from include.adapters.ffmpeg import ProgressParser, encode_argv
 from include.adapters.ffprobe import number, packets, picture_streams, probe
 from include.adapters.mezzanine import open_mezzanine
@@ -38,7 +39,8 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Pla
     version = tools.ffmpeg_version(ctx.settings)
     forms = [form for form in (job.hardware, job.rendition) if form is not None]
     for form in forms:
-        known = _finished(ctx, _name(ctx, form, rendition_key(source, decision, form, version)) + ".json")
+        record = _name(ctx, form, rendition_key(source, decision, form, version)) + ".json"
+        known = load_if_whole(ctx.store, record, EncodeResult)
         if known is not None and ctx.store.size(known.uri) == known.size_bytes:
             return known
 
@@ -149,13 +151,6 @@ def rendition_key(source: Inspection, decision: Plan, rendition: Rendition, enco
             "encoder": encoder_version,
         }
     )[:16]
-
-
-def _finished(ctx: StageContext, key: str) -> EncodeResult | None:
-    try:
-        return EncodeResult.from_json(ctx.store.get_bytes(key))
-    except FileNotFoundError:
-        return None
 
 
 def _verified(

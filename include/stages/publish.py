@@ -142,7 +142,7 @@ def _pointer(store: ObjectStore, key: str) -> tuple[str | None, dict[str, Any]]:
         return None, {}
     try:
         current = json.loads(store.get_bytes(key))
-        if not isinstance(current, dict) or not POINTER_FIELDS <= current.keys():
+        if not isinstance(current, dict) or not current.keys() >= POINTER_FIELDS:
             raise ValueError(f"it has not the fields {', '.join(sorted(POINTER_FIELDS))}")
     except FileNotFoundError:
         # Removed between the two looks: the compare-and-set sees it.

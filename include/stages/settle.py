@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from include.adapters.documents import load_if_whole
 from include.adapters.store import ObjectStore
 from include.domain.media import Analysis, Inspection
 from include.domain.plan import Plan, Rendition
 from include.domain.results import CheckResult, EncodeResult, PackageResult, PublishResult
-from include.domain.settlement import Settlement, TaskFailure, settlement
+from include.domain.settlement import NO_WORD, Settlement, TaskFailure, settlement
 from include.domain.title import GOOD_STATES, State, TitleJob
 from include.errors import ErrorDocument, TitleEndedBadly
 from include.pipelines.core import find_pipeline
@@ -85,12 +86,13 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
         items: list[str | None] = [None]
         if task.mapped_over:
             key = result_key(title, task.mapped_over)
-            items = [job.name for job in Plan.from_json(store.get_bytes(key)).jobs] if store.size(key) else []
+            plan = load_if_whole(store, key, Plan)
+            items = [job.name for job in plan.jobs] if plan else []
         for item in items:
             job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
             keys = [result_key(title, node.stage.name, item) for node in task.nodes]
             if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
-                error = ErrorDocument.from_json(store.get_bytes(job.error_key))
+                error = load_if_whole(store, job.error_key, ErrorDocument) or NO_WORD
                 found.append(TaskFailure(task=task.name, item=item, error=error))
     return found
 
