@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from include.adapters import nvenc
 from include.adapters.tools import ffmpeg
-from include.domain.media import Analysis, Inspection
+from include.domain.media import Inspection
 from include.domain.plan import EncodeJob, Plan
 from include.domain.results import EncodeResult, HardwareFault, Outcome
 from include.domain.title import Tier
@@ -24,31 +23,40 @@ from include.stages.core import StageContext
 from include.stages.encode import encode
 from include.stages.plan import plan
 from include.stages.settle import history_rows
-from tests.clips import Clips
+from tests.clips import Clips, stage_context
 from tests.media_core.conftest import inspected
 from tests.media_core.test_encode import shown
+from tests.media_core.test_ffmpeg import rendition
 from tests.nvenc import CardFault, ffmpeg_with_card
 from tests.titles import fast, make_title
 
 Context = Callable[..., StageContext]
+Ready = Callable[[CardFault], tuple[StageContext, Inspection, Plan]]
+
+
+HARDWARE = rendition(encoder="h264_nvenc", preset="p5", tune="hq")
+
+
+@pytest.fixture(scope="module")
+def planned(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Inspection, Plan]:
+    """A clip, and its plan with one job for the pool of GPUs."""
+    clip = clips("nvenc.mp4", size="256x144", seconds=5.0, languages=())
+    ctx = stage_context(tmp_path_factory.mktemp("nvenc"), clip, settings={"gpu_slots": 1})
+    source = inspected(ctx)
+    decision = plan.function(ctx, ctx.title, source, analyse.function(ctx, ctx.title, source), codecs=("h264",))
+    assert isinstance(decision, Plan)
+    (job,) = decision.jobs
+    assert (job.pool, job.hardware.encoder if job.hardware else None) == ("gpu_encode", "h264_nvenc")
+    return clip, source, decision
 
 
 @pytest.fixture
-def ready(
-    clips: Clips, context: Context, tmp_path: Path
-) -> Callable[[CardFault], tuple[StageContext, Inspection, Plan]]:
-    """A title that may be encoded on a card with this fault: its plan has one job, for the pool of GPUs."""
+def ready(planned: tuple[Path, Inspection, Plan], context: Context, tmp_path: Path) -> Ready:
+    """That title on a machine whose card has this fault."""
 
     def make(fault: CardFault) -> tuple[StageContext, Inspection, Plan]:
-        settings = {"gpu_slots": 1, "ffmpeg": str(ffmpeg_with_card(tmp_path, fault))}
-        ctx = context(clips("nvenc.mp4", size="256x144", seconds=5.0, languages=()), settings=settings)
-        source = inspected(ctx)
-        found = analyse.function(ctx, ctx.title, source)
-        assert isinstance(found, Analysis)
-        decision = plan.function(ctx, ctx.title, source, found, codecs=("h264",))
-        assert isinstance(decision, Plan)
-        (job,) = decision.jobs
-        assert (job.pool, job.hardware.encoder if job.hardware else None) == ("gpu_encode", "h264_nvenc")
+        clip, source, decision = planned
+        ctx = context(clip, settings={"gpu_slots": 1, "ffmpeg": str(ffmpeg_with_card(tmp_path, fault))})
         return ctx, source, decision
 
     return make
@@ -60,7 +68,7 @@ def made(ctx: StageContext, source: Inspection, decision: Plan, job: EncodeJob |
     return result
 
 
-def test_where_a_trial_works_the_card_makes_the_rendition_on_the_same_grid(ready: Any) -> None:
+def test_where_a_trial_works_the_card_makes_the_rendition_on_the_same_grid(ready: Ready) -> None:
     ctx, source, decision = ready("")
 
     result = made(ctx, source, decision)
@@ -87,7 +95,7 @@ def test_where_a_trial_works_the_card_makes_the_rendition_on_the_same_grid(ready
     ],
 )
 def test_whatever_is_wrong_with_the_card_software_makes_the_rendition_and_the_reason_is_kept(
-    ready: Any, caplog: pytest.LogCaptureFixture, fault: CardFault, expected: HardwareFault, words: str
+    ready: Ready, caplog: pytest.LogCaptureFixture, fault: CardFault, expected: HardwareFault, words: str
 ) -> None:
     ctx, source, decision = ready(fault)
 
@@ -104,7 +112,7 @@ def test_whatever_is_wrong_with_the_card_software_makes_the_rendition_and_the_re
     assert len(started) == (fault in {"dies", "odd_keyframes"})
 
 
-def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Any) -> None:
+def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Ready) -> None:
     ctx, source, decision = ready("hangs")
 
     result = made(ctx, source, decision, decision.jobs[0].model_copy(update={"time_limit_s": 6.0}))
@@ -115,16 +123,14 @@ def test_a_card_that_hangs_leaves_software_half_of_the_time(ready: Any) -> None:
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a card")
-def test_on_a_machine_without_a_card_the_real_encoder_takes_every_option_and_misses_the_driver(ready: Any) -> None:
-    _, _, decision = ready("")
-
-    found = nvenc.trial(ffmpeg(Settings()), decision.jobs[0].hardware)
+def test_on_a_machine_without_a_card_the_real_encoder_takes_every_option_and_misses_the_driver() -> None:
+    found = nvenc.trial(ffmpeg(Settings()), HARDWARE)
 
     assert found is not None
     assert (found.fault, "libcuda" in found.message) == (HardwareFault.NO_DRIVER, True)
 
 
-def test_a_job_document_can_forbid_hardware_and_the_result_says_so(ready: Any) -> None:
+def test_a_job_document_can_forbid_hardware_and_the_result_says_so(ready: Ready) -> None:
     ctx, source, decision = ready("")
     version = current_pipelines()["vod"].version
     title = ctx.title.model_copy(update={"pipeline_version": version})
@@ -145,7 +151,7 @@ def test_a_job_document_can_forbid_hardware_and_the_result_says_so(ready: Any) -
 
 @pytest.mark.parametrize("first", ["", "no_encoder"])
 def test_a_finished_rendition_of_either_form_is_found_wherever_the_next_attempt_runs(
-    ready: Any, first: CardFault
+    ready: Ready, first: CardFault
 ) -> None:
     ctx, source, decision = ready(first)
     done = made(ctx, source, decision)
@@ -170,21 +176,19 @@ def test_a_finished_rendition_of_either_form_is_found_wherever_the_next_attempt_
         ("something new", HardwareFault.CRASHED),
     ],
 )
-def test_what_the_encoder_says_is_classed(said: str, expected: HardwareFault, ready: Any) -> None:
-    rendition = ready("")[2].jobs[0].hardware
+def test_what_the_encoder_says_is_classed(said: str, expected: HardwareFault) -> None:
     stderr = f"[h264_nvenc @ 0x55d0c0ffee00] [error] {said}\n[out#0] [error] /private/path: Nothing was written\n"
 
-    found = nvenc.fallback(rendition, EncoderCrashed("x", command="ffmpeg", stderr_tail=stderr))
+    found = nvenc.fallback(HARDWARE, EncoderCrashed("x", command="ffmpeg", stderr_tail=stderr))
 
     assert (found.fault, said in found.message, "private" in found.message) == (expected, True, False)
 
 
-def test_a_card_without_memory_is_not_a_machine_without_memory(ready: Any) -> None:
-    rendition = ready("")[2].jobs[0].hardware
+def test_a_card_without_memory_is_not_a_machine_without_memory() -> None:
     card = "[h264_nvenc @ 0x1] [error] OpenEncodeSessionEx failed: out of memory (10)\nx: Cannot allocate memory"
 
     def classed(error: type[ToolFailed], stderr: str) -> HardwareFault:
-        return nvenc.fallback(rendition, error("x", command="ffmpeg", stderr_tail=stderr)).fault
+        return nvenc.fallback(HARDWARE, error("x", command="ffmpeg", stderr_tail=stderr)).fault
 
     assert classed(OutOfMemory, card) == HardwareFault.BUSY
     assert classed(ToolTimeout, "") == HardwareFault.HUNG
@@ -195,7 +199,7 @@ def test_a_card_without_memory_is_not_a_machine_without_memory(ready: Any) -> No
 def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reported_and_remembered_as_any_other(
     clips: Clips, tmp_path: Path
 ) -> None:
-    clip = clips("nvenc-title.mp4", size="426x240", seconds=7.0, rate="24000/1001")
+    clip = clips("nvenc-title.mp4", size="320x180", seconds=4.0, rate="24000/1001")
     card = ffmpeg_with_card(tmp_path, "small_refused")
     title = make_title(tmp_path, clip, change=fast, settings={"gpu_slots": 1, "ffmpeg": str(card)}, tier=Tier.UGC)
 
