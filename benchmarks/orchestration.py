@@ -3,6 +3,8 @@
 ``python -m benchmarks.orchestration --json`` starts a stack of its own in a temporary home; takes about 15 minutes on
 two cores. Run it on a quiet machine: latencies are wall time. CPU figures are sums over all processes of the stack;
 what the workers used is subtracted, and so is what the idle stack uses in the same time.
+
+``--only batch`` submits a batch of 100 very short titles instead, about 25 minutes.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ REPEATS = 5
 MANY = 500
 SAMPLE_EVERY_S = 1.0
 LIMIT_S = 1200.0
+BATCH = 100
+BATCH_LIMIT_S = 5400.0
+BATCH_ID = "hundred"
+LOOK_EVERY_S = 5.0
 
 
 class Bench:
@@ -115,9 +121,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.orchestration", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
     parser.add_argument("--jobs", type=int, default=6, help="jobs of the classic report (default 6)")
+    parser.add_argument("--only", choices=["batch"], help=f"one part: a batch of {BATCH} very short titles")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
-        result = measure(Path(folder), jobs=arguments.jobs)
+        if arguments.only == "batch":
+            result = measure_batch(Path(folder))
+        else:
+            result = measure(Path(folder), jobs=arguments.jobs)
     if arguments.json:
         print(json.dumps(result))
     else:
@@ -144,6 +154,59 @@ def measure(home: Path, *, jobs: int) -> dict[str, Any]:
     with _up(settings, metrics, f"start_with_{MANY}_batches_s") as bench:
         metrics[f"visible_with_{MANY}_batches_after_start_s"] = round(bench.submit("after-restart", short)[0], 2)
     return {"benchmark": "orchestration", "metrics": metrics, "report": report, "cores": psutil.cpu_count()}
+
+
+def measure_batch(home: Path) -> dict[str, Any]:
+    """A batch of BATCH titles of one second, on the default stack: does all of it end, and what does Airflow take."""
+    settings = Settings(home=home / "home")
+    clip = settings.mezzanine_roots[0] / "second.mp4"
+    _second(settings, clip)
+    metrics: dict[str, float] = {}
+    with _up(settings, metrics, "start_s") as bench:
+        time.sleep(SETTLE_S)
+        before, began = bench.cpu_s(), time.monotonic()
+        titles = [{"title_id": f"t{number:03d}", "mezzanine": clip.as_uri(), "tier": "ugc"} for number in range(BATCH)]
+        with _peak(bench) as peak:
+            bench.client.submit({"batch_id": BATCH_ID, "titles": titles})
+            most_runs, ended = _until_final(bench)
+            # The last run ends a moment after its title.
+            time.sleep(SETTLE_S)
+        used = bench.cpu_s() - before
+        records = bench.catalog.titles(batch_id=BATCH_ID)
+        workers = sum(bench.worker_cpu_s(record) for record in records)
+        left_running = _active_runs(bench)
+    metrics |= {
+        f"batch_{BATCH}_wall_s": round(ended - began, 1),
+        f"batch_{BATCH}_peak_memory_mb": round(peak[0], 0),
+        f"batch_{BATCH}_cpu_s": round(used, 1),
+        f"batch_{BATCH}_airflow_cpu_share": round((used - workers) / used, 3),
+        f"batch_{BATCH}_airflow_cpu_s_per_title": round((used - workers) / BATCH, 2),
+        f"batch_{BATCH}_published": float(sum(record.state is State.PUBLISHED for record in records)),
+        f"batch_{BATCH}_not_final": float(sum(not record.state.final for record in records)),
+        f"batch_{BATCH}_runs_left": float(left_running),
+        f"batch_{BATCH}_most_active_runs": float(most_runs),
+    }
+    return {"benchmark": "orchestration", "metrics": metrics, "cores": psutil.cpu_count()}
+
+
+def _until_final(bench: Bench) -> tuple[int, float]:
+    """Wait for the batch's titles, at most BATCH_LIMIT_S; returns the most runs active at once, and the end's time."""
+    began, most, said = time.monotonic(), 0, -1
+    while time.monotonic() - began < BATCH_LIMIT_S:
+        most = max(most, _active_runs(bench))
+        final = sum(record.state.final for record in bench.catalog.titles(batch_id=BATCH_ID))
+        if final == BATCH:
+            break
+        if final // 10 > said:
+            said = final // 10
+            _say(f"{final} of {BATCH} titles after {time.monotonic() - began:.0f} s")
+        time.sleep(LOOK_EVERY_S)
+    return most, time.monotonic()
+
+
+def _active_runs(bench: Bench) -> int:
+    path, params = f"/api/v2/dags/batch__{BATCH_ID}/dagRuns", {"state": ["queued", "running"], "limit": 1}
+    return int(bench.api.request("GET", path, params=params)["total_entries"])
 
 
 def _single_titles(bench: Bench, metrics: dict[str, float], short: Path, long: Path) -> None:
@@ -260,6 +323,16 @@ def _playable_s(record: TitleRecord, asked: datetime) -> float:
 def _loop(settings: Settings, source: Path, target: Path, *, seconds: int) -> None:
     argv = [ffmpeg(settings), "-nostdin", "-loglevel", "error", "-y", "-stream_loop", "-1", "-i", str(source)]
     subprocess.run([*argv, "-t", str(seconds), "-c", "copy", str(target)], check=True)
+
+
+def _second(settings: Settings, target: Path) -> None:
+    """One second of moving picture with a tone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]
+    sound = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
+    codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    argv = [ffmpeg(settings), "-nostdin", "-loglevel", "error", "-y", *picture, *sound, "-t", "1", *codecs, str(target)]
+    subprocess.run(argv, check=True)
 
 
 def _patience(began: float) -> None:

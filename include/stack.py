@@ -185,9 +185,10 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str], *, da
         "LOGGING__WORKER_LOG_SERVER_PORT": _free_port(),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": _free_port(),
         "SCHEDULER__MAX_TIS_PER_QUERY": 0,
-        # Airflow's defaults leave work of a process that died alone for five to ten minutes. A task beats every 5 s; a
-        # minute of silence is beyond an API server that starts again, and no encode that still runs is that silent.
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
+        # Airflow's defaults leave work of a process that died alone for five to ten minutes. A task beats every 5 s.
+        # All of them are silent while the API server or the database starts again, up to a minute on a busy machine:
+        # a shorter limit would cost each of them an attempt.
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 120,
         # A new scheduler finds the old one's tasks only at the second look: the old one counts as alive for 30 s.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 15,
         # Tasks that the executor took and never started. Pools and parallelism keep the wait in the queue to seconds.
