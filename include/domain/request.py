@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, ValidationError
 
-from include.domain.document import Document, digest
+from include.domain.document import Document, canonical_json, digest
+from include.domain.text import redacted
 from include.domain.title import Kind, Tier
 from include.errors import RequestRejected
 
@@ -17,7 +19,11 @@ MAX_TITLES = 1000
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 """Ids become parts of DAG ids, run ids, object keys and file names: letters, digits, ``_`` and ``-`` alone."""
 MAX_METADATA_BYTES = 65_536
+MAX_DEPTH = 32
+MAX_REQUEST_BYTES = 64 * 1024**2
 MAX_SHOWN = 120
+_UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's control characters, halves of surrogate pairs, and what some take for line ends."""
 
 Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
@@ -28,7 +34,7 @@ Territory = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 def plain(value: str) -> str:
     """``value``, refused where it has control characters."""
-    if any(ord(char) < 32 or ord(char) == 127 for char in value):
+    if any(unicodedata.category(char) in _UNSHOWN for char in value):
         raise ValueError("control characters are not allowed")
     return value
 
@@ -37,6 +43,8 @@ def _scheme(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError("must start with " + " or ".join(f"{scheme}://" for scheme in schemes))
+        if "@" in re.split(r"[/?#]", value.partition("://")[2], maxsplit=1)[0]:
+            raise ValueError("no credentials inside an address, they would end in logs")
         return plain(value)
 
     return AfterValidator(check)
@@ -51,9 +59,20 @@ def _utc(value: datetime) -> datetime:
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
     # NaN, infinity and half a surrogate pair pass Python's JSON, but no database and no CMS that gets them back.
+    _storable(value, MAX_DEPTH)
     if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
         raise ValueError(f"metadata may not exceed {MAX_METADATA_BYTES} bytes of JSON")
     return value
+
+
+def _storable(value: Any, depth: int) -> None:
+    """Refuse what JSON can carry and a database, or the next reader of the document, cannot."""
+    if depth == 0:
+        raise ValueError(f"metadata may not be nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("metadata may not hold the character U+0000")
+    for each in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _storable(each, depth - 1)
 
 
 Address = Annotated[str, Field(max_length=2048), _scheme("file", "s3", "https", "http")]
@@ -68,6 +87,15 @@ class Signals(Document):
     predicted_views_7d: Annotated[float, Field(ge=0, le=1e12)] | None = None
     views_last_hour: Annotated[float, Field(ge=0, le=1e12)] | None = None
     watch_minutes_7d: Annotated[float, Field(ge=0, le=1e13)] | None = None
+
+
+class SourceHints(Document):
+    """What the platform knows of the mezzanine before anyone has looked at it: it makes the first forecast better."""
+
+    duration_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    width: Annotated[int, Field(ge=16, le=16_384)] | None = None
+    height: Annotated[int, Field(ge=16, le=16_384)] | None = None
+    frame_rate: Annotated[float, Field(gt=0, le=300)] | None = None
 
 
 class SubtitleRequest(Document):
@@ -94,6 +122,7 @@ class TitleRequest(Document):
     wait_until: Moment | None = None
     """The mezzanine may arrive until then."""
     signals: Signals = Signals()
+    source: SourceHints = SourceHints()
     subtitles: Annotated[tuple[SubtitleRequest, ...], Field(max_length=50)] = ()
     languages: Annotated[tuple[Language, ...], Field(max_length=50)] = ()
     """Audio languages to keep; empty keeps all."""
@@ -170,6 +199,7 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
     """
     if not isinstance(conf, dict):
         raise RequestRejected(f"the batch request must be a JSON object (got {_shown(conf)})", reason="invalid_request")
+    content_hash = _hashed(conf)
     try:
         envelope = _Envelope.model_validate(conf)
     except ValidationError as error:
@@ -214,10 +244,26 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
         batch_id=envelope.batch_id,
         pipeline=envelope.pipeline,
         callback_url=envelope.callback_url,
-        content_hash=digest(conf),
+        content_hash=content_hash,
         titles=tuple(titles.values()),
         refusals=tuple(refusals),
     )
+
+
+def _hashed(conf: dict[Any, Any]) -> str:
+    """The digest of the whole request, which must be JSON that can be written again."""
+    try:
+        size, found = len(canonical_json(conf)), digest(conf)
+    except (RecursionError, TypeError, ValueError) as error:
+        raise RequestRejected(
+            f"the batch request is no JSON that can be kept: {type(error).__name__}", reason="invalid_request"
+        ) from error
+    if size > MAX_REQUEST_BYTES:
+        raise RequestRejected(
+            f"the batch request has {size} characters, at most {MAX_REQUEST_BYTES} are served; post several batches",
+            reason="invalid_request",
+        )
+    return found
 
 
 def batch_schema() -> dict[str, Any]:
@@ -252,5 +298,9 @@ def _reason(kind: str, message: str) -> str:
 
 def _shown(value: Any, *, quoted: bool = True) -> str:
     """``value`` as one short, printable line for a log or a webhook."""
-    text = ascii(value) if quoted else ascii(value)[1:-1]
+    try:
+        text = redacted(ascii(value[: 4 * MAX_SHOWN] if isinstance(value, str) else value))
+    except (RecursionError, ValueError):  # nested without end, or a number of more digits than Python writes
+        text = f"<{type(value).__name__}>"
+    text = text if quoted else text[1:-1]
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
