@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--namespace", action="append", default=["default"])
     parser.add_argument("--priority-class", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="the image's environment")
-    parser.add_argument("--enforce-memory", action="store_true")
+    parser.add_argument("--enforce-limits", action="store_true")
     given = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -33,7 +33,7 @@ def main() -> None:
         priority_classes={name: int(value) for name, value in classes.items()},
         seed=given.seed,
         port=given.port,
-        enforce_memory=given.enforce_memory,
+        enforce_limits=given.enforce_limits,
     ) as kube:
         print(kube.url, flush=True)
         stop.wait()

@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +24,9 @@ from tests.kube.selectors import (
     DNS_SUBDOMAIN,
     label_key_error,
     label_value_error,
+    parse_time,
     quantity,
+    seconds_text,
 )
 from tests.kube.status import Causes, bad_request, forbidden, invalid
 
@@ -75,6 +78,8 @@ class Registered:
     priority_classes: dict[str, PriorityClass]
     secrets: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    quota: dict[str, str] = field(default_factory=dict)
+    """``hard`` of the ResourceQuota that each namespace has."""
 
 
 def decode(body: bytes, *, field_validation: str, warnings: list[str], kind: str = "Pod") -> Item:
@@ -123,6 +128,18 @@ def conform(item: Item, *, field_validation: str, warnings: list[str], problems:
         )
     if field_validation != "Ignore":
         warnings.extend(problems)
+    made = item.get("metadata", {}).get("creationTimestamp")
+    if made:
+        try:
+            item["metadata"]["creationTimestamp"] = seconds_text(parse_time(made).astimezone(UTC))
+        except ValueError as error:
+            raise bad_request(f'Pod in version "v1" cannot be handled as a Pod: {error}') from None
+    _check_amounts(item)
+    return item
+
+
+def _check_amounts(item: Item) -> None:
+    """400 where a quantity is none; a number becomes a text."""
     for path, amounts in _amounts(item):
         for name, amount in amounts.items():
             try:
@@ -132,7 +149,6 @@ def conform(item: Item, *, field_validation: str, warnings: list[str], problems:
                     f'Pod in version "v1" cannot be handled as a Pod: {path}.{name}: {error} (was "{amount}")'
                 ) from None
             amounts[name] = str(amount)
-    return item
 
 
 def admit(pod: Item, *, namespace: str, registered: Registered, dice: random.Random) -> Item:
@@ -209,6 +225,31 @@ def effective_requests(spec: Item) -> dict[str, Decimal]:
         for name, amount in (container.get("resources", {}).get("requests") or {}).items():
             total[name] = max(total.get(name, Decimal(0)), quantity(amount))
     return total
+
+
+def check_quota(pod: Item, others: list[Item], hard: Mapping[str, str]) -> None:
+    """403 where the namespace's quota has no room for the pod; finished pods do not count."""
+    live = [other for other in others if other["status"]["phase"] not in ("Succeeded", "Failed")]
+    requested = {name: _charge(pod["spec"], name) for name in hard}
+    used = {name: sum((_charge(other["spec"], name) for other in live), Decimal(0)) for name in hard}
+    exceeded = [name for name in sorted(hard) if used[name] + requested[name] > quantity(hard[name])]
+    if exceeded:
+        parts = [
+            f"{word}: " + ",".join(f"{name}={amounts[name]}" for name in exceeded)
+            for word, amounts in (("requested", requested), ("used", used), ("limited", hard))
+        ]
+        raise forbidden("pods", pod["metadata"]["name"], f"exceeded quota: callsheet, {', '.join(parts)}")
+
+
+def _charge(spec: Item, name: str) -> Decimal:
+    """What a pod takes of one of a quota's names: ``pods``, ``requests.cpu``, ``limits.memory`` or alike."""
+    if name in ("pods", "count/pods"):
+        return Decimal(1)
+    kind, _, resource = name.partition(".")
+    if kind == "requests":
+        return effective_requests(spec).get(resource, Decimal(0))
+    amounts = [(container["resources"].get(kind) or {}).get(resource, "0") for container in spec["containers"]]
+    return sum((quantity(amount) for amount in amounts), Decimal(0))
 
 
 def containers_of(spec: Item) -> Iterator[tuple[str, Item]]:

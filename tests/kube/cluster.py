@@ -10,6 +10,7 @@ A variable that names a folder without being under a mount is the pod author's m
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets as random_names
@@ -38,7 +39,7 @@ from tests.kube.storage import Item, Storage
 PROJECT = Path(__file__).resolve().parents[2]
 TICK_S = 0.02
 IDLE_S = 0.25
-MEMORY_EVERY_S = 0.25
+MEASURE_EVERY_S = 0.25
 NODE_LOST_S = 0.5
 LOG_LINE_LIMIT = 16 * 1024
 """Bytes after which the runtime splits a line."""
@@ -256,7 +257,7 @@ class Cluster:
         env: Mapping[str, str],
         entrypoint: tuple[str, ...],
         mark: str,
-        enforce_memory: bool,
+        enforce_limits: bool,
     ) -> None:
         self.storage = storage
         self.folder = folder
@@ -265,13 +266,13 @@ class Cluster:
         self.env = dict(env)
         self.entrypoint = entrypoint
         self.mark = mark
-        self.enforce_memory = enforce_memory
+        self.enforce_limits = enforce_limits
         self.runs: dict[str, Run] = {}
         self.errors: list[BaseException] = []
         """The stand-in's own mistakes: a test fails on them at its end."""
         self._closing = threading.Event()
         self._ips = 0
-        self._memory_at = 0.0
+        self._measured_at = 0.0
         self._pending: dict[str, PodFault] = {}
         self._thread = threading.Thread(target=self._loop, name="kubelet", daemon=True)
 
@@ -312,8 +313,8 @@ class Cluster:
             self._schedule([pod for pod in pods if not pod["spec"].get("nodeName")])
         pods, _ = self.storage.list("pods")
         present = {pod["metadata"]["uid"] for pod in pods}
-        measure = self.enforce_memory and time.monotonic() - self._memory_at > MEMORY_EVERY_S
-        self._memory_at = time.monotonic() if measure else self._memory_at
+        measure = self.enforce_limits and time.monotonic() - self._measured_at > MEASURE_EVERY_S
+        self._measured_at = time.monotonic() if measure else self._measured_at
         busy = False
         for pod in pods:
             if pod["spec"].get("nodeName"):
@@ -538,7 +539,7 @@ class Cluster:
             self._strike(pod, run)
             return
         if measure:
-            self._limit_memory(pod, run)
+            self._limit(pod, run)
         ended = _poll(run)
         if all(ended) and len(ended) == len(pod["spec"]["containers"]) + len(pod["spec"].get("initContainers") or []):
             self._finish(pod, run)
@@ -553,12 +554,18 @@ class Cluster:
             return any(each.seen.is_set() for each in alive)
         return time.monotonic() - alive[-1].started >= fault.after_s
 
-    def _limit_memory(self, pod: Item, run: Run) -> None:
+    def _limit(self, pod: Item, run: Run) -> None:
         for container in pod["spec"]["containers"]:
             limit = (container["resources"].get("limits") or {}).get("memory")
             process = run.processes.get(container["name"])
             if limit and process and not process.poll() and process.memory() > quantity(limit):
                 process.kill("OOMKilled")
+        for volume in pod["spec"].get("volumes") or []:
+            limit = (volume.get("emptyDir") or {}).get("sizeLimit")
+            if limit and _size(run.folder / "volumes" / volume["name"]) > quantity(limit):
+                run.fault_met, run.fault = True, None
+                self._evict(pod, run, f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". ')
+                return
 
     def _strike(self, pod: Item, run: Run) -> None:
         """The planted fault comes."""
@@ -586,14 +593,22 @@ class Cluster:
         elif fault.kind == "node_lost":
             self._lose_node(pod, run)
         elif fault.kind in ("evicted", "evicted_bare"):
-            message = (
-                fault.message or "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi. "
+            self._evict(
+                pod,
+                run,
+                fault.message or "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi. ",
             )
-            run.verdict = {"reason": "Evicted", "message": message}
-            self.record(pod, "Warning", "Evicted", message, "kubelet")
-            self._finish(pod, run)
         else:
             self._finish(pod, run)
+
+    def _evict(self, pod: Item, run: Run, message: str) -> None:
+        for process in run.processes.values():
+            process.kill()
+            while not process.poll():
+                time.sleep(0.002)
+        run.verdict = {"reason": "Evicted", "message": message}
+        self.record(pod, "Warning", "Evicted", message, "kubelet")
+        self._finish(pod, run)
 
     def _mark_for_deletion(self, pod: Item, reason: str, message: str, grace_s: int | None = None) -> None:
         def change(draft: Item) -> None:
@@ -761,7 +776,7 @@ class Cluster:
         reference = source["resourceFieldRef"]
         kind, _, name = reference["resource"].partition(".")
         amount = (container["resources"].get(kind) or {}).get(name, "0")
-        return str(-(-quantity(amount) // quantity(reference.get("divisor") or "1")))
+        return str(math.ceil(quantity(amount) / quantity(reference.get("divisor") or "1")))
 
     def _field(self, pod: Item, run: Run, path: str) -> str:
         if found := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
@@ -931,6 +946,15 @@ def _condition(status: Item, kind: str, holds: bool, reason: str = "", message: 
     else:
         before.clear()
         before.update(item)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder, some of which may go while it looks."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def _tolerates(toleration: Item, taint: Item) -> bool:

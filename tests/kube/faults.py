@@ -37,6 +37,8 @@ ApiFaultKind = Literal[
 ]
 API_FAULTS: tuple[ApiFaultKind, ...] = ("500", "503", "429", "reset", "lost_answer", "timeout", "cut")
 
+_ONLY_FOR = {"cut": ("WATCH", "LOG"), "lost_answer": ("POST", "PUT", "PATCH", "DELETE")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PodFault:
@@ -129,7 +131,7 @@ class Faults:
                 if not (fnmatchcase(verb, fault.methods) and fnmatchcase(path, fault.paths)) or fault.times == 0:
                     continue
                 latency += fault.latency_s
-                kinds = [kind for kind in fault.kinds if kind != "cut" or verb in ("WATCH", "LOG")]
+                kinds = [kind for kind in fault.kinds if verb in _ONLY_FOR.get(kind, (verb,))]
                 if kinds and self._dice.random() < fault.rate:
                     if fault.times is not None:
                         self._api[index] = replace(fault, times=fault.times - 1)

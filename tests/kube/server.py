@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+import io
 import json
 import random
 import re
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
@@ -148,9 +149,10 @@ def kube_server(
     service_accounts: Iterable[str] = ("callsheet-worker",),
     priority_classes: Mapping[str, PriorityClass | int] | None = None,
     secrets_: Mapping[str, Mapping[str, str]] | None = None,
+    quota: Mapping[str, str] | None = None,
     seed: int = 0,
     port: int = 0,
-    enforce_memory: bool = False,
+    enforce_limits: bool = False,
 ) -> Iterator[Kube]:
     """A running stand-in; every process of its pods is gone afterwards.
 
@@ -166,7 +168,9 @@ def kube_server(
         secrets_: In each namespace, by name.
         seed: Of generated names and of faults that come at a rate.
         port: 0 is any free one.
-        enforce_memory: Kill a container whose tree of processes is resident beyond its limit.
+        quota: Each namespace's, as a ResourceQuota's ``hard``: ``{"pods": "10", "requests.cpu": "8"}``.
+        enforce_limits: Kill a container whose tree of processes is resident beyond its memory limit, and evict a pod
+            that writes more than its emptyDir's size limit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     where = set(namespaces)
@@ -181,6 +185,7 @@ def kube_server(
             },
         },
         secrets={(each, name): values for each in where for name, values in (secrets_ or {}).items()},
+        quota=dict(quota or {}),
     )
     kube = Kube(
         folder,
@@ -190,7 +195,7 @@ def kube_server(
         seed=seed,
         env=env or {},
         entrypoint=entrypoint,
-        enforce_memory=enforce_memory,
+        enforce_limits=enforce_limits,
     )
     guard = subprocess.Popen(
         [sys.executable, "-S", str(Path(__file__).with_name("guard.py")), kube.mark],
@@ -213,9 +218,9 @@ def kube_server(
                 server.shutdown()
                 thread.join()
     finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait(10)
+        # Nothing is left to guard: this is not the end by SIGKILL.
+        guard.kill()
+        guard.communicate()
     if kube.cluster.errors:
         raise ExceptionGroup("the stand-in itself failed", list(kube.cluster.errors))  # type: ignore[type-var]
 
@@ -393,7 +398,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _lose_answer(self) -> None:
         """Carry the request out into a buffer that nobody reads."""
-        real, self.wfile = self.wfile, Nowhere()  # type: ignore[assignment]
+        real, self.wfile = self.wfile, io.BytesIO()  # type: ignore[assignment]
         try:
             with contextlib.suppress(ApiError):
                 self._answer()
@@ -407,23 +412,6 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         raise ConnectionResetError
-
-
-class Nowhere:
-    """Takes an answer that gets lost; a stream ends at its first piece."""
-
-    def write(self, data: bytes) -> int:
-        if data.startswith(b"0\r\n") or b"\r\n{" in data[:16]:
-            raise ConnectionResetError
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    closed = False
 
 
 class Query:
@@ -735,8 +723,10 @@ class Api:
             raise not_found("namespaces", namespace)
         pod = admission.admit(pod, namespace=namespace, registered=self.kube.registered, dice=self.kube.dice)
         self._warn(warnings)
-        if not self._dry_run():
-            pod = self.storage.create("pods", pod)
+        with self.storage.changed:
+            admission.check_quota(pod, self.storage.list("pods", namespace)[0], self.kube.registered.quota)
+            if not self._dry_run():
+                pod = self.storage.create("pods", pod)
         self.http._json(201, pod)
 
     def _replace(self, namespace: str, name: str) -> None:
@@ -902,10 +892,14 @@ class Api:
         process = run.processes.get(container) if run else None
         if process is None:
             raise bad_request(f'container "{container}" in pod "{name}" is {_waiting(pod, container)}')
-        reader = LogReader(process, since=since, tail=tail, timestamps=stamps, limit=limit)
-        if not self.query.flag("follow"):
-            self.http._send(200, reader.read(), "text/plain")
-            return
+        with process.log.open("rb") as file:
+            reader = LogReader(file, since=since, tail=tail, timestamps=stamps, limit=limit)
+            if self.query.flag("follow"):
+                self._follow(process, reader)
+            else:
+                self.http._send(200, reader.read(), "text/plain")
+
+    def _follow(self, process: Process, reader: LogReader) -> None:
         self.http.open_stream("text/plain")
         while not self.kube.closing.is_set():
             # Whether it had ended is asked before reading, so that nothing is written after the last read.
@@ -1015,8 +1009,8 @@ class Api:
 class LogReader:
     """Reads a container's log file on from where it stopped."""
 
-    def __init__(self, process: Process, *, since: Any, tail: int | None, timestamps: bool, limit: int | None) -> None:
-        self._file = process.log.open("rb")
+    def __init__(self, file: IO[bytes], *, since: Any, tail: int | None, timestamps: bool, limit: int | None) -> None:
+        self._file = file
         self._since, self._tail, self._timestamps, self._left = since, tail, timestamps, limit
         self._rest = b""
         self._line_begins = True
