@@ -26,7 +26,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".callsheet")
     """Folder of everything this machine keeps: catalog, local store, scratch space."""
-    catalog_url: str = ""
+    catalog_url: str = Field(default="", repr=False)
     """SQLAlchemy URL of the catalog; empty means SQLite in ``home``."""
     store_uri: str = ""
     """Root of the object store: ``file:///folder`` or ``s3://bucket/prefix``; empty means a folder in ``home``."""
@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     """Longest wait of a GPU pod for a node; afterwards its encode falls back to CPUs."""
     gpu_slots: int = Field(default=0, ge=0)
     """Encodes at once on GPUs: slots of the pool ``gpu_encode``. 0 plans everything for CPUs."""
+    gpu_nodes_on_demand: bool = False
+    """GPU nodes are added when a pod waits for one (a pool that scales from zero): that there are none now says
+    nothing. Otherwise an encode falls back to CPUs at once where no node has a GPU."""
     max_memory_mb: int = Field(default=65536, ge=1024)
     """Most memory that one worker pod may ask for, also after running out of memory."""
 

@@ -9,6 +9,7 @@ within its own origin.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Iterable
 
@@ -26,6 +27,9 @@ _EMBEDS_IPV4 = tuple(
 """NAT64, 6to4 and Teredo carry an IPv4 address inside, which may be private."""
 
 Origin = tuple[str, str, int]
+
+# It tells every address that is asked, with its query: tokens of mezzanines and of webhooks among them.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class AddressRefused(RequestRejected):
