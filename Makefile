@@ -23,12 +23,13 @@ down: ## Stop every process of the local stack
 test: $(VENV)/dev ## Run every test
 	@$(BIN)/python -m tests.run
 
-check: $(VENV)/dev ## Lint, types, layers, generated docs
+check: $(VENV)/dev ## Lint, types, layers, generated docs, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m include.docs --check
+	$(BIN)/python -m tests.audit
 
 docs: $(VENV)/runtime ## Write the generated docs
 	$(BIN)/python -m include.docs
