@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from include.adapters.store import LocalStore
+from include.adapters.store import open_store
 from include.adapters.tools import ffmpeg
 from include.domain.title import Tier, TitleJob
 from include.settings import Settings
@@ -90,7 +90,7 @@ class Clips:
 
 
 def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, Any] | None = None, **title: Any) -> Any:
-    """A worker's context on a local store beneath ``folder``, for a title with this mezzanine.
+    """A worker's context for a title with this mezzanine, on a local store beneath ``folder`` unless told otherwise.
 
     Args:
         folder: Empty folder of the test.
@@ -99,7 +99,8 @@ def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, An
         title: Fields of the title job.
     """
     roots = (mezzanine.parent,) if isinstance(mezzanine, Path) else ()
-    chosen = Settings(**{"home": folder / "home", "mezzanine_roots": roots, "encode_slots": 1, **(settings or {})})
+    given = {"home": folder / "home", "store_uri": (folder / "store").as_uri(), "mezzanine_roots": roots}
+    chosen = Settings(**{**given, "encode_slots": 1, **(settings or {})})
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     fields: dict[str, Any] = {
@@ -113,4 +114,4 @@ def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, An
         "tier": Tier.UGC,
         **title,
     }
-    return StageContext(settings=chosen, store=LocalStore(folder / "store"), title=TitleJob(**fields), scratch=scratch)
+    return StageContext(settings=chosen, store=open_store(chosen), title=TitleJob(**fields), scratch=scratch)

@@ -7,20 +7,28 @@ are on S3. Whatever it is asked it remembers.
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import logging
 import random
 import socket
+import ssl
 import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "callsheet-tests", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret"}
@@ -89,6 +97,8 @@ class S3:
     faults: float
     """Share of requests that go wrong."""
     silence_s: float
+    authority: Path | None = None
+    """Of the certificate, where the proxy speaks HTTPS."""
     asked: list[Asked] = field(default_factory=list)
     hurt: list[tuple[Asked, Fault]] = field(default_factory=list)
     """The requests that went wrong."""
@@ -112,6 +122,7 @@ class S3:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1",
+            **({"AWS_CA_BUNDLE": str(self.authority)} if self.authority else {}),
         }
 
     def client(self) -> Any:
@@ -149,7 +160,9 @@ class S3:
 
 
 @contextmanager
-def s3_server(*, faults: float = 0.0, seed: int = 0, silence_s: float = 0.5, bucket: str | None = None) -> Iterator[S3]:
+def s3_server(
+    *, faults: float = 0.0, seed: int = 0, silence_s: float = 0.5, bucket: str | None = None, tls: Path | None = None
+) -> Iterator[S3]:
     """A running server with one empty bucket.
 
     Args:
@@ -157,6 +170,7 @@ def s3_server(*, faults: float = 0.0, seed: int = 0, silence_s: float = 0.5, buc
         seed: Of the draws; the order in which threads ask stays their own.
         silence_s: How long an unanswered connection stays open.
         bucket: Its name; None for one of its own (servers of one process share their buckets).
+        tls: An empty folder, to speak HTTPS with a certificate that only :attr:`S3.authority` vouches for.
     """
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -171,8 +185,13 @@ def s3_server(*, faults: float = 0.0, seed: int = 0, silence_s: float = 0.5, buc
         chance=random.Random(seed),
     )
     server.client().create_bucket(Bucket=server.bucket)
-    with _Proxy(server) as proxy:
-        server.endpoint = f"http://127.0.0.1:{proxy.server_address[1]}"
+    context = None
+    if tls is not None:
+        server.authority = _certificate(tls)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server.authority)
+    with _Proxy(server, context) as proxy:
+        server.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{proxy.server_address[1]}"
         thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -184,12 +203,33 @@ def s3_server(*, faults: float = 0.0, seed: int = 0, silence_s: float = 0.5, buc
             moto.stop()
 
 
+def _certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1, its own authority, with its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "authority.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
+    return path
+
+
 class _Proxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, server: S3) -> None:
+    def __init__(self, server: S3, tls: ssl.SSLContext | None) -> None:
         self.s3 = server
+        self.tls = tls
         self.writing = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -199,9 +239,15 @@ class _Proxy(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Proxy
+    request: socket.socket
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 30
+
+    def setup(self) -> None:
+        if self.server.tls is not None:
+            self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
 
     def handle_any(self) -> None:
         address = urlsplit(self.path)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from include.adapters.tools import certificates
 from include.domain.media import VideoStream, Window
 from include.domain.plan import Rendition, SourceTreatment
 
@@ -28,6 +29,16 @@ NVENC_LOOKAHEAD = 20
 """Frames that NVENC looks ahead to spread its bits."""
 _PROTOCOLS = {"file": "file", "https": "https,tls,tcp", "http": "http,tcp"}
 """What ffmpeg needs to open an address of each scheme, and no more. A redirect cannot change the scheme."""
+_REMOTE = {
+    "reconnect": 1,
+    "reconnect_on_network_error": 1,
+    "reconnect_on_http_error": "429,5xx",
+    "reconnect_delay_max": 20,
+    "reconnect_max_retries": 8,
+    "rw_timeout": 60_000_000,
+}
+"""How an address is read: a connection that breaks is taken up at its byte, a silent one given up after 60 s (in µs).
+Without these a body that breaks off looks to ffmpeg like the end of the file."""
 _MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
 _MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
@@ -50,7 +61,15 @@ def input_options(address: str) -> dict[str, Any]:
         "max_pixels": MAX_SIDE * MAX_SIDE,
         "probesize": PROBE_BYTES,
         "analyzeduration": PROBE_US,
+        **(_REMOTE if scheme in {"http", "https"} else {}),
+        # Left to themselves ffmpeg would look where its builder kept certificates, and ffprobe would ask for none.
+        **({"tls_verify": 1, "ca_file": certificates()} if scheme == "https" else {}),
     }
+
+
+def loglevel(address: str) -> str:
+    """``error``; ``warning`` for what comes over the network: there it says which breaks it has mended."""
+    return "warning" if "://" in address else "error"
 
 
 def input_argv(address: str) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from include.adapters.ffmpeg import input_argv
+from include.adapters.ffmpeg import input_argv, loglevel
 from include.adapters.process import run
 from include.domain.languages import language_tag
 from include.domain.media import AudioStream, SubtitleStream, VideoStream
@@ -41,7 +41,7 @@ class Probe:
 
 def probe(program: str, address: str, *, timeout_s: float) -> Probe:
     """Container and streams of ``address``; raises :class:`include.errors.ToolTimeout`."""
-    argv = [program, "-v", "error", "-show_format", "-show_streams", "-of", "json", *input_argv(address)]
+    argv = [program, "-v", loglevel(address), "-show_format", "-show_streams", "-of", "json", *input_argv(address)]
     finished = run(argv, timeout_s=timeout_s, check=False)
     try:
         data = json.loads(finished.stdout.decode("utf-8", "replace") or "{}")
@@ -76,7 +76,7 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
     """
     interval = [] if first_s is None else ["-read_intervals", f"%+{first_s:g}"]
     entries = ["-show_entries", "packet=pts_time,duration_time,flags", "-of", "csv=p=0"]
-    argv = [program, "-v", "error", "-select_streams", str(index), *interval, *entries, *input_argv(address)]
+    argv = [program, "-v", loglevel(address), "-select_streams", str(index), *interval, *entries, *input_argv(address)]
     times: list[float] = []
     keys: set[float] = set()
     end: float | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -22,12 +23,15 @@ import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
 from include.adapters.documents import load_if_whole
+from include.adapters.s3 import code_of, failure, s3_client, stream, told
 from include.adapters.store import ObjectStore, key_of
 from include.domain.media import Inspection, MezzanineIdentity
 from include.domain.rejection import Reason
 from include.domain.title import TitleJob
-from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
+from include.errors import CallsheetError, ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1024**2
 STILL_GROWING_S = 10.0
@@ -80,7 +84,8 @@ def identify(ctx: Workplace) -> MezzanineIdentity:
 def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
     """Whether a mezzanine that may arrive later is there, and whole as far as that can be seen from outside.
 
-    An address that the policy forbids counts as arrived: the inspection says what is wrong with it.
+    An address that the policy forbids, or that a wrong setting closes, counts as arrived: the inspection says what is
+    wrong with it.
     """
     if uri.startswith("file://"):
         try:
@@ -89,7 +94,8 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
             return True
         except OSError:
             return False
-        return now.timestamp() - modified >= STILL_GROWING_S
+        # A time in the future comes from a file server whose clock is ahead: it tells nothing.
+        return not 0 <= now.timestamp() - modified < STILL_GROWING_S
     chunks = _s3_chunks(uri, settings, settings.max_file_size)
     if not uri.startswith("s3://"):
         chunks = _http_chunks(uri, settings, settings.max_file_size)
@@ -97,7 +103,10 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
         next(chunks, b"")
     except MezzanineRejected as error:
         return error.reason != Reason.MISSING
-    except MezzanineUnreachable:
+    except ConfigurationError:
+        return True
+    except (MezzanineUnreachable, StorageError) as error:
+        log.warning("%s: %s", _shown(uri), error.message)
         return False
     finally:
         chunks.close()
@@ -118,7 +127,10 @@ def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
         key = key_of(ctx.store, known.uri)
         if ctx.store.size(key) != known.size_bytes:
             raise _changed(f"the copy of {_shown(ctx.title.mezzanine)} in the store is gone or has another size")
-        return ctx.store.readable(key)
+        if ctx.store.lasts(ctx.time_left_s):
+            return ctx.store.readable(key)
+        # The task may outlive the session of the credentials that would sign the address.
+        return str(ctx.store.local_copy(key, ctx.scratch))
     try:
         path = local_file(known.uri, ctx.settings)
         now = _file_identity(known.uri, path)
@@ -130,6 +142,12 @@ def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
             f"and is {now.size_bytes} bytes of {now.marker} now"
         )
     return str(path)
+
+
+def local_path(ctx: Workplace, known: MezzanineIdentity) -> Path:
+    """The mezzanine as a file, downloaded into the scratch folder where it is none; checked as it is opened."""
+    address = open_identified(ctx, known)
+    return ctx.store.local_copy(key_of(ctx.store, known.uri), ctx.scratch) if "://" in address else Path(address)
 
 
 def forget_copy(ctx: Workplace) -> None:
@@ -262,24 +280,41 @@ def _answered(response: httpx.Response, shown: str) -> None:
 
 
 def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    try:
-        # Endpoint and credentials come from the environment, as everywhere with AWS's tools.
-        client = boto3.client("s3", config=Config(connect_timeout=15, read_timeout=READ_LIMIT_S))
-        answer = client.get_object(Bucket=bucket, Key=key)
-        _sized(answer["ContentLength"], limit_bytes)
-        yield from answer["Body"].iter_chunks(CHUNK_BYTES)
-    except ClientError as error:
-        # Without the right to list, S3 answers 403 for what does not exist.
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {400, 403, 404}:
-            raise MezzanineRejected(f"{uri} is missing: {error}", reason=Reason.MISSING) from error
-        raise MezzanineUnreachable(f"{uri}: {error}") from error
-    except (BotoCoreError, OSError) as error:
-        raise MezzanineUnreachable(f"{uri}: {error}") from error
+    if bucket not in settings.mezzanine_buckets:
+        served = ", ".join(settings.mezzanine_buckets) or "none"
+        raise MezzanineRejected(
+            f"{uri} does not lie in a bucket of CALLSHEET_MEZZANINE_BUCKETS ({served})", reason=Reason.FORBIDDEN_ADDRESS
+        )
+    with told(uri):
+        try:
+            client = s3_client(settings)
+            yield from stream(client, bucket, key, on_size=lambda size: _sized(size, limit_bytes))
+        except (ClientError, BotoCoreError) as error:
+            raise _s3_failure(uri, error) from error
+
+
+def _s3_failure(uri: str, error: Exception) -> CallsheetError:
+    """Whose fault it is: the mezzanine's, the way's or our own."""
+    typed = failure(error, uri)
+    code, status = code_of(error), getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == "412":
+        return _changed(f"{uri} was replaced while it was copied")
+    if code == "AccessDenied":
+        return MezzanineRejected(
+            f"{uri} is missing, or may not be read by the workers (which need s3:GetObject, and s3:ListBucket to tell "
+            f"the one from the other): {error}",
+            reason=Reason.MISSING,
+        )
+    if typed.reason in {"credentials", "clock_skew"}:
+        return typed
+    if isinstance(typed, ConfigurationError) and code != "NoSuchBucket":
+        return typed
+    if 400 <= status < 500 and status not in _LATER:
+        return MezzanineRejected(f"{uri} is missing: {error}", reason=Reason.MISSING)
+    return MezzanineUnreachable(f"{uri}: {error}")
 
 
 def _sized(size: int, limit: int) -> None:

@@ -26,7 +26,7 @@ from typing import IO
 
 from include.domain.results import Cost
 from include.domain.text import command_line, printable, redacted
-from include.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, ToolFailed, ToolTimeout
+from include.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
 from include.settings import Settings, available_cores, load_settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ _PASSED_ON = (
 )
 """What a media tool may see of the environment: no credentials."""
 _NO_MEMORY = re.compile(r"Cannot allocate memory|std::bad_alloc|malloc of size \d+ failed")
+_TRANSPORT = re.compile(r"\[(https?|tls|tcp) @ (\w+)\] ")
+_BREAK = re.compile(
+    r"HTTP error (?!416)|reading HTTP response|ends prematurely|returned|[Ff]ailed|timed out|certificate"
+)
+"""Of the transport's words those that tell of data that did not come. 416 is only an end that was asked beyond."""
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -208,6 +213,8 @@ def run(
             peak_memory_mb=round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), 1),
         ),
     )
+    if any(argument.startswith(("http://", "https://")) for argument in argv):
+        finished = _read_whole(finished)
     if timed_out.is_set():
         raise _ended(
             finished, ToolTimeout, f"FFmpeg timeout: {_tool(finished)} ran longer than {timeout_s:.0f} s", "timeout"
@@ -219,6 +226,32 @@ def run(
     if check and finished.returncode != 0:
         raise failed(finished, failure)
     return finished
+
+
+def _read_whole(finished: Finished) -> Finished:
+    """A run without what its transport said; raises :class:`StorageError` where a break was not mended.
+
+    ffmpeg takes data that no longer comes for the end of the file and ends well. And a mended break must not look to
+    those who judge a mezzanine by the tool's words as if the mezzanine were cut short.
+    """
+    open_breaks: dict[str, str] = {}
+    rest = []
+    for line in finished.stderr.splitlines(keepends=True):
+        said = _TRANSPORT.match(line)
+        if said is None:
+            rest.append(line)
+            continue
+        # Layers below HTTP do not know which connection they serve.
+        connection = said[2] if said[1].startswith("http") else "below"
+        if "Will reconnect" in line:
+            open_breaks.pop(connection, None)
+            open_breaks.pop("below", None)
+        elif _BREAK.search(line):
+            open_breaks[connection] = line[said.end() :].strip()
+    if open_breaks:
+        last = list(open_breaks.values())[-1]
+        raise StorageError(f"{_tool(finished)} could not read the store to the end: {last}", reason="unreachable")
+    return dataclasses.replace(finished, stderr="".join(rest))
 
 
 def _within(finished: Finished, limits: Limits, cpu_s: int, *, killed: bool) -> Finished:

@@ -118,11 +118,27 @@ def worker_credentials(settings: Settings) -> dict[str, str]:
 
 
 def stream(
-    client: Any, bucket: str, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    client: Any,
+    bucket: str,
+    key: str,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    etag: str | None = None,
+    on_size: Callable[[int], None] = lambda size: None,
 ) -> Generator[bytes, None, None]:
-    """Bytes ``start`` to ``end`` (exclusive; None for all) of an object, asked for again from where a body breaks off.
+    """The bytes of an object, asked for again from where a body breaks off.
 
     All of them are of one and the same object: where it is replaced meanwhile, botocore's ClientError says 412.
+
+    Args:
+        client: Of :func:`s3_client`.
+        bucket: Its bucket.
+        key: Its key.
+        start: The first byte.
+        end: The byte after the last; None for all.
+        etag: Of the object that is meant; None for the one that is there.
+        on_size: Gets the number of bytes that will come before the first of them does.
     """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
@@ -133,6 +149,8 @@ def stream(
             wanted["Range"] = f"bytes={position}-{'' if end is None else end - 1}"
         answer = client.get_object(Bucket=bucket, Key=key, **wanted)
         etag, end = answer["ETag"], position + answer["ContentLength"]
+        if position == start:
+            on_size(end - start)
         try:
             for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
                 position += len(chunk)
@@ -185,7 +203,8 @@ def failure(error: Exception, where: str) -> CallsheetError:
     if code in _DENIED:
         return StorageError(
             f"{where}: {text}. Give this identity the rights that docs/deploy.md lists, then clear the task (without "
-            "s3:ListBucket S3 answers so for what is not there, too)",
+            "s3:ListBucket S3 answers so for what is not there, too"
+            + ("; to this request also to wrong keys and to a wrong clock)" if head else ")"),
             reason="credentials",
         )
     if code == "NoSuchBucket":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,16 @@ def ffmpeg_version(settings: Settings) -> str:
 def packager_version(settings: Settings) -> str:
     """E.g. ``v3.8.0-f1dae1d``."""
     return _version(packager(settings), "--version", r"version (\S+)")
+
+
+def certificates() -> str:
+    """File with the certificate authorities that the store's https address is checked against.
+
+    ``AWS_CA_BUNDLE`` names it for boto3, too.
+    """
+    import certifi
+
+    return os.environ.get("AWS_CA_BUNDLE") or certifi.where()
 
 
 def encode_threads(settings: Settings) -> int:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg import Node, input_options, scaled, source_filters
+from include.adapters.ffmpeg import Node, input_options, loglevel, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.domain.media import VideoStream, Window
@@ -74,7 +74,8 @@ def vmaf_argv(
         n_threads=threads,
         shortest=1,
     )
-    command = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-filter_threads", str(threads)]
+    command = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", loglevel(address)]
+    command += ["-filter_threads", str(threads)]
     compiled: list[str] = graph.output(compared, "-", f="null").compile(cmd=command)
     return compiled
 

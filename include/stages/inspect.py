@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from fractions import Fraction
-from pathlib import Path
 
 from include.adapters import tools
 from include.adapters.decode import decode
@@ -24,9 +23,9 @@ from include.adapters.ffprobe import (
     video_stream,
     whole,
 )
-from include.adapters.mezzanine import forget_copy, identify, open_identified
+from include.adapters.mezzanine import forget_copy, identify, local_path, open_identified
 from include.domain.ladder import STANDARD_RATES
-from include.domain.media import AudioStream, Finding, Inspection, VideoStream, Window
+from include.domain.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
 from include.domain.sampling import sample_windows
 from include.domain.title import TitleJob
@@ -81,7 +80,7 @@ def _inspect(ctx: StageContext) -> Inspection:
     address = open_identified(ctx, identity)
     program = tools.ffprobe(ctx.settings)
     found = probe(program, address, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
-    stream = _checked(found, address)
+    stream = _checked(ctx, identity, found)
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, program, address, found, stream)
     audio = tuple(each for each in map(audio_stream, _of_type(found, "audio")) if each is not None)
@@ -105,10 +104,10 @@ def _of_type(found: Probe, kind: str) -> list[Fields]:
     return [stream for stream in found.streams if stream.get("codec_type") == kind]
 
 
-def _checked(found: Probe, address: str) -> Fields:
+def _checked(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Fields:
     """The video stream to encode, of a container and a codec that are served."""
     if not found.readable:
-        reason = judge_probe(found.stderr, _head(address))
+        reason = judge_probe(found.stderr, _head(ctx, identity))
         last = found.stderr.strip().splitlines()[-1].rpartition(": ")[2] if found.stderr.strip() else "not readable"
         if reason is Reason.TRUNCATED:
             raise MezzanineRejected(f"the mezzanine is cut short, its index is missing: {last}", reason=reason)
@@ -133,16 +132,9 @@ def _checked(found: Probe, address: str) -> Fields:
     return stream
 
 
-def _head(address: str) -> bytes:
+def _head(ctx: StageContext, identity: MezzanineIdentity) -> bytes:
     """The first bytes of the mezzanine."""
-    if "://" in address:
-        import httpx
-
-        with httpx.stream(
-            "GET", address, headers={"Range": f"bytes=0-{HEAD_BYTES - 1}"}, timeout=PROBE_LIMIT_S
-        ) as answer:
-            return next(answer.iter_bytes(HEAD_BYTES), b"")
-    with Path(address).open("rb") as source:
+    with local_path(ctx, identity).open("rb") as source:
         return source.read(HEAD_BYTES)
 
 

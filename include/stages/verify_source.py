@@ -8,8 +8,7 @@ from pathlib import Path
 
 from include.adapters import tools
 from include.adapters.decode import Decoded, decode
-from include.adapters.mezzanine import open_mezzanine
-from include.adapters.store import key_of
+from include.adapters.mezzanine import local_path, open_mezzanine
 from include.domain.ladder import output_rate
 from include.domain.media import Finding, Inspection
 from include.domain.rejection import Reason, judge_decode
@@ -27,8 +26,9 @@ EARLY_SHARE = 0.01
 @stage
 def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> SourceVerdict:
     """Hash every byte and decode every frame."""
-    address = open_mezzanine(ctx, source)
-    checksum = f"sha256:{_sha256(ctx, source, address)}"
+    # Over the network it would come twice, and a full decode is slower than any network.
+    path = local_path(ctx, source.mezzanine)
+    checksum = f"sha256:{_sha256(ctx, source, path)}"
     if title.checksum is not None and checksum != title.checksum:
         raise MezzanineRejected(
             f"the mezzanine has the checksum {checksum}, the request says {title.checksum}",
@@ -39,7 +39,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
     rate = output_rate(video)
     result = decode(
         tools.ffmpeg(ctx.settings),
-        address,
+        str(path),
         video_index=video.index,
         audio_indexes=[each.index for each in source.audio],
         constant_rate=str(rate),
@@ -87,10 +87,7 @@ def _warnings(result: Decoded) -> list[Finding]:
     return found
 
 
-def _sha256(ctx: StageContext, source: Inspection, address: str) -> str:
-    path = Path(address)
-    if "://" in address:
-        path = ctx.store.local_copy(key_of(ctx.store, source.mezzanine.uri), ctx.scratch)
+def _sha256(ctx: StageContext, source: Inspection, path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -142,9 +142,11 @@ def test_a_slow_preset_keeps_the_references_that_the_level_allows_and_a_tune_is_
 
 
 def test_a_presigned_address_is_read_over_the_network_and_a_path_is_not() -> None:
-    assert "-protocol_whitelist https,tls,tcp -threads 2 -i https://s3.test/k?a=1 " in command(
-        rendition(), source="https://s3.test/k?a=1"
-    )
+    encode = command(rendition(), source="https://s3.test/k?a=1")
+    for part in ("-protocol_whitelist https,tls,tcp ", "-tls_verify 1 ", "-reconnect 1 ", "-i https://s3.test/k?a=1 "):
+        assert part in encode
+    assert "tls_verify" not in command(rendition(), source="http://s3.test/k?a=1")
+    assert "reconnect" not in command(rendition())
     assert input_argv("/m/concat:x.mp4")[:2] == ["-protocol_whitelist", "file"]
     assert input_argv("/m/concat:x.mp4")[-2:] == ["-i", "file:/m/concat:x.mp4"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
-from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_mezzanine
+from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_identified, open_mezzanine
 from include.domain.rejection import Reason
-from include.errors import MezzanineRejected, MezzanineUnreachable, StorageError
+from include.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.settings import Settings
 from include.stages.core import StageContext
 from tests.clips import Clips
 from tests.media_core.conftest import Server, inspected
+from tests.s3 import S3, Asked, Fault, s3_server
 
 Context = Callable[..., StageContext]
 
@@ -146,15 +146,15 @@ def test_a_server_that_is_not_there_may_come_and_a_forbidden_one_may_not(context
     assert reason_of(context("https://127.0.0.1/a")) == Reason.FORBIDDEN_ADDRESS
 
 
-def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(
-    server: Server, bucket: Any, tmp_path: Path
-) -> None:
+def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(server: Server, media: S3, tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    settings = Settings(allowed_origins=(server.origin,), mezzanine_roots=(tmp_path,))
+    settings = Settings(
+        allowed_origins=(server.origin,), mezzanine_roots=(tmp_path,), mezzanine_buckets=(media.bucket,)
+    )
     server.serve("/here", b"x" * 100)
     server.serve("/missing", b"", status=404)
     server.serve("/busy", b"", status=503)
-    bucket.put_object(Bucket="media", Key="here", Body=b"x")
+    here = put(media, "here", b"x")
     old, growing = tmp_path / "old", tmp_path / "growing"
     for path, age_s in ((old, 3600), (growing, 0)):
         path.write_bytes(b"x")
@@ -167,8 +167,8 @@ def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(
             server.url("/missing"),
             server.url("/busy"),
             "https://127.0.0.1/forbidden",
-            "s3://media/here",
-            "s3://media/missing",
+            here,
+            f"s3://{media.bucket}/missing",
             old.as_uri(),
             growing.as_uri(),
             (tmp_path / "missing").as_uri(),
@@ -229,44 +229,109 @@ def test_a_disk_that_takes_no_more_is_the_storages_fault(server: Server, tmp_pat
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bucket called ``media`` on an S3 server of this machine, found through the environment alone."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "topsecret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="media")
-    yield client
-    server.stop()
+def media(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """A bucket of mezzanines on an S3 server, found through the environment alone."""
+    with s3_server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
-def test_an_s3_mezzanine_is_copied_once(clips: Clips, context: Context, bucket: Any) -> None:
+def served(server: S3, **settings: Any) -> dict[str, Any]:
+    return {"settings": {"mezzanine_buckets": (server.bucket,), **settings}}
+
+
+def put(server: S3, key: str, data: bytes) -> str:
+    server.client().put_object(Bucket=server.bucket, Key=key, Body=data)
+    return f"s3://{server.bucket}/{key}"
+
+
+def test_an_s3_mezzanine_is_copied_once(clips: Clips, context: Context, media: S3) -> None:
     data = clips("served-plain.mp4").read_bytes()
-    bucket.put_object(Bucket="media", Key="in/a b.mp4", Body=data)
-    ctx = context("s3://media/in/a b.mp4")
+    ctx = context(put(media, "in/a b.mp4", data), **served(media))
 
     inspection = inspected(ctx)
-    bucket.delete_object(Bucket="media", Key="in/a b.mp4")
+    media.client().delete_object(Bucket=media.bucket, Key="in/a b.mp4")
 
     assert data == Path(open_mezzanine(ctx, inspection)).read_bytes()
     assert inspection == inspected(ctx)
 
 
-def test_what_s3_does_not_have_is_missing_and_what_is_too_large_stays_there(context: Context, bucket: Any) -> None:
-    bucket.put_object(Bucket="media", Key="large", Body=b"x" * 2000)
+def test_mezzanines_come_from_the_buckets_of_the_setting_alone(context: Context, media: S3) -> None:
+    uri = put(media, "a", b"x")
 
-    assert reason_of(context("s3://media/nothing")) == Reason.MISSING
-    assert reason_of(context("s3://nowhere/nothing")) == Reason.MISSING
-    assert reason_of(context("s3://media/large", settings={"max_file_size": 1000})) == Reason.TOO_LARGE
+    for buckets in ((), ("another",)):
+        with pytest.raises(MezzanineRejected, match="CALLSHEET_MEZZANINE_BUCKETS") as caught:
+            identify(context(uri, settings={"mezzanine_buckets": buckets}))
+        assert caught.value.reason == Reason.FORBIDDEN_ADDRESS
+    assert media.asked == []
+
+
+def test_what_s3_does_not_have_is_missing_and_what_is_too_large_stays_there(context: Context, media: S3) -> None:
+    large = put(media, "large", b"x" * 2000)
+
+    assert reason_of(context(f"s3://{media.bucket}/nothing", **served(media))) == Reason.MISSING
+    nowhere = {"settings": {"mezzanine_buckets": ("nowhere",)}}
+    assert reason_of(context("s3://nowhere/nothing", **nowhere)) == Reason.MISSING
+    assert reason_of(context(large, **served(media, max_file_size=1000))) == Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "reason", "words"),
+    [
+        ((403, "AccessDenied"), MezzanineRejected, Reason.MISSING, "may not be read by the workers"),
+        ((404, "NoSuchKey"), MezzanineRejected, Reason.MISSING, "is missing: .*NoSuchKey"),
+        ((403, "InvalidObjectState"), MezzanineRejected, Reason.MISSING, "InvalidObjectState"),
+        ((400, "ExpiredToken"), StorageError, "credentials", "renew AWS_ACCESS_KEY_ID"),
+        ((403, "SignatureDoesNotMatch"), StorageError, "credentials", "renew AWS_ACCESS_KEY_ID"),
+        ((403, "RequestTimeTooSkewed"), StorageError, "clock_skew", "clock"),
+        ((400, "AuthorizationHeaderMalformed"), ConfigurationError, None, "AWS_DEFAULT_REGION"),
+        ((503, "SlowDown"), MezzanineUnreachable, None, "SlowDown"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_what_s3_says_tells_whose_fault_it_is(
+    context: Context, media: S3, monkeypatch: pytest.MonkeyPatch,
+    refusal: tuple[int, str], error: type[Exception], reason: str | None, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    uri = put(media, "a", b"x" * 100)
+    media.decide = lambda asked: refusal
+    settings = Settings(**served(media)["settings"])
+
+    with pytest.raises(error, match=words) as caught:
+        identify(context(uri, **served(media)))
+    assert getattr(caught.value, "reason", None) == reason
+    arrived = error is ConfigurationError
+    assert has_arrived(uri, settings, now=datetime.now(UTC)) is arrived
+
+
+def test_a_body_that_breaks_off_goes_on_from_there(context: Context, media: S3) -> None:
+    data = os.urandom(3_000_000)
+    ctx = context(put(media, "a", data), **served(media))
+    media.decide = lambda asked: Fault.TRUNCATED if asked.method == "GET" and len(media.asked) < 4 else None
+
+    identity = identify(ctx)
+
+    assert Path(open_identified(ctx, identity)).read_bytes() == data
+    starts = [asked.headers.get("range", "") for asked in media.asked]
+    assert starts == ["", "bytes=1500000-2999999", "bytes=2250000-2999999", "bytes=2625000-2999999"]
+    assert all("if-match" in asked.headers for asked in media.asked[1:])
+
+
+def test_a_mezzanine_that_is_replaced_while_it_is_copied_has_changed(context: Context, media: S3) -> None:
+    uri = put(media, "a", b"one" * 1000)
+
+    def replace(asked: Asked) -> Fault | None:
+        if "range" in asked.headers:
+            put(media, "a", b"two" * 1000)
+            return None
+        return Fault.TRUNCATED
+
+    media.decide = replace
+    with pytest.raises(MezzanineRejected, match="was replaced while it was copied") as caught:
+        identify(context(uri, **served(media)))
+    assert caught.value.reason == Reason.CHANGED
 
 
 def test_an_s3_that_does_not_answer_may_answer_later(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,5 +344,5 @@ def test_an_s3_that_does_not_answer_may_answer_later(context: Context, monkeypat
         monkeypatch.setenv(name, value)
 
     with pytest.raises(MezzanineUnreachable) as caught:
-        identify(context("s3://media/a"))
+        identify(context("s3://media/a", settings={"mezzanine_buckets": ("media",)}))
     assert "topsecret" not in caught.value.message
