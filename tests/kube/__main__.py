@@ -17,8 +17,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="folder for kubeconfig, volumes and logs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gpu", type=int, default=0, help="GPUs of the one node")
-    parser.add_argument("--namespace", action="append", default=["default"])
+    parser.add_argument("--namespace", action="append", default=["default", "callsheet-workers"])
     parser.add_argument("--priority-class", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--manifest", action="append", type=Path, default=[], metavar="FILE")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="the image's environment")
     parser.add_argument("--enforce-limits", action="store_true")
     given = parser.parse_args()
@@ -31,6 +32,7 @@ def main() -> None:
         env=dict(each.split("=", 1) for each in given.env),
         namespaces=given.namespace,
         priority_classes={name: int(value) for name, value in classes.items()},
+        manifests=given.manifest,
         seed=given.seed,
         port=given.port,
         enforce_limits=given.enforce_limits,

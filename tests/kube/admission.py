@@ -12,13 +12,13 @@ import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
-from decimal import Decimal
 from typing import Any
 
 import jsonschema
 import kubernetes_validate.utils as schemas
 from referencing import Registry, Resource
 
+from tests.kube.policies import Policies, containers_of
 from tests.kube.selectors import (
     DNS_LABEL,
     DNS_SUBDOMAIN,
@@ -62,7 +62,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PriorityClass:
-    """A priority class that a pod may name."""
+    """A priority class that a pod may name. The scheduler here never preempts by itself: see PodFault."""
 
     value: int
     preemption: str = "PreemptLowerPriority"
@@ -78,8 +78,6 @@ class Registered:
     priority_classes: dict[str, PriorityClass]
     secrets: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
-    quota: dict[str, str] = field(default_factory=dict)
-    """``hard`` of the ResourceQuota that each namespace has."""
 
 
 def decode(body: bytes, *, field_validation: str, warnings: list[str], kind: str = "Pod") -> Item:
@@ -151,7 +149,7 @@ def _check_amounts(item: Item) -> None:
             amounts[name] = str(amount)
 
 
-def admit(pod: Item, *, namespace: str, registered: Registered, dice: random.Random) -> Item:
+def admit(pod: Item, *, namespace: str, registered: Registered, policies: Policies, dice: random.Random) -> Item:
     """A new pod with everything that the server fills in; refused where it is wrong."""
     metadata = pod.setdefault("metadata", {})
     if metadata.get("namespace") not in (None, "", namespace):
@@ -169,11 +167,13 @@ def admit(pod: Item, *, namespace: str, registered: Registered, dice: random.Ran
     set_defaults(pod["spec"])
     _service_account(pod, namespace, registered, dice)
     _priority(pod, registered)
+    policies.set_limits(pod)
     causes = Causes()
     _validate_metadata(metadata, causes)
     _validate_spec(pod["spec"], causes)
     if causes:
         raise invalid("Pod", metadata.get("name", ""), causes)
+    policies.check(pod)
     pod["status"] = {"phase": "Pending", "qosClass": _qos_class(pod["spec"])}
     metadata["generation"] = 1
     return pod
@@ -213,50 +213,6 @@ def admit_update(before: Item, after: Item) -> Item:
     if causes:
         raise invalid("Pod", name, causes)
     return after
-
-
-def effective_requests(spec: Item) -> dict[str, Decimal]:
-    """What the scheduler reserves: the sum of the containers, or the largest init container."""
-    total: dict[str, Decimal] = {}
-    for container in spec["containers"]:
-        for name, amount in (container.get("resources", {}).get("requests") or {}).items():
-            total[name] = total.get(name, Decimal(0)) + quantity(amount)
-    for container in spec.get("initContainers") or []:
-        for name, amount in (container.get("resources", {}).get("requests") or {}).items():
-            total[name] = max(total.get(name, Decimal(0)), quantity(amount))
-    return total
-
-
-def check_quota(pod: Item, others: list[Item], hard: Mapping[str, str]) -> None:
-    """403 where the namespace's quota has no room for the pod; finished pods do not count."""
-    live = [other for other in others if other["status"]["phase"] not in ("Succeeded", "Failed")]
-    requested = {name: _charge(pod["spec"], name) for name in hard}
-    used = {name: sum((_charge(other["spec"], name) for other in live), Decimal(0)) for name in hard}
-    exceeded = [name for name in sorted(hard) if used[name] + requested[name] > quantity(hard[name])]
-    if exceeded:
-        parts = [
-            f"{word}: " + ",".join(f"{name}={amounts[name]}" for name in exceeded)
-            for word, amounts in (("requested", requested), ("used", used), ("limited", hard))
-        ]
-        raise forbidden("pods", pod["metadata"]["name"], f"exceeded quota: callsheet, {', '.join(parts)}")
-
-
-def _charge(spec: Item, name: str) -> Decimal:
-    """What a pod takes of one of a quota's names: ``pods``, ``requests.cpu``, ``limits.memory`` or alike."""
-    if name in ("pods", "count/pods"):
-        return Decimal(1)
-    kind, _, resource = name.partition(".")
-    if kind == "requests":
-        return effective_requests(spec).get(resource, Decimal(0))
-    amounts = [(container["resources"].get(kind) or {}).get(resource, "0") for container in spec["containers"]]
-    return sum((quantity(amount) for amount in amounts), Decimal(0))
-
-
-def containers_of(spec: Item) -> Iterator[tuple[str, Item]]:
-    """Every container with its path."""
-    for kind in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(kind) or []):
-            yield f"spec.{kind}[{index}]", container
 
 
 def _parse(body: bytes, doubled: list[str]) -> Any:

@@ -30,8 +30,9 @@ from typing import IO, Any
 
 import psutil
 
-from tests.kube.admission import Registered, effective_requests
+from tests.kube.admission import Registered
 from tests.kube.faults import BeforeStart, Faults, PodFault
+from tests.kube.policies import effective_requests
 from tests.kube.selectors import nanos_text, parse_time, quantity, seconds_text, utc_now
 from tests.kube.status import ApiError
 from tests.kube.storage import Item, Storage

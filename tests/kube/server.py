@@ -35,6 +35,7 @@ from tests.kube import admission, patches
 from tests.kube.admission import PriorityClass, Registered
 from tests.kube.cluster import Cluster, Node, Process
 from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault, fault_from_json
+from tests.kube.policies import Policies
 from tests.kube.selectors import field_selector, label_selector, parse_time, seconds_text, utc_now
 from tests.kube.status import (
     KINDS,
@@ -63,11 +64,20 @@ class Kube:
     """A running stand-in: what a test asks it and does to it."""
 
     def __init__(
-        self, folder: Path, *, nodes: Iterable[Node], faults: Faults, registered: Registered, seed: int, **cluster: Any
+        self,
+        folder: Path,
+        *,
+        nodes: Iterable[Node],
+        faults: Faults,
+        registered: Registered,
+        policies: Policies,
+        seed: int,
+        **cluster: Any,
     ) -> None:
         self.folder = folder
         self.faults = faults
         self.registered = registered
+        self.policies = policies
         self.storage = Storage()
         self.token = secrets.token_urlsafe(24)
         self.denied: set[tuple[str, str]] = set()
@@ -110,7 +120,7 @@ class Kube:
         """The node is gone, and its pods are lost with it."""
         self.storage.delete("nodes", "", name)
 
-    def add_secret(self, name: str, values: Mapping[str, str], namespace: str = "callsheet") -> None:
+    def add_secret(self, name: str, values: Mapping[str, str], namespace: str = "callsheet-workers") -> None:
         self.registered.secrets[namespace, name] = dict(values)
 
     def pods(self, namespace: str | None = None) -> list[Item]:
@@ -128,9 +138,7 @@ class Kube:
             "kind": "Config",
             "clusters": [{"name": "stand-in", "cluster": {"server": self.url}}],
             "users": [{"name": "airflow", "user": {"token": self.token}}],
-            "contexts": [
-                {"name": "stand-in", "context": {"cluster": "stand-in", "user": "airflow", "namespace": "callsheet"}}
-            ],
+            "contexts": [{"name": "stand-in", "context": {"cluster": "stand-in", "user": "airflow"}}],
             "current-context": "stand-in",
         }
         self.kubeconfig.write_text(yaml.safe_dump(document))
@@ -145,11 +153,11 @@ def kube_server(
     env: Mapping[str, str] | None = None,
     entrypoint: tuple[str, ...] = (),
     faults: Iterable[PodFault | ApiFault] = (),
-    namespaces: Iterable[str] = ("default", "callsheet"),
+    namespaces: Iterable[str] = ("default", "callsheet-workers"),
     service_accounts: Iterable[str] = ("callsheet-worker",),
     priority_classes: Mapping[str, PriorityClass | int] | None = None,
     secrets_: Mapping[str, Mapping[str, str]] | None = None,
-    quota: Mapping[str, str] | None = None,
+    manifests: Iterable[Path] = (),
     seed: int = 0,
     port: int = 0,
     enforce_limits: bool = False,
@@ -168,30 +176,42 @@ def kube_server(
         secrets_: In each namespace, by name.
         seed: Of generated names and of faults that come at a rate.
         port: 0 is any free one.
-        quota: Each namespace's, as a ResourceQuota's ``hard``: ``{"pods": "10", "requests.cpu": "8"}``.
+        manifests: Files with namespaces (and their pod security), service accounts, priority classes, quotas, limit
+            ranges and roles; with any role, the account may only what its own allow.
         enforce_limits: Kill a container whose tree of processes is resident beyond its memory limit, and evict a pod
             that writes more than its emptyDir's size limit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    where = set(namespaces)
+    policies = Policies(manifests)
+    laid_down = policies.items
+    where = {*namespaces, *(item["metadata"]["name"] for item in laid_down["Namespace"])}
     registered = Registered(
         namespaces=where,
-        service_accounts={(each, name) for each in where for name in ("default", *service_accounts)},
+        service_accounts={
+            *((each, name) for each in where for name in ("default", *service_accounts)),
+            *((item["metadata"]["namespace"], item["metadata"]["name"]) for item in laid_down["ServiceAccount"]),
+        },
         priority_classes={
             "system-cluster-critical": PriorityClass(value=2_000_000_000),
+            **{
+                item["metadata"]["name"]: PriorityClass(
+                    value=item["value"], preemption=item.get("preemptionPolicy", "PreemptLowerPriority")
+                )
+                for item in laid_down["PriorityClass"]
+            },
             **{
                 name: PriorityClass(value=given) if isinstance(given, int) else given
                 for name, given in (priority_classes or {}).items()
             },
         },
         secrets={(each, name): values for each in where for name, values in (secrets_ or {}).items()},
-        quota=dict(quota or {}),
     )
     kube = Kube(
         folder,
         nodes=nodes,
         faults=Faults(faults, seed),
         registered=registered,
+        policies=policies,
         seed=seed,
         env=env or {},
         entrypoint=entrypoint,
@@ -490,14 +510,11 @@ class Api:
     def _allow(self, verb: str, resource: str, namespace: str | None, name: str = "") -> None:
         """Count the request and refuse what the role lacks."""
         self.kube.counts[verb, resource] += 1
-        if (verb, resource) in self.kube.denied:
+        if (verb, resource) in self.kube.denied or not self.kube.policies.allows(verb, resource, namespace):
             scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-            raise forbidden(
-                resource,
-                name,
-                f'User "system:serviceaccount:callsheet:airflow" cannot {verb} resource "{resource}" in API group "" '
-                f"{scope}",
-            )
+            who = f"system:serviceaccount:airflow:{self.kube.policies.account}"
+            why = f'User "{who}" cannot {verb} resource "{resource}" in API group "" {scope}'
+            raise forbidden(resource, name, why)
 
     def _namespaced(self, namespace: str, resource: str, name: str | None, part: str | None) -> None:
         method = self.http.command
@@ -721,10 +738,16 @@ class Api:
         pod = admission.decode(self.http.body, field_validation=self._field_validation(), warnings=warnings)
         if namespace not in self.kube.registered.namespaces:
             raise not_found("namespaces", namespace)
-        pod = admission.admit(pod, namespace=namespace, registered=self.kube.registered, dice=self.kube.dice)
+        pod = admission.admit(
+            pod,
+            namespace=namespace,
+            registered=self.kube.registered,
+            policies=self.kube.policies,
+            dice=self.kube.dice,
+        )
         self._warn(warnings)
         with self.storage.changed:
-            admission.check_quota(pod, self.storage.list("pods", namespace)[0], self.kube.registered.quota)
+            self.kube.policies.check_quota(pod, self.storage.list("pods", namespace)[0])
             if not self._dry_run():
                 pod = self.storage.create("pods", pod)
         self.http._json(201, pod)

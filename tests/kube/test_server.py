@@ -20,7 +20,7 @@ from tests.kube.faults import ApiFault
 from tests.kube.samples import SLEEPS, changed, is_status, make_pod, new_name
 from tests.kube.server import Kube, kube_server
 
-NS = "callsheet"
+NS = "callsheet-workers"
 PODS = f"/api/v1/namespaces/{NS}/pods"
 POD = make_pod(name="sample")
 NOWHERE = {"no-such": "node"}
@@ -262,7 +262,7 @@ def test_generated_names_differ_and_a_name_is_taken_once(api: client.CoreV1Api) 
         ("group=g", "metadata.name!=a", {"b", "c"}),
         ("group=g", "spec.nodeName=", {"a", "b", "c"}),
         ("group=g", "status.phase=Running", set()),
-        ("group=g", "status.phase=Pending,metadata.namespace=callsheet", {"a", "b", "c"}),
+        ("group=g", "status.phase=Pending,metadata.namespace=callsheet-workers", {"a", "b", "c"}),
     ],
 )
 def test_selectors_select(api: client.CoreV1Api, labels: str, fields: str, expected: set[str]) -> None:

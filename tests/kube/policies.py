@@ -1,0 +1,213 @@
+"""What an administrator lays down in manifests: quotas, limit ranges, pod security, roles.
+
+Read from files as ``kubectl apply`` takes them, so that pods meet the rules of the project's own ``deploy/``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.kube.selectors import quantity
+from tests.kube.status import forbidden
+
+Item = dict[str, Any]
+
+SAFE_VOLUMES = {
+    "name",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+PROFILES = ("RuntimeDefault", "Localhost")
+
+
+class Policies:
+    """The rules of every namespace."""
+
+    def __init__(self, manifests: Iterable[Path] = (), account: str = "callsheet-scheduler") -> None:
+        self.items: dict[str, list[Item]] = defaultdict(list)
+        """Manifests by kind."""
+        for path in manifests:
+            for item in yaml.safe_load_all(path.read_text()):
+                if item:
+                    self.items[item["kind"]].append(item)
+        self.account = account
+        self._rules = list(self._granted())
+
+    def _granted(self) -> Iterator[tuple[str | None, Item]]:
+        """(namespace or None for all, rule) for the account."""
+        roles = {
+            (kind, item["metadata"].get("namespace"), item["metadata"]["name"]): item["rules"]
+            for kind in ("Role", "ClusterRole")
+            for item in self.items[kind]
+        }
+        for kind in ("RoleBinding", "ClusterRoleBinding"):
+            for binding in self.items[kind]:
+                if any(subject["name"] == self.account for subject in binding["subjects"]):
+                    namespace = binding["metadata"].get("namespace")
+                    role = binding["roleRef"]
+                    where = namespace if role["kind"] == "Role" else None
+                    for rule in roles[role["kind"], where, role["name"]]:
+                        yield namespace, rule
+
+    def allows(self, verb: str, resource: str, namespace: str | None) -> bool:
+        """Whether the account may; without any role in the manifests it may everything."""
+        if not self.items["Role"] and not self.items["ClusterRole"]:
+            return True
+        return any(
+            where in (None, namespace) and resource in rule["resources"] and verb in rule["verbs"]
+            for where, rule in self._rules
+        )
+
+    def set_limits(self, pod: Item) -> None:
+        """The defaults of the namespace's limit ranges."""
+        for limit in self._limits(pod):
+            for _, container in containers_of(pod["spec"]):
+                resources = container.setdefault("resources", {})
+                given = dict(resources.get("limits") or {})
+                for name, amount in (limit.get("default") or {}).items():
+                    resources.setdefault("limits", {}).setdefault(name, str(amount))
+                for name, amount in {**(limit.get("defaultRequest") or {}), **given}.items():
+                    resources.setdefault("requests", {}).setdefault(name, str(amount))
+
+    def check(self, pod: Item) -> None:
+        """403 where a limit range or the namespace's pod security level refuses the pod."""
+        name = pod["metadata"]["name"]
+        for limit in self._limits(pod):
+            for _, container in containers_of(pod["spec"]):
+                amounts = container["resources"].get("limits") or {}
+                for resource, most in (limit.get("max") or {}).items():
+                    if resource not in amounts:
+                        why = f"maximum {resource} usage per Container is {most}.  No limit is specified"
+                        raise forbidden("pods", name, why)
+                    if quantity(amounts[resource]) > quantity(most):
+                        why = f"maximum {resource} usage per Container is {most}, but limit is {amounts[resource]}"
+                        raise forbidden("pods", name, why)
+        level = self._security_level(pod["metadata"]["namespace"])
+        violations = list(_violations(pod["spec"], level))
+        if violations:
+            raise forbidden("pods", name, f'violates PodSecurity "{level}:latest": {", ".join(violations)}')
+
+    def check_quota(self, pod: Item, others: list[Item]) -> None:
+        """403 where the namespace's quota has no room for the pod; finished pods do not count."""
+        live = [other for other in others if other["status"]["phase"] not in ("Succeeded", "Failed")]
+        for quota in self._of("ResourceQuota", pod["metadata"]["namespace"]):
+            label, name = quota["metadata"]["name"], pod["metadata"]["name"]
+            hard = {key: amount for key, amount in quota["spec"]["hard"].items() if _concerns_pods(key)}
+            for key in sorted(hard):
+                kind, _, resource = key.partition(".")
+                unsaid = [
+                    container["name"]
+                    for container in pod["spec"]["containers"]
+                    if resource in ("cpu", "memory") and resource not in (container["resources"].get(kind) or {})
+                ]
+                if unsaid:
+                    why = f"failed quota: {label}: must specify {key} for: {','.join(unsaid)}"
+                    raise forbidden("pods", name, why)
+            requested = {key: _charge(pod["spec"], key) for key in hard}
+            used = {key: sum((_charge(other["spec"], key) for other in live), Decimal(0)) for key in hard}
+            exceeded = [key for key in sorted(hard) if used[key] + requested[key] > quantity(hard[key])]
+            if exceeded:
+                parts = [
+                    f"{word}: " + ",".join(f"{key}={amounts[key]}" for key in exceeded)
+                    for word, amounts in (("requested", requested), ("used", used), ("limited", hard))
+                ]
+                raise forbidden("pods", name, f"exceeded quota: {label}, {', '.join(parts)}")
+
+    def _of(self, kind: str, namespace: str) -> list[Item]:
+        return [item for item in self.items[kind] if item["metadata"]["namespace"] == namespace]
+
+    def _limits(self, pod: Item) -> list[Item]:
+        ranges = self._of("LimitRange", pod["metadata"]["namespace"])
+        return [limit for item in ranges for limit in item["spec"]["limits"] if limit["type"] == "Container"]
+
+    def _security_level(self, namespace: str) -> str:
+        for item in self.items["Namespace"]:
+            if item["metadata"]["name"] == namespace:
+                labels = item["metadata"].get("labels") or {}
+                return str(labels.get("pod-security.kubernetes.io/enforce", "privileged"))
+        return "privileged"
+
+
+def effective_requests(spec: Item) -> dict[str, Decimal]:
+    """What the scheduler reserves: the sum of the containers, or the largest init container."""
+    total: dict[str, Decimal] = {}
+    for container in spec["containers"]:
+        for name, amount in (container.get("resources", {}).get("requests") or {}).items():
+            total[name] = total.get(name, Decimal(0)) + quantity(amount)
+    for container in spec.get("initContainers") or []:
+        for name, amount in (container.get("resources", {}).get("requests") or {}).items():
+            total[name] = max(total.get(name, Decimal(0)), quantity(amount))
+    return total
+
+
+def containers_of(spec: Item) -> Iterator[tuple[str, Item]]:
+    """Every container with its path."""
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(kind) or []):
+            yield f"spec.{kind}[{index}]", container
+
+
+def _concerns_pods(key: str) -> bool:
+    return key in ("pods", "count/pods") or key.startswith(("requests.", "limits."))
+
+
+def _charge(spec: Item, key: str) -> Decimal:
+    """What a pod takes of one of a quota's keys: ``pods``, ``requests.cpu``, ``limits.memory`` or alike."""
+    if key in ("pods", "count/pods"):
+        return Decimal(1)
+    kind, _, resource = key.partition(".")
+    if kind == "requests":
+        return effective_requests(spec).get(resource, Decimal(0))
+    amounts = [(container["resources"].get(kind) or {}).get(resource, "0") for container in spec["containers"]]
+    return sum((quantity(amount) for amount in amounts), Decimal(0))
+
+
+def _violations(spec: Item, level: str) -> Iterator[str]:
+    """What the Pod Security Standards find wrong."""
+    if level == "privileged":
+        return
+    pod = spec.get("securityContext") or {}
+    for name in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(name):
+            yield f"host namespaces ({name}=true)"
+    volumes = spec.get("volumes") or []
+    if any("hostPath" in volume for volume in volumes):
+        yield "hostPath volumes"
+    elif level == "restricted" and any(set(volume) - SAFE_VOLUMES for volume in volumes):
+        yield "restricted volume types"
+    for _, container in containers_of(spec):
+        own, named = container.get("securityContext") or {}, f'container "{container["name"]}"'
+        if own.get("privileged"):
+            yield f"privileged ({named} must not set securityContext.privileged=true)"
+        if level == "restricted":
+            yield from _restricted(pod, own, named)
+
+
+def _restricted(pod: Item, own: Item, named: str) -> Iterator[str]:
+    capabilities = own.get("capabilities") or {}
+    if own.get("allowPrivilegeEscalation") is not False:
+        yield (f"allowPrivilegeEscalation != false ({named} must set securityContext.allowPrivilegeEscalation=false)")
+    if "ALL" not in (capabilities.get("drop") or []) or set(capabilities.get("add") or []) - {"NET_BIND_SERVICE"}:
+        yield f'unrestricted capabilities ({named} must set securityContext.capabilities.drop=["ALL"])'
+    if own.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
+        yield f"runAsNonRoot != true (pod or {named} must set securityContext.runAsNonRoot=true)"
+    if own.get("runAsUser", pod.get("runAsUser")) == 0:
+        yield f"runAsUser=0 (pod or {named} must not set runAsUser=0)"
+    profile = (own.get("seccompProfile") or pod.get("seccompProfile") or {}).get("type")
+    if profile not in PROFILES:
+        yield (
+            f"seccompProfile (pod or {named} must set securityContext.seccompProfile.type to "
+            '"RuntimeDefault" or "Localhost")'
+        )
