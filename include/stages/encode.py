@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 SUFFIXES = {"libx264": "mp4", "libvpx-vp9": "webm", "h264_nvenc": "mp4"}
 OVERRUN_S = 1.0
 VERIFY_LIMIT_S = 600.0
+ABOVE_THE_CAP = 4
+"""No rendition comes near so many times its capped rate: libvpx may exceed it for a while, tiny ones have overhead."""
+ROOM_BYTES = 16 * 1024**2
 HARDWARE_SHARE = 0.5
 """Of the time limit: a card that hangs must leave the software encoder time to do the work."""
 
@@ -113,7 +116,9 @@ def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendi
             share = min(0.99, state.frames / expected)
             ctx.report(share, f"{rendition.name}: frame {state.frames} of about {expected}{speed}")
 
-    finished = run(argv, timeout_s=limit_s, on_line=progress)
+    finished = run(
+        argv, timeout_s=limit_s, on_line=progress, file_bytes=most_bytes(rendition, duration_s=seconds + OVERRUN_S)
+    )
     # A source that was replaced while it was read gives a rendition of neither.
     open_mezzanine(ctx, source)
     return _Run(rendition=rendition, output=output, finished=finished, expected=expected)
@@ -133,6 +138,11 @@ def _stored(
     ctx.store.put_bytes(f"{name}.json", result.to_json().encode())
     ctx.store.put_file(uri, ran.output)
     return result
+
+
+def most_bytes(rendition: Rendition, *, duration_s: float) -> int:
+    """More than any sound rendition has: what writes on is stopped."""
+    return int(rendition.maxrate_kbps * 125 * duration_s * ABOVE_THE_CAP) + ROOM_BYTES
 
 
 def _name(ctx: StageContext, rendition: Rendition, key: str) -> str:
