@@ -108,7 +108,7 @@ def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, se
     found = _find(store, batch_id, title_id, user, "PUT")
     if not found.state.final:
         raise HTTPException(409, f"{found.request_id} is {found.state}: only a settled title can be replayed")
-    new_batch = replay_title(store, found.request_id, now=datetime.now(UTC))
+    new_batch = replay_title(store, settings, found.request_id, now=datetime.now(UTC))
     return {"batch_id": new_batch, "request_id": f"{new_batch}/{title_id}"}
 
 

@@ -46,7 +46,7 @@ class Released:
 
 
 def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> Released:
-    """Start runs for waiting titles, up to the release window, in order of arrival.
+    """Start runs for waiting titles, up to the release window, the highest priority first.
 
     A batch whose DAG Airflow does not have yet, or cannot parse, is passed over and holds up no other.
     """
@@ -97,7 +97,7 @@ def run_conf(title: TitleRecord) -> dict[str, object]:
     return {
         "request_id": title.request_id,
         "tier": title.request.tier.value,
-        "priority": 0,
+        "priority": title.priority,
         "publish_at": title.deadline.isoformat() if title.deadline else None,
     }
 
@@ -290,6 +290,7 @@ def tick() -> dict[str, str]:
     """Every step of the DAG ``dispatch``; returns what each one did. Raises at the end if any step failed."""
     from include.adapters.catalog import Catalog
     from include.orchestration.replay import take_repairs
+    from include.orchestration.valuation import revalue
     from include.settings import load_settings
 
     settings = load_settings()
@@ -300,12 +301,17 @@ def tick() -> dict[str, str]:
     with AirflowApi.from_connection() as api:
         steps: dict[str, Callable[[], object]] = {
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
-            "repairs": lambda: take_repairs(catalog, now=now, limit=REPAIRS_AT_ONCE),
+            "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
+            "values": lambda: len(revalue(catalog, settings, now=now)),
             "release": lambda: release(catalog, api, settings, now=now),
             "overdue": lambda: note_overdue(catalog, now=now),
             "alerts": lambda: send_alerts(catalog, settings, now=now),
             "webhooks": lambda: send_webhooks(catalog, settings, now=now),
         }
+        if settings.runtime == "kubernetes":
+            from include.orchestration.pods import sweep_pods
+
+            steps["pods"] = lambda: sweep_pods(api, settings, now=now)
         for name, step in steps.items():
             try:
                 said[name] = str(step())

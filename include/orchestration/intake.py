@@ -14,6 +14,7 @@ from include.adapters.catalog import Catalog
 from include.domain.request import ParsedBatch, parse_batch
 from include.errors import RequestRejected
 from include.orchestration.dispatch import release_when_parsed, send_webhooks
+from include.orchestration.valuation import value_batch
 from include.pipelines.core import current_pipelines
 from include.settings import Settings, load_settings
 
@@ -34,7 +35,10 @@ def accept_request(conf: Any) -> str:
     try:
         batch = parse_batch(conf, pipelines=frozenset(pipelines))
         _check_callback(batch, settings)
-        new = catalog.accept_batch(batch, pipeline_version=pipelines[batch.pipeline].version, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        valued = value_batch(batch, catalog, settings, now=now)
+        version = pipelines[batch.pipeline].version
+        new = catalog.accept_batch(batch, pipeline_version=version, now=now, valued=valued)
     except RequestRejected as error:
         raise AirflowFailException(f"batch request refused: {error.message}") from error
     for refusal in batch.refusals:
@@ -46,6 +50,8 @@ def accept_request(conf: Any) -> str:
         len(batch.titles),
         len(batch.refusals),
     )
+    for title_id, (_, valuation) in valued.items() if new else ():
+        log.info("%s: score %s; priority %s; %s", title_id, valuation.score, valuation.priority, valuation.admission)
     return batch.batch_id
 
 

@@ -29,7 +29,7 @@ from tests.orchestration.airflow_server import AirflowServer
 from tests.receivers import http_receiver
 
 REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggered"}'
-STEPS = ["lost runs", "repairs", "release", "overdue", "alerts", "webhooks"]
+STEPS = ["lost runs", "repairs", "values", "release", "overdue", "alerts", "webhooks"]
 LONG_AFTER = NOW + LOST_AFTER * 2
 
 
@@ -257,8 +257,8 @@ def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog
     degraded_title(catalog, "spring/alpha")
     catalog.queue_repair("spring/alpha", ["h264_720p"], NOW)
 
-    assert take_repairs(catalog, now=NOW, limit=5) == ["spring-repair1"]
-    assert take_repairs(catalog, now=NOW, limit=5) == []
+    assert take_repairs(catalog, Settings(), now=NOW, limit=5) == ["spring-repair1"]
+    assert take_repairs(catalog, Settings(), now=NOW, limit=5) == []
     repair = find(catalog, "spring-repair1/alpha")
     assert (repair.origin_request_id, repair.state) == ("spring/alpha", "waiting")
 
@@ -270,7 +270,7 @@ def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Cata
         degraded_title(catalog, request_id)
         catalog.queue_repair(request_id, ["h264_720p"], NOW)
 
-    assert take_repairs(catalog, now=NOW, limit=5) == ["spring-repair1"]
+    assert take_repairs(catalog, Settings(), now=NOW, limit=5) == ["spring-repair1"]
     assert catalog.pending_repairs() == []
     (alert,) = catalog.claim_alerts_to_send(NOW, 10, 60)
     assert (alert.level, alert.request_id, alert.cause) == ("repair", "old/alpha", "unknown_pipeline")
@@ -282,16 +282,16 @@ def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
         degraded_title(catalog, f"spring/{name}")
         catalog.queue_repair(f"spring/{name}", ["h264_720p"], NOW)
 
-    assert len(take_repairs(catalog, now=NOW, limit=2)) == 2
-    assert len(take_repairs(catalog, now=NOW, limit=2)) == 1
+    assert len(take_repairs(catalog, Settings(), now=NOW, limit=2)) == 2
+    assert len(take_repairs(catalog, Settings(), now=NOW, limit=2)) == 1
 
 
 def test_a_replay_repeats_the_request_under_a_new_id(catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha", tier="premium")
     catalog.settle("spring/alpha", State.FAILED, now=NOW)
 
-    assert replay_title(catalog, "spring/alpha", now=NOW) == "spring-replay1"
-    assert replay_title(catalog, "spring-replay1/alpha", now=NOW) == "spring-replay2"
+    assert replay_title(catalog, Settings(), "spring/alpha", now=NOW) == "spring-replay1"
+    assert replay_title(catalog, Settings(), "spring-replay1/alpha", now=NOW) == "spring-replay2"
     replayed = find(catalog, "spring-replay2/alpha")
     assert replayed.request == find(catalog, "spring/alpha").request
     assert replayed.origin_request_id == "spring-replay1/alpha"
@@ -301,7 +301,7 @@ def test_a_title_whose_pipeline_is_gone_cannot_be_replayed_and_says_so(catalog: 
     catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
 
     with pytest.raises(RequestRejected, match="'gone' is not registered any more"):
-        replay_title(catalog, "old/alpha", now=NOW)
+        replay_title(catalog, Settings(), "old/alpha", now=NOW)
 
 
 def test_the_minute_hand_does_every_step(catalog: Catalog, airflow: AirflowServer) -> None:

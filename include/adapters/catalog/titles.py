@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import DeadLetter, HistoryRow, TaskEvent, TitleRecord, run_id_of
 from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles
@@ -71,13 +71,14 @@ class Titles(Database):
             except_batches: Batches whose titles cannot be released right now and must not hold the others up.
         """
         waiting = titles.c.state == State.WAITING
-        claimed = and_(waiting, titles.c.claimed_until > now)
+        is_held = held(titles.c.claimed_until, now=now, ttl_s=ttl_s)
+        claimed = and_(waiting, is_held)
         with self._write() as connection:
             is_open = or_(titles.c.state.in_(RELEASED_STATES), claimed)
             free = window - (connection.scalar(select(func.count()).select_from(titles).where(is_open)) or 0)
             if free <= 0:
                 return []
-            unclaimed = or_(titles.c.claimed_until.is_(None), titles.c.claimed_until <= now)
+            unclaimed = or_(titles.c.claimed_until.is_(None), ~is_held)
             ripe = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
             order = (titles.c.priority.desc(), titles.c.seq)
             query = _titles().where(waiting, unclaimed, ripe, ~titles.c.held).order_by(*order).limit(free)
@@ -278,6 +279,12 @@ class Titles(Database):
         with self._read() as connection:
             return [HistoryRow(**row) for row in connection.execute(query.order_by(history.c.rendition)).mappings()]
 
+    def recent_history(self, *, limit: int) -> list[HistoryRow]:
+        """What the newest encodes of all titles cost, newest first."""
+        query = select(*(history.c[name] for name in HistoryRow.model_fields)).order_by(history.c.recorded_at.desc())
+        with self._read() as connection:
+            return [HistoryRow(**row) for row in connection.execute(query.limit(limit)).mappings()]
+
     def record_dead_letter(
         self, request_id: str, *, error: ErrorDocument, task: str | None, replay_command: str, now: datetime
     ) -> None:
@@ -323,7 +330,8 @@ class Titles(Database):
 
 
 def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) -> Row:
-    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now}
+    # The run's conf carries the priority of this moment.
+    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now, "told_priority": row["priority"]}
     connection.execute(update(titles).where(titles.c.request_id == row["request_id"]).values(changes))
     add_event(
         connection,

@@ -1,0 +1,181 @@
+"""Values titles: from the catalog's records and this farm's speed to score, priority and admission.
+
+The arithmetic is the domain's (:mod:`include.domain.valuation`); this module fetches what it needs and enters what it
+says. Called by intake for a new batch, by ``dispatch`` each minute for the whole queue, and at once when signals, a
+deadline or a plan change.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from include.domain.ladder import TierPolicy
+from include.domain.prior import Rates, SourceShape, calibration, encode_cost, shape_of, title_work
+from include.domain.request import TitleRequest
+from include.domain.title import Tier
+from include.domain.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
+from include.recipes import load_ladders, load_policy, load_rates, load_tiers
+
+if TYPE_CHECKING:
+    from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
+    from include.domain.plan import Ladder
+    from include.domain.request import ParsedBatch
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+OVERHEAD_S = 12.0
+"""Of a title's life, outside of its worker tasks: the release, Airflow's scheduling, planning, publishing; measured."""
+FRESH = timedelta(hours=1)
+"""Arrivals of so long say how much work keeps coming."""
+RECENT_ENCODES = 400
+"""Past encodes that calibrate the forecast."""
+QUICKEST = {"h264": "veryfast", "vp9": "5"}
+"""Presets that every tier's floor allows."""
+Factors = Mapping[tuple[str, str], float]
+
+
+@cache
+def _recipes() -> tuple[dict[str, Ladder], dict[Tier, TierPolicy], Rates, Policy]:
+    """Read once per process: a deploy starts new ones."""
+    return load_ladders(), load_tiers(), load_rates(), load_policy()
+
+
+def value_batch(
+    batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
+) -> dict[str, tuple[Work, Valuation]]:
+    """Work and valuation of a new batch's titles beside those that are open already, by title id. Changes nothing."""
+    factors = farm_factors(catalog)
+    open_titles = catalog.open_titles()
+    standings = _standings(open_titles, factors)
+    last = max((each.seq for each in standings), default=0)
+    new: dict[str, Standing] = {}
+    for number, request in enumerate(batch.titles, start=1):
+        new[request.title_id] = Standing(
+            request_id=f"{batch.batch_id}/{request.title_id}",
+            seq=last + number,
+            tier=request.tier,
+            kind=request.kind,
+            signals=request.signals,
+            created_at=now,
+            publish_at=request.publish_at,
+            running=False,
+            progress=0.0,
+            work=expected_work(request, batch.pipeline, factors),
+        )
+    farm = farm_state(open_titles, settings, now=now)
+    valued = value_titles([*standings, *new.values()], farm=farm, now=now, policy=_recipes()[3])
+    return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
+
+
+def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | None = None) -> dict[str, Valuation]:
+    """Value the open titles as of ``now`` and enter it in the catalog; returns the valuations by request id.
+
+    Args:
+        catalog: Of the titles.
+        settings: For the slots.
+        now: The time.
+        only: Enter the valuation of this request alone.
+    """
+    open_titles = catalog.open_titles()
+    standings = _standings(open_titles, farm_factors(catalog))
+    farm = farm_state(open_titles, settings, now=now)
+    valued = value_titles(standings, farm=farm, now=now, policy=_recipes()[3])
+    works = {each.request_id: each.work for each in standings}
+    entered = {
+        request_id: (works[request_id], valuation)
+        for request_id, valuation in valued.items()
+        if only is None or request_id == only
+    }
+    catalog.value(entered, now=now)
+    return valued
+
+
+def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
+    """What a title will take that nobody has inspected yet."""
+    ladders, tiers, rates, _ = _recipes()
+    codecs = codecs_of(pipeline)
+    known = request.source
+    source = shape_of(
+        request.kind,
+        duration_s=known.duration_s,
+        width=known.width,
+        height=known.height,
+        fps=known.frame_rate,
+        rates=rates,
+    )
+    chosen = [ladders[codec] for codec in codecs if codec in ladders]
+    full = title_work(source, chosen, tiers[request.tier], rates=rates, factors=factors)
+    least = title_work(source, chosen[:1], quickest(tiers[request.tier]), rates=rates, factors=factors)
+    return Work(full=full, least=least)
+
+
+def codecs_of(pipeline: str) -> tuple[str, ...]:
+    """Codecs of a pipeline's plan, from the options of its stage ``plan``."""
+    from include.pipelines.core import current_pipelines
+
+    described = current_pipelines().get(pipeline)
+    for task in described.tasks if described else ():
+        for node in task.nodes:
+            if node.stage.name == "plan":
+                return tuple(node.options.get("codecs", ()))
+    return ("h264",)
+
+
+def quickest(policy: TierPolicy) -> TierPolicy:
+    """The tier's policy with the quickest presets that every floor allows."""
+    return policy.model_copy(update={"presets": {**policy.presets, **QUICKEST}})
+
+
+def farm_factors(catalog: Catalog) -> dict[tuple[str, str], float]:
+    """How this farm's recent encodes differ from the prior's rates, by encoder and preset."""
+    rates = _recipes()[2]
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for row in catalog.recent_history(limit=RECENT_ENCODES):
+        predicted = _predicted(row, rates)
+        if predicted:
+            key = (str(row.features["encoder"]), str(row.features["preset"]))
+            ratios.setdefault(key, []).append(row.cpu_s / predicted)
+    return calibration(ratios)
+
+
+def farm_state(open_titles: Iterable[TitleRecord], settings: Settings, *, now: datetime) -> FarmState:
+    """Slots, and how much of them the arrivals of the last hour take."""
+    slots = settings.encode_slots + settings.gpu_slots
+    fresh_s = sum(
+        title.work.full.whole.p50_s for title in open_titles if title.work and now - title.created_at <= FRESH
+    )
+    return FarmState(slots=slots, fresh_load=fresh_s / (slots * FRESH.total_seconds()), overhead_s=OVERHEAD_S)
+
+
+def _standings(open_titles: Iterable[TitleRecord], factors: Factors) -> list[Standing]:
+    return [
+        title.standing(title.work or expected_work(title.request, title.pipeline, factors)) for title in open_titles
+    ]
+
+
+def _predicted(row: HistoryRow, rates: Rates) -> float | None:
+    """Slot seconds that the bare rates give for a past encode; None where its features do not say enough."""
+    known = row.features
+    try:
+        numerator, _, denominator = str(known["frame_rate"]).partition("/")
+        source = SourceShape(
+            duration_s=float(known["source_duration_s"]),
+            width=int(known["source_width"]),
+            height=int(known["source_height"]),
+            fps=float(known["source_fps"]),
+        )
+        return encode_cost(
+            pixels=int(known["width"]) * int(known["height"]),
+            encoder=str(known["encoder"]),
+            preset=str(known["preset"]),
+            source=source,
+            fps=int(numerator) / int(denominator or 1),
+            rates=rates,
+        ).p50_s
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None

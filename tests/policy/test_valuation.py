@@ -1,0 +1,156 @@
+"""The whole queue at once: who goes first, and who will be late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.domain.admission import Verdict
+from include.domain.prior import SourceShape, title_work
+from include.domain.request import Signals
+from include.domain.title import Kind, Tier
+from include.domain.valuation import FarmState, Standing, Valuation, Work, value_titles
+from include.recipes import load_ladders, load_policy, load_rates, load_tiers
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+POLICY, RATES, H264, TIERS = load_policy(), load_rates(), load_ladders()["h264"], load_tiers()
+
+
+def work(seconds: float = 60, tier: Tier = Tier.STANDARD) -> Work:
+    source = SourceShape(duration_s=seconds, width=640, height=360, fps=25)
+    full = title_work(source, [H264], TIERS[tier], rates=RATES, factors={})
+    quick = TIERS[tier].model_copy(update={"presets": {"h264": "ultrafast"}})
+    return Work(full=full, least=title_work(source, [H264], quick, rates=RATES, factors={}))
+
+
+def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: float = 60, **fields: Any) -> Standing:
+    given: dict[str, Any] = {
+        "tier": Tier.STANDARD,
+        "kind": Kind.SERIES,
+        "signals": Signals(),
+        "created_at": NOW,
+        "running": False,
+        "progress": 0.0,
+        **fields,
+    }
+    return Standing(
+        request_id=name,
+        seq=seq,
+        publish_at=None if due is None else NOW + due,
+        work=work(seconds, given["tier"]),
+        **given,
+    )
+
+
+def valued(*standings: Standing, slots: int = 2, **farm: Any) -> dict[str, Valuation]:
+    return value_titles(standings, farm=FarmState(slots=slots, **farm), now=NOW, policy=POLICY)
+
+
+def test_titles_go_by_priority_and_ties_by_arrival_and_running_ones_are_before_them() -> None:
+    order = list(
+        valued(
+            standing("late-twin", 3),
+            standing("twin", 2),
+            standing("premium", 4, tier=Tier.PREMIUM),
+            standing("running", 5, tier=Tier.UGC, running=True, progress=0.5),
+            standing("held", 1, tier=Tier.PREMIUM, held=True),
+            standing("pinned", 6, tier=Tier.UGC, pinned=True),
+        )
+    )
+
+    assert order == ["running", "pinned", "premium", "twin", "late-twin", "held"]
+
+
+def test_a_title_waits_for_what_goes_before_it_and_for_no_held_one() -> None:
+    alone = valued(standing("b", 2))["b"]
+    behind = valued(standing("b", 2), standing("a", 1, tier=Tier.PREMIUM))["b"]
+    unhindered = valued(standing("b", 2), standing("a", 1, tier=Tier.PREMIUM, held=True))["b"]
+
+    assert (alone.ahead, behind.ahead, unhindered.ahead) == (0, 1, 0)
+    assert alone.admission.wait.p50_s == unhindered.admission.wait.p50_s == 0
+    assert behind.admission.wait.p50_s > 30
+    assert behind.admission.finish_p50 > alone.admission.finish_p50
+
+
+def test_what_a_running_title_has_done_is_ahead_of_nobody() -> None:
+    def wait(progress: float) -> float:
+        queue = valued(standing("b", 2), standing("a", 1, running=True, progress=progress))
+        assert queue["a"].admission.wait.p50_s == 0
+        return queue["b"].admission.wait.p50_s
+
+    assert wait(0.0) == pytest.approx(2 * wait(0.5))
+    assert wait(1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("due", "verdict", "at_risk"),
+    [
+        (None, Verdict.FEASIBLE, False),
+        (timedelta(hours=1), Verdict.FEASIBLE, False),
+        (timedelta(seconds=85), Verdict.FEASIBLE_DEGRADED, True),
+        (timedelta(seconds=20), Verdict.INFEASIBLE, True),
+        (timedelta(seconds=-20), Verdict.INFEASIBLE, True),
+    ],
+)
+def test_a_deadline_is_judged_by_wait_work_and_overhead(due: timedelta | None, verdict: Verdict, at_risk: bool) -> None:
+    found = valued(standing("a", 1, due=due, tier=Tier.PREMIUM), overhead_s=12)["a"]
+
+    assert (found.admission.verdict, found.at_risk) == (verdict, at_risk)
+    assert (found.laxity_s is None) == (due is None)
+
+
+def test_laxity_is_what_is_left_after_the_work_that_may_take_long() -> None:
+    found = valued(standing("a", 1, due=timedelta(hours=1)), overhead_s=12)["a"]
+    needed = work().full.elapsed(2)
+
+    assert found.laxity_s == pytest.approx(3600 - needed.p90_s - 12, abs=0.1)
+
+
+def test_a_busy_farm_makes_the_same_queue_wait_longer() -> None:
+    queue = (standing("b", 2), standing("a", 1, tier=Tier.PREMIUM))
+
+    assert valued(*queue, fresh_load=0.5)["b"].admission.wait.p50_s == pytest.approx(
+        2 * valued(*queue)["b"].admission.wait.p50_s
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(Tier)),
+            st.booleans(),
+            st.booleans(),
+            st.floats(0, 1),
+            st.none() | st.integers(-10_000, 100_000),
+        ),
+        max_size=8,
+    ),
+    st.integers(1, 50),
+)
+def test_every_open_title_is_valued_once_and_the_order_follows_the_priority(
+    drawn: list[tuple[Tier, bool, bool, float, int | None]], slots: int
+) -> None:
+    queue = [
+        standing(
+            str(number),
+            number,
+            tier=tier,
+            running=running,
+            held=held,
+            progress=progress,
+            due=None if due is None else timedelta(seconds=due),
+        )
+        for number, (tier, running, held, progress, due) in enumerate(drawn)
+    ]
+
+    found = valued(*queue, slots=slots)
+
+    assert sorted(found) == sorted(each.request_id for each in queue)
+    free = [each for each in queue if not each.running and not each.held]
+    points = [found[name].priority.points for name in found if name in {each.request_id for each in free}]
+    assert points == sorted(points, reverse=True)
+    assert all(each.admission.finish_p50 <= each.admission.finish_p90 for each in found.values())
