@@ -12,6 +12,8 @@ from include.adapters.process import OPEN_FILES, Limits, limit_tools, run
 from include.adapters.tools import ffmpeg
 from include.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolTimeout
 from include.settings import Settings
+from tests.clips import Clips
+from tests.titles import fast, make_title
 
 PYTHON = sys.executable
 MB = 1024**2
@@ -129,3 +131,13 @@ def test_a_line_without_end_comes_in_pieces() -> None:
 def test_the_settings_say_how_much_memory_a_tool_may_fill() -> None:
     assert Limits.of(Settings(tool_memory_mb=512, max_file_size=7)) == Limits(memory_mb=512, file_bytes=7)
     assert Limits.of(Settings(encode_slots=100_000)).memory_mb >= 1024
+
+
+def test_an_encode_that_writes_far_beyond_its_capped_rate_is_stopped(
+    tmp_path: Path, clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.stages.encode.ROOM_BYTES", 0)
+    monkeypatch.setattr("include.stages.encode.ABOVE_THE_CAP", 0.01)
+
+    with pytest.raises(OutputTooLarge):
+        make_title(tmp_path, clips("limits_source.mp4", seconds=1, size="320x180"), change=fast)
