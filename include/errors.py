@@ -16,12 +16,19 @@ The whole tree::
     ├── MissingInput            platform  never      a stage whose input no earlier stage has written
     ├── StorageError            storage   transient  the object store or the disk refused
     ├── PlatformUnavailable     platform  transient  Airflow's API, the catalog or a webhook did not answer
+    │   ├── PodEvicted          platform  transient  its node needed the room, or was drained
+    │   ├── NodeLost            platform  transient  the node is gone, or somebody deleted the pod
+    │   ├── PodTimeout          platform  transient  the pod ran past its deadline: its worker hung
+    │   ├── ImageUnavailable    platform  transient  the worker's image could not be pulled
+    │   └── PodUnschedulable    platform  transient  no node took the pod in time
+    │       └── GpuUnavailable  platform  transient  no node had a GPU for it: the next attempt runs on CPUs
     └── ToolFailed              (command and stderr are part of the error)
         ├── EncoderCrashed      encoder   transient
         ├── PackagerFailed      packager  transient
         ├── ToolTimeout         encoder   transient  a media tool ran past its limit of time or of CPU time
         ├── OutputTooLarge      encoder   never      a media tool wrote more than any sound output has
         └── OutOfMemory         encoder   more memory
+            └── MemoryExhausted encoder   never      it had as much memory as a worker may ask for
 
 An error crosses from a worker to Airflow as an :class:`ErrorDocument`; the worker's exit code says the retry class
 even where the document is lost. A message is one line without secrets, whatever it quotes (:mod:`include.domain.text`).
@@ -177,6 +184,30 @@ class PlatformUnavailable(CallsheetError):
     """Airflow's API, the catalog or another service of the platform did not answer."""
 
 
+class PodEvicted(PlatformUnavailable):
+    """A worker's pod was evicted: its node ran short of memory or disk, was drained, or a higher priority took it."""
+
+
+class NodeLost(PlatformUnavailable):
+    """A worker's pod is gone without a word, or its node is."""
+
+
+class PodTimeout(PlatformUnavailable):
+    """A worker's pod ran past its deadline, which is well after the limit that the worker keeps by itself."""
+
+
+class ImageUnavailable(PlatformUnavailable):
+    """The image of the workers could not be pulled."""
+
+
+class PodUnschedulable(PlatformUnavailable):
+    """No node took a worker's pod in time; the message has the scheduler's reason."""
+
+
+class GpuUnavailable(PodUnschedulable):
+    """No node had a GPU for a worker's pod."""
+
+
 class ToolFailed(CallsheetError):
     """A media tool failed; carries its command and the end of its stderr."""
 
@@ -216,6 +247,12 @@ class OutOfMemory(ToolFailed):
     """A media tool was killed for memory: the next attempt must ask for more."""
 
     retry = Retry.MORE_MEMORY
+
+
+class MemoryExhausted(OutOfMemory):
+    """Out of memory with as much of it as a worker may ask for: another attempt ends the same way."""
+
+    retry = Retry.NEVER
 
 
 def to_document(error: BaseException) -> ErrorDocument:

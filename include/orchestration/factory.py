@@ -12,8 +12,9 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from include.adapters.catalog.records import dag_id_of
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
 from include.orchestration.names import CONTROL_POOL, CPU_POOL, GPU_POOL, done_id, gpu_jobs_id, mapped_task_id
-from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
+from include.orchestration.operators import ControlTask, PublishTask, TitleTask, WorkerTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
+from include.settings import load_settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """Fixed: a start date that moves makes a new DAG version at every parse."""
@@ -65,9 +66,19 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
     return dag
 
 
+def _worker_kind() -> type[TitleTask]:
+    """Worker tasks of this deployment's runtime."""
+    if load_settings().runtime == "local":
+        return WorkerTask
+    # The Kubernetes client costs more than all the rest of a parse.
+    from include.orchestration.pods import PodTask
+
+    return PodTask
+
+
 def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
     publishes = any(node.stage.name == "publish" for node in task.nodes)
-    operator = WorkerTask if task.place == "worker" else PublishTask if publishes else ControlTask
+    operator = _worker_kind() if task.place == "worker" else PublishTask if publishes else ControlTask
     pool = CPU_POOL if task.place == "worker" else CONTROL_POOL
     return operator(
         task_id=task.name, pipeline=pipeline.name, pipeline_version=pipeline.version, pool=pool, **_arguments(task)
@@ -83,7 +94,7 @@ def _mapped(pipeline: Pipeline, task: Task, plan: Operator) -> tuple[list[Operat
     )
     mapped: list[Operator] = []
     for pool, jobs in ((CPU_POOL, plan), (GPU_POOL, gpu_jobs)):
-        partial = WorkerTask.partial(
+        partial = _worker_kind().partial(
             task_id=mapped_task_id(task.name, pool),
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 import include
 from include.errors import (
@@ -27,6 +27,7 @@ from include.errors import (
     NotReleased,
     PlatformUnavailable,
     Retry,
+    StorageError,
     from_document,
     to_document,
 )
@@ -102,6 +103,10 @@ class TitleTask(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the task for the run's title."""
+        return self._attempt(context, self.work)
+
+    def _attempt(self, context: Context, work: Callable[..., dict[str, Any] | None], *, resumed: bool = False) -> Any:
+        """Do ``work``, tell the catalog before and after, and class its failure; a deferral is neither."""
         from include.adapters.catalog import Catalog
         from include.adapters.store import open_store
         from include.pipelines.core import find_pipeline
@@ -121,15 +126,18 @@ class TitleTask(BaseOperator):
             task=self.pipeline_task, title=title.job(), item=self.job, time_limit_s=settings.ffmpeg_timeout_s
         )
         note = _noter(catalog, title, task_job, pipeline, store)
-        note("started", None)
-        store.delete(task_job.error_key)
+        if not resumed:
+            note("started", None)
+            store.delete(task_job.error_key)
         try:
             task_job = _within_its_limit(task_job, store, pipeline)
-            detail = self.work(task_job, settings=settings, store=store, catalog=catalog, context=context)
+            detail = work(task_job, settings=settings, store=store, catalog=catalog, context=context)
             returned = self._xcom(task_job, pipeline, store, context)
+        except TaskDeferred:
+            raise
         except BaseException as error:  # Airflow's time-out is no Exception
             document = to_document(error)
-            store.put_bytes(task_job.error_key, document.to_json().encode())
+            _leave_word(store, task_job, document)
             note("failed", {"type": document.type, "message": document.message})
             if isinstance(error, Exception):
                 raise _for_airflow(error, document) from error
@@ -231,7 +239,9 @@ class ControlTask(TitleTask):
 
         last = find_pipeline(self.pipeline, self.pipeline_version).tasks[-1].name
         try:
-            with tempfile.TemporaryDirectory() as scratch:
+            # Where housekeeping finds what a killed task has left.
+            settings.scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f"{task_job.title.title_id}.", dir=settings.scratch) as scratch:
                 run_task(
                     task_job,
                     lambda **given: ControlContext(settings=settings, catalog=catalog, **given),
@@ -294,10 +304,20 @@ def _within_its_limit(task_job: TaskJob, store: ObjectStore, pipeline: Pipeline)
     return task_job.model_copy(update={"time_limit_s": limits.get(task_job.item, task_job.time_limit_s)})
 
 
-def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
+def _leave_word(store: ObjectStore, task_job: TaskJob, document: ErrorDocument) -> None:
+    """Write a failure beside its job; a store that does not take it must not hide it."""
     try:
-        return from_document(ErrorDocument.from_json(store.get_bytes(task_job.error_key)))
-    except FileNotFoundError:
+        store.put_bytes(task_job.error_key, document.to_json().encode())
+    except StorageError:
+        log.exception("the failure of %s cannot be stored: %s", task_job.label, document.message)
+
+
+def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
+    from include.adapters.documents import CorruptDocument, load_document
+
+    try:
+        return from_document(load_document(store, task_job.error_key, ErrorDocument))
+    except (FileNotFoundError, CorruptDocument):
         how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
         # The exit code says the retry class where the document is lost.
         failure = ConfigurationError if returncode == EXIT_CODES[Retry.NEVER] else PlatformUnavailable

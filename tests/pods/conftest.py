@@ -1,0 +1,74 @@
+"""A cluster per module, and a title of the lab pipeline per test whose worker tasks run as its pods."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tenacity
+from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
+
+from include.adapters.catalog import Catalog
+from include.adapters.store import LocalStore
+from include.orchestration import pods
+from include.settings import Settings
+from tests.kube.cluster import Node
+from tests.kube.server import Kube, kube_server
+from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401
+from tests.orchestration.lab import Lab, released
+from tests.pods.bench import NAMESPACE, Bench
+
+CPU_NODE = Node(name="cpu-1", memory="64Gi", labels={"callsheet/pool": "cpu"})
+GPU_NODE = Node(name="gpu-1", gpu=1, labels={"callsheet/pool": "gpu"}, taints=("gpu=true:NoSchedule",))
+TIERS = ("premium", "standard", "ugc")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, lab_project: Path) -> Iterator[Kube]:  # noqa: F811
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(lab_project),
+        # The project's folder is the working directory of every container: its own include must not come first.
+        "PYTHONSAFEPATH": "1",
+    }
+    with kube_server(
+        tmp_path_factory.mktemp("kube"),
+        nodes=[CPU_NODE],
+        env=environment,
+        namespaces=["default", NAMESPACE],
+        priority_classes={f"callsheet-{tier}": 1000 for tier in TIERS},
+        secrets_={"store-keys": {"AWS_ACCESS_KEY_ID": "key"}},
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def kube(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
+    """The cluster without faults; Airflow's connection leads to it, and nobody waits for long."""
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(cluster.kubeconfig)}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+    monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_fixed(0.05))
+    monkeypatch.setattr(KubernetesPodTrigger._get_pod.retry, "wait", tenacity.wait_fixed(0.05))  # type: ignore[attr-defined]
+    monkeypatch.setattr(pods.PodTask._write_logs.retry, "wait", tenacity.wait_fixed(0.05))
+    yield cluster
+    cluster.faults.clear()
+    cluster.add_node(CPU_NODE)
+
+
+@pytest.fixture
+def bench(kube: Kube, lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:  # noqa: F811
+    """A released title."""
+    for name, value in {
+        "CALLSHEET_STORE_URI": settings.store_uri,
+        "CALLSHEET_WORKER_IMAGE": "callsheet-worker:0.1.0",
+        "CALLSHEET_WORKER_NAMESPACE": NAMESPACE,
+        "CALLSHEET_WEBHOOK_SECRET": "planted-secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    known = Catalog(settings.catalog_url)
+    return Bench(kube, known, LocalStore(settings.home / "store"), released(known))
