@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 from include.adapters.store import (
     MAX_KEY,
     ConcurrentChange,
+    by_need,
     cache_control,
     checked_key,
     content_type,
@@ -342,20 +343,18 @@ class S3Store:
 
     def copy_tree(self, source: str, target: str) -> None:
         """Copied by S3 itself, with the headers of the new place; equal ones are left alone."""
-        there = self._entries(target)
+        here, there = self._entries(source), self._entries(target)
 
-        def copy(entry: tuple[str, tuple[int, str]]) -> None:
-            name, (size, etag) = entry
-            if (
-                name in there
-                and there[name][0] == size
-                and self._equal(f"{source}/{name}", f"{target}/{name}", there[name][1], etag)
-            ):
+        def copy(name: str) -> None:
+            origin, key = f"{source}/{name}", f"{target}/{name}"
+            size, etag = here[name]
+            if name in there and there[name][0] == size and self._equal(origin, etag, key, there[name][1]):
                 return
-            with told(self._where(f"{target}/{name}")):
-                self._copy(self._full(f"{source}/{name}"), f"{target}/{name}", size, etag)
+            with told(self._where(key)):
+                self._copy(self._full(origin), key, size, etag)
 
-        _in_parallel(copy, self._entries(source).items(), PARALLEL_COPIES)
+        for names in by_need(here):
+            _in_parallel(copy, names, PARALLEL_COPIES)
 
     def delete(self, key: str) -> None:
         """Remove the object."""
@@ -564,7 +563,7 @@ class S3Store:
         with contextlib.suppress(self.client.exceptions.NoSuchUpload):
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=full, UploadId=upload_id)
 
-    def _equal(self, source: str, target: str, target_etag: str, source_etag: str) -> bool:
+    def _equal(self, source: str, source_etag: str, target: str, target_etag: str) -> bool:
         """Whether two objects of one size are the same; where that cannot be told they count as different."""
         if source_etag == target_etag:
             return True

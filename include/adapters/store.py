@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import itertools
 import mimetypes
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -83,7 +84,10 @@ class ObjectStore(Protocol):
         """A path with the content of ``key``: the file itself, or a download into ``folder``. Do not write to it."""
 
     def copy_tree(self, source: str, target: str) -> None:
-        """Make every file beneath ``source`` appear beneath ``target``; safe to repeat after a crash."""
+        """Make every file beneath ``source`` appear beneath ``target``, manifests after what they name.
+
+        Safe to repeat after a crash.
+        """
 
     def delete(self, key: str) -> None:
         """Remove ``key``; nothing there is as good."""
@@ -166,7 +170,7 @@ class LocalStore:
 
     def copy_tree(self, source: str, target: str) -> None:
         """Hard links where the file system allows, copies elsewhere."""
-        for name in self.list(source):
+        for name in itertools.chain.from_iterable(by_need(self.list(source))):
             origin, copy = self._path(f"{source}/{name}"), self._path(f"{target}/{name}")
             if copy.is_file() and copy.stat().st_size == origin.stat().st_size:
                 continue
@@ -230,6 +234,17 @@ def open_store(settings: Settings) -> ObjectStore:
 
         return S3Store(settings.store_uri, settings)
     raise ConfigurationError(f"CALLSHEET_STORE_URI: file:///… or s3://… is served (got {settings.store_uri!r})")
+
+
+def by_need(names: Iterable[str]) -> Iterator[list[str]]:
+    """``names`` in groups, each before those that refer to it: media, their playlists, the set's manifests."""
+
+    def need(name: str) -> int:
+        refers = name.endswith((".m3u8", ".mpd", ".html"))
+        return 0 if not refers else 1 if "/" in name else 2
+
+    for _, group in itertools.groupby(sorted(names, key=need), key=need):
+        yield list(group)
 
 
 def content_type(key: str) -> str:
