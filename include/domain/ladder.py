@@ -80,6 +80,8 @@ class TierPolicy(Document):
     """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
     core: tuple[str, ...] = Field(min_length=1)
     """Rungs of the first codec without which the title does not go out."""
+    vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
+    """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
 
 
 class Cut(Document):

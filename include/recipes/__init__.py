@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from include.domain.ladder import ENCODERS, TierPolicy
 from include.domain.plan import Ladder, Rung
+from include.domain.presets import Presets
 from include.domain.prior import Rates
 from include.domain.title import Tier
 from include.domain.valuation import Policy
@@ -71,6 +72,14 @@ def load_rates(folder: Path = FOLDER) -> Rates:
     data = _read(folder / "prior.yaml", where)
     with _explained(where):
         return Rates.model_validate(data)
+
+
+def load_presets(folder: Path = FOLDER) -> Presets:
+    """What faster presets lose, from ``presets.yaml``."""
+    where = "recipes/presets.yaml"
+    data = _read(folder / "presets.yaml", where)
+    with _explained(where):
+        return Presets.model_validate(data)
 
 
 def _rung(entry: Any, where: str) -> Rung:
