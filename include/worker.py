@@ -21,7 +21,7 @@ from include.adapters.documents import load_document
 from include.adapters.process import Limits, die_with_parent, limit_tools
 from include.adapters.store import key_of, open_store
 from include.domain.text import printable, redacted
-from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, to_document
+from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
 from include.pipelines.runner import TaskJob, run_task
 from include.settings import load_settings
 from include.stages.core import StageContext
@@ -78,7 +78,11 @@ def _run(argv: list[str] | None) -> int:
     except Exception as error:
         log.info("the failure's traceback", exc_info=True)
         document = to_document(error)
-        store.put_bytes(job.error_key, document.to_json().encode())
+        try:
+            store.put_bytes(job.error_key, document.to_json().encode())
+        except StorageError as refused:
+            # The exit code still says the retry class.
+            log.error("the failure cannot be stored: %s", refused)
         log.error("%s: %s [%s, owner %s]", document.type, document.message, document.retry, document.owner)
         return EXIT_CODES[document.retry]
     return 0

@@ -11,10 +11,22 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    NullPool,
+    and_,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from include.errors import ConfigurationError, PlatformUnavailable
@@ -22,6 +34,8 @@ from include.errors import ConfigurationError, PlatformUnavailable
 WAIT_S = 30
 """How long a writer waits for the one before it."""
 _WRITER_LOCK = 0x63616C6C
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far the clocks of those who claim may differ."""
 
 
 class Database:
@@ -100,6 +114,14 @@ class Database:
             with _explained(), self._engine.connect() as connection:
                 driver: Any = connection.connection.dbapi_connection
                 driver.execute("PRAGMA journal_mode=WAL")
+
+
+def held(until: Column[datetime | None], *, now: datetime, ttl_s: float) -> ColumnElement[bool]:
+    """Whether somebody holds the claim on a row, which ends at ``until``; NULL where nobody has claimed it.
+
+    A claim that ends later than any can was made by a clock that is ahead: waiting for its end may take hours.
+    """
+    return and_(until > now, until <= now + timedelta(seconds=ttl_s) + CLOCK_SLACK)
 
 
 def _begin_by_hand(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, request_row
 from include.adapters.catalog.records import Repair
 from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
@@ -52,7 +52,7 @@ class Ledger(Database):
 
     def claim_alerts_to_send(self, now: datetime, limit: int, ttl_s: float) -> list[Alert]:
         """Claim alerts that are due, oldest first."""
-        unclaimed = or_(alerts.c.claimed_until.is_(None), alerts.c.claimed_until <= now)
+        unclaimed = or_(alerts.c.claimed_until.is_(None), ~held(alerts.c.claimed_until, now=now, ttl_s=ttl_s))
         query = (
             select(
                 alerts,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.records import OutboxRow
 from include.adapters.catalog.schema import outbox
 from include.domain.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
@@ -23,17 +23,20 @@ class Outbox(Database):
         ``HOLD_ORDER``: a receiver that refuses one kind of event for ever must still hear of the publication.
         """
         pending = outbox.c.state == "pending"
-        holds = or_(outbox.c.due_at <= now, outbox.c.claimed_until > now, outbox.c.queued_at > now - HOLD_ORDER)
+        # What was never tried is due whatever clock entered it.
+        ripe = or_(outbox.c.due_at <= now, outbox.c.attempts == 0)
+        claimed = held(outbox.c.claimed_until, now=now, ttl_s=ttl_s)
+        holds = or_(ripe, claimed, outbox.c.queued_at > now - HOLD_ORDER)
         # A refusal has no request and stands for itself.
         stream = func.coalesce(outbox.c.request_id, outbox.c.event_id)
         # One pass with a window, not a look at the earlier ones for each: a database that has no statistics of a table
         # yet (one large batch fills this one) does the latter in quadratic time, and writers wait.
         first = func.min(outbox.c.id).over(partition_by=stream).label("first")
-        held = select(outbox, first).where(pending, holds).subquery()
-        unclaimed = or_(held.c.claimed_until.is_(None), held.c.claimed_until <= now)
-        due = select(held).where(held.c.id == held.c.first, held.c.due_at <= now, unclaimed)
+        free = and_(ripe, or_(outbox.c.claimed_until.is_(None), ~claimed)).label("free")
+        waiting = select(outbox, first, free).where(pending, holds).subquery()
+        due = select(waiting).where(waiting.c.id == waiting.c.first, waiting.c.free)
         with self._write() as connection:
-            rows = connection.execute(due.order_by(held.c.id).limit(limit)).mappings().all()
+            rows = connection.execute(due.order_by(waiting.c.id).limit(limit)).mappings().all()
             connection.execute(
                 update(outbox)
                 .where(outbox.c.id.in_([row["id"] for row in rows]))
