@@ -12,6 +12,7 @@ the ETag it means the same with every encryption.
 from __future__ import annotations
 
 import base64
+import builtins
 import contextlib
 import hashlib
 import os
@@ -23,6 +24,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +32,7 @@ from urllib.parse import urlsplit
 
 from include.adapters.store import (
     MAX_KEY,
+    SWEPT,
     ConcurrentChange,
     by_need,
     cache_control,
@@ -371,6 +374,17 @@ class S3Store:
             keys = [f"{full}{name}" for name in self.list(prefix)]
             for start in range(0, len(keys), DELETE_BATCH):
                 self._delete_batch(keys[start : start + DELETE_BATCH])
+
+    def sweep(self, *, before: datetime) -> builtins.list[str]:
+        """Uploads whose writer died before their end: S3 keeps, and charges for, their parts."""
+        swept = []
+        for folder in SWEPT:
+            with told(self._where(folder)):
+                for upload in self._uploads(self._full(folder) + "/"):
+                    if upload["Initiated"] < before:
+                        self._abort(upload["Key"], upload["UploadId"])
+                        swept.append(str(upload["Key"]))
+        return swept
 
     def marker(self, key: str) -> str | None:
         """The ETag."""

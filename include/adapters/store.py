@@ -5,6 +5,7 @@ Keys are relative, ``/``-separated and made of safe segments only; nothing outsi
 
 from __future__ import annotations
 
+import builtins
 import errno
 import fcntl
 import hashlib
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -25,7 +27,11 @@ from include.settings import Settings
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,219}")
 """Leaves a file name room for the suffix of a temporary one."""
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Name of a file that is being written; a lock file beside a pointer is none."""
 _VERSION = re.compile(r"titles/[^/]+/v\d+/")
+SWEPT = ("titles", "work", "models")
+"""Folders of the store (docs/decisions/0004)."""
 MAX_KEY = 1024
 """As object stores have it."""
 MEDIA_TYPES = {
@@ -100,6 +106,9 @@ class ObjectStore(Protocol):
 
     def compare_and_set(self, key: str, data: bytes, expected: str | None) -> None:
         """Replace the content at ``key`` if its marker is ``expected``; else :class:`ConcurrentChange`."""
+
+    def sweep(self, *, before: datetime) -> builtins.list[str]:
+        """Remove what writers that were killed left behind before that time, published folders included."""
 
 
 class LocalStore:
@@ -211,6 +220,17 @@ class LocalStore:
                 if self.marker(key) != expected:
                     raise ConcurrentChange(f"{self.uri}/{key} was changed by another writer")
                 self.put_bytes(key, data)
+
+    def sweep(self, *, before: datetime) -> builtins.list[str]:
+        """Temporary files whose writer died between writing and renaming; returns them, relative to the root."""
+        swept = []
+        for folder in SWEPT:
+            with self._explained(folder):
+                for path in (self.root / folder).rglob(".*"):
+                    if _TEMPORARY.fullmatch(path.name) and path.lstat().st_mtime < before.timestamp():
+                        path.unlink(missing_ok=True)
+                        swept.append(path.relative_to(self.root).as_posix())
+        return swept
 
     def _file(self, key: str) -> Path:
         path = self._path(key)

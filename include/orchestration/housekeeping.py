@@ -10,6 +10,7 @@ from pathlib import Path
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, dag_id_of
 from include.adapters.store import ObjectStore, open_store
+from include.domain.digest import DAY, Digest, Due, Ended, digest_of
 from include.domain.title import FINAL_STATES
 from include.settings import load_settings
 
@@ -17,6 +18,41 @@ log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(days=30)
 """How many missed nights are made up for."""
+EVERY = 1_000_000
+
+
+def send_digest() -> bool:
+    """Tell the channel how the last day went; False where there is none."""
+    from include.adapters import slack
+
+    settings = load_settings()
+    return slack.send_digest(todays_digest(Catalog(settings.catalog_url), now=datetime.now(UTC)), settings)
+
+
+def todays_digest(catalog: Catalog, *, now: datetime) -> Digest:
+    """The day that ends ``now``, from the catalog."""
+    ended = [
+        Ended(
+            name=title.request.name or title.title_id,
+            tier=title.request.tier,
+            state=title.state,
+            publish_at=title.deadline,
+            playable_at=title.playable_at,
+        )
+        for title in catalog.titles(states=FINAL_STATES, settled=(now - DAY, now), limit=EVERY)
+    ]
+    due = [
+        Due(
+            name=title.request.name or title.title_id,
+            tier=title.request.tier,
+            publish_at=title.deadline,
+            miss_chance=(title.valuation.admission.miss_chance or 0.0) if title.valuation else 0.0,
+            at_risk=title.valuation is not None and title.valuation.at_risk,
+        )
+        for title in catalog.open_titles()
+        if title.deadline is not None
+    ]
+    return digest_of(ended, due, cpu_s=catalog.encode_cpu_s(now - DAY, now), now=now)
 
 
 def retire_batches() -> list[str]:
@@ -43,14 +79,17 @@ def clean_work() -> list[str]:
     settings = load_settings()
     before = datetime.now(UTC) - timedelta(hours=settings.work_retention_h)
     clean_scratch(settings.scratch, before=before)
-    return clean(Catalog(settings.catalog_url), open_store(settings), before=before)
+    store = open_store(settings)
+    swept = store.sweep(before=before)
+    log.info("removed %d unfinished files from the store", len(swept))
+    return clean(Catalog(settings.catalog_url), store, before=before)
 
 
 def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str]:
     """See :func:`clean_work`."""
     removed: list[str] = []
     settled = (before - LOOK_BACK, before)
-    for title in catalog.titles(states=FINAL_STATES, settled=settled, limit=1_000_000):
+    for title in catalog.titles(states=FINAL_STATES, settled=settled, limit=EVERY):
         work = title.job().work
         if store.list(work):
             store.delete_tree(work)
