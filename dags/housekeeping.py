@@ -1,11 +1,12 @@
-"""# Housekeeping: what is done is put away
+"""# Housekeeping: the day is told, and what is done is put away
 
-**What** Retires batches (their DAGs leave Airflow's list) once all titles are settled and no run is active, and removes
-the work folders of settled titles after a grace period. Published versions are never touched.
+**What** Sends the day's digest to Slack: published, degraded, deadlines kept and missed, CPU hours, what is due today
+and at risk. Retires batches (their DAGs leave Airflow's list) once all titles are settled and no run is active, and
+removes the work folders of settled titles after a grace period. Published versions are never touched.
 **When** Nightly at 03:30 UTC.
 **Reads** the catalog, Airflow's API. **Writes** the catalog; deletes beneath `work/` in the store.
 
-**If it fails** Nothing is lost: the next night continues. Safe to clear at any time.
+**If it fails** Nothing is lost: the next night continues. Safe to clear at any time; a cleared `digest` is sent again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ from include.orchestration.names import CONTROL_POOL
     },
 )
 def housekeeping() -> None:
+    @task(doc_md="Tell the channel how the last day went.")
+    def digest() -> bool:
+        from include.orchestration.housekeeping import send_digest
+
+        return send_digest()
+
     @task(doc_md="Retire batches that have come to rest.")
     def retire_batches() -> list[str]:
         from include.orchestration.housekeeping import retire_batches as retire
@@ -49,6 +56,7 @@ def housekeeping() -> None:
 
     # Work of a batch may still be wanted while a run of it is active: retire first.
     retire_batches() >> clean_work()
+    digest()
 
 
 housekeeping()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.adapters.airflow_api import ui_base_url
 from include.domain.alerts import Alert, AlertLevel, Message, group
+from include.domain.digest import Digest, lines
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ SHOWN_TEXT = 500
 _HEADLINES: dict[AlertLevel, tuple[str, str]] = {
     "failed": (":red_circle:", "failed"),
     "missed": (":alarm_clock:", "missed the deadline"),
+    "at_risk": (":hourglass:", "may miss the deadline"),
     "degraded": (":large_yellow_circle:", "published as degraded"),
     "rejected": (":no_entry:", "rejected"),
     "repair": (":wrench:", "could not be repaired"),
@@ -37,6 +39,7 @@ _HEADLINES: dict[AlertLevel, tuple[str, str]] = {
 _ADVICE: dict[AlertLevel, str] = {
     "failed": "Remove the cause, then",
     "missed": "It goes on; see the run for where it stands.",
+    "at_risk": "Make room (`callsheet pin`, `hold` others, more slots), or move it: `callsheet reschedule`.",
     "degraded": "It plays. The missing renditions are queued for repair.",
     "rejected": "Have the mezzanine corrected, then submit it again or",
     "repair": "It plays as it is. Remove the cause, then",
@@ -73,6 +76,19 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
         catalog.alerts_sent(ids, now)
         sent += len(ids)
     return sent
+
+
+def send_digest(digest: Digest, settings: Settings) -> bool:
+    """Send the day's digest. False where there is no channel; what Slack refuses is raised."""
+    try:
+        hook = _hook(settings.slack_conn_id)
+    except ConfigurationError as error:
+        log.warning("the digest stays here: %s", error.message)
+        return False
+    title = f":clapper: *Callsheet, the day until {digest.until:%Y-%m-%d %H:%M} UTC*"
+    text = "\n".join([title, *(f"• {_escape(line)}" for line in lines(digest))])
+    hook.send(text=title, blocks=[_section(text)], unfurl_links=False, unfurl_media=False)
+    return True
 
 
 def headline(message: Message) -> str:

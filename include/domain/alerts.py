@@ -8,7 +8,7 @@ from typing import Literal
 
 from include.domain.document import Document
 
-AlertLevel = Literal["failed", "missed", "degraded", "rejected", "repair"]
+AlertLevel = Literal["failed", "missed", "at_risk", "degraded", "rejected", "repair"]
 
 GROUP_FROM = 3
 """So many alerts of one level and cause are one message."""

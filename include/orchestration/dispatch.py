@@ -10,18 +10,20 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
-from include.domain.title import State
+from include.domain.admission import Verdict
+from include.domain.title import State, Tier
 from include.errors import ErrorDocument, Owner, PlatformUnavailable, Retry
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
     from include.domain.title import TitleJob
+    from include.domain.valuation import Valuation
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ LOST_AFTER = timedelta(minutes=5)
 """A run that has ended in Airflow and is not settled after this long will not settle itself."""
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
 """For a mezzanine that has not arrived yet. Until then its title takes no place in the release window."""
+UNPUBLISHED = frozenset({State.WAITING, State.QUEUED, State.RUNNING})
 WEBHOOKS_AT_ONCE = 200
 NOTE_LIMIT = 600
 """Airflow takes 1,000 characters of a note."""
@@ -143,6 +146,44 @@ def note_missed(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
         message=f"was due at {title.deadline:%Y-%m-%d %H:%M:%S} UTC and is not published: {where}",
         now=now,
     )
+
+
+def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: datetime) -> list[str]:
+    """Enter an alert for each title that will probably miss its deadline, once; returns their requests.
+
+    A premium title is also told of when only giving up quality keeps its deadline: its quality is never sacrificed
+    silently.
+    """
+    told: list[str] = []
+    for request_id, valuation in valuations.items():
+        if not valuation.at_risk:
+            continue
+        title = catalog.title(request_id)
+        if title is None or title.deadline is None or title.deadline <= now or title.state not in UNPUBLISHED:
+            continue
+        quote = valuation.admission
+        if quote.verdict is Verdict.FEASIBLE_DEGRADED and title.request.tier is not Tier.PREMIUM:
+            continue
+        queue = quote.wait.p50_s > valuation.remaining.p50_s
+        own_min = valuation.remaining.p50_s / 60
+        done = "its encodes give up quality as far as its tier allows"
+        if quote.verdict is Verdict.FEASIBLE_DEGRADED:
+            done = "kept by giving up quality; it is encoded in full afterwards"
+        message = (
+            f"due at {title.deadline:%Y-%m-%d %H:%M:%S} UTC, expected at {quote.finish_p50:%Y-%m-%d %H:%M:%S} "
+            f"(p90 {quote.finish_p90:%H:%M:%S}), chance of a miss {quote.miss_chance or 0:.0%}: "
+            f"{valuation.ahead} titles go before it, {own_min:.0f} min of work of its own; {done}"
+        )
+        if catalog.claim_alert(
+            title_id=title.title_id,
+            request_id=request_id,
+            level="at_risk",
+            cause="queue ahead" if queue else "too little time",
+            message=message,
+            now=now,
+        ):
+            told.append(request_id)
+    return told
 
 
 def note_overdue(catalog: Catalog, *, now: datetime) -> list[str]:
@@ -302,7 +343,7 @@ def tick() -> dict[str, str]:
         steps: dict[str, Callable[[], object]] = {
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
-            "values": lambda: len(revalue(catalog, settings, now=now)),
+            "values": lambda: note_at_risk(catalog, revalue(catalog, settings, now=now), now=now),
             "release": lambda: release(catalog, api, settings, now=now),
             "overdue": lambda: note_overdue(catalog, now=now),
             "alerts": lambda: send_alerts(catalog, settings, now=now),

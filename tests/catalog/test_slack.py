@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.slack import send_alerts
+from include.adapters.slack import send_alerts, send_digest
 from include.domain.alerts import GATHER, AlertLevel
+from include.domain.digest import Ended, digest_of
+from include.domain.title import State, Tier
 from include.errors import EncoderCrashed
 from include.settings import Settings
 from tests.catalog.samples import NOW, accept, after, publish, start
@@ -186,3 +188,20 @@ def test_links_need_an_address_of_airflow_and_are_left_out_without_one(
 
 def test_nothing_to_tell_needs_no_connection(catalog: Catalog, settings: Settings) -> None:
     assert send_alerts(catalog, settings, NOW) == 0
+
+
+def test_the_digest_is_one_message_in_which_no_name_is_markup(channel: Receiver, settings: Settings) -> None:
+    ended = Ended(name="<!channel> & co", tier=Tier.PREMIUM, state=State.FAILED, publish_at=NOW, playable_at=None)
+
+    assert send_digest(digest_of([ended], [], cpu_s=3600, now=NOW), settings)
+
+    text = shown(channel)
+    assert "the day until 2026-03-01 12:00 UTC" in text
+    assert "0 of 1 deadlines kept (0.0%): missed &lt;!channel&gt; &amp; co" in text
+    assert len(channel.requests) == 1
+
+
+def test_without_a_channel_the_digest_stays_here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_CALLSHEET_SLACK", raising=False)
+
+    assert not send_digest(digest_of([], [], cpu_s=0, now=NOW), settings)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.ladder import decide
+from include.domain.ladder import cut_ladder, decide
 from include.domain.prior import (
     Rates,
     SourceShape,
@@ -89,6 +89,24 @@ def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
     assert both.whole.p50_s > ugc.whole.p50_s
     parts = [ugc.prepare, *ugc.encodes, ugc.extras, ugc.finish]
     assert ugc.whole.p50_s == pytest.approx(sum(part.p50_s for part in parts))
+
+
+@pytest.mark.parametrize(
+    ("tier", "seconds", "compared_s"),
+    [(Tier.UGC, 10, 10), (Tier.UGC, 300, 20), (Tier.PREMIUM, 300, 300), (Tier.PREMIUM, 3600, 20)],
+)
+def test_only_short_premium_titles_are_compared_whole_and_all_are_decoded(
+    tier: Tier, seconds: float, compared_s: float
+) -> None:
+    source = HD.model_copy(update={"duration_s": seconds})
+
+    work = title_work(source, [H264], TIERS[tier], rates=RATES, factors={}, tier=tier)
+
+    pixels_per_s = 25 * sum(cut.pixels for cut in cut_ladder(H264.rungs, width=1280, height=720))
+    expected_ns = pixels_per_s * (compared_s * RATES.finish + seconds * RATES.decode)
+    assert work.finish.p50_s == pytest.approx(RATES.start_s + expected_ns * 1e-9)
+    sampled_ns = 1280 * 720 * 25 * min(seconds, RATES.prepare_sample_s) * RATES.prepare
+    assert work.prepare.p50_s == pytest.approx(RATES.start_s + sampled_ns * 1e-9)
 
 
 def test_the_forecast_before_the_inspection_is_that_of_the_plan_where_all_is_known() -> None:

@@ -285,6 +285,12 @@ class Titles(Database):
         with self._read() as connection:
             return [HistoryRow(**row) for row in connection.execute(query.limit(limit)).mappings()]
 
+    def encode_cpu_s(self, since: datetime, until: datetime) -> float:
+        """CPU seconds of the encodes that were recorded from ``since`` to ``until``."""
+        within = and_(history.c.recorded_at >= since, history.c.recorded_at < until)
+        with self._read() as connection:
+            return float(connection.scalar(select(func.sum(history.c.cpu_s)).where(within)) or 0.0)
+
     def record_dead_letter(
         self, request_id: str, *, error: ErrorDocument, task: str | None, replay_command: str, now: datetime
     ) -> None:
