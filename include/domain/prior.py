@@ -15,7 +15,8 @@ from include.domain.document import Document
 from include.domain.forecast import Forecast, spread
 from include.domain.ladder import ENCODERS, TierPolicy, cut_ladder
 from include.domain.plan import Ladder, Rendition
-from include.domain.title import Kind
+from include.domain.qc import LONG_TITLE_S
+from include.domain.title import Kind, Tier
 
 NANO = 1e-9
 MEASURED_FROM = 5
@@ -39,11 +40,15 @@ class Rates(Document):
     decode: float = Field(gt=0)
     """Per pixel of the source, decoding and scaling."""
     prepare: float = Field(ge=0)
-    """Per pixel of the source: samples that are decoded and measured."""
+    """Per pixel of the source in the samples that are measured."""
+    prepare_sample_s: float = Field(gt=0)
+    """Seconds of the source, at most, that are measured before the plan."""
     extras: float = Field(ge=0)
     """Per pixel of the source: the full decode."""
     finish: float = Field(ge=0)
-    """Per pixel of every rendition: comparison and packaging."""
+    """Per pixel of every rendition that is compared with the source."""
+    finish_sample_s: float = Field(gt=0)
+    """Seconds, at most, of a rendition that is compared in samples; all of it is decoded."""
     start_s: float = Field(ge=0)
     """Of every worker task: the process and its first reads."""
     typical: dict[Kind, TypicalSource]
@@ -148,6 +153,7 @@ def title_work(
     *,
     rates: Rates,
     factors: Mapping[tuple[str, str], float],
+    tier: Tier | None = None,
 ) -> TitleWork:
     """Predicted work of a title that is not inspected yet.
 
@@ -157,6 +163,7 @@ def title_work(
         policy: Of the title's tier.
         rates: Cost per pixel.
         factors: This farm's, by encoder and preset.
+        tier: Decides how much of the renditions is compared; where it is not said that is a sample.
     """
     fps = min(60.0, source.fps)
     orders: list[tuple[int, str, str]] = []
@@ -164,7 +171,7 @@ def title_work(
         encoder, preset = ENCODERS[ladder.codec], policy.presets.get(ladder.codec, ladder.preset)
         cuts = cut_ladder(ladder.rungs, width=source.width, height=source.height)
         orders += [(cut.pixels, encoder, preset) for cut in cuts]
-    return _work(orders, source, fps, rates, factors)
+    return _work(orders, source, fps, rates, factors, tier)
 
 
 def planned_work(
@@ -174,10 +181,11 @@ def planned_work(
     fps: float,
     rates: Rates,
     factors: Mapping[tuple[str, str], float],
+    tier: Tier | None = None,
 ) -> TitleWork:
     """Predicted work of a title whose plan is made."""
     orders = [(each.width * each.height, each.encoder, each.preset) for each in renditions]
-    return _work(orders, source, fps, rates, factors)
+    return _work(orders, source, fps, rates, factors, tier)
 
 
 def _work(
@@ -186,12 +194,16 @@ def _work(
     fps: float,
     rates: Rates,
     factors: Mapping[tuple[str, str], float],
+    tier: Tier | None,
 ) -> TitleWork:
     sigma = rates.sigma_known if source.known else rates.sigma_unknown
     pixels_in = source.width * source.height * source.frames
+    sampled_in = pixels_in * min(1.0, rates.prepare_sample_s / source.duration_s)
     pixels_out = sum(pixels for pixels, _, _ in orders) * source.duration_s * fps
+    whole = tier is Tier.PREMIUM and source.duration_s <= LONG_TITLE_S
+    compared_out = pixels_out * (1.0 if whole else min(1.0, rates.finish_sample_s / source.duration_s))
     return TitleWork(
-        prepare=spread(rates.start_s + pixels_in * rates.prepare * NANO, sigma),
+        prepare=spread(rates.start_s + sampled_in * rates.prepare * NANO, sigma),
         encodes=tuple(
             encode_cost(
                 pixels=pixels,
@@ -205,7 +217,7 @@ def _work(
             for pixels, encoder, preset in orders
         ),
         extras=spread(rates.start_s + pixels_in * rates.extras * NANO, sigma),
-        finish=spread(rates.start_s + pixels_out * rates.finish * NANO, sigma),
+        finish=spread(rates.start_s + (compared_out * rates.finish + pixels_out * rates.decode) * NANO, sigma),
     )
 
 

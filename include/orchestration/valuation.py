@@ -109,8 +109,9 @@ def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Wor
         rates=rates,
     )
     chosen = [ladders[codec] for codec in codecs if codec in ladders]
-    full = title_work(source, chosen, tiers[request.tier], rates=rates, factors=factors)
-    least = title_work(source, chosen[:1], quickest(tiers[request.tier]), rates=rates, factors=factors)
+    full = title_work(source, chosen, tiers[request.tier], rates=rates, factors=factors, tier=request.tier)
+    quick = quickest(tiers[request.tier])
+    least = title_work(source, chosen[:1], quick, rates=rates, factors=factors, tier=request.tier)
     return Work(full=full, least=least)
 
 
