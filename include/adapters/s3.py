@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import builtins
-import contextlib
 import hashlib
 import os
 import random
@@ -21,7 +20,7 @@ import re
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -55,8 +54,8 @@ COPY_PART_BYTES = 512 * 1024**2
 (and S3 copies no more than 5 GB at once)."""
 PARALLEL = 4
 """Transfers at once of one call: four parts of memory at most."""
-PARALLEL_COPIES = 16
-"""The bytes do not pass through here."""
+PARALLEL_SMALL = 16
+"""Requests at once that move few bytes through this process: small files, copies within S3."""
 ATTEMPTS = 8
 """Of one request (``AWS_MAX_ATTEMPTS`` overrides it), and of one body that breaks off: with 5 % faults one in 10¹⁰
 fails."""
@@ -79,6 +78,9 @@ _DENIED = frozenset(
 _ELSEWHERE = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 )
+_NOTHING = frozenset({"NoSuchKey", "404"})
+_GONE = frozenset({"NoSuchUpload", "404"})
+"""Where the body of an error breaks off, its status is all there is."""
 _WRITER = "callsheet-writer"
 """Name of the metadata that tells whose write a pointer is."""
 
@@ -278,6 +280,13 @@ class S3Store:
             with path.open("rb") as body:
                 self.client.put_object(Bucket=self.bucket, Key=full, Body=body, **_CHECKED, **self._headers(key))
 
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Small ones at the same time; large ones one by one, as each goes in parts at the same time."""
+        large = {key: path for key, path in files.items() if path.stat().st_size >= PART_BYTES}
+        _in_parallel(lambda each: self.put_file(*each), files.items() - large.items(), PARALLEL_SMALL)
+        for key, path in large.items():
+            self.put_file(key, path)
+
     def put_bytes(self, key: str, data: bytes) -> None:
         """One request."""
         full = self._full(key)
@@ -357,7 +366,7 @@ class S3Store:
                 self._copy(self._full(origin), key, size, etag)
 
         for names in by_need(here):
-            _in_parallel(copy, names, PARALLEL_COPIES)
+            _in_parallel(copy, names, PARALLEL_SMALL)
 
     def delete(self, key: str) -> None:
         """Remove the object."""
@@ -425,7 +434,7 @@ class S3Store:
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=full, **wanted)
             except self.client.exceptions.ClientError as error:
-                if code_of(error) in {"NoSuchKey", "404"}:
+                if code_of(error) in _NOTHING:
                     return None
                 raise
         headers = {"Content-Length": str(answer["ContentLength"]), "ETag": answer["ETag"], "Accept-Ranges": "bytes"}
@@ -454,7 +463,10 @@ class S3Store:
     def _read(self, full: str, key: str) -> bytes:
         try:
             return bytes(self.client.get_object(Bucket=self.bucket, Key=full)["Body"].read())
-        except self.client.exceptions.NoSuchKey as error:
+        except self.client.exceptions.ClientError as error:
+            if code_of(error) not in _NOTHING:
+                raise
+            self._see_bucket()
             raise FileNotFoundError(f"nothing at {self._where(key)}") from error
 
     def _head(self, key: str) -> dict[str, Any] | None:
@@ -463,14 +475,14 @@ class S3Store:
             try:
                 head: dict[str, Any] = self.client.head_object(Bucket=self.bucket, Key=full, ChecksumMode="ENABLED")
             except self.client.exceptions.ClientError as error:
-                if code_of(error) not in {"404", "NoSuchKey"}:
+                if code_of(error) not in _NOTHING:
                     raise
                 self._see_bucket()
                 return None
             return head
 
     def _see_bucket(self) -> None:
-        """Raise where there is no bucket: to HEAD S3 answers for it as for a missing object."""
+        """Raise where there is no bucket: without its body the answer is the one for a missing object."""
         if self._bucket_seen:
             return
         try:
@@ -531,7 +543,7 @@ class S3Store:
                 MultipartUpload={"Parts": [parts[number] for number in sorted(parts)]}, **known,
             )  # fmt: skip
         except self.client.exceptions.ClientError as error:
-            if code_of(error) != "NoSuchUpload":
+            if code_of(error) not in _GONE:
                 raise
             # The answer to an earlier try was lost, or another attempt at the same file was quicker.
             head = self._head(key)
@@ -569,13 +581,16 @@ class S3Store:
         try:
             return [part for page in pages for part in page.get("Parts", [])]
         except self.client.exceptions.ClientError as error:
-            if code_of(error) == "NoSuchUpload":
+            if code_of(error) in _GONE:
                 return None
             raise
 
     def _abort(self, full: str, upload_id: str) -> None:
-        with contextlib.suppress(self.client.exceptions.NoSuchUpload):
+        try:
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=full, UploadId=upload_id)
+        except self.client.exceptions.ClientError as error:
+            if code_of(error) not in _GONE:
+                raise
 
     def _equal(self, source: str, source_etag: str, target: str, target_etag: str) -> bool:
         """Whether two objects of one size are the same; where that cannot be told they count as different."""
@@ -697,7 +712,7 @@ def _client(made: dict[str, Any]) -> Any:
         retries=retries,
         connect_timeout=CONNECT_LIMIT_S,
         read_timeout=READ_LIMIT_S,
-        max_pool_connections=PARALLEL_COPIES,
+        max_pool_connections=PARALLEL_SMALL,
         tcp_keepalive=True,
     )
 

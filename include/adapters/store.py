@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,9 @@ class ObjectStore(Protocol):
 
     def put_file(self, key: str, path: Path) -> None:
         """Store the file at ``path``; the local store may move it."""
+
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Store many files by key, as :meth:`put_file` does; where one fails, others may be there."""
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Store ``data``."""
@@ -134,6 +137,11 @@ class LocalStore:
                 with written_whole(target) as temporary:
                     shutil.copyfile(path, temporary)
                 path.unlink()
+
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Move them."""
+        for key, path in files.items():
+            self.put_file(key, path)
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write ``data`` beside ``key`` and rename."""

@@ -195,5 +195,5 @@ def _run(ctx: StageContext, outputs: list[tuple[Node, Path, dict[str, Any]]]) ->
     import ffmpeg as graph
 
     nodes = [graph.output(node, str(path), map_metadata=-1, **options) for node, path, options in outputs]
-    program = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+    program = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "warning"]
     run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s)

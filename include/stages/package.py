@@ -248,9 +248,8 @@ def _stored(
     ctx.store.delete_tree(prefix)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    for position, (path, name) in enumerate(zip(paths, files, strict=True)):
-        ctx.report(0.7 + 0.3 * position / len(paths), f"storing {len(paths)} files")
-        ctx.store.put_file(f"{prefix}/{name}", path)
+    ctx.report(0.7, f"storing {len(paths)} files")
+    ctx.store.put_files({f"{prefix}/{name}": path for path, name in zip(paths, files, strict=True)})
     return PackageResult(
         prefix=prefix,
         files=files,

@@ -108,7 +108,7 @@ def parsed(text: str, kind: str) -> list[Cue]:
 
 def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> list[Cue]:
     output = ctx.scratch / f"track{track.index}.vtt"
-    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "warning"]
     argv += [*input_argv(open_mezzanine(ctx, source)), "-map", f"0:{track.index}", "-c:s", "webvtt", "-f", "webvtt"]
     try:
         run([*argv, str(output)], timeout_s=ctx.time_left_s)
