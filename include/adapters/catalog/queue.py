@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.journal import add_event, enqueue, request_row
 from include.adapters.catalog.records import TitleRecord, valued_columns
 from include.adapters.catalog.schema import titles
-from include.adapters.catalog.titles import RELEASED_STATES, Titles
+from include.adapters.catalog.titles import (
+    RELEASED_STATES,
+    Titles,
+    find_title,
+    select_titles,
+    settle_row,
+    title_record,
+)
 from include.domain.request import Signals, TitleRequest
 from include.domain.steering import Steering, updated
 from include.domain.title import FINAL_STATES, State
@@ -29,12 +36,33 @@ class Queue(Titles, Database):
         """All titles that are not settled, in order of arrival."""
         return self.titles(states=set(State) - FINAL_STATES, limit=EVERY)
 
-    def queue(self, *, limit: int) -> list[TitleRecord]:
-        """Open titles in the policy's order: running ones first, then the waiting ones by priority, held ones last."""
-        known = sorted(
-            self.open_titles(), key=lambda title: (title.released_at is None, title.held, -title.priority, title.seq)
+    def queue(self, *, limit: int, batch_ids: Collection[str] | None = None) -> list[TitleRecord]:
+        """Open titles in the policy's order: running ones first, then the waiting ones by priority, held ones last.
+
+        Args:
+            limit: At most so many.
+            batch_ids: Of these batches alone; None means all.
+        """
+        is_waiting = titles.c.released_at.is_(None)
+        order = (is_waiting, titles.c.held, titles.c.priority.desc(), titles.c.seq)
+        query = select_titles().where(titles.c.state.not_in(FINAL_STATES)).order_by(*order).limit(limit)
+        if batch_ids is not None:
+            query = query.where(titles.c.batch_id.in_(batch_ids))
+        with self._read() as connection:
+            return [title_record(row) for row in connection.execute(query).mappings()]
+
+    def open_counts(self) -> dict[str, dict[State, int]]:
+        """Number of open titles by batch and state."""
+        query = (
+            select(titles.c.batch_id, titles.c.state, func.count())
+            .where(titles.c.state.not_in(FINAL_STATES))
+            .group_by(titles.c.batch_id, titles.c.state)
         )
-        return known[:limit]
+        counts: dict[str, dict[State, int]] = {}
+        with self._read() as connection:
+            for batch_id, state, number in connection.execute(query):
+                counts.setdefault(batch_id, {})[State(state)] = number
+        return counts
 
     def value(self, valued: Mapping[str, tuple[Work, Valuation]], *, now: datetime) -> None:
         """Enter valuations by request id; settled titles keep their last one. A changed verdict is told."""
@@ -105,6 +133,8 @@ class Queue(Titles, Database):
             asked = steering.model_dump(mode="json", exclude={"why"}, exclude_none=True, exclude_defaults=True)
             if steering.hold and row["state"] != State.WAITING:
                 raise SteeringRefused(f"hold: {request_id} is {row['state']} already; cancel it, or let it end")
+            if steering.hold and row["claimed_by"] and row["claimed_until"] and row["claimed_until"] > now:
+                raise SteeringRefused(f"hold: {request_id} is being started this moment; cancel it, or let it end")
             if steering.cancel and row["version"] is not None:
                 raise SteeringRefused(f"cancel: {request_id} is published already as v{row['version']}")
             fields = {name: asked[name] for name in ("publish_at", "tier") if name in asked}
@@ -112,6 +142,8 @@ class Queue(Titles, Database):
             if fields:
                 changed = TitleRequest.model_validate({**row["request"], **fields})
                 changes |= {"request": changed.model_dump(mode="json"), "publish_at": changed.publish_at}
+                # The run's deadline has to be told even where its priority stays what it is.
+                changes["told_priority"] = None
             if steering.hold is not None:
                 changes["held"] = steering.hold
             if steering.pin is not None:
@@ -133,28 +165,50 @@ class Queue(Titles, Database):
                 now=now,
                 detail={"by": by, "why": steering.why, "new": asked, "old": {name: old[name] for name in asked}},
             )
-        if steering.cancel:
-            reason = f"by {by}: {steering.why}"
-            self.settle(request_id, State.CANCELLED, reason="cancelled", message=reason, now=now)
-        record = self.title(request_id)
-        assert record is not None  # titles are never deleted
-        return record
+            if steering.cancel:
+                # In the same transaction: a publication comes before all of this, or after and then finds it settled.
+                message = f"by {by}: {steering.why}"
+                settle_row(connection, row, State.CANCELLED, reason="cancelled", message=message, now=now)
+            return find_title(connection, request_id)
+
+    def note_revalued(self, before: TitleRecord, *, by: str, why: str, now: datetime) -> TitleRecord:
+        """Write down how a change moved a title's score and priority; returns the title as it is now."""
+        with self._write() as connection:
+            after = find_title(connection, before.request_id)
+            add_event(
+                connection,
+                "title.revalued",
+                batch_id=before.batch_id,
+                request_id=before.request_id,
+                now=now,
+                detail={
+                    "by": by,
+                    "why": why,
+                    "old": {"score": before.score, "priority": before.priority},
+                    "new": {"score": after.score, "priority": after.priority},
+                },
+            )
+            return after
 
     def untold_priorities(self) -> list[TitleRecord]:
         """Titles with a run in Airflow whose priority is not the one that the run was last told."""
         stale = or_(titles.c.told_priority.is_(None), titles.c.told_priority != titles.c.priority)
         with self._read() as connection:
-            names = connection.scalars(
-                select(titles.c.request_id)
-                .where(titles.c.state.in_(RELEASED_STATES), titles.c.run_id.is_not(None), stale)
-                .order_by(titles.c.seq)
-            ).all()
-        return [record for name in names if (record := self.title(name)) is not None]
+            query = select_titles().where(titles.c.state.in_(RELEASED_STATES), titles.c.run_id.is_not(None), stale)
+            return [title_record(row) for row in connection.execute(query.order_by(titles.c.seq)).mappings()]
 
-    def priority_told(self, request_id: str, priority: int) -> None:
-        """Airflow has acknowledged a run's priority."""
+    def priority_told(self, told: TitleRecord) -> None:
+        """A title's run has in Airflow what ``told`` says: its priority and its deadline.
+
+        Where the deadline has changed since, the run is still to be told.
+        """
+        same_deadline = titles.c.publish_at.is_(None) if told.deadline is None else titles.c.publish_at == told.deadline
         with self._write() as connection:
-            _set(connection, request_id, told_priority=priority)
+            connection.execute(
+                update(titles)
+                .where(titles.c.request_id == told.request_id, same_deadline)
+                .values(told_priority=told.priority)
+            )
 
 
 def _must_be_open(request_id: str, state: str) -> None:

@@ -26,8 +26,8 @@ class Titles(Database):
     def title(self, request_id: str) -> TitleRecord | None:
         """The request, None where there is none."""
         with self._read() as connection:
-            row = connection.execute(_titles().where(titles.c.request_id == request_id)).mappings().one_or_none()
-        return _record(row) if row else None
+            row = connection.execute(select_titles().where(titles.c.request_id == request_id)).mappings().one_or_none()
+        return title_record(row) if row else None
 
     def titles(
         self,
@@ -39,7 +39,7 @@ class Titles(Database):
         limit: int = 1000,
     ) -> list[TitleRecord]:
         """Requests in order of arrival; with ``settled``, those that settled from its first moment to its last."""
-        query = _titles().order_by(titles.c.seq).limit(limit)
+        query = select_titles().order_by(titles.c.seq).limit(limit)
         if batch_id is not None:
             query = query.where(titles.c.batch_id == batch_id)
         if title_id is not None:
@@ -49,22 +49,31 @@ class Titles(Database):
         if settled is not None:
             query = query.where(titles.c.settled_at >= settled[0], titles.c.settled_at < settled[1])
         with self._read() as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
+            return [title_record(row) for row in connection.execute(query).mappings()]
 
     def newest(self, title_id: str) -> TitleRecord | None:
         """The newest request of a title, None where there is none."""
-        query = _titles().where(titles.c.title_id == title_id).order_by(titles.c.seq.desc()).limit(1)
+        query = select_titles().where(titles.c.title_id == title_id).order_by(titles.c.seq.desc()).limit(1)
         with self._read() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return _record(row) if row else None
+        return title_record(row) if row else None
 
     def claim(
-        self, *, window: int, now: datetime, claimant: str, ttl_s: float = 60, except_batches: Collection[str] = ()
+        self,
+        *,
+        window: int,
+        now: datetime,
+        claimant: str,
+        ttl_s: float = 60,
+        except_batches: Collection[str] = (),
+        express: int = 0,
     ) -> list[TitleRecord]:
         """Claim waiting titles for release: the highest priority first, ties in order of arrival; none that is held.
 
         Args:
             window: Titles that may be open at once: claimed, or released and not settled.
+            express: Places beyond the window, for titles of a higher priority than all that are open: a new premium
+                title does not wait for one of them to end.
             now: The time.
             claimant: Who claims; unique per call.
             ttl_s: The claim's life. Another may claim the title afterwards.
@@ -75,15 +84,23 @@ class Titles(Database):
         claimed = and_(waiting, is_held)
         with self._write() as connection:
             is_open = or_(titles.c.state.in_(RELEASED_STATES), claimed)
-            free = window - (connection.scalar(select(func.count()).select_from(titles).where(is_open)) or 0)
+            opened, best = connection.execute(
+                select(func.count(), func.max(titles.c.priority)).select_from(titles).where(is_open)
+            ).one()
+            free = window - opened
+            better = None
+            if free <= 0:
+                free, better = free + express, titles.c.priority > best
             if free <= 0:
                 return []
             unclaimed = or_(titles.c.claimed_until.is_(None), ~is_held)
             ripe = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
             order = (titles.c.priority.desc(), titles.c.seq)
-            query = _titles().where(waiting, unclaimed, ripe, ~titles.c.held).order_by(*order).limit(free)
+            query = select_titles().where(waiting, unclaimed, ripe, ~titles.c.held).order_by(*order).limit(free)
             if except_batches:
                 query = query.where(titles.c.batch_id.not_in(except_batches))
+            if better is not None:
+                query = query.where(better)
             rows = [
                 # The run's id is known from here on: the run may begin before the claimant has noted the release.
                 {**row, "run_id": run_id_of(row["title_id"], row["attempt"])}
@@ -95,7 +112,7 @@ class Titles(Database):
                     .where(titles.c.seq == row["seq"])
                     .values(claimed_by=claimant, claimed_until=now + timedelta(seconds=ttl_s), run_id=row["run_id"])
                 )
-        return [_record(row) for row in rows]
+        return [title_record(row) for row in rows]
 
     def mark_released(self, request_id: str, *, claimant: str, run_id: str, now: datetime) -> bool:
         """The title has a run. False where the claim is no longer ours: another releases it."""
@@ -171,7 +188,7 @@ class Titles(Database):
                 enqueue(connection, "started", row, now=now)
             if changes:
                 connection.execute(update(titles).where(titles.c.request_id == found).values(changes))
-            return _record(connection.execute(_titles().where(titles.c.request_id == found)).mappings().one())
+            return find_title(connection, found)
 
     def note_task(
         self,
@@ -226,35 +243,15 @@ class Titles(Database):
                 return False
             if state in GOOD_STATES and row["version"] is None:
                 raise ValueError(f"{request_id} has no published version and cannot settle as {state}")
-            connection.execute(
-                update(titles)
-                .where(titles.c.request_id == request_id)
-                .values(
-                    state=state,
-                    reason=reason,
-                    message=message,
-                    settled_at=now,
-                    progress=1.0 if state in GOOD_STATES else row["progress"],
-                )
-            )
-            add_event(
-                connection,
-                f"title.{state}",
-                batch_id=row["batch_id"],
-                request_id=request_id,
-                now=now,
-                detail={"reason": reason, "message": message},
-            )
-            if state not in GOOD_STATES:
-                enqueue(connection, state, row, now=now, reason=reason, message=message)
+            settle_row(connection, row, state, reason=reason, message=message, now=now)
             return True
 
     def overdue(self, now: datetime) -> list[TitleRecord]:
         """Titles, released or not, whose deadline has passed, that are not settled, and of which no miss is noted."""
         noted = exists().where(alerts.c.request_id == titles.c.request_id, alerts.c.level == "missed")
-        query = _titles().where(titles.c.publish_at <= now, titles.c.state.not_in(FINAL_STATES), ~noted)
+        query = select_titles().where(titles.c.publish_at <= now, titles.c.state.not_in(FINAL_STATES), ~noted)
         with self._read() as connection:
-            return [_record(row) for row in connection.execute(query.order_by(titles.c.publish_at)).mappings()]
+            return [title_record(row) for row in connection.execute(query.order_by(titles.c.publish_at)).mappings()]
 
     def record_history(self, request_id: str, rows: list[HistoryRow], *, now: datetime) -> None:
         """Enter what the renditions of this attempt cost; what is entered already stays as it is."""
@@ -335,9 +332,37 @@ class Titles(Database):
             return [DeadLetter(**row) for row in connection.execute(query).mappings()]
 
 
+def settle_row(
+    connection: Connection, row: Row, state: State, *, reason: str | None, message: str | None, now: datetime
+) -> None:
+    """Bring an open request to its end, with event and webhook."""
+    request_id = row["request_id"]
+    connection.execute(
+        update(titles)
+        .where(titles.c.request_id == request_id)
+        .values(
+            state=state,
+            reason=reason,
+            message=message,
+            settled_at=now,
+            progress=1.0 if state in GOOD_STATES else row["progress"],
+        )
+    )
+    add_event(
+        connection,
+        f"title.{state}",
+        batch_id=row["batch_id"],
+        request_id=request_id,
+        now=now,
+        detail={"reason": reason, "message": message},
+    )
+    if state not in GOOD_STATES:
+        enqueue(connection, state, row, now=now, reason=reason, message=message)
+
+
 def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) -> Row:
-    # The run's conf carries the priority of this moment.
-    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now, "told_priority": row["priority"]}
+    # Its conf carries the priority of the claim; whether that still holds is for the first telling of weights to see.
+    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now}
     connection.execute(update(titles).where(titles.c.request_id == row["request_id"]).values(changes))
     add_event(
         connection,
@@ -353,11 +378,18 @@ def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) ->
 _SHOWN = [titles.c[name] for name in TitleRecord.model_fields if name in titles.c]
 
 
-def _titles() -> Select[Any]:
+def select_titles() -> Select[Any]:
+    """All columns of :class:`TitleRecord`; the rows are for :func:`title_record`."""
     return select(*_SHOWN, batches.c.dag_id, batches.c.pipeline, batches.c.pipeline_version).join(
         batches, batches.c.batch_id == titles.c.batch_id
     )
 
 
-def _record(row: Row) -> TitleRecord:
+def title_record(row: Row) -> TitleRecord:
+    """A row of :func:`select_titles` as a document."""
     return TitleRecord(**row)
+
+
+def find_title(connection: Connection, request_id: str) -> TitleRecord:
+    """A request that is known to exist."""
+    return title_record(connection.execute(select_titles().where(titles.c.request_id == request_id)).mappings().one())
