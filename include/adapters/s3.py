@@ -436,6 +436,8 @@ class S3Store:
             except self.client.exceptions.ClientError as error:
                 if code_of(error) in _NOTHING:
                     return None
+                if code_of(error) in {"InvalidRange", "416"}:
+                    return self.served(key, None)
                 raise
         headers = {"Content-Length": str(answer["ContentLength"]), "ETag": answer["ETag"], "Accept-Ranges": "bytes"}
         if "ContentRange" in answer:

@@ -6,7 +6,6 @@ acting needs edit permission.
 
 from __future__ import annotations
 
-import mimetypes
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,10 +14,11 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
-from include.adapters.store import LocalStore, open_store
+from include.adapters.s3 import S3Store
+from include.adapters.store import cache_control, checked_key, content_type, open_store
 from include.api.health import health_report
 from include.api.views import batch_view, title_view
 from include.errors import CallsheetError, RequestRejected
@@ -29,17 +29,6 @@ app = FastAPI(
     description="Batches, titles and published sets. Reading needs read permission on the batch's DAG.",
     version="1",
 )
-
-MEDIA_TYPES = {
-    ".m3u8": "application/vnd.apple.mpegurl",
-    ".mpd": "application/dash+xml",
-    ".m4s": "video/iso.segment",
-    ".mp4": "video/mp4",
-    ".vtt": "text/vtt; charset=utf-8",
-    ".js": "text/javascript",
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-}
 
 
 def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
@@ -130,30 +119,37 @@ def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> lis
 
 
 @app.get("/media/titles/{title_id}/{path:path}")
-def media(title_id: str, path: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> FileResponse:
-    """A published file of a local store. With an object store players go there, not here."""
+def media(
+    title_id: str, path: str, request: Request, user: GetUserDep, store: CatalogDep, settings: SettingsDep
+) -> Response:
+    """A published file, for the preview and for trying out; the crowd goes to ``CALLSHEET_PUBLIC_BASE_URL``.
+
+    An object on S3 passes through here: players follow the manifests' relative addresses, and could not with a
+    presigned address for each.
+    """
     newest = store.newest(title_id)
     if newest is None or not _may(user, "GET", newest.batch_id):
         raise HTTPException(404, "no such title")
-    objects = open_store(settings)
-    if not isinstance(objects, LocalStore):
-        raise HTTPException(404, "this store is not served here: use CALLSHEET_PUBLIC_BASE_URL")
+    objects, key = open_store(settings), f"titles/{title_id}/{path}"
     try:
         # The store refuses keys that are not made of safe segments, hence every way out of the folder.
-        file = Path(objects.readable(f"titles/{title_id}/{path}"))
+        checked_key(key)
     except CallsheetError:
         raise HTTPException(404, "no such file") from None
+    headers = {
+        "Cache-Control": "no-store" if path == "current.json" else f"private, {cache_control(key)}",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if isinstance(objects, S3Store):
+        found = objects.served(key, request.headers.get("range"))
+        if found is None:
+            raise HTTPException(404, "no such file")
+        status = 206 if "Content-Range" in found[0] else 200
+        return StreamingResponse(found[1], status, headers | found[0], content_type(key))
+    file = Path(objects.readable(key))
     if not file.is_file():
         raise HTTPException(404, "no such file")
-    immutable = path != "current.json"
-    return FileResponse(
-        file,
-        media_type=MEDIA_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream",
-        headers={
-            "Cache-Control": "private, max-age=31536000, immutable" if immutable else "no-store",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    return FileResponse(file, media_type=content_type(key), headers=headers)
 
 
 def _may(user: Any, method: str, batch_id: str) -> bool:
