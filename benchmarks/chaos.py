@@ -29,7 +29,7 @@ from tests.farm import UNITS, Farm, farm
 from tests.production.chaos import (
     VICTIMS,
     Kill,
-    accept,
+    Stream,
     at_rest,
     end_violations,
     kill_when_due,
@@ -38,36 +38,12 @@ from tests.production.chaos import (
     watching,
 )
 
-AHEAD = 6
-"""Titles that wait or run at any time, so that there is always something to break."""
 CALM_S = (1.0, 15.0)
 """Shortest and longest time between the recovery of a component and the next kill."""
 LIMIT_S = 900.0
 """How long the last titles may take to come to their ends; a lost run is settled after five minutes."""
 WAITED = frozenset({*UNITS, "connections", "database"})
 """Victims whose recovery is seen from outside: every component is healthy again."""
-
-
-class Stream:
-    """Short titles, as many as it takes to keep the farm busy."""
-
-    def __init__(self, running: Farm, clip: Path) -> None:
-        self.farm, self.clip = running, clip
-        self.batches: list[str] = []
-
-    def top_up(self, titles: list[str]) -> None:
-        """Submit a batch where fewer than AHEAD titles are open; ``titles`` learns their ids."""
-        now = states(self.farm, self.batches)
-        missing = AHEAD - sum(count for state, count in now.items() if not State(state).final)
-        if missing < AHEAD // 2:
-            return
-        batch_id = f"chaos-{len(self.batches)}"
-        new = [f"{batch_id}-{number}" for number in range(missing)]
-        titles += new
-        accept(
-            self.farm, batch_id, [{"title_id": each, "mezzanine": self.clip.as_uri(), "tier": "ugc"} for each in new]
-        )
-        self.batches.append(batch_id)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,14 +74,13 @@ def measure(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     with farm(home / "home") as running:
         _say(f"the farm is up after {time.monotonic() - began:.0f} s")
         clip = make_clip(running.mezzanines / "short.mp4", seconds=1, size="160x90")
-        stream = Stream(running, clip)
         with watching(running) as watch:
+            stream = Stream(running, clip.as_uri(), "chaos", watch)
             for number in range(kills):
                 victim, calm_s = chance.choice(VICTIMS), chance.uniform(*CALM_S)
-                stream.top_up(watch.titles)
                 time.sleep(calm_s)
                 try:
-                    kill_when_due(running, Kill(victim=victim))
+                    kill_when_due(running, [Kill(victim=victim)], stream.top_up)
                 except TimeoutError as error:
                     raise SystemExit(f"the farm stands still: {error}") from error
                 killed[victim] += 1

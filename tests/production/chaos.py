@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx
 import m3u8
 import psutil
 
 from include.adapters.store import ObjectStore
-from include.domain.title import FINAL_STATES
+from include.domain.title import FINAL_STATES, State
 from include.errors import CallsheetError
 from tests.farm import UNITS, Farm
 
@@ -154,12 +153,18 @@ def _tools(farm: Farm, task: str) -> list[psutil.Process]:
     return []
 
 
-def kill_when_due(farm: Farm, what: Kill, *, limit_s: float = 120) -> None:
-    """Wait for the point and kill there; raises where it does not come."""
+def kill_when_due(farm: Farm, wanted: list[Kill], top_up: Callable[[], None], *, limit_s: float = 240) -> Kill:
+    """Wait until the point of one of them has come and kill there; returns which. ``top_up`` keeps titles coming."""
     end = time.monotonic() + limit_s
-    while not kill(farm, what):
+    while True:
+        # The database may be the one that does not answer just now.
+        with suppress(CallsheetError):
+            top_up()
+        for each in wanted:
+            if kill(farm, each):
+                return each
         if time.monotonic() > end:
-            raise TimeoutError(f"there was no {what.id} to kill within {limit_s:.0f} s")
+            raise TimeoutError(f"nothing to kill within {limit_s:.0f} s: {', '.join(each.id for each in wanted)}")
         time.sleep(POLL_S)
 
 
@@ -330,11 +335,35 @@ def wait_until(reached: Callable[[], bool], limit_s: float) -> bool:
     return True
 
 
-def accept(farm: Farm, batch_id: str, titles: list[dict[str, Any]]) -> None:
-    """Enter a batch as intake does, also while no API server would take the request."""
-    from include.domain.request import parse_batch
-    from include.pipelines.core import current_pipelines
+@dataclass
+class Stream:
+    """Short titles, as many as it takes to keep a farm busy."""
 
-    known = current_pipelines()
-    parsed = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset(known))
-    farm.catalog.accept_batch(parsed, pipeline_version=known["vod"].version, now=datetime.now(UTC))
+    farm: Farm
+    mezzanine: str
+    name: str
+    """Prefix of its batches and titles."""
+    watch: Watch
+    ahead: int = 6
+    """Titles that wait or run at any time."""
+    batches: list[str] = field(default_factory=list)
+
+    def top_up(self) -> None:
+        """Submit a batch where only half of them are left. Not over REST: there may be no API server just now."""
+        from include.domain.request import parse_batch
+        from include.pipelines.core import current_pipelines
+
+        open_titles = sum(count for state, count in states(self.farm, self.batches).items() if not State(state).final)
+        if open_titles > self.ahead // 2:
+            return
+        batch_id = f"{self.name}-{len(self.batches)}"
+        titles = [f"{batch_id}-{number}" for number in range(self.ahead - open_titles)]
+        known = current_pipelines()
+        conf = {
+            "batch_id": batch_id,
+            "titles": [{"title_id": each, "mezzanine": self.mezzanine, "tier": "ugc"} for each in titles],
+        }
+        parsed = parse_batch(conf, pipelines=frozenset(known))
+        self.watch.titles += titles
+        self.farm.catalog.accept_batch(parsed, pipeline_version=known["vod"].version, now=datetime.now(UTC))
+        self.batches.append(batch_id)

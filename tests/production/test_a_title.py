@@ -1,4 +1,4 @@
-"""A whole title on the parts of a production farm: PostgreSQL, S3, each component of Airflow a process of its own."""
+"""A whole title on the parts of a production farm: pods, PostgreSQL, S3, Airflow's components as separate processes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import json
 import re
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clips import Clips
 from tests.farm import Farm
-from tests.production.chaos import named_files
+from tests.kube.faults import PodFault
+from tests.kube.server import Kube
+from tests.production.chaos import named_files, workers
+from tests.production.conftest import CDN
 from tests.s3 import S3
-
-IMMUTABLE = "max-age=31536000, immutable"
-
-
-@pytest.fixture(scope="module")
-def mezzanine(clips: Clips, s3: S3) -> str:
-    """Address of a mezzanine in the bucket."""
-    s3.client().upload_file(str(clips("production.mp4", seconds=1, size="160x90")), s3.bucket, "in/production.mp4")
-    return f"s3://{s3.bucket}/in/production.mp4"
+from tests.stack import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +30,28 @@ def titles(production: Farm, mezzanine: str, s3: S3) -> dict[str, dict[str, Any]
     return {each["title_id"]: each for each in production.settled("titles")}
 
 
-def test_a_title_is_published_and_a_player_gets_all_of_it(titles: dict[str, Any], production: Farm) -> None:
+def test_a_title_is_published_whole_with_what_players_and_caches_need(
+    titles: dict[str, Any], production: Farm, s3: S3
+) -> None:
     good = titles["good"]
 
     assert (good["state"], good["version"], good["message"]) == ("published", 1, None)
-    assert httpx.get(good["hls"]).status_code == 200
     names = set(named_files(production.store, "titles/good/v1"))
-    assert len(names) > 8
-    for name in names:
-        answer = httpx.get(good["hls"].replace("hls.m3u8", name))
-        assert (answer.status_code, answer.headers["cache-control"]) == (200, IMMUTABLE)
-        assert answer.content
-    assert httpx.get(good["hls"]).headers["content-type"] == "application/vnd.apple.mpegurl"
-    assert httpx.get(good["dash"]).headers["content-type"] == "application/dash+xml"
+    assert {"hls.m3u8", "dash.mpd", "video/h264_144p/media.m3u8"} < names
+    stored = {name: s3.client().get_object(Bucket=s3.bucket, Key=f"farm/titles/good/v1/{name}") for name in names}
+    assert {each["CacheControl"] for each in stored.values()} == {"max-age=31536000, immutable"}
+    assert all(each["Body"].read() for each in stored.values())
+    types = {name.rpartition(".")[2]: each["ContentType"] for name, each in stored.items()}
+    assert types == types | {"m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml"}
 
 
-def test_the_pointer_is_never_cached_and_names_the_version(titles: dict[str, Any], production: Farm) -> None:
-    answer = httpx.get(f"{production.settings.public_base_url}/titles/good/current.json")
+def test_the_pointer_is_never_cached_and_names_the_version(titles: dict[str, Any], s3: S3) -> None:
+    stored = s3.client().get_object(Bucket=s3.bucket, Key="farm/titles/good/current.json")
+    pointer = json.loads(stored["Body"].read())
 
-    assert answer.headers["cache-control"] == "no-cache"
-    assert (answer.json()["version"], answer.json()["manifests"]["hls"]) == (1, titles["good"]["hls"])
+    assert stored["CacheControl"] == "no-cache"
+    assert (pointer["version"], pointer["manifests"]["hls"]) == (1, f"{CDN}/titles/good/v1/hls.m3u8")
+    assert titles["good"]["hls"] == pointer["manifests"]["hls"]
 
 
 def test_a_bad_mezzanine_is_rejected_at_the_first_attempt(titles: dict[str, Any], production: Farm) -> None:
@@ -78,6 +74,73 @@ def test_nothing_but_the_databases_remembers_the_title_on_the_farm_s_own_disk(
     assert production.settings.catalog_url.startswith("postgresql+psycopg://")
     assert not [path for path in production.settings.home.rglob("*.db") if path.is_file()]
     assert not list(production.settings.scratch.iterdir())
+
+
+def test_no_pod_is_left_of_a_title(titles: dict[str, Any], kube: Kube) -> None:
+    assert kube.counts["create", "pods"] >= len(["prepare", "encode", "extras", "finish", "prepare of the bad one"])
+    assert kube.pods() == []
+
+
+def test_an_encode_that_runs_out_of_memory_gets_more(production: Farm, kube: Kube, mezzanine: str) -> None:
+    kube.faults.add(PodFault(kind="oom", labels="callsheet/title=hungry,callsheet/task=encode.h264_144p"))
+    production.submit("hungry", {"title_id": "hungry", "mezzanine": mezzanine, "tier": "ugc"})
+    asked: dict[str, int] = {}
+
+    def settled() -> bool:
+        asked.update({name: pod["memory_mb"] for name, pod in encode_pods(kube, "hungry").items()})
+        return all(title.state.final for title in production.catalog.titles(batch_id="hungry"))
+
+    wait_for(settled, "the end of the hungry title", limit_s=240)
+
+    (title,) = production.settled("hungry")
+    assert (title["state"], title["message"]) == ("published", None)
+    first, second = asked.values()
+    assert second > first
+    assert [each["try_number"] for each in instances(production, "hungry/hungry", "encode_cpu")] == [2]
+
+
+def test_clearing_a_running_encode_ends_its_pod_and_starts_another(
+    production: Farm, kube: Kube, clips: Clips, s3: S3
+) -> None:
+    noisy = clips("production_noise.mp4", seconds=8, size="640x360", filters="noise=alls=40:allf=t")
+    s3.client().upload_file(str(noisy), s3.bucket, "in/noisy.mp4")
+    production.submit("cleared", {"title_id": "cleared", "mezzanine": f"s3://{s3.bucket}/in/noisy.mp4", "tier": "ugc"})
+    wait_for(lambda: bool(workers(production, "encode")), "an encode", limit_s=120)
+    ((pod, running), *_) = [
+        (name, each) for name, each in encode_pods(kube, "cleared").items() if each["phase"] == "Running"
+    ]
+    (record,) = production.catalog.titles(batch_id="cleared")
+
+    production.api("admin").request(
+        "POST",
+        f"/api/v2/dags/{record.dag_id}/clearTaskInstances",
+        json={
+            "dry_run": False,
+            "dag_run_id": record.run_id,
+            "task_ids": [["encode_cpu", running["map_index"]]],
+            "only_failed": False,
+        },
+    )
+
+    wait_for(lambda: pod not in encode_pods(kube, "cleared"), "the end of the cleared encode's pod", limit_s=60)
+    (title,) = production.settled("cleared")
+    assert (title["state"], title["message"]) == ("published", None)
+    assert workers(production, "encode") == []
+    wait_for(lambda: kube.pods() == [], "the end of all pods", limit_s=30)
+
+
+def encode_pods(kube: Kube, title_id: str) -> dict[str, dict[str, Any]]:
+    """Pods of a title's encodes, by name: what they asked for, how far they are, whose they are."""
+    return {
+        pod["metadata"]["name"]: {
+            "memory_mb": int(pod["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Mi")),
+            "phase": pod["status"]["phase"],
+            "map_index": int(pod["metadata"]["annotations"]["callsheet/map-index"]),
+        }
+        for pod in kube.pods()
+        if pod["metadata"]["labels"].get("callsheet/title") == title_id
+        and pod["metadata"]["labels"].get("callsheet/task", "").startswith("encode.")
+    }
 
 
 def instances(production: Farm, request_id: str, task: str) -> list[dict[str, Any]]:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.clips import make_clip
 from tests.farm import Farm
-from tests.production.chaos import (
-    Kill,
-    accept,
-    at_rest,
-    end_violations,
-    kill_when_due,
-    wait_until,
-    watching,
-)
+from tests.production.chaos import Kill, Stream, at_rest, end_violations, kill_when_due, wait_until, watching
 
 KILLS = [
     Kill(victim="worker", task="prepare"),
@@ -32,28 +21,25 @@ KILLS = [
     Kill(victim="task", task="publish"),
     Kill(victim="task", task="settle"),
 ]
-"""In the order in which a stream of titles comes by them."""
-TITLES = 8
 LIMIT_S = 280
 
 
-@pytest.fixture(scope="module")
-def clip(production: Farm) -> Path:
-    return make_clip(production.mezzanines / "killed.mp4", seconds=1, size="160x90")
-
-
 @pytest.mark.timeout(600)
-def test_titles_come_to_one_end_each_whatever_is_killed_around_them(production: Farm, clip: Path) -> None:
-    titles = [f"killed-{number}" for number in range(TITLES)]
+def test_titles_come_to_one_end_each_whatever_is_killed_around_them(production: Farm, mezzanine: str) -> None:
+    left = list(KILLS)
     with watching(production) as watch:
-        watch.titles += titles
-        accept(production, "killed", [{"title_id": each, "mezzanine": clip.as_uri(), "tier": "ugc"} for each in titles])
-        for each in KILLS:
-            kill_when_due(production, each)
-        wait_until(lambda: at_rest(production, ["killed"]), LIMIT_S)
+        stream = Stream(production, mezzanine, "killed", watch)
+        while left:
+            left.remove(kill_when_due(production, left, stream.top_up))
+        wait_until(lambda: at_rest(production, stream.batches), LIMIT_S)
 
     assert watch.violations == []
-    assert end_violations(production, ["killed"]) == []
-    ends = {each.title_id: (str(each.state), each.message) for each in production.catalog.titles(batch_id="killed")}
-    assert ends == dict.fromkeys(titles, ("published", None))
+    assert end_violations(production, stream.batches) == []
+    assert [said for title in watch.titles if (said := not_published(production, title))] == []
     assert watch.looks > 10
+
+
+def not_published(production: Farm, title_id: str) -> str:
+    """What became of the title instead; empty where it was published."""
+    (title,) = production.catalog.titles(title_id=title_id)
+    return "" if title.state == "published" else f"{title.request_id} is {title.state}: {title.message}"
