@@ -242,6 +242,8 @@ class Run:
     unreachable: bool = False
     """Its node is gone: nobody serves its logs."""
     lost: float | None = None
+    silent: bool = False
+    """Its node does not answer, and is not known to be gone."""
     dropped: bool = False
 
 
@@ -413,6 +415,10 @@ class Cluster:
             run.fault = self.faults.claim(pod, started=bool(run.processes))
         if run.lost is not None:
             return self._lose(run)
+        if run.silent:
+            if self._node_is_gone(pod):
+                self._remove(run, force=True)
+            return False
         if metadata.get("deletionTimestamp") and run.stopping is None:
             self._stop(pod, run, float(metadata.get("deletionGracePeriodSeconds", 30)))
         if pod["status"]["phase"] in TERMINAL:
@@ -593,6 +599,11 @@ class Cluster:
             self._remove(run, force=True)
         elif fault.kind == "node_lost":
             self._lose_node(pod, run)
+        elif fault.kind == "node_silent":
+            # No kubelet reports the end of the processes or of the pod: its last words stand.
+            run.unreachable, run.silent = True, True
+            self._update(pod, lambda draft: _condition(draft["status"], "Ready", False, "NodeNotReady"))
+            self._mark_for_deletion(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
         elif fault.kind in ("evicted", "evicted_bare"):
             self._evict(
                 pod,

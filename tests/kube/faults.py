@@ -24,6 +24,7 @@ PodFaultKind = Literal[
     "evicted_bare",  # the same without any container status, as after a kubelet's restart
     "preempted",  # deleted by the scheduler for a pod of higher priority
     "node_lost",  # the node is gone: Unknown, then deleted; logs cannot be read
+    "node_silent",  # the node answers no more: Running for ever, then being deleted for ever, unless by force
     "vanishes",  # the object is deleted without any terminal state
 ]
 ApiFaultKind = Literal[

@@ -366,8 +366,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, error: ApiError) -> None:
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        if error.code == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
         self._json(error.code, error.status, headers)
 
     def _note(self, code: int) -> None:

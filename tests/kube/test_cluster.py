@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,21 @@ def test_a_pod_that_is_taken_away_is_deleted(fresh: Kube, kind: Any, phase: str)
     assert (last.type, last.item["status"]["phase"]) == ("DELETED", phase)
     assert (last.item["status"].get("reason") == "NodeLost") == (kind == "node_lost")
     assert fresh.processes() == []
+
+
+def test_the_pod_of_a_silent_node_stays_until_it_is_deleted_by_force(fresh: Kube) -> None:
+    fresh.faults.add(PodFault(kind="node_silent", on_log="up"))
+    name = create(fresh, make_pod(*SLEEPS))
+    soon(lambda: fresh.faults.hits == [("node_silent", name)], "the fault")
+    api = core(fresh)
+    deleted = api.delete_namespaced_pod(name, NS, grace_period_seconds=1)
+    assert deleted.metadata.deletion_timestamp
+    time.sleep(1.3)
+    found = status(fresh, name)
+    assert (found["phase"], list(found["containerStatuses"][0]["state"])) == ("Running", ["running"])
+    assert fresh.processes() == []
+    api.delete_namespaced_pod(name, NS, grace_period_seconds=0)
+    assert get(fresh, name) is None
 
 
 def test_the_pods_of_a_removed_node_are_lost_with_it(fresh: Kube) -> None:
