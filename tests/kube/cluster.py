@@ -240,10 +240,9 @@ class Run:
     said: set[str] = field(default_factory=set)
     """Events that were recorded once."""
     unreachable: bool = False
-    """Its node is gone: nobody serves its logs."""
+    """Its node does not answer: nobody serves its logs, and nothing that happens there is reported."""
     lost: float | None = None
-    silent: bool = False
-    """Its node does not answer, and is not known to be gone."""
+    """Since when the node is known to be gone."""
     dropped: bool = False
 
 
@@ -413,12 +412,9 @@ class Cluster:
             run = self.runs[metadata["uid"]] = self._adopt(pod)
         if not run.fault_met and run.fault is None:
             run.fault = self.faults.claim(pod, started=bool(run.processes))
-        if run.lost is not None:
-            return self._lose(run)
-        if run.silent:
-            if self._node_is_gone(pod):
-                self._remove(run, force=True)
-            return False
+        if run.unreachable:
+            self._forget(pod, run)
+            return True
         if metadata.get("deletionTimestamp") and run.stopping is None:
             self._stop(pod, run, float(metadata.get("deletionGracePeriodSeconds", 30)))
         if pod["status"]["phase"] in TERMINAL:
@@ -432,15 +428,18 @@ class Cluster:
         if run.stopping is not None:
             self._end_stopped(pod, run)
             return True
-        deadline = pod["spec"].get("activeDeadlineSeconds")
-        if deadline is not None and utc_now() - run.started_at > timedelta(seconds=deadline):
-            message = "Pod was active on the node longer than the specified deadline"
-            run.verdict = {"reason": "DeadlineExceeded", "message": message}
-            self.record(pod, "Normal", "DeadlineExceeded", message, "kubelet")
-            self._stop(pod, run, float(pod["spec"]["terminationGracePeriodSeconds"]))
-            return True
-        if self._start_next(pod, run):
+        if not self._end_at_deadline(pod, run) and self._start_next(pod, run):
             self._watch_over(pod, run, measure)
+        return True
+
+    def _end_at_deadline(self, pod: Item, run: Run) -> bool:
+        deadline = pod["spec"].get("activeDeadlineSeconds")
+        if deadline is None or utc_now() - run.started_at <= timedelta(seconds=deadline):
+            return False
+        message = "Pod was active on the node longer than the specified deadline"
+        run.verdict = {"reason": "DeadlineExceeded", "message": message}
+        self.record(pod, "Normal", "DeadlineExceeded", message, "kubelet")
+        self._stop(pod, run, float(pod["spec"]["terminationGracePeriodSeconds"]))
         return True
 
     def _adopt(self, pod: Item) -> Run:
@@ -601,7 +600,7 @@ class Cluster:
             self._lose_node(pod, run)
         elif fault.kind == "node_silent":
             # No kubelet reports the end of the processes or of the pod: its last words stand.
-            run.unreachable, run.silent = True, True
+            run.unreachable = True
             self._update(pod, lambda draft: _condition(draft["status"], "Ready", False, "NodeNotReady"))
             self._mark_for_deletion(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
         elif fault.kind in ("evicted", "evicted_bare"):
@@ -645,11 +644,11 @@ class Cluster:
         self.record(pod, "Warning", "NodeNotReady", "Node is not ready", "node-controller")
         self._mark_for_deletion(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
 
-    def _lose(self, run: Run) -> bool:
-        assert run.lost is not None
-        if time.monotonic() - run.lost > NODE_LOST_S:
+    def _forget(self, pod: Item, run: Run) -> None:
+        """Remove a pod of a node that is gone, a moment later; one of a silent node stays."""
+        is_due = run.lost is not None and time.monotonic() - run.lost > NODE_LOST_S
+        if is_due or (run.lost is None and self._node_is_gone(pod)):
             self._remove(run, force=True)
-        return True
 
     def _node_is_gone(self, pod: Item) -> bool:
         names = {node["metadata"]["name"] for node in self.storage.list("nodes")[0]}
