@@ -38,7 +38,10 @@ EDGES = {
     ("finish", "settle"), ("publish", "settle"),
 }  # fmt: skip
 """Of every title's run: what takes from what. Losing one lets a task start too early."""
-HEAVY = ("numpy", "pandas", "xgboost", "boto3", "botocore", "great_expectations", "ffmpeg", "imageio_ffmpeg")
+HEAVY = (
+    "numpy", "pandas", "xgboost", "boto3", "botocore", "great_expectations", "ffmpeg", "imageio_ffmpeg", "kubernetes",
+    "kubernetes_asyncio",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def dags(bag: DagBag) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tasks(dags: dict[str, Any]) -> list[tuple[str, Any]]:
     found = [(dag_id, task) for dag_id, dag in dags.items() for task in dag.tasks]
-    assert len(found) == 5 + 2 * 10
+    assert len(found) == 6 + 2 * 10
     return found
 
 
@@ -183,6 +186,27 @@ def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
         "encode_gpu": WorkerTask, "encode_gpu_jobs": EmptyOperator, "encode_done": EmptyOperator,
         "finish": WorkerTask, "publish": PublishTask, "settle": ControlTask,
     }  # fmt: skip
+
+
+def test_on_kubernetes_every_worker_task_is_a_pod_and_the_dag_is_else_the_same(
+    monkeypatch: pytest.MonkeyPatch, dags: dict[str, Any]
+) -> None:
+    from include.orchestration.pods import PodTask
+
+    for name, value in {"RUNTIME": "kubernetes", "STORE_URI": "s3://vault/x", "WORKER_IMAGE": "worker:1"}.items():
+        monkeypatch.setenv(f"CALLSHEET_{name}", value)
+
+    dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+
+    kinds = {task.task_id: getattr(task, "operator_class", type(task)) for task in dag.tasks}
+    pods = {task_id for task_id, kind in kinds.items() if kind is PodTask}
+    assert pods == {"prepare", "extras", "encode_cpu", "encode_gpu", "finish"}
+    assert edges(dag) == edges(dags["batch__spring"])
+    assert {task.task_id: task.pool for task in dag.tasks} == {
+        task.task_id: task.pool for task in dags["batch__spring"].tasks
+    }
+    again = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+    assert DagSerialization.to_dict(dag) == DagSerialization.to_dict(again)
 
 
 def test_a_batch_runs_as_many_titles_as_are_released_and_has_a_deadline_each(dags: dict[str, Any]) -> None:

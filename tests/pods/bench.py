@@ -36,17 +36,22 @@ class Bench:
     state: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The task state store by task: it outlives attempts."""
     tries: dict[str, int] = field(default_factory=dict)
+    patience_s: int | None = None
+    """Instead of the configured time that a pod may wait for its node, which is never short."""
 
     def task(self, name: str = "look-around", *, job: str | None = None, **arguments: Any) -> PodTask:
         """A new operator, as each process has its own."""
         quick = {"poll_interval": 0.1, "startup_check_interval_seconds": 0.1, "logging_interval": 1, **arguments}
-        return PodTask(task_id=name, pipeline="lab", pipeline_version=1, job=job, **quick)
+        task = _Impatient(task_id=name, pipeline="lab", pipeline_version=1, job=job, **quick)
+        task.patience_s = self.patience_s
+        return task
 
     def context(self, name: str = "look-around", *, job: str | None = None) -> Any:
         """The context of the next attempt, or of the one under way."""
         ti = TaskInstance()
         ti.__dict__.update(
-            dag_id=self.title.dag_id, task_id=name, run_id=self.title.run_id, map_index=-1 if job is None else int(job[5]),
+            dag_id=self.title.dag_id, task_id=name, run_id=self.title.run_id,
+            map_index=-1 if job is None else int(job[5]),
             try_number=self.tries.get(name, 1), start_date=datetime.now(UTC),
         )  # fmt: skip
         run = SimpleNamespace(
@@ -105,6 +110,17 @@ class Bench:
         """Kinds of the title's task events."""
         events = self.catalog.events(request_id=self.title.request_id)
         return [each.kind for each in events if each.kind.startswith("task.")]
+
+
+class _Impatient(PodTask):
+    """A pod task that waits no longer than the test does."""
+
+    patience_s: int | None = None
+
+    def _shape(self, *arguments: Any) -> TaskJob:
+        shaped = super()._shape(*arguments)
+        self.schedule_timeout_seconds = self.patience_s or self.schedule_timeout_seconds
+        return shaped
 
 
 class StateStore:
