@@ -83,6 +83,8 @@ class Asked:
 
 Refusal = tuple[int, str]
 """Status and S3's error code, e.g. ``(403, "AccessDenied")``."""
+Outcome = Fault | Refusal | bytes | None
+"""What becomes of a request; bytes are the body of a 200, without anything having taken place."""
 
 
 @dataclass
@@ -102,8 +104,10 @@ class S3:
     asked: list[Asked] = field(default_factory=list)
     hurt: list[tuple[Asked, Fault]] = field(default_factory=list)
     """The requests that went wrong."""
-    decide: Callable[[Asked], Fault | Refusal | None] = lambda asked: None
+    decide: Callable[[Asked], Outcome] = lambda asked: None
     """Replace it to choose what goes wrong; the draw decides where it returns None."""
+    answered: int = 0
+    """Writes that have taken place."""
     closing: threading.Event = field(default_factory=threading.Event)
     chance: random.Random = field(default_factory=random.Random)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -147,11 +151,12 @@ class S3:
             for asked in list(self.asked)
         )
 
-    def draw(self, asked: Asked) -> Fault | Refusal | None:
+    def draw(self, asked: Asked) -> Outcome:
         """What happens to this request."""
         with self.lock:
             self.asked.append(asked)
-            fault = self.decide(asked)
+        fault = self.decide(asked)
+        with self.lock:
             if fault is None and self.chance.random() < self.faults:
                 fault = self.chance.choice(asked.faults())
             if isinstance(fault, Fault):
@@ -265,6 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body(headers)
         if isinstance(fault, tuple):
             return self._refuse(*fault)
+        if isinstance(fault, bytes):
+            return self._answer(200, [("Content-Type", "application/xml")], fault)
         if fault is Fault.ERROR:
             return self._refuse(500, "InternalError")
         if fault is Fault.SLOW_DOWN:
@@ -307,7 +314,9 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.writing if self.command in _WRITES else nullcontext():
                 connection.endheaders(body)
                 answer = connection.getresponse()
-                return answer.status, answer.getheaders(), answer.read()
+                content = answer.read()
+                self.server.s3.answered += self.command in _WRITES
+                return answer.status, answer.getheaders(), content
         finally:
             connection.close()
 

@@ -76,17 +76,6 @@ def test_what_is_put_is_there_whole_and_what_is_deleted_is_gone(store: LocalStor
         store.local_copy("a/b.json", Path("unused"))
 
 
-def test_a_folder_is_neither_content_nor_missing_harm(store: LocalStore) -> None:
-    store.put_bytes("a/b/c", b"1")
-
-    assert store.size("a/b") is None
-    assert store.marker("a/b") is None
-    assert store.list("nowhere") == {}
-    store.delete_tree("a/b")
-    store.delete_tree("a/b")
-    assert store.list("a") == {}
-
-
 def test_a_file_is_moved_in(store: LocalStore, tmp_path: Path) -> None:
     source = tmp_path / "made.mp4"
     source.write_bytes(b"media")
@@ -174,17 +163,6 @@ def test_a_file_system_without_hard_links_gets_copies(store: LocalStore, monkeyp
     store.copy_tree("work", "titles/v1")
 
     assert store.get_bytes("titles/v1/x") == b"1"
-
-
-def test_compare_and_set_takes_the_expected_value_only(store: LocalStore) -> None:
-    store.compare_and_set("p", b"one", None)
-    marker = store.marker("p")
-    store.compare_and_set("p", b"two", marker)
-
-    for wrong in (marker, None, "x"):
-        with pytest.raises(ConcurrentChange):
-            store.compare_and_set("p", b"three", wrong)
-    assert store.get_bytes("p") == b"two"
 
 
 def test_of_many_writers_at_once_none_is_lost(store: LocalStore) -> None:

@@ -1,0 +1,15 @@
+"""Uploads a file as a worker does, in a process that a test can kill: ``python -m tests.store.upload KEY FILE``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from include.adapters import s3
+from include.adapters.store import open_store
+from include.settings import load_settings
+from tests.store.conftest import LEAST_PART
+
+if __name__ == "__main__":
+    s3.PART_BYTES = LEAST_PART
+    open_store(load_settings()).put_file(sys.argv[1], Path(sys.argv[2]))
