@@ -225,6 +225,8 @@ def failure(error: Exception, where: str) -> CallsheetError:
         return StorageError(f"{where}: {text} Set this machine's clock (NTP).", reason="clock_skew")
     if code == "412":
         return StorageError(f"{where} was replaced while it was read", reason="changed")
+    if isinstance(error, boto.FlexibleChecksumError):
+        return StorageError(f"{where} came with other bytes than were stored: {text}", reason="checksum")
     if code is None:
         return StorageError(f"{where}: S3 does not answer: {text}", reason="unreachable")
     return StorageError(f"{where}: {text}", reason=code)
