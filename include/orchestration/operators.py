@@ -181,6 +181,7 @@ class WorkerTask(TitleTask):
         from include.adapters.s3 import worker_credentials
         from include.worker import PARENT_VARIABLE
 
+        _die_with_supervisor()
         store.put_bytes(task_job.key, task_job.to_json().encode())
         environment = {
             name: value
@@ -279,6 +280,21 @@ def push_jobs(plan: Plan, task: str, context: Context) -> list[str]:
         _mapped_length=len(by_pool[GPU_POOL]),
     )
     return by_pool[CPU_POOL]
+
+
+def _die_with_supervisor() -> None:
+    """Have this task end with the supervisor that watches it.
+
+    Airflow starts a new attempt once a supervisor is silent. The old task would not notice, and encode beside it.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    from include.adapters.process import die_with_parent
+
+    # Elsewhere (dag.test, tests) nobody watches, and the parent may be a person's shell.
+    if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
+        die_with_parent(os.getppid())
 
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
