@@ -26,6 +26,11 @@ class DagUnknown(PlatformUnavailable):
 class RequestRefused(ConfigurationError):
     """Airflow will not do this one thing: trigger a DAG that no longer parses, say. Other requests may be well."""
 
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+        """What the server said, without the request around it."""
+
 
 class AirflowApi:
     """A client of one Airflow. Requests are retried where Airflow may not have answered; all of them are idempotent."""
@@ -63,8 +68,20 @@ class AirflowApi:
         """Close the client's connections."""
         self._client.close()
 
-    def request(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
-        """The decoded answer of one request; 404 raises :class:`DagUnknown`, 409 returns None (it is done already)."""
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        conflict_is_done: bool = True,
+    ) -> Any:
+        """The decoded answer of one request.
+
+        404 raises :class:`DagUnknown`; 409 returns None (it is done already), or raises :class:`RequestRefused` where
+        a conflict is none of that kind.
+        """
         problem = "no attempt was made"
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -82,14 +99,15 @@ class AirflowApi:
                 continue
             if answer.status_code == 404:
                 raise DagUnknown(f"{method} {path}: {_detail(answer)}")
-            if answer.status_code == 409:
+            if answer.status_code == 409 and conflict_is_done:
                 return None
             if answer.status_code >= 500 or answer.status_code == 429:
                 problem = f"{answer.status_code} {_detail(answer)}"
                 continue
             if answer.status_code >= 400:
-                refusal = ConfigurationError if answer.status_code == 403 else RequestRefused
-                raise refusal(f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}")
+                detail = _detail(answer)
+                said = f"Airflow refused {method} {path}: {answer.status_code} {detail}"
+                raise ConfigurationError(said) if answer.status_code == 403 else RequestRefused(said, detail=detail)
             return self._decoded(answer) if answer.content else {}
         raise PlatformUnavailable(f"Airflow's API at {self.base_url} did not answer {method} {path}: {problem}")
 
@@ -131,6 +149,19 @@ class AirflowApi:
         except DagUnknown:
             return False
         return not found.get("is_stale", False)
+
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Set a run to failed: what it runs is ended, what waits is skipped."""
+        self.request(
+            "PATCH",
+            f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}",
+            json={"state": "failed"},
+            params={"update_mask": "state"},
+        )
+
+    def tell_weights(self) -> int:
+        """Have Callsheet's plugin bring live runs to the catalog's priorities; returns how many it told."""
+        return len(self.request("POST", "/callsheet/api/v1/weights"))
 
     def note(self, dag_id: str, run_id: str, text: str) -> None:
         """Put a note (Markdown) on a run."""

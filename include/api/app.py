@@ -8,45 +8,56 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
 from include.adapters.s3 import S3Store
 from include.adapters.store import cache_control, checked_key, content_type, open_store
+from include.api import queue, steering
+from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find_request, may
 from include.api.health import health_report
 from include.api.views import batch_view, title_view
-from include.errors import CallsheetError, RequestRejected
-from include.settings import Settings, load_settings
+from include.domain.request import fault_of
+from include.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
+from include.settings import Settings
 
 app = FastAPI(
     title="Callsheet",
     description="Batches, titles and published sets. Reading needs read permission on the batch's DAG.",
     version="1",
 )
-
-
-def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
-    """The catalog of this deployment."""
-    return Catalog(settings.catalog_url)
-
-
-Limit = Annotated[int, Query(ge=1, le=1000)]
-SettingsDep = Annotated[Settings, Depends(load_settings)]
-CatalogDep = Annotated[Catalog, Depends(catalog)]
+app.include_router(steering.router)
+app.include_router(queue.router)
 
 
 @app.exception_handler(CallsheetError)
 async def refused(request: Request, error: Exception) -> JSONResponse:
-    """A typed error as an answer: the caller's fault is 422, ours 503."""
+    """A typed error as an answer: a change that comes too late is 409, the caller's fault 422, ours 503."""
     assert isinstance(error, CallsheetError)
-    status = 422 if isinstance(error, RequestRejected) else 503
+    status = 503
+    if isinstance(error, RequestRejected | BatchConflict):
+        status = 409 if isinstance(error, SteeringRefused | BatchConflict) else 422
     return JSONResponse({"detail": error.message, "reason": error.reason}, status_code=status)
+
+
+@app.exception_handler(RequestValidationError)
+async def not_understood(request: Request, error: Exception) -> JSONResponse:
+    """A request of the wrong form: 422 with field, value and reason of every fault."""
+    assert isinstance(error, RequestValidationError)
+    faults = [fault_of({**fault, "loc": fault["loc"][1:]}) for fault in error.errors()]
+    return JSONResponse(
+        {
+            "detail": "; ".join(f"{field}: {reason} (got {value})" for field, value, reason in faults),
+            "reason": "invalid_request",
+            "faults": [{"field": field, "value": value, "reason": reason} for field, value, reason in faults],
+        },
+        status_code=422,
+    )
 
 
 @app.get("/api/v1/health")
@@ -59,14 +70,14 @@ def health(user: GetUserDep) -> JSONResponse:
 @app.get("/api/v1/batches")
 def batches(user: GetUserDep, store: CatalogDep, limit: Limit = 50) -> list[dict[str, Any]]:
     """The newest batches that the caller may read."""
-    return [batch_view(batch, titles=None) for batch in store.batches(limit=limit) if _may(user, "GET", batch.batch_id)]
+    return [batch_view(batch, titles=None) for batch in store.batches(limit=limit) if may(user, "GET", batch.dag_id)]
 
 
 @app.get("/api/v1/batches/{batch_id}")
 def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """A batch with all its titles and refusals."""
     found = store.batch(batch_id)
-    if found is None or not _may(user, "GET", batch_id):
+    if found is None or not may(user, "GET", dag_id_of(batch_id)):
         raise HTTPException(404, f"no batch {batch_id!r}")
     titles = [title_view(title, settings) for title in store.titles(batch_id=batch_id)]
     return batch_view(found, titles=titles)
@@ -75,10 +86,7 @@ def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: Settings
 @app.get("/api/v1/titles/{title_id}")
 def title(title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """The newest request of a title, with what it went through."""
-    found = store.newest(title_id)
-    if found is None or not _may(user, "GET", found.batch_id):
-        raise HTTPException(404, f"no title {title_id!r}")
-    return _with_events(found, store, settings)
+    return _with_events(find_newest(store, title_id, user, "GET"), store, settings)
 
 
 @app.get("/api/v1/titles/{batch_id}/{title_id}")
@@ -86,7 +94,7 @@ def title_request(
     batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep
 ) -> dict[str, Any]:
     """One request of a title, with what it went through."""
-    return _with_events(_find(store, batch_id, title_id, user, "GET"), store, settings)
+    return _with_events(find_request(store, batch_id, title_id, user, "GET"), store, settings)
 
 
 @app.post("/api/v1/titles/{batch_id}/{title_id}/replay", status_code=202)
@@ -94,7 +102,7 @@ def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, se
     """The same title again, as a new request in a batch of its own."""
     from include.orchestration.replay import replay_title
 
-    found = _find(store, batch_id, title_id, user, "PUT")
+    found = find_request(store, batch_id, title_id, user, "PUT")
     if not found.state.final:
         raise HTTPException(409, f"{found.request_id} is {found.state}: only a settled title can be replayed")
     new_batch = replay_title(store, settings, found.request_id, now=datetime.now(UTC))
@@ -104,18 +112,14 @@ def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, se
 @app.post("/api/v1/titles/{batch_id}/{title_id}/webhooks/replay", status_code=202)
 def replay_webhooks(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep) -> dict[str, int]:
     """All webhooks of a request once more, with the ids that they had; ``dispatch`` sends them within a minute."""
-    found = _find(store, batch_id, title_id, user, "PUT")
+    found = find_request(store, batch_id, title_id, user, "PUT")
     return {"queued": store.replay_outbox(found.request_id, datetime.now(UTC))}
 
 
 @app.get("/api/v1/dead-letters")
 def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
     """Failures with owner, command and the way to replay them, newest first."""
-    return [
-        letter.model_dump(mode="json")
-        for letter in store.dead_letters(limit)
-        if _may(user, "GET", letter.request_id.partition("/")[0])
-    ]
+    return [letter.model_dump(mode="json") for letter in store.dead_letters(limit) if may(user, "GET", letter.dag_id)]
 
 
 @app.get("/media/titles/{title_id}/{path:path}")
@@ -128,7 +132,7 @@ def media(
     presigned address for each.
     """
     newest = store.newest(title_id)
-    if newest is None or not _may(user, "GET", newest.batch_id):
+    if newest is None or not may(user, "GET", newest.dag_id):
         raise HTTPException(404, "no such title")
     objects, key = open_store(settings), f"titles/{title_id}/{path}"
     try:
@@ -150,24 +154,6 @@ def media(
     if not file.is_file():
         raise HTTPException(404, "no such file")
     return FileResponse(file, media_type=content_type(key), headers=headers)
-
-
-def _may(user: Any, method: str, batch_id: str) -> bool:
-    return get_auth_manager().is_authorized_dag(
-        method=method,  # type: ignore[arg-type]  # one of Airflow's literals
-        access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=dag_id_of(batch_id)),
-        user=user,
-    )
-
-
-def _find(store: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:
-    found = store.title(f"{batch_id}/{title_id}")
-    if found is None or not _may(user, "GET", batch_id):
-        raise HTTPException(404, f"no request {batch_id}/{title_id}")
-    if not _may(user, method, batch_id):
-        raise HTTPException(403, f"this needs edit permission on {dag_id_of(batch_id)}")
-    return found
 
 
 def _with_events(record: TitleRecord, store: Catalog, settings: Settings) -> dict[str, Any]:

@@ -40,6 +40,42 @@ def title_view(title: TitleRecord, settings: Settings) -> dict[str, Any]:
     return view
 
 
+def queued_view(title: TitleRecord, place: int) -> dict[str, Any]:
+    """An open title as the queue shows it.
+
+    Args:
+        title: The title.
+        place: In the policy's order, from 1.
+    """
+    view: dict[str, Any] = {
+        "place": place,
+        **{name: getattr(title, name) for name in ("request_id", "batch_id", "title_id", "dag_id", "run_id")},
+        "name": title.request.name,
+        "tier": title.request.tier.value,
+        "kind": title.request.kind,
+        "state": title.state.value,
+        "running": title.released_at is not None,
+        "held": title.held,
+        "pinned": title.pinned,
+        "task": title.task,
+        "progress": title.progress,
+        "created_at": title.created_at.isoformat(),
+        "deadline": title.deadline.isoformat() if title.deadline else None,
+        "score": None,
+        "priority": None,
+        "laxity_s": None,
+        "admission": None,
+        "ahead": None,
+        "at_risk": False,
+        "valued_at": None,
+    }
+    if title.valuation is not None:
+        valued = title.valuation.model_dump(mode="json")
+        view |= {name: valued[name] for name in ("score", "priority", "laxity_s", "admission", "ahead")}
+        view |= {"at_risk": title.valuation.at_risk, "valued_at": valued["at"]}
+    return view
+
+
 def deadline_kept(title: TitleRecord) -> bool | None:
     """Whether the title was playable by its deadline; None without one, or while it can still go either way."""
     if title.deadline is None:

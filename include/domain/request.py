@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -279,15 +280,17 @@ Fault = tuple[str, str, str]
 
 def _faults(error: ValidationError) -> list[Fault]:
     """(field, value, reason) of every fault, in the order of the fields."""
-    return [
-        (
-            # The name of an unknown field is the requester's.
-            _shown(".".join(str(part) for part in fault["loc"]) or "request", quoted=False),
-            "nothing" if fault["type"] == "missing" else _shown(fault["input"]),
-            _reason(fault["type"], fault["msg"]),
-        )
-        for fault in error.errors(include_url=False)
-    ]
+    return [fault_of(fault) for fault in error.errors(include_url=False)]
+
+
+def fault_of(fault: Mapping[str, Any]) -> Fault:
+    """(field, value, reason) of one of pydantic's errors."""
+    return (
+        # The name of an unknown field is the requester's.
+        _shown(".".join(str(part) for part in fault["loc"]) or "request", quoted=False),
+        "nothing" if fault["type"] == "missing" else _shown(fault["input"]),
+        _reason(fault["type"], fault["msg"]),
+    )
 
 
 def _reason(kind: str, message: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
 from include.domain.admission import Verdict
 from include.domain.title import State, Tier
-from include.errors import ErrorDocument, Owner, PlatformUnavailable, Retry
+from include.errors import CallsheetError, ErrorDocument, Owner, PlatformUnavailable, Retry
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
@@ -37,6 +37,7 @@ EXPRESS_SHARE = 4
 UNPUBLISHED = frozenset({State.WAITING, State.QUEUED, State.RUNNING})
 WEBHOOKS_AT_ONCE = 200
 NOTE_LIMIT = 600
+MOST_OF_A_NOTE = 980
 """Airflow takes 1,000 characters of a note."""
 REPAIRS_AT_ONCE = 5
 
@@ -101,6 +102,10 @@ def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: s
         return False
     catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
     log.info("released %s as run %s", title.request_id, title.run_id)
+    try:
+        api.note(title.dag_id, title.run_id, run_note(catalog.title(title.request_id) or title))
+    except CallsheetError as error:  # a note is for people: the title runs without
+        log.warning("%s: its run has no note: %s", title.request_id, error)
     return True
 
 
@@ -316,6 +321,10 @@ def run_note(title: TitleRecord) -> str:
         lines.append(_as_code(title.message))
     if title.state in {State.FAILED, State.REJECTED}:
         lines.append(f"again: `callsheet replay {title.request_id}`")
+    if title.valuation is not None:
+        for said in (f"score {title.valuation.score}", f"priority {title.valuation.priority}"):
+            if sum(map(len, lines)) + len(said) < MOST_OF_A_NOTE:
+                lines.append(said)
     return "\n\n".join(lines)
 
 
@@ -340,6 +349,7 @@ def tick() -> dict[str, str]:
     """Every step of the DAG ``dispatch``; returns what each one did. Raises at the end if any step failed."""
     from include.adapters.catalog import Catalog
     from include.orchestration.replay import take_repairs
+    from include.orchestration.steering import stop_cancelled
     from include.orchestration.valuation import revalue
     from include.settings import load_settings
 
@@ -353,6 +363,8 @@ def tick() -> dict[str, str]:
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
             "values": lambda: note_at_risk(catalog, revalue(catalog, settings, now=now), now=now),
+            "weights": api.tell_weights,
+            "cancelled": lambda: stop_cancelled(catalog, api, now=now),
             "release": lambda: release(catalog, api, settings, now=now),
             "overdue": lambda: note_overdue(catalog, now=now),
             "alerts": lambda: send_alerts(catalog, settings, now=now),

@@ -14,7 +14,7 @@ from include.adapters.catalog import Catalog
 from include.domain.request import ParsedBatch, parse_batch
 from include.errors import RequestRejected
 from include.orchestration.dispatch import release_when_parsed, send_webhooks
-from include.orchestration.valuation import value_batch
+from include.orchestration.valuation import Quote, quote_batch, value_batch
 from include.pipelines.core import current_pipelines
 from include.settings import Settings, load_settings
 
@@ -53,6 +53,17 @@ def accept_request(conf: Any) -> str:
     for title_id, (_, valuation) in valued.items() if new else ():
         log.info("%s: score %s; priority %s; %s", title_id, valuation.score, valuation.priority, valuation.admission)
     return batch.batch_id
+
+
+def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
+    """What a batch request would come to, entered now; changes nothing.
+
+    Raises :class:`RequestRejected` and :class:`BatchConflict` as :func:`accept_request` refuses it.
+    """
+    batch = parse_batch(conf, pipelines=frozenset(current_pipelines()))
+    _check_callback(batch, settings)
+    catalog.check_new(batch)
+    return quote_batch(batch, catalog, settings, now=now)
 
 
 def release_batch(batch_id: str) -> None:

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
+from include.domain.admission import Admission
+from include.domain.document import Document
 from include.domain.ladder import TierPolicy
 from include.domain.prior import Rates, SourceShape, calibration, encode_cost, shape_of, title_work
-from include.domain.request import TitleRequest
+from include.domain.request import Refusal, TitleRequest
 from include.domain.title import Tier
 from include.domain.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
 from include.recipes import load_ladders, load_policy, load_rates, load_tiers
@@ -39,6 +41,44 @@ QUICKEST = {"h264": "veryfast", "vp9": "5"}
 Factors = Mapping[tuple[str, str], float]
 
 
+WORTH_TELLING_S = 60.0
+"""A title that ends later by less than this is not called displaced."""
+
+
+class TitleQuote(Document):
+    """What one title of a quoted batch would come to."""
+
+    title_id: str
+    name: str | None
+    tier: Tier
+    deadline: datetime | None
+    valuation: Valuation
+
+
+class Displaced(Document):
+    """An open title that a quoted batch would push back."""
+
+    request_id: str
+    tier: Tier
+    deadline: datetime | None
+    before: Admission
+    after: Admission
+    later_s: float
+    misses: bool
+    """Whether its expected finish moves beyond its deadline."""
+
+
+class Quote(Document):
+    """What a batch request would come to if it were entered now."""
+
+    batch_id: str
+    at: datetime
+    titles: tuple[TitleQuote, ...]
+    refusals: tuple[Refusal, ...]
+    displaced: tuple[Displaced, ...]
+    """Those that would miss their deadline first, then by how much later they would be."""
+
+
 @cache
 def _recipes() -> tuple[dict[str, Ladder], dict[Tier, TierPolicy], Rates, Policy]:
     """Read once per process: a deploy starts new ones."""
@@ -49,13 +89,58 @@ def value_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> dict[str, tuple[Work, Valuation]]:
     """Work and valuation of a new batch's titles beside those that are open already, by title id. Changes nothing."""
+    new, beside, farm = _with_batch(batch, catalog, settings, now=now)
+    valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=_recipes()[3])
+    return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
+
+
+def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
+    """What a new batch would come to beside the titles that are open already. Changes nothing."""
+    new, beside, farm = _with_batch(batch, catalog, settings, now=now)
+    policy = _recipes()[3]
+    before = value_titles(beside, farm=farm, now=now, policy=policy)
+    after = value_titles([*beside, *new.values()], farm=farm, now=now, policy=policy)
+    displaced = []
+    for each in beside:
+        was, becomes = before[each.request_id].admission, after[each.request_id].admission
+        due = each.publish_at
+        misses = due is not None and was.finish_p50 <= due < becomes.finish_p50
+        later_s = (becomes.finish_p50 - was.finish_p50).total_seconds()
+        if misses or later_s > WORTH_TELLING_S:
+            displaced.append(
+                Displaced(
+                    request_id=each.request_id,
+                    tier=each.tier,
+                    deadline=due,
+                    before=was,
+                    after=becomes,
+                    later_s=round(later_s, 1),
+                    misses=misses,
+                )
+            )
+    return Quote(
+        batch_id=batch.batch_id,
+        at=now,
+        titles=tuple(
+            TitleQuote(title_id=title_id, name=request.name, tier=request.tier, deadline=request.publish_at,
+                       valuation=after[new[title_id].request_id])
+            for title_id, request in ((each.title_id, each) for each in batch.titles)
+        ),
+        refusals=batch.refusals,
+        displaced=tuple(sorted(displaced, key=lambda each: (not each.misses, -each.later_s))),
+    )  # fmt: skip
+
+
+def _with_batch(
+    batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
+) -> tuple[dict[str, Standing], list[Standing], FarmState]:
+    """Standings of a new batch by title id, those of the open titles, and the farm."""
     factors = farm_factors(catalog)
     open_titles = catalog.open_titles()
     standings = _standings(open_titles, factors)
     last = max((each.seq for each in standings), default=0)
-    new: dict[str, Standing] = {}
-    for number, request in enumerate(batch.titles, start=1):
-        new[request.title_id] = Standing(
+    new = {
+        request.title_id: Standing(
             request_id=f"{batch.batch_id}/{request.title_id}",
             seq=last + number,
             tier=request.tier,
@@ -67,9 +152,9 @@ def value_batch(
             progress=0.0,
             work=expected_work(request, batch.pipeline, factors),
         )
-    farm = farm_state(open_titles, settings, now=now)
-    valued = value_titles([*standings, *new.values()], farm=farm, now=now, policy=_recipes()[3])
-    return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
+        for number, request in enumerate(batch.titles, start=1)
+    }
+    return new, standings, farm_state(open_titles, settings, now=now)
 
 
 def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | None = None) -> dict[str, Valuation]:

@@ -33,8 +33,12 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     priority = conf.get("priority", DEFAULT_PRIORITY)
     if not isinstance(priority, int) or isinstance(priority, bool):
         priority = DEFAULT_PRIORITY
-    bounded = min(HIGHEST_PRIORITY, max(0, priority))
-    task_instance.priority_weight = bounded * PRIORITY_STEP + STEPS.get(str(task_instance.task_id), 1)
+    task_instance.priority_weight = weight_of(priority, str(task_instance.task_id))
+
+
+def weight_of(priority: int, task_id: str) -> int:
+    """The weight of a task of a title: its priority first, within one priority how near it is to the end."""
+    return min(HIGHEST_PRIORITY, max(0, priority)) * PRIORITY_STEP + STEPS.get(task_id, 1)
 
 
 def watch_resumptions() -> None:

@@ -47,14 +47,8 @@ class Batches(Database):
         Raises :class:`BatchConflict` where the id is known with other content.
         """
         with self._write() as connection:
-            known = connection.scalar(select(batches.c.content_hash).where(batches.c.batch_id == batch.batch_id))
-            if known == batch.content_hash:
+            if not _is_new(connection, batch):
                 return False
-            if known is not None:
-                raise BatchConflict(
-                    f"batch_id: {batch.batch_id!r} is known with other content; a changed batch needs an id of its own",
-                    reason="batch_conflict",
-                )
             envelope: dict[str, Any] = {
                 "batch_id": batch.batch_id,
                 "dag_id": dag_id_of(batch.batch_id),
@@ -86,6 +80,11 @@ class Batches(Database):
                 row = {**envelope, "title_id": faults[0]["title_id"]}
                 enqueue(connection, "rejected", row, now=now, **first, faults=shown)
             return True
+
+    def check_new(self, batch: ParsedBatch) -> bool:
+        """Whether :meth:`accept_batch` would enter the batch; raises as it does. Changes nothing."""
+        with self._read() as connection:
+            return _is_new(connection, batch)
 
     def batch(self, batch_id: str) -> BatchRecord | None:
         """The batch, None where there is none."""
@@ -170,6 +169,16 @@ class Batches(Database):
             query = query.where(events.c.batch_id == batch_id)
         with self._read() as connection:
             return [Event(**row) for row in connection.execute(query).mappings()]
+
+
+def _is_new(connection: Connection, batch: ParsedBatch) -> bool:
+    known = connection.scalar(select(batches.c.content_hash).where(batches.c.batch_id == batch.batch_id))
+    if known is not None and known != batch.content_hash:
+        raise BatchConflict(
+            f"batch_id: {batch.batch_id!r} is known with other content; a changed batch needs an id of its own",
+            reason="batch_conflict",
+        )
+    return known is None
 
 
 def _insert_title(

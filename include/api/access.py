@@ -1,0 +1,63 @@
+"""Who may see and change what: every endpoint asks here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from fastapi import Depends, HTTPException, Query
+
+from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
+from include.settings import Settings, load_settings
+
+
+def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
+    """The catalog of this deployment."""
+    return Catalog(settings.catalog_url)
+
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+SettingsDep = Annotated[Settings, Depends(load_settings)]
+CatalogDep = Annotated[Catalog, Depends(catalog)]
+
+
+def may(user: Any, method: str, dag_id: str) -> bool:
+    """Whether the user may do this to runs of a DAG."""
+    return get_auth_manager().is_authorized_dag(
+        method=method,  # type: ignore[arg-type]  # one of Airflow's literals
+        access_entity=DagAccessEntity.RUN,
+        details=DagDetails(id=dag_id),
+        user=user,
+    )
+
+
+def batch_checker(user: Any, method: str) -> Callable[[str], bool]:
+    """Tells of batches whether the user may do this to them; asks once for each."""
+    known: dict[str, bool] = {}
+
+    def check(batch_id: str) -> bool:
+        if batch_id not in known:
+            known[batch_id] = may(user, method, dag_id_of(batch_id))
+        return known[batch_id]
+
+    return check
+
+
+def find_request(store: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:
+    """One request of a title; 404 where it is not there for this user, 403 where they may only look at it."""
+    return _allowed(store.title(f"{batch_id}/{title_id}"), f"request {batch_id}/{title_id}", user, method)
+
+
+def find_newest(store: Catalog, title_id: str, user: Any, method: str) -> TitleRecord:
+    """The newest request of a title, under the same rules."""
+    return _allowed(store.newest(title_id), f"title {title_id!r}", user, method)
+
+
+def _allowed(found: TitleRecord | None, what: str, user: Any, method: str) -> TitleRecord:
+    if found is None or not may(user, "GET", found.dag_id):
+        raise HTTPException(404, f"no {what}")
+    if not may(user, method, found.dag_id):
+        raise HTTPException(403, f"this needs edit permission on {found.dag_id}")
+    return found

@@ -1,0 +1,153 @@
+"""Steering: new signals, and what an operator changes about a title; the weights of live runs.
+
+Everything here waits for databases, and for Airflow's own API in this very process: it works on threads of its own, so
+that a hundred operators at once leave threads to those who answer them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, BackgroundTasks, HTTPException
+
+from include.adapters.airflow_api import AirflowApi
+from include.adapters.catalog import Catalog, TitleRecord
+from include.api.access import CatalogDep, SettingsDep, find_newest, find_request
+from include.api.views import title_view
+from include.domain.steering import SignalUpdate, Steering
+from include.settings import Settings
+
+log = logging.getLogger(__name__)
+router = APIRouter(prefix="/api/v1")
+
+_steering = CapacityLimiter(4)
+_afterwards = CapacityLimiter(1)
+T = TypeVar("T")
+Find = Callable[[], TitleRecord]
+
+
+async def on_own_thread(work: Callable[[], T]) -> T:
+    """``work``'s result, from one of the few threads of these endpoints."""
+    return await to_thread.run_sync(work, limiter=_steering)
+
+
+@router.post("/titles/{title_id}/signals")
+async def signals(
+    title_id: str,
+    body: SignalUpdate,
+    user: GetUserDep,
+    store: CatalogDep,
+    settings: SettingsDep,
+    after: BackgroundTasks,
+) -> dict[str, Any]:
+    """New signals of a title's newest request: its value, place in the order and weights change at once."""
+    find = partial(find_newest, store, title_id, user, "PUT")
+    return await on_own_thread(partial(_take_signals, store, settings, find, body, user.get_name(), after))
+
+
+@router.post("/titles/{batch_id}/{title_id}/signals")
+async def signals_of_request(
+    batch_id: str,
+    title_id: str,
+    body: SignalUpdate,
+    user: GetUserDep,
+    store: CatalogDep,
+    settings: SettingsDep,
+    after: BackgroundTasks,
+) -> dict[str, Any]:
+    """New signals of one request of a title."""
+    find = partial(find_request, store, batch_id, title_id, user, "PUT")
+    return await on_own_thread(partial(_take_signals, store, settings, find, body, user.get_name(), after))
+
+
+@router.patch("/titles/{title_id}")
+async def steer(
+    title_id: str, body: Steering, user: GetUserDep, store: CatalogDep, settings: SettingsDep, after: BackgroundTasks
+) -> dict[str, Any]:
+    """Change a title's newest request: publish_at, tier, hold, pin, or cancel it. Audited with user and why."""
+    find = partial(find_newest, store, title_id, user, "PUT")
+    return await on_own_thread(partial(_steer, store, settings, find, body, user.get_name(), after))
+
+
+@router.patch("/titles/{batch_id}/{title_id}")
+async def steer_request(
+    batch_id: str,
+    title_id: str,
+    body: Steering,
+    user: GetUserDep,
+    store: CatalogDep,
+    settings: SettingsDep,
+    after: BackgroundTasks,
+) -> dict[str, Any]:
+    """Change one request of a title."""
+    find = partial(find_request, store, batch_id, title_id, user, "PUT")
+    return await on_own_thread(partial(_steer, store, settings, find, body, user.get_name(), after))
+
+
+@router.post("/weights")
+async def weights(user: GetUserDep, store: CatalogDep) -> list[dict[str, Any]]:
+    """Bring live runs to the priorities and deadlines of the catalog; answers what changed.
+
+    For the service account, which needs edit permission on all DAGs. Takes no values: the catalog's count.
+    """
+    from include.orchestration.live_runs import tell_runs
+
+    if not get_auth_manager().is_authorized_dag(method="PUT", user=user):
+        raise HTTPException(403, "this needs edit permission on all DAGs")
+    told = await on_own_thread(partial(tell_runs, store))
+    return [each.model_dump(mode="json") for each in told]
+
+
+def _take_signals(
+    store: Catalog, settings: Settings, find: Find, body: SignalUpdate, by: str, after: BackgroundTasks
+) -> dict[str, Any]:
+    from include.orchestration.steering import take_signals
+
+    changed = take_signals(store, settings, find().request_id, body, by=by, now=datetime.now(UTC))
+    return _follow_up(store, settings, changed, after)
+
+
+def _steer(
+    store: Catalog, settings: Settings, find: Find, body: Steering, by: str, after: BackgroundTasks
+) -> dict[str, Any]:
+    from include.orchestration.steering import steer_title, stop_run
+
+    changed = steer_title(store, settings, find().request_id, body, by=by, now=datetime.now(UTC))
+    if body.cancel:
+        try:
+            with AirflowApi.from_connection() as api:
+                stop_run(api, changed)
+        except Exception:  # it is cancelled; dispatch stops its run within a minute
+            log.exception("%s is cancelled, and its run could not be stopped yet", changed.request_id)
+    return _follow_up(store, settings, changed, after)
+
+
+def _follow_up(store: Catalog, settings: Settings, title: TitleRecord, after: BackgroundTasks) -> dict[str, Any]:
+    """Tell the runs their weights; then, when the answer is out, release what may go now."""
+    from include.orchestration.live_runs import tell_runs
+
+    tell_runs(store)
+    after.add_task(_release, store, settings)
+    return title_view(title, settings)
+
+
+async def _release(store: Catalog, settings: Settings) -> None:
+    await to_thread.run_sync(partial(release_now, store, settings), limiter=_afterwards)
+
+
+def release_now(store: Catalog, settings: Settings) -> None:
+    """Release at once what may go; ``dispatch`` does the same each minute."""
+    from include.orchestration.dispatch import release
+
+    try:
+        with AirflowApi.from_connection() as api:
+            release(store, api, settings, now=datetime.now(UTC))
+    except Exception:  # the answer is out: nobody else would hear of it
+        log.exception("release after steering failed; dispatch repeats it within a minute")
