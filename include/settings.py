@@ -12,9 +12,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from include.errors import ConfigurationError
 
 
-def available_cores() -> int:
-    """Cores that this process may use: in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: in a container fewer than the machine has.
+
+    A pod's CPU limit is a share of time on all cores of its node. As many threads as cores would be stopped by it again
+    and again.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no limit
+        return cores
 
 
 class Settings(BaseSettings):

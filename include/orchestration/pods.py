@@ -519,6 +519,8 @@ def verdict(
     said = f": {end.message}" if end.message else ""
     if end.phase in ("Pending", ""):
         return _never_began(end, label, said, on_gpu=on_gpu, waited_s=waited_s)
+    if end.phase == "Running":
+        return PodTimeout(f"the pod of {label} still ran at the task's own limit and was deleted{said}")
     if end.reason == "DeadlineExceeded":
         return PodTimeout(f"the pod of {label} ran past its deadline and was ended{said}")
     if end.reason in ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity") or end.phase == "Unknown":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.errors import ConfigurationError
-from include.settings import Settings, load_settings
+from include.settings import Settings, available_cores, load_settings
 
 
 def test_everything_is_beneath_the_home_by_default(tmp_path: Path) -> None:
@@ -77,3 +77,16 @@ def test_pods_need_an_image_and_a_store_that_they_can_reach(
 
     with pytest.raises(ConfigurationError, match=wanted):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [(None, 6), ("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("9900000 100000", 6)]
+)
+def test_a_containers_share_of_the_cpus_is_all_it_has(
+    limit: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)))
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit + "\n")
+
+    assert available_cores(tmp_path) == cores
