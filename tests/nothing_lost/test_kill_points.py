@@ -1,0 +1,100 @@
+"""A process is killed at every interesting place of a title's life; the task is repeated; nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from include.orchestration.housekeeping import clean_scratch
+from tests.nothing_lost.conftest import Life
+from tests.nothing_lost.farm import Farm, reading
+from tests.nothing_lost.points import POINTS, Point, at, fired, random_points
+
+CLAIM_EXPIRES_S = 61
+"""After a claimant's death its titles are free again: the clock of the next release is that much later."""
+
+
+def killed_and_repeated(farm: Farm, point: Point) -> None:
+    code = farm.run(point.task, point=point)
+    assert fired(farm.home), f"the point was not reached\n{farm.said()}"
+    assert code != 0
+    farm.check()
+    farm.finish(point.task, later_s=CLAIM_EXPIRES_S)
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.id)
+def test_a_process_that_is_killed_loses_nothing(point: Point, life: Life, tmp_path: Path) -> None:
+    farm = life.before[point.task].copied(tmp_path / "farm")
+    with reading(farm):
+        killed_and_repeated(farm, point)
+        if point.task in {"publish", "settle"}:
+            farm.live(since=point.task)
+            farm.check_end()
+        else:
+            # What an undisturbed life has at this moment: the tasks that follow read nothing else.
+            after = life.before[life.order[life.order.index(point.task) + 1]]
+            assert farm.documents() == after.documents()
+            assert farm.record.state == after.record.state
+            assert farm.children() == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_title_whose_tasks_are_killed_at_random_comes_to_its_one_end(seed: int, life: Life, tmp_path: Path) -> None:
+    farm = life.before["release"].copied(tmp_path / "farm")
+    points = random_points(seed, 12, life.steps)
+    with reading(farm):
+        for step in life.order:
+            for point in points:
+                if point.task == step:
+                    # A step that an earlier attempt has done is not reached again.
+                    farm.run(step, point=point, later_s=CLAIM_EXPIRES_S)
+                    farm.check()
+            farm.finish(step, later_s=2 * CLAIM_EXPIRES_S)
+    assert fired(farm.home)
+    farm.check_end()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *at("prepare", "during 2 tool -"),
+        *at("plan", "before rename work/plan.json"),
+        *at("finish", "before rename work/package.json"),
+        *at("publish", "before 4 rename version/*", "before rename pointer"),
+    ],
+    ids=lambda point: point.id,
+)
+def test_what_killed_processes_leave_lying_is_swept_up_and_nothing_else(
+    point: Point, life: Life, tmp_path: Path
+) -> None:
+    farm = life.before[point.task].copied(tmp_path / "farm")
+    for _ in range(2):
+        farm.run(point.task, point=point)
+        assert fired(farm.home)
+    left = farm.litter()
+    assert left, "this point was to leave something"
+    farm.finish(point.task)
+    listed = sorted(path for path in farm.store.root.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+    assert sweep(farm, before=datetime.now(UTC) - timedelta(hours=1)) == []
+    assert farm.litter() == left, "it may belong to somebody who is still at work"
+    old = time.time() - 3 * 3600
+    for name in left:
+        path = farm.home / name
+        os.utime(path, (old, old))
+    swept = sweep(farm, before=datetime.now(UTC) - timedelta(hours=1))
+
+    assert farm.litter() == []
+    assert len(swept) == len(left)
+    assert listed == sorted(
+        path for path in farm.store.root.rglob("*") if path.is_file() and not path.name.startswith(".")
+    )
+
+
+def sweep(farm: Farm, *, before: datetime) -> list[str]:
+    """What housekeeping does."""
+    return clean_scratch(farm.home / "scratch", before=before) + list(farm.store.sweep(before=before))
