@@ -1,0 +1,102 @@
+"""Runs that are under way follow the catalog: weights, conf and Airflow's own deadline, on its own database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import include
+from include.orchestration.weights import RESUMED, STEPS, weight_of
+
+ROOT = Path(next(iter(include.__path__))).parent
+SEEN_ONCE = {"found": True, "task_instances": 0, "deadline_moved": False}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was told to four titles' runs, and what the database held before and after."""
+    folder = tmp_path_factory.mktemp("telling")
+    home, dags = folder / "airflow", folder / "dags"
+    dags.mkdir()
+    environment = {
+        **{n: value for n, value in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "CALLSHEET"))},
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "CALLSHEET_HOME": str(folder / "callsheet"),
+        "PYTHONPATH": str(ROOT),
+    }
+    program = Path(__file__).with_name("telling.py")
+    finished = subprocess.run(
+        [sys.executable, str(program), str(dags)],
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_released_run_is_told_once_and_knows_it_all_already(seen: dict[str, Any]) -> None:
+    assert sorted(seen["first"]) == ["due", "free", "gone", "missed"]
+    for name in ("free", "missed"):
+        assert seen["first"][name].items() >= SEEN_ONCE.items()
+    assert seen["third"] == {}
+
+
+def test_a_run_that_airflow_does_not_have_holds_up_no_other(seen: dict[str, Any]) -> None:
+    assert seen["first"]["gone"]["found"] is False
+    assert "gone" not in seen["second"]
+
+
+def test_a_new_priority_weighs_what_has_not_started_and_leaves_what_has(seen: dict[str, Any]) -> None:
+    before, after = (seen[when]["due"]["weights"] for when in ("before", "after"))
+
+    assert {before[task] for task in ("prepare", "plan")} == {weight_of(100, "prepare"), weight_of(100, "plan")}
+    assert (after["prepare"], after["plan"]) == (before["prepare"], before["plan"])
+    for task in after.keys() - {"prepare", "plan", "extras"}:
+        assert after[task] == weight_of(900, task), task
+    assert {"finish", "publish", "settle"} <= after.keys() & STEPS.keys()
+    assert seen["second"]["due"]["task_instances"] == len(after) - 2
+
+
+def test_a_task_that_resumes_keeps_its_raise(seen: dict[str, Any]) -> None:
+    assert seen["before"]["due"]["weights"]["extras"] == RESUMED + weight_of(100, "extras")
+    assert seen["after"]["due"]["weights"]["extras"] == RESUMED + weight_of(900, "extras")
+
+
+def test_encodes_that_are_expanded_later_have_the_new_weight(seen: dict[str, Any]) -> None:
+    assert seen["expanded"] == [weight_of(900, "encode_cpu")] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "becomes"),
+    [
+        ("due", [["due", False]], [["sooner", False]]),
+        ("free", [], [["sooner", False]]),
+        ("missed", [["due", True]], [["sooner", False], ["due", True]]),
+    ],
+)
+def test_airflow_s_own_deadline_moves_with_the_title_s(
+    name: str, was: list[Any], becomes: list[Any], seen: dict[str, Any]
+) -> None:
+    def rows(which: list[Any]) -> list[Any]:
+        return [[seen[moment], missed] for moment, missed in which]
+
+    assert seen["before"][name]["deadlines"] == rows(was)
+    assert seen["after"][name]["deadlines"] == rows(becomes)
+    assert seen["after"][name]["conf"]["publish_at"] == seen["sooner"]
+    assert seen["after"][name]["conf"]["request_id"] == f"spring/{name}"
+    assert seen["second"][name]["deadline_moved"] is True
+
+
+def test_telling_the_same_again_changes_nothing(seen: dict[str, Any]) -> None:
+    assert list(seen["again"]) == ["due"]
+    assert seen["again"]["due"].items() >= SEEN_ONCE.items()
+    assert seen["unchanged"] is True
