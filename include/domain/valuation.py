@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from include.domain.admission import Admission, AdmissionPolicy, admit, waiting
+from include.domain.admission import Admission, AdmissionPolicy, admit
+from include.domain.backlog import FRESH_S, Backlog, Claim, held_s
 from include.domain.document import Document
 from include.domain.forecast import NOTHING, Forecast
 from include.domain.parallel import ParallelPolicy, slots_for
 from include.domain.prior import TitleWork
-from include.domain.priority import Priority, PriorityPolicy, priority
+from include.domain.priority import Priority, PriorityPolicy, priority, priority_points
 from include.domain.request import Signals
 from include.domain.title import Kind, Tier
 from include.domain.value import Score, ValuePolicy, score
@@ -86,7 +87,7 @@ class FarmState(Document):
     slots: int
     """Of all encode pools."""
     fresh_load: float = 0.0
-    """Share of the slots, 0–1, that newly arriving work of higher priority is expected to take."""
+    """Share of the slots, 0–1, that newly arriving work is expected to take; the better part of it overtakes."""
     overhead_s: float = 0.0
     """Of a title's life outside of its work: scheduling, planning, publishing."""
 
@@ -101,12 +102,21 @@ def value_titles(
     slots = max(1, farm.slots)
     placed = [(standing, *_place(standing, slots=slots, farm=farm, now=now, policy=policy)) for standing in standings]
     placed.sort(key=lambda each: (not each[0].running, each[0].held, -each[2].points, each[0].seq))
-    ahead_p50 = ahead_p90 = 0.0
+    claims = [
+        _claim(standing, value, place, remaining, now=now, policy=policy.priority)
+        for standing, value, place, _, remaining in placed
+    ]
+    backlog = Backlog(
+        (claim for claim, each in zip(claims, placed, strict=True) if each[0].running or not each[0].held),
+        slots=slots,
+        fresh_load=farm.fresh_load,
+        policy=policy.admission,
+    )
+    horizon_s = policy.priority.urgency_horizon_h * 3600
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
-    for standing, value, place, laxity_s, remaining in placed:
-        ahead = NOTHING if standing.running else Forecast(p50_s=ahead_p50, p90_s=ahead_p90)
-        wait = waiting(ahead, slots=slots, fresh_load=farm.fresh_load, policy=policy.admission)
+    for claim, (standing, value, place, laxity_s, remaining) in zip(claims, placed, strict=True):
+        wait = NOTHING if standing.running else backlog.wait(claim, laxity_s=laxity_s, horizon_s=horizon_s)
         share = slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
         left = 1 - standing.progress
         found[standing.request_id] = Valuation(
@@ -126,12 +136,31 @@ def value_titles(
             ),
             ahead=0 if standing.running else waiting_ahead,
         )
-        if not standing.held or standing.running:
-            # Errors of different titles even out: medians of sums are near sums of means, their spread is small.
-            ahead_p50 += remaining.mean_s
-            ahead_p90 += remaining.mean_s * 1.1
-            waiting_ahead += not standing.running
+        if not standing.held and not standing.running:
+            waiting_ahead += 1
     return found
+
+
+def _claim(
+    standing: Standing, value: Score, place: Priority, remaining: Forecast, *, now: datetime, policy: PriorityPolicy
+) -> Claim:
+    age_s = (now - standing.created_at).total_seconds()
+    urgent, due_s = place.points, None
+    if standing.publish_at is not None:
+        due_s = (standing.publish_at - now).total_seconds()
+        pressed = priority_points(
+            score=value.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
+        )
+        urgent = max(place.points, pressed)
+    return Claim(
+        seq=standing.seq,
+        points=place.points,
+        urgent=urgent,
+        due_s=due_s,
+        work_s=remaining.mean_s,
+        held_s=held_s(standing.work.full, remaining_s=remaining.mean_s) if standing.running else 0.0,
+        fresh=age_s <= FRESH_S,
+    )
 
 
 def _place(

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from include.domain.admission import Admission
+from include.domain.backlog import FRESH_S
 from include.domain.document import Document
 from include.domain.ladder import TierPolicy
 from include.domain.prior import Rates, SourceShape, calibration, encode_cost, shape_of, title_work
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 OVERHEAD_S = 12.0
 """Of a title's life, outside of its worker tasks: the release, Airflow's scheduling, planning, publishing; measured."""
-FRESH = timedelta(hours=1)
+FRESH = timedelta(seconds=FRESH_S)
 """Arrivals of so long say how much work keeps coming."""
 RECENT_ENCODES = 400
 """Past encodes that calibrate the forecast."""
@@ -230,7 +231,7 @@ def farm_factors(catalog: Catalog) -> dict[tuple[str, str], float]:
 
 
 def farm_state(open_titles: Iterable[TitleRecord], settings: Settings, *, now: datetime) -> FarmState:
-    """Slots, and how much of them the arrivals of the last hour take."""
+    """Slots, and how much of them the latest arrivals take."""
     slots = settings.encode_slots + settings.gpu_slots
     fresh_s = sum(
         title.work.full.whole.p50_s for title in open_titles if title.work and now - title.created_at <= FRESH

@@ -1,0 +1,137 @@
+"""How long a title waits: for what goes before it now, or when its deadline presses."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.domain.backlog import Backlog, Claim, held_s
+from include.domain.forecast import NOTHING, spread
+from include.domain.prior import TitleWork
+from include.recipes import load_policy
+
+POLICY = load_policy().admission
+HOUR_S = 3600.0
+
+
+def claim(seq: int, points: int, work_s: float = 100.0, **fields: Any) -> Claim:
+    given: dict[str, Any] = {"urgent": points, "due_s": None, "held_s": 0.0, "fresh": False, **fields}
+    return Claim(seq=seq, points=points, work_s=work_s, **given)
+
+
+def wait(
+    one: Claim,
+    *others: Claim,
+    slots: int = 2,
+    laxity_s: float | None = None,
+    fresh_load: float = 0.0,
+    horizon_s: float = 2 * HOUR_S,
+) -> float:
+    backlog = Backlog([one, *others], slots=slots, fresh_load=fresh_load, policy=POLICY)
+    return backlog.wait(one, laxity_s=laxity_s, horizon_s=horizon_s).p50_s
+
+
+@pytest.mark.parametrize(
+    ("other", "expected_s"),
+    [
+        (claim(2, 600), 50),
+        (claim(2, 400), 0),
+        (claim(0, 500), 50),
+        (claim(2, 500), 0),
+        (claim(2, 600, held_s=40), 50),
+        (claim(2, 400, held_s=40), 10),
+    ],
+)
+def test_a_title_waits_for_higher_priorities_for_earlier_twins_and_for_what_runs_in_a_slot(
+    other: Claim, expected_s: float
+) -> None:
+    assert wait(claim(1, 500), other) == pytest.approx(expected_s)
+
+
+def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:
+    running = [claim(seq, 100, held_s=40) for seq in range(2, 10)]
+
+    assert wait(claim(1, 500), *running) == pytest.approx(wait(claim(1, 500), *running[:2]))
+
+
+def test_a_title_with_a_far_deadline_does_not_stay_behind_until_it_is_late() -> None:
+    crowd = [claim(seq, 600, work_s=2 * HOUR_S) for seq in range(2, 22)]
+    modest = claim(1, 300, urgent=2000, due_s=9 * HOUR_S)
+
+    assert wait(claim(1, 300), *crowd) == pytest.approx(20 * HOUR_S)
+    assert wait(modest, *crowd, laxity_s=8 * HOUR_S) == pytest.approx(7 * HOUR_S)
+    assert wait(modest, *crowd, laxity_s=-HOUR_S) == 0
+    assert wait(modest, *crowd[:2], laxity_s=8 * HOUR_S) == pytest.approx(2 * HOUR_S)
+
+
+@pytest.mark.parametrize(
+    ("rival", "ahead"),
+    [
+        (claim(2, 200, urgent=2500, due_s=HOUR_S), True),
+        (claim(2, 200, urgent=2500, due_s=3 * HOUR_S), False),
+        (claim(2, 200, urgent=1500, due_s=HOUR_S), False),
+        (claim(0, 200, urgent=2000, due_s=HOUR_S), True),
+        (claim(2, 2100, urgent=2500, due_s=3 * HOUR_S), True),
+        (claim(2, 1900), False),
+    ],
+)
+def test_when_its_deadline_presses_only_those_due_before_it_and_worth_more_are_rivals(
+    rival: Claim, ahead: bool
+) -> None:
+    crowd = claim(3, 1000, work_s=1e6)
+
+    found = wait(claim(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
+
+    assert found == pytest.approx(50 if ahead else 0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 900), st.floats(0, 1e4), st.booleans(), st.booleans(), st.none() | st.floats(0, 1e5)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.floats(0, 2),
+    st.integers(1, 8),
+)
+def test_more_points_never_make_a_title_wait_longer(
+    others: list[tuple[int, float, bool, bool, float | None]], fresh_load: float, slots: int
+) -> None:
+    crowd = [
+        claim(
+            seq,
+            points,
+            work_s,
+            urgent=points + 1000 if due_s is not None else points,
+            due_s=due_s,
+            held_s=work_s / 3 if running else 0.0,
+            fresh=fresh,
+        )
+        for seq, (points, work_s, running, fresh, due_s) in enumerate(others, start=2)
+    ]
+    waits = [
+        wait(
+            claim(1, points, urgent=points + 500, due_s=5e4),
+            *crowd,
+            laxity_s=3e4,
+            fresh_load=fresh_load,
+            slots=slots,
+        )
+        for points in (0, 300, 600, 1000)
+    ]
+
+    assert all(later <= earlier * (1 + 1e-9) + 1e-6 for earlier, later in itertools.pairwise(waits))
+
+
+def test_a_running_task_is_met_in_its_middle_and_the_long_ones_more_often() -> None:
+    work = TitleWork(
+        prepare=NOTHING, encodes=(spread(30, 0.0), spread(10, 0.0)), extras=spread(10, 0.0), finish=NOTHING
+    )
+
+    assert held_s(work, remaining_s=50) == pytest.approx((900 + 100 + 100) / 100)
+    assert held_s(work, remaining_s=5) == 5
+    assert held_s(TitleWork(prepare=NOTHING, encodes=(), extras=NOTHING, finish=NOTHING), remaining_s=5) == 0
