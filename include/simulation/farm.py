@@ -1,33 +1,52 @@
-"""The farm as a discrete-event simulation: release from the catalog, weights in Airflow, slots, failures."""
+"""The farm as a discrete-event simulation: admission, release from the catalog, weights in Airflow, slots, failures.
+
+What is decided is decided by the domain's own functions: scores, priorities, admission, shares and chunks, and the
+preset that an encode takes when it starts.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import simpy
 
+from include.domain.admission import admit
+from include.domain.backlog import FRESH_S, Backlog, Claim, held_s
 from include.domain.degradation import best_that_fits
+from include.domain.forecast import Forecast
 from include.domain.parallel import chunks_for, slots_for
-from include.simulation.model import Encode, Farm, Outcome, SimTitle
-from include.simulation.orders import Order, Standing, laxity_s
+from include.domain.presets import preset_options
+from include.domain.priority import priority_points
+from include.domain.request import Signals
+from include.domain.title import Kind
+from include.domain.valuation import Policy
+from include.domain.value import score
+from include.simulation.model import Encode, End, Farm, Outcome, SimTitle, moment
+from include.simulation.orders import Order, Standing
 
 Say = Callable[[str], None]
-Kind = Literal["prepare", "encode", "extras", "finish"]
-LATER: dict[Kind, int] = {"prepare": 0, "encode": 1, "extras": 2, "finish": 3}
-"""Within one title, and between titles of the same priority, what is nearly done goes first."""
+Stage = Literal["prepare", "encode", "extras", "finish"]
+STEPS: dict[Stage, int] = {"prepare": 0, "encode": 1, "extras": 2, "finish": 3}
+"""Within one title what is nearly done goes first."""
 
 
 @dataclass(eq=False, kw_only=True)
 class _Task:
     active: _Active
-    kind: Kind
+    stage: Stage
     true_s: float
+    forecast: Forecast
     encode: Encode | None = None
     number: int = 0
-    done: simpy.Event
+    started_s: float = 0.0
+    attempt: int = 0
+    node: _Node | None = None
+    loss: float = 0.0
+    bound_s: float = 0.0
+    """Slot seconds that it takes with the preset that it has taken."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,12 +55,32 @@ class _Active:
 
     title: SimTitle
     outcome: Outcome
-    order: int
+    seq: int
+    signals: Signals
+    score: int
+    forecast_s: float
+    """Predicted slot seconds of the whole title, median."""
+    mean_over_median: float
+    held_s: float
+    """Predicted slot seconds to the end of one of its tasks that run."""
     remaining_s: float
-    """Predicted slot seconds still to be done."""
+    elapsed_p90_s: float
+    """Predicted wall time of the whole title with every slot of the farm."""
+    elapsed_mean_s: float
     true_remaining_s: float
-    ready: simpy.Event
+    key: float = 0.0
+    share: int = 0
+    """Slots that it may use at once while others wait."""
+    open: bool = False
+    ready: list[_Task] = field(default_factory=list)
     running: int = 0
+    unfinished: int = 0
+    """Tasks of the current stage."""
+
+    @property
+    def left(self) -> float:
+        """Share of its predicted work that is still to be done."""
+        return self.remaining_s / self.forecast_s if self.forecast_s else 0.0
 
 
 @dataclass(eq=False)
@@ -49,7 +88,7 @@ class _Node:
     number: int
     free: int
     up: bool = True
-    running: dict[simpy.Process, _Task] = field(default_factory=dict)
+    running: set[_Task] = field(default_factory=set)
 
 
 class Simulation:
@@ -57,207 +96,383 @@ class Simulation:
 
     def __init__(self, titles: Sequence[SimTitle], farm: Farm, order: Order, *, say: Say | None = None) -> None:
         self.titles = sorted(titles, key=lambda title: title.arrival_s)
-        self.farm, self.order, self.say = farm, order, say
+        self.farm = farm.without_window() if order.knows_all else farm
+        self.order, self.say = order, say
         self.random = random.Random(farm.seed)  # noqa: S311 - chance that can be repeated is what is wanted
         self.env = simpy.Environment()
         self.nodes = [_Node(number, farm.slots_per_node) for number in range(farm.nodes)]
+        self.outcomes = [Outcome(title=title) for title in self.titles]
         self.waiting: list[_Active] = []
         self.open: set[_Active] = set()
-        self.tasks: list[_Task] = []
-        self.outcomes = [Outcome(title=title) for title in self.titles]
-        self.busy_s = 0.0
+        self.ready: dict[_Active, None] = {}
+        """Titles with tasks that wait for a slot."""
         self.settled = 0
         self.all_settled = self.env.event()
+        self.busy_s = 0.0
+        """Slot seconds that were held, by the clock alone."""
+        self._busy, self._busy_since = 0, 0.0
 
     def run(self) -> list[Outcome]:
         """Every title to its end; outcomes in the order of arrival."""
+        if not self.titles:
+            return []
         self.env.process(self._arrivals())
-        for node in self.nodes:
-            if self.farm.node_failures_per_day > 0:
+        if self.order.follows == "time":
+            self.env.process(self._minute_hand())
+        if self.farm.node_failures_per_day > 0:
+            for node in self.nodes:
                 self.env.process(self._failures(node))
-        if self.titles:
-            self.env.run(until=self.all_settled)
+        self.env.run(until=self.all_settled)
         return self.outcomes
 
+    # Arrival, value, admission
+
     def _arrivals(self) -> Generator[simpy.Event, Any, None]:
-        for number, (title, outcome) in enumerate(zip(self.titles, self.outcomes, strict=True)):
+        for seq, (title, outcome) in enumerate(zip(self.titles, self.outcomes, strict=True)):
             yield self.env.timeout(max(0.0, title.arrival_s - self.env.now))
+            expected = title.expected
+            whole, elapsed = expected.whole, expected.elapsed(self.farm.slots)
             active = _Active(
                 title=title,
                 outcome=outcome,
-                order=number,
-                remaining_s=title.predicted_work_s,
+                seq=seq,
+                signals=title.signals,
+                score=0,
+                forecast_s=whole.p50_s,
+                mean_over_median=whole.mean_s / whole.p50_s if whole.p50_s else 1.0,
+                held_s=held_s(expected, remaining_s=whole.mean_s),
+                remaining_s=whole.p50_s,
+                elapsed_p90_s=elapsed.p90_s,
+                elapsed_mean_s=elapsed.mean_s,
                 true_remaining_s=title.true_work_s,
-                ready=self.env.event(),
             )
+            self._value(active)
+            self._weigh(active)
+            if self.order.policy is not None:
+                self._admit(active)
+                if title.boost is not None:
+                    self._later(title.boost[0] - self.env.now, self._boost, active)
             self.waiting.append(active)
-            self.env.process(self._life(active))
             self._release()
-            if self.say and number % 1000 == 999:
-                self.say(f"{self.order.name}: {number + 1} of {len(self.titles)} titles have arrived")
+            if self.say and seq % 500 == 499:
+                self.say(f"{self.order.name}: {seq + 1} of {len(self.titles)} titles have arrived")
 
-    def _standing(self, active: _Active) -> Standing:
-        title = active.title
-        score = title.score
-        if title.boost is not None and self.env.now >= title.boost[0]:
-            score = title.boost[1]
-        return Standing(
-            title=title,
-            order=active.order,
-            score=score,
-            remaining_s=active.remaining_s,
-            true_remaining_s=active.true_remaining_s,
-            waiting_s=self.env.now - title.arrival_s,
-            now_s=self.env.now,
+    def _boost(self, active: _Active) -> None:
+        assert active.title.boost is not None
+        active.signals = active.title.boost[1]
+        if active.outcome.end is None:
+            self._value(active)
+            self._weigh(active)
+            self._release()
+            self._dispatch()
+
+    def _value(self, active: _Active) -> None:
+        if self.order.policy is not None:
+            title = active.title
+            active.score = score(
+                tier=title.tier,
+                kind=title.kind,
+                signals=active.signals,
+                created_at=moment(title.arrival_s),
+                publish_at=None if title.deadline_s is None else moment(title.deadline_s),
+                now=moment(self.env.now),
+                policy=self.order.policy.value,
+            ).points
+
+    def _laxity_s(self, active: _Active) -> float | None:
+        deadline_s = active.title.deadline_s
+        if deadline_s is None:
+            return None
+        return deadline_s - self.env.now - active.elapsed_p90_s * active.left - self.farm.overhead_s
+
+    def _weigh(self, active: _Active) -> None:
+        """The title's place in the order, as of now, and its share of the slots."""
+        laxity_s = self._laxity_s(active)
+        active.key = self.order.key(
+            Standing(
+                title=active.title,
+                score=active.score,
+                remaining_s=active.remaining_s,
+                mean_elapsed_s=active.elapsed_mean_s * active.left,
+                true_remaining_s=active.true_remaining_s,
+                laxity_s=laxity_s,
+                waiting_s=self.env.now - active.title.arrival_s,
+            )
         )
+        active.share = self._share(active, laxity_s)
+
+    def _share(self, active: _Active, laxity_s: float | None) -> int:
+        if not self.order.cuts or self.order.policy is None:
+            return self.farm.slots
+        return slots_for(
+            score=active.score, laxity_s=laxity_s, slots=self.farm.slots, policy=self.order.policy.parallel
+        )
+
+    def _admit(self, active: _Active) -> None:
+        """The quote of :func:`include.domain.valuation.value_titles` for this title alone."""
+        title, policy, now_s = active.title, self.order.policy, self.env.now
+        if policy is None or title.deadline_s is None:
+            return
+        slots, laxity_s = self.farm.slots, self._laxity_s(active)
+        present = (*self.open, *self.waiting, active)
+        backlog = Backlog(
+            [self._claim(each, policy) for each in present],
+            slots=slots,
+            fresh_load=sum(each.forecast_s for each in present if self._is_fresh(each)) / (slots * FRESH_S),
+            policy=policy.admission,
+        )
+        horizon_s = policy.priority.urgency_horizon_h * 3600
+        wait = backlog.wait(self._claim(active, policy), laxity_s=laxity_s, horizon_s=horizon_s)
+        share = slots_for(score=active.score, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
+        full, least = title.expected.elapsed(share), title.least.elapsed(slots)
+        active.outcome.verdict = admit(
+            now=moment(now_s),
+            deadline=moment(title.deadline_s),
+            wait=wait,
+            full=_longer(full, self.farm.overhead_s),
+            degraded=_longer(least, self.farm.overhead_s),
+            work=title.expected.whole,
+            policy=policy.admission,
+        ).verdict
+
+    def _claim(self, active: _Active, policy: Policy) -> Claim:
+        deadline_s, key = active.title.deadline_s, int(active.key)
+        urgent = key
+        if deadline_s is not None:
+            urgent = priority_points(
+                score=active.score,
+                work_s=active.remaining_s,
+                laxity_s=0.0,
+                waiting_s=self.env.now - active.title.arrival_s,
+                policy=policy.priority,
+            )
+        work_s = active.remaining_s * active.mean_over_median
+        return Claim(
+            seq=active.seq,
+            points=key,
+            urgent=urgent,
+            due_s=None if deadline_s is None else deadline_s - self.env.now,
+            work_s=work_s,
+            held_s=min(work_s, active.held_s) if active.open else 0.0,
+            fresh=self._is_fresh(active),
+        )
+
+    def _is_fresh(self, active: _Active) -> bool:
+        return self.env.now - active.title.arrival_s <= FRESH_S
+
+    def _minute_hand(self) -> Generator[simpy.Event, Any, None]:
+        """The DAG ``dispatch``: values and weights follow time."""
+        while True:
+            yield self.env.timeout(self.farm.dispatch_every_s)
+            for active in (*self.waiting, *self.open):
+                if active.title.deadline_s is not None or active.title.kind is Kind.NEWS:
+                    self._value(active)
+                self._weigh(active)
+            self._release()
+            self._dispatch()
+
+    # Release and the life of a title
 
     def _release(self) -> None:
         """The best waiting titles get their runs, up to the window."""
         while self.waiting and len(self.open) < self.farm.window:
-            best = max(self.waiting, key=lambda active: (self.order.key(self._standing(active)), -active.order))
+            best = max(self.waiting, key=lambda active: (active.key, -active.seq))
             self.waiting.remove(best)
             self.open.add(best)
-            best.ready.succeed()
+            best.open = True
+            self._begin(
+                best,
+                [
+                    _Task(
+                        active=best, stage="prepare", true_s=best.title.prepare_s, forecast=best.title.expected.prepare
+                    )
+                ],
+            )
 
-    def _life(self, active: _Active) -> Generator[simpy.Event, Any, None]:
-        title, outcome = active.title, active.outcome
-        yield active.ready
-        yield self._submit(active, "prepare", title.prepare_s)
-        if not title.corrupt:
-            yield self.env.timeout(self.farm.control_s)
-            events = [
-                self._submit(active, "encode", encode.true_s, encode=encode, number=number)
-                for number, encode in enumerate(self._cut(active))
-            ]
-            events.append(self._submit(active, "extras", title.extras_s))
-            yield self.env.all_of(events)
-            yield self._submit(active, "finish", title.finish_s)
-        yield self.env.timeout(2 * self.farm.control_s)
-        outcome.finished_s = self.env.now
-        outcome.vmaf_loss = sum(outcome.losses) / len(outcome.losses) if outcome.losses else 0.0
+    def _begin(self, active: _Active, tasks: Sequence[_Task]) -> None:
+        """Tasks become ready; those with nothing to do have ended already."""
+        wanted = [task for task in tasks if task.true_s > 0]
+        active.unfinished = len(wanted)
+        if not wanted:
+            self._advance(active, tasks[0].stage)
+            return
+        active.ready += wanted
+        active.ready.sort(key=lambda task: (STEPS[task.stage], -task.number))
+        self.ready[active] = None
+        self._dispatch()
+
+    def _advance(self, active: _Active, stage: Stage) -> None:
+        """What follows when the last task of a stage has ended."""
+        title = active.title
+        if stage == "prepare" and title.corrupt:
+            self._later(2 * self.farm.control_s, self._end, active, End.REJECTED)
+        elif stage == "prepare":
+            self._later(self.farm.control_s, self._plan, active)
+        elif stage == "finish":
+            self._later(2 * self.farm.control_s, self._end, active, End.PUBLISHED)
+        else:
+            finish = title.planned.finish
+            self._begin(active, [_Task(active=active, stage="finish", true_s=title.finish_s, forecast=finish)])
+
+    def _plan(self, active: _Active) -> None:
+        """The forecast of a title that was looked at, its place in the order by it, and its jobs."""
+        title, planned = active.title, active.title.planned
+        elapsed = planned.elapsed(self.farm.slots)
+        active.forecast_s = planned.whole.p50_s
+        active.remaining_s = active.forecast_s - planned.prepare.p50_s
+        active.elapsed_p90_s, active.elapsed_mean_s = elapsed.p90_s, elapsed.mean_s
+        self._value(active)
+        self._weigh(active)
+        jobs = [
+            _Task(
+                active=active,
+                stage="encode",
+                true_s=job.true_s,
+                forecast=job.forecast,
+                encode=job,
+                number=number,
+            )
+            for number, job in enumerate(self._cut(active))
+        ]
+        extras = _Task(active=active, stage="extras", true_s=title.extras_s, forecast=planned.extras)
+        self._begin(active, [*jobs, extras])
+
+    def _cut(self, active: _Active) -> list[Encode]:
+        """The title's encodes, in chunks where its value or its deadline is worth it."""
+        if not self.order.cuts or self.order.policy is None:
+            return list(active.title.encodes)
+        policy, laxity_s = self.order.policy.parallel, self._laxity_s(active)
+        jobs: list[Encode] = []
+        for encode in active.title.encodes:
+            number = chunks_for(
+                work_s=encode.forecast.p50_s, score=active.score, laxity_s=laxity_s, slots=active.share, policy=policy
+            )
+            jobs += [_chunk(encode, number, policy.chunk_overhead)] * number
+        return jobs
+
+    def _end(self, active: _Active, end: End) -> None:
+        outcome = active.outcome
+        outcome.finished_s, outcome.end = self.env.now, end
+        outcome.ends += 1
         self.open.discard(active)
         self.settled += 1
         if self.settled == len(self.titles):
             self.all_settled.succeed()
         self._release()
 
-    def _cut(self, active: _Active) -> list[Encode]:
-        """The title's encodes, in chunks where its value or its deadline is worth it."""
-        policy = self.order.parallel
-        if policy is None:
-            return list(active.title.encodes)
-        standing = self._standing(active)
-        laxity = laxity_s(standing, self.farm.slots)
-        share = slots_for(score=standing.score, laxity_s=laxity, slots=self.farm.slots, policy=policy)
-        jobs: list[Encode] = []
-        for encode in active.title.encodes:
-            work_s = encode.options[0].p50_s
-            number = chunks_for(work_s=work_s, score=standing.score, laxity_s=laxity, slots=share, policy=policy)
-            jobs += [_chunk(encode, number, policy.chunk_overhead)] * number
-        return jobs
-
-    def _may_start(self, active: _Active) -> bool:
-        """Whether the title is below its share of the slots."""
-        policy = self.order.parallel
-        if policy is None:
-            return True
-        standing = self._standing(active)
-        laxity = laxity_s(standing, self.farm.slots)
-        return active.running < slots_for(score=standing.score, laxity_s=laxity, slots=self.farm.slots, policy=policy)
-
-    def _submit(
-        self, active: _Active, kind: Kind, true_s: float, *, encode: Encode | None = None, number: int = 0
-    ) -> simpy.Event:
-        task = _Task(active=active, kind=kind, true_s=true_s, encode=encode, number=number, done=self.env.event())
-        self.tasks.append(task)
-        self._dispatch()
-        return task.done
+    # Slots
 
     def _dispatch(self) -> None:
         """The weightiest ready tasks go into the free slots."""
-        while self.tasks:
-            node = max((each for each in self.nodes if each.up and each.free), key=lambda each: each.free, default=None)
-            if node is None:
+        while self.ready:
+            node = max((each for each in self.nodes if each.up), key=lambda each: each.free, default=None)
+            if node is None or node.free == 0:
                 return
-            task = max(self.tasks, key=self._weight)
-            if not self._may_start(task.active):
-                # Beyond its share a title takes only what nobody else wants.
-                others = [each for each in self.tasks if self._may_start(each.active)]
-                task = max(others, key=self._weight) if others else task
-            self.tasks.remove(task)
-            node.free -= 1
-            task.active.running += 1
-            process = self.env.process(self._work(task, node))
-            node.running[process] = task
+            within = [each for each in self.ready if each.running < each.share]
+            # Beyond its share a title takes only what nobody else wants.
+            active = max(within or self.ready, key=_first)
+            task = active.ready.pop()
+            if not active.ready:
+                del self.ready[active]
+            self._start(task, node)
 
-    def _weight(self, task: _Task) -> tuple[float, int, int, int]:
-        key = self.order.key(self._standing(task.active))
-        return (key, LATER[task.kind], -task.active.order, -task.number)
+    def _start(self, task: _Task, node: _Node) -> None:
+        self._hold(1)
+        node.free -= 1
+        node.running.add(task)
+        task.node, task.started_s = node, self.env.now
+        task.active.running += 1
+        if task.active.outcome.started_s is None:
+            task.active.outcome.started_s = self.env.now
+        if self.farm.start_delay_s > 0:
+            self._later(self.farm.start_delay_s, self._work, task, task.attempt)
+        else:
+            self._work(task, task.attempt)
 
-    def _work(self, task: _Task, node: _Node) -> Generator[simpy.Event, Any, None]:
-        active, started = task.active, self.env.now
-        if active.outcome.started_s is None:
-            active.outcome.started_s = started
-        process = self.env.active_process
-        assert process is not None
-        try:
-            yield self.env.timeout(self.farm.start_delay_s)
-            loss = 0.0
-            true_s = task.true_s
-            if task.encode is not None:
-                true_s, loss = self._bind(task)
-            yield self.env.timeout(true_s)
-        except simpy.Interrupt:
-            self.busy_s += self.env.now - started
-            active.outcome.work_s += self.env.now - started
-            active.outcome.retries += 1
-            active.running -= 1
-            yield self.env.timeout(self.farm.detection_s)
-            self.tasks.append(task)
-            self._dispatch()
+    def _work(self, task: _Task, attempt: int) -> None:
+        if task.attempt != attempt:
             return
-        self.busy_s += self.env.now - started
-        active.outcome.work_s += self.env.now - started
-        active.running -= 1
-        del node.running[process]
-        node.free += 1
-        predicted = _predicted_s(task)
-        active.remaining_s = max(0.0, active.remaining_s - predicted)
-        active.true_remaining_s = max(0.0, active.true_remaining_s - task.true_s)
-        if task.encode is not None:
-            active.outcome.losses.append(loss)
-        task.done.succeed()
-        self._dispatch()
+        task.bound_s, task.loss = self._bind(task)
+        self._later(task.bound_s, self._done, task, attempt)
 
     def _bind(self, task: _Task) -> tuple[float, float]:
-        """Time that the encode really takes with the option that is chosen now, and the VMAF that it gives up."""
-        assert task.encode is not None
-        title, options = task.active.title, task.encode.options
-        best = min(options, key=lambda option: option.vmaf_loss)
-        if not self.order.binds_late or title.deadline_s is None:
-            return task.true_s, best.vmaf_loss
-        reserve_s = title.finish_s + 3 * self.farm.control_s + self.farm.start_delay_s
+        """Time that the task really takes with the preset that it takes now, and the VMAF that this gives up."""
+        title, encode = task.active.title, task.encode
+        if encode is None or self.order.policy is None or title.deadline_s is None:
+            return task.true_s, 0.0
+        farm = self.farm
+        reserve_s = title.planned.finish.p90_s + farm.start_delay_s + 2 * farm.control_s
         left_s = title.deadline_s - self.env.now - reserve_s
         # Encodes of the title that have no slot yet follow in the slots that it has.
-        queued = sum(_predicted_s(other) for other in self.tasks if other.active is task.active)
-        own = best.p50_s
-        share = own / (own + queued / max(1, task.active.running)) if own else 1.0
-        choice = best_that_fits(options, time_left_s=left_s * share)
-        if choice.option.name == "drop":
-            task.active.outcome.dropped += 1
-        factor = choice.option.p50_s / best.p50_s if best.p50_s else 1.0
-        return task.true_s * factor, choice.option.vmaf_loss
+        queued_s = sum(other.forecast.p50_s for other in task.active.ready if other.encode is not None)
+        own_s, p90_s = task.forecast.p50_s, task.forecast.p90_s
+        fair = own_s / (own_s + queued_s / max(1, task.active.running))
+        options = preset_options(encode.faster, p50_s=own_s, p90_s=p90_s, may_lose=encode.may_lose)
+        chosen = best_that_fits(options, time_left_s=left_s * fair).option
+        return task.true_s * chosen.p50_s / own_s, chosen.vmaf_loss
+
+    def _done(self, task: _Task, attempt: int) -> None:
+        if task.attempt != attempt:
+            return
+        active, node = task.active, task.node
+        assert node is not None
+        self._hold(-1)
+        node.free += 1
+        node.running.discard(task)
+        active.running -= 1
+        active.outcome.work_s += self.env.now - task.started_s
+        active.remaining_s = max(0.0, active.remaining_s - task.forecast.p50_s)
+        active.true_remaining_s = max(0.0, active.true_remaining_s - task.true_s)
+        if task.encode is not None:
+            active.outcome.losses.append((task.true_s, task.loss))
+        if self.order.follows == "work":
+            self._weigh(active)
+        active.unfinished -= 1
+        if active.unfinished == 0:
+            self._advance(active, task.stage)
+        self._dispatch()
 
     def _failures(self, node: _Node) -> Generator[simpy.Event, Any, None]:
         while True:
             yield self.env.timeout(self.random.expovariate(self.farm.node_failures_per_day / 86400))
             node.up = False
-            for process in list(node.running):
-                process.interrupt()
+            # In the order in which they started: a set has none that could be repeated.
+            for task in sorted(node.running, key=lambda each: (each.started_s, each.active.seq, each.number)):
+                task.attempt += 1
+                task.active.running -= 1
+                task.active.outcome.retries += 1
+                task.active.outcome.lost_s += self.env.now - task.started_s
+                self._hold(-1)
+                self._later(self.farm.detection_s, self._again, task)
             node.running.clear()
+            node.free = 0
             yield self.env.timeout(self.farm.node_repair_s)
             node.up, node.free = True, self.farm.slots_per_node
             self._dispatch()
+
+    def _again(self, task: _Task) -> None:
+        active = task.active
+        active.ready.append(task)
+        active.ready.sort(key=lambda each: (STEPS[each.stage], -each.number))
+        self.ready[active] = None
+        self._dispatch()
+
+    def _hold(self, change: int) -> None:
+        self.busy_s += self._busy * (self.env.now - self._busy_since)
+        self._busy += change
+        self._busy_since = self.env.now
+
+    def _later(self, delay_s: float, function: Callable[..., None], *arguments: Any) -> None:
+        event = self.env.timeout(max(0.0, delay_s))
+        event.callbacks.append(lambda _: function(*arguments))
+
+
+def _first(active: _Active) -> tuple[float, int]:
+    return active.key, -active.seq
+
+
+def _longer(duration: Forecast, by_s: float) -> Forecast:
+    return Forecast(p50_s=duration.p50_s + by_s, p90_s=duration.p90_s + by_s)
 
 
 def _chunk(encode: Encode, number: int, overhead: float) -> Encode:
@@ -265,16 +480,7 @@ def _chunk(encode: Encode, number: int, overhead: float) -> Encode:
     if number == 1:
         return encode
     share = (1 + overhead) / number
-    options = tuple(
-        each.model_copy(update={"p50_s": each.p50_s * share, "p90_s": each.p90_s * share}) for each in encode.options
-    )
-    return Encode(true_s=encode.true_s * share, options=options)
-
-
-def _predicted_s(task: _Task) -> float:
-    if task.encode is None:
-        return task.true_s
-    return min(task.encode.options, key=lambda option: option.vmaf_loss).p50_s
+    return replace(encode, true_s=encode.true_s * share, forecast=encode.forecast.scaled(share))
 
 
 def simulate(titles: Sequence[SimTitle], farm: Farm, order: Order, *, say: Say | None = None) -> list[Outcome]:

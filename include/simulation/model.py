@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
-from include.domain.degradation import Option
+from include.domain.admission import Verdict
+from include.domain.forecast import Forecast
+from include.domain.presets import Relative
+from include.domain.prior import TitleWork
+from include.domain.request import Signals
 from include.domain.title import Kind, Tier
 
-TASKS = ("prepare", "encode", "extras", "finish")
-"""Tasks that take a slot of the pool, in the order of a title's life; ``extras`` runs beside the encodes."""
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""When simulated time begins; nothing depends on it but the ages and leads that the value score counts."""
+
+
+def moment(now_s: float) -> datetime:
+    """Simulated time as the domain takes it."""
+    return EPOCH + timedelta(seconds=now_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +27,13 @@ class Encode:
     """One encode job."""
 
     true_s: float
-    """Slot seconds that it really takes with its best option."""
-    options: tuple[Option, ...]
-    """With predicted times; an option's true time is in proportion to its predicted one."""
+    """Slot seconds that it really takes with its tier's preset; a faster one takes its share of them."""
+    forecast: Forecast
+    """Of the same, when the title is planned."""
+    faster: tuple[Relative, ...]
+    """The tier's preset and those that it may fall back to."""
+    may_lose: float
+    """VMAF points; the tier's floor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,58 +41,87 @@ class SimTitle:
     """A title that arrives."""
 
     name: str
+    group: str
+    """For the figures: the class that it was drawn from."""
     arrival_s: float
     tier: Tier
     kind: Kind | None
-    score: int
-    """0–1000, of the domain's own value score at its arrival."""
+    signals: Signals
+    value: int
+    """0–1000: what it is really worth, the boost included. Figures and the oracle go by it."""
     deadline_s: float | None
+    expected: TitleWork
+    """Predicted at its arrival."""
+    least: TitleWork
+    """The same with everything given up that its tier allows."""
+    planned: TitleWork
+    """Predicted when it has been looked at and is planned."""
     prepare_s: float
+    """True time, as of the following two. Nothing to do (0) takes no slot."""
     encodes: tuple[Encode, ...]
     extras_s: float
     finish_s: float
     corrupt: bool = False
     """Rejected at the end of ``prepare``."""
-    boost: tuple[float, int] | None = None
-    """When new signals come, and the score from then on."""
+    boost: tuple[float, Signals] | None = None
+    """When new signals come, and which."""
 
     @property
     def true_work_s(self) -> float:
-        """Slot seconds of all tasks, with nothing given up."""
+        """Slot seconds of all its tasks, with nothing given up, cut or lost."""
         if self.corrupt:
             return self.prepare_s
         return self.prepare_s + self.extras_s + self.finish_s + sum(each.true_s for each in self.encodes)
 
     @property
-    def predicted_work_s(self) -> float:
-        """As the forecast has it; the tasks besides the encodes are taken to be known."""
-        others = self.prepare_s + self.extras_s + self.finish_s
-        return others + sum(min(each.options, key=lambda option: option.vmaf_loss).p50_s for each in self.encodes)
+    def tasks(self) -> int:
+        """Tasks that take a slot, uncut."""
+        times = (self.prepare_s, self.extras_s, self.finish_s, *(each.true_s for each in self.encodes))
+        return 1 if self.corrupt else sum(1 for each in times if each > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Farm:
     """Machines and Airflow around them."""
 
-    nodes: int
-    slots_per_node: int
-    window: int
+    nodes: int = 8
+    slots_per_node: int = 2
+    window: int = 24
     """Titles with an active run at once."""
-    start_delay_s: float = 0.0
+    start_delay_s: float = 5.0
     """From a free slot to the start of a task in it: the slot is held."""
-    control_s: float = 0.0
+    control_s: float = 3.0
     """Latency of each control task (plan, publish, settle); they have a pool of their own."""
+    dispatch_every_s: float = 60.0
+    """Priorities of waiting titles and weights of tasks follow time this often."""
     node_failures_per_day: float = 0.0
-    """Chance of each node to fail, per day."""
+    """Expected failures of each node per day."""
     node_repair_s: float = 900.0
-    detection_s: float = 30.0
+    detection_s: float = 60.0
     """Until the tasks of a failed node are tried again."""
     seed: int = 0
+    """Of the failures."""
 
     @property
     def slots(self) -> int:
         """Of the pool."""
         return self.nodes * self.slots_per_node
+
+    @property
+    def overhead_s(self) -> float:
+        """Of a title's life outside of its work: three tasks in a row start, and three control tasks."""
+        return 3 * self.start_delay_s + 3 * self.control_s
+
+    def without_window(self) -> Farm:
+        """The same farm where every title has its run at once."""
+        return replace(self, window=1_000_000)
+
+
+class End(StrEnum):
+    """How a simulated title ends."""
+
+    PUBLISHED = "published"
+    REJECTED = "rejected"
 
 
 @dataclass(kw_only=True)
@@ -85,16 +129,22 @@ class Outcome:
     """What became of a title."""
 
     title: SimTitle
+    verdict: Verdict = Verdict.FEASIBLE
+    """Of the admission at its arrival, where the order has one."""
     started_s: float | None = None
     finished_s: float | None = None
-    """When it was published, or rejected."""
-    vmaf_loss: float = 0.0
-    """Mean over its encodes of what was given up."""
-    dropped: int = 0
+    end: End | None = None
+    ends: int = 0
+    """How often it came to an end: once."""
     retries: int = 0
     work_s: float = 0.0
-    """Slot seconds that it used, lost ones included."""
-    losses: list[float] = field(default_factory=list)
+    """Slot seconds of tasks that ended well, their starts included."""
+    lost_s: float = 0.0
+    """Slot seconds of tasks that a failing node took with it."""
+    offered_s: float = 0.0
+    """Slot seconds that its tasks had to take as they were cut and bound, their starts included."""
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    """For each encode or chunk: slot seconds at its tier's preset, and VMAF points given up."""
 
     @property
     def turnaround_s(self) -> float:
@@ -108,3 +158,14 @@ class Outcome:
         if self.title.deadline_s is None or self.finished_s is None:
             return None
         return self.finished_s - self.title.deadline_s
+
+    @property
+    def refused(self) -> bool:
+        """Whether the admission said that its deadline cannot be kept."""
+        return self.verdict is Verdict.INFEASIBLE
+
+    @property
+    def vmaf_loss(self) -> float:
+        """Mean over its encodes, by the work that they are."""
+        whole = sum(work for work, _ in self.losses)
+        return sum(work * loss for work, loss in self.losses) / whole if whole else 0.0

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from include.domain.parallel import ParallelPolicy
-from include.domain.priority import PriorityPolicy, priority_points
+from include.domain.priority import priority_points
 from include.domain.title import Tier
+from include.domain.valuation import Policy
 from include.simulation.model import SimTitle
 
+ORDERS = ("fifo", "tiers", "edf", "callsheet", "callsheet_uncut", "oracle")
+"""Names of all; ``callsheet_uncut`` is Callsheet's order and late binding without chunks and shares."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(kw_only=True)
 class Standing:
     """A title in the system as an order may see it."""
 
     title: SimTitle
-    order: int
-    """Of arrival."""
     score: int
+    """As of now."""
     remaining_s: float
-    """Predicted slot seconds still to be done."""
+    """Predicted slot seconds still to be done, median."""
+    mean_elapsed_s: float
+    """Mean predicted wall time of what remains, with all the slots that it can use."""
     true_remaining_s: float
+    laxity_s: float | None
     waiting_s: float
-    now_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,53 +37,56 @@ class Order:
 
     name: str
     key: Callable[[Standing], float]
-    binds_late: bool = False
-    """Whether encodes give up quality for a deadline in danger."""
-    parallel: ParallelPolicy | None = None
+    follows: Literal["nothing", "time", "work"] = "nothing"
+    """What changes a title's key: nothing after its arrival, the minute hand of ``dispatch``, or work that is done."""
+    policy: Policy | None = None
+    """Of those that admit titles by their deadlines and let encodes give up quality for them."""
+    cuts: bool = False
     """Whether value and laxity decide how many slots a title uses at once, and into how many chunks it is cut."""
+    knows_all: bool = False
+    """Whether it sees every title at once: no release window."""
 
 
 _RANK = {Tier.PREMIUM: 2.0, Tier.STANDARD: 1.0, Tier.UGC: 0.0}
 
-FIFO = Order(name="fifo", key=lambda standing: 0.0)
-STRICT_TIERS = Order(name="tiers", key=lambda standing: _RANK[standing.title.tier])
-EDF = Order(
-    name="edf",
-    # Earliest deadline first; titles without one afterwards.
-    key=lambda standing: -standing.title.deadline_s if standing.title.deadline_s is not None else -1e18,
-)
-ORACLE = Order(name="oracle", key=lambda standing: standing.score / max(1e-3, standing.true_remaining_s))
-"""Knows true times; non-preemptive, greedy by value over remaining time."""
+
+def _latest_start(standing: Standing) -> float:
+    """Titles without a deadline go last."""
+    deadline_s = standing.title.deadline_s
+    return -1e18 if deadline_s is None else standing.mean_elapsed_s - deadline_s
 
 
-def callsheet(
-    policy: PriorityPolicy, parallel: ParallelPolicy | None = None, *, slots: int, degrade: bool = True
-) -> Order:
-    """The domain's own priority, late binding and, where ``parallel`` is given, chunks and shares of the slots."""
+def order(name: str, policy: Policy) -> Order:
+    """One of :data:`ORDERS`.
 
-    def key(standing: Standing) -> float:
-        return priority_points(
+    ``fifo``: as they come. ``tiers``: strict tiers, as they come within each. ``edf``: the earliest deadline first, by
+    the latest start that mean predictions leave. ``oracle``: true times and values, greedy by value over remaining
+    time without preemption, every title in sight.
+    """
+    if name == "fifo":
+        return Order(name=name, key=lambda standing: 0.0)
+    if name == "tiers":
+        return Order(name=name, key=lambda standing: _RANK[standing.title.tier])
+    if name == "edf":
+        return Order(name=name, key=_latest_start, follows="time")
+    if name == "oracle":
+        return Order(
+            name=name,
+            key=lambda standing: standing.title.value / max(1e-3, standing.true_remaining_s),
+            follows="work",
+            knows_all=True,
+        )
+    assert name in ORDERS, name
+    return Order(
+        name=name,
+        key=lambda standing: priority_points(
             score=standing.score,
             work_s=standing.remaining_s,
-            laxity_s=laxity_s(standing, slots),
+            laxity_s=standing.laxity_s,
             waiting_s=standing.waiting_s,
-            policy=policy,
-        )
-
-    return Order(name="callsheet", key=key, binds_late=degrade, parallel=parallel)
-
-
-def laxity_s(standing: Standing, slots: int) -> float | None:
-    """Time to spare before the deadline if the title had all the slots that it can use; None without one."""
-    deadline = standing.title.deadline_s
-    return None if deadline is None else deadline - standing.now_s - time_needed_s(standing, slots)
-
-
-def time_needed_s(standing: Standing, slots: int) -> float:
-    """Wall time of what remains if the title had all the slots that it can use."""
-    title = standing.title
-    wide = min(slots, len(title.encodes) + 1)
-    narrow = min(standing.remaining_s, title.finish_s)
-    longest = max((encode.options[0].p50_s for encode in title.encodes), default=0.0)
-    encoding = standing.remaining_s - narrow
-    return narrow + (max(encoding / wide, min(longest, encoding)) if encoding > 0 else 0.0)
+            policy=policy.priority,
+        ),
+        follows="time",
+        policy=policy,
+        cuts=name == "callsheet",
+    )

@@ -1,40 +1,58 @@
-"""The loads that the farm is tried with: drawn from distributions and a seed, or read from files."""
+"""The loads that the farm is tried with: titles drawn from distributions and a seed, and what befalls them by name."""
 
 from __future__ import annotations
 
-import csv
-import itertools
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import cache
 
-from include.domain.degradation import Option
-from include.domain.forecast import spread
+from include.domain.forecast import Forecast, spread
+from include.domain.ladder import ENCODERS, TierPolicy, cut_ladder
+from include.domain.plan import Ladder
+from include.domain.presets import Presets, Relative, faster_presets
+from include.domain.prior import Rates, SourceShape, TitleWork, title_work
 from include.domain.request import Signals
 from include.domain.title import Kind, Tier
-from include.domain.value import ValuePolicy, score
-from include.errors import ConfigurationError
-from include.simulation.model import Encode, Farm, SimTitle
+from include.domain.valuation import Policy
+from include.domain.value import score
+from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
+from include.simulation.model import Encode, Farm, SimTitle, moment
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-"""When simulated time begins; nothing depends on it but the value score's ages."""
+NOISE = 0.05
+"""Sigma of what no forecast knows: the same encode again takes a few percent more or less."""
+OTHERS_SIGMA = 0.15
+"""Sigma of the tasks beside the encodes, in the logarithm: content matters little to them."""
 
-RUNG_COST = {"144p": 0.06, "240p": 0.11, "360p": 0.21, "480p": 0.35, "720p": 0.75, "1080p": 1.6, "2160p": 6.0}
-"""Slot seconds per second of source, x264 medium, one core: the size of the numbers, not a forecast."""
-PRESETS = {"slow": (1.9, 0.0), "medium": (1.0, 0.5), "veryfast": (0.42, 2.5), "superfast": (0.27, 4.5)}
-"""Relative time, and VMAF points below ``slow`` at the same rate."""
-BEST = {Tier.PREMIUM: "slow", Tier.STANDARD: "medium", Tier.UGC: "veryfast"}
-FLOOR = {Tier.PREMIUM: 3.0, Tier.STANDARD: 5.0, Tier.UGC: 6.0}
-"""VMAF points that a tier may give up for its deadline."""
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """The product's own, as the simulated titles are planned by them."""
+
+    policy: Policy
+    ladder: Ladder
+    tiers: dict[Tier, TierPolicy]
+    rates: Rates
+    presets: Presets
+
+    @classmethod
+    def load(cls) -> Recipes:
+        """From ``include/recipes``, with the H.264 ladder of the pipeline ``vod``."""
+        return cls(
+            policy=load_policy(),
+            ladder=load_ladders()["h264"],
+            tiers=load_tiers(),
+            rates=load_rates(),
+            presets=load_presets(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Class:
     """One kind of title in a mix."""
 
+    name: str
     share: float
     tier: Tier
     kind: Kind
@@ -42,8 +60,8 @@ class Class:
     """Median duration."""
     sigma: float
     """Of the duration's logarithm."""
-    top: str
-    """Highest rung."""
+    size: tuple[int, int]
+    fps: float
     views: float
     """Median views in seven days."""
     views_sigma: float
@@ -51,140 +69,208 @@ class Class:
     """Lead from arrival to ``publish_at``: median, and sigma of its logarithm."""
 
 
+HD, HALF_HD = (1920, 1080), (1280, 720)
 MIX = (
-    Class(share=0.04, tier=Tier.PREMIUM, kind=Kind.MOVIE, minutes=50, sigma=0.4, top="1080p", views=8e5,
-          views_sigma=1.2, deadline_h=(10, 0.5)),
-    Class(share=0.06, tier=Tier.PREMIUM, kind=Kind.TRAILER, minutes=2, sigma=0.4, top="1080p", views=1.5e6,
-          views_sigma=1.2, deadline_h=(2, 0.5)),
-    Class(share=0.25, tier=Tier.STANDARD, kind=Kind.SERIES, minutes=12, sigma=0.7, top="1080p", views=2e4,
-          views_sigma=1.5),
-    Class(share=0.10, tier=Tier.STANDARD, kind=Kind.NEWS, minutes=2.5, sigma=0.6, top="720p", views=1e4,
-          views_sigma=1.5, deadline_h=(1, 0.5)),
-    Class(share=0.55, tier=Tier.UGC, kind=Kind.UGC, minutes=3.2, sigma=1.1, top="720p", views=250, views_sigma=2.2),
+    Class(name="premium film", share=0.01, tier=Tier.PREMIUM, kind=Kind.MOVIE, minutes=95, sigma=0.2, size=HD, fps=24,
+          views=1.5e6, views_sigma=1.2, deadline_h=(48, 0.5)),
+    Class(name="premium series", share=0.04, tier=Tier.PREMIUM, kind=Kind.SERIES, minutes=42, sigma=0.3, size=HD,
+          fps=25, views=8e5, views_sigma=1.2, deadline_h=(18, 0.5)),
+    Class(name="premium trailer", share=0.05, tier=Tier.PREMIUM, kind=Kind.TRAILER, minutes=2, sigma=0.4, size=HD,
+          fps=24, views=1.5e6, views_sigma=1.2, deadline_h=(3, 0.5)),
+    Class(name="series", share=0.20, tier=Tier.STANDARD, kind=Kind.SERIES, minutes=22, sigma=0.5, size=HD, fps=25,
+          views=2e4, views_sigma=1.5),
+    Class(name="news", share=0.12, tier=Tier.STANDARD, kind=Kind.NEWS, minutes=2.5, sigma=0.6, size=HD, fps=30,
+          views=1e4, views_sigma=1.5, deadline_h=(1.5, 0.5)),
+    Class(name="users' uploads", share=0.58, tier=Tier.UGC, kind=Kind.UGC, minutes=3.2, sigma=1.1, size=HALF_HD, fps=30,
+          views=250, views_sigma=2.2),
 )  # fmt: skip
 """A platform's uploads: few premium titles with strict premieres, many short ones of users."""
+LIVE = Class(name="live event", share=0, tier=Tier.PREMIUM, kind=Kind.LIVE_EVENT, minutes=60, sigma=0.1, size=HD,
+             fps=50, views=3e6, views_sigma=0.5)  # fmt: skip
+"""The recording of an event."""
 
-LADDER = ("144p", "240p", "360p", "480p", "720p", "1080p", "2160p")
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How many titles come, how fast, and how well they are foreseen."""
+
+    titles: int = 2000
+    load: float = 0.9
+    """Offered slot seconds per slot second."""
+    seed: int = 1
+    error: float = 0.2
+    """Sigma of predicted over true time of a planned title, in the logarithm. Before the plan it is the prior's."""
+    gaps: tuple[float, ...] | None = None
+    """Times between arrivals, scaled to the load, from a place that the seed chooses on; else a Poisson stream."""
+    trends: tuple[tuple[float, float], ...] | None = None
+    """Views of a title's first day and of its second; drawn for titles without a deadline, whose signals follow."""
+    day_swing: float = 0.3
+    """0–1: how far the arrival rate swings about its mean in the course of a day."""
 
 
-def draw(
-    count: int,
-    farm: Farm,
-    *,
-    load: float,
-    policy: ValuePolicy,
-    rng: random.Random,
-    mix: Sequence[Class] = MIX,
-    error: float = 0.2,
-    gaps: Sequence[float] | None = None,
-    day_swing: float = 0.0,
-) -> list[SimTitle]:
-    """Titles that keep ``farm`` busy to the share ``load``.
-
-    Args:
-        count: Number of titles.
-        farm: Its slots set the pace.
-        load: Offered slot seconds per slot second.
-        policy: Scores them.
-        rng: All chance.
-        mix: Classes with shares.
-        error: Sigma of predicted over true time, in the logarithm.
-        gaps: Times between arrivals, used in turn and scaled to the load; else a Poisson stream.
-        day_swing: 0–1: how far the arrival rate swings about its mean in the course of a day.
-    """
-    classes = rng.choices(mix, weights=[each.share for each in mix], k=count)
-    bodies = [_body(number, each, policy, rng, error) for number, each in enumerate(classes)]
-    mean_work = sum(each.true_work_s + _overhead_s(each, farm) for each in bodies) / count
-    mean_gap = mean_work / (farm.slots * load)
-    given = [gaps[number % len(gaps)] for number in range(count)] if gaps else [rng.expovariate(1.0) for _ in bodies]
-    scale = mean_gap / (sum(given) / count)
-    now = 0.0
+def draw(wanted: Load, farm: Farm, recipes: Recipes, *, mix: Sequence[Class] = MIX) -> list[SimTitle]:
+    """Titles that keep ``farm`` busy to the share ``wanted.load``."""
+    rng = random.Random(wanted.seed)  # noqa: S311 - chance that can be repeated is what is wanted
+    classes = rng.choices(mix, weights=[each.share for each in mix], k=wanted.titles)
+    bodies = [body(f"t{number:05d}", each, wanted.error, rng, recipes) for number, each in enumerate(classes)]
+    work_s = sum(each.true_work_s + each.tasks * farm.start_delay_s for each in bodies)
+    gaps = _gaps(wanted, rng)
+    scale = work_s / (farm.slots * wanted.load) / sum(gaps)
+    now_s = 0.0
     titles = []
-    for body, gap, each in zip(bodies, given, classes, strict=True):
+    for each, gap, drawn in zip(bodies, gaps, classes, strict=True):
         # In busy hours the same gap passes more quickly.
-        now += gap * scale / (1 + day_swing * math.sin(2 * math.pi * now / 86400))
-        titles.append(_arrives(body, now, each, policy, rng))
+        now_s += gap * scale / (1 + wanted.day_swing * math.sin(2 * math.pi * now_s / 86400))
+        titles.append(_arrives(each, now_s, drawn, wanted, rng, recipes))
     return titles
 
 
-def _overhead_s(title: SimTitle, farm: Farm) -> float:
-    return (len(title.encodes) + 3) * farm.start_delay_s
+def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Recipes) -> SimTitle:
+    """A title of a class before anybody knows when it arrives."""
+    seconds = max(2.0, drawn.minutes * 60 * math.exp(rng.gauss(0, drawn.sigma)))
+    source = SourceShape(duration_s=seconds, width=drawn.size[0], height=drawn.size[1], fps=drawn.fps)
+    expected = expected_work(source, drawn.tier, recipes)
+    return shaped(name, drawn.name, drawn.tier, drawn.kind, source, expected, error, rng, recipes)
 
 
-def _body(number: int, each: Class, policy: ValuePolicy, rng: random.Random, error: float) -> SimTitle:
-    source_s = max(2.0, each.minutes * 60 * math.exp(rng.gauss(0, each.sigma)))
-    complexity = math.exp(rng.gauss(0, 0.45))
-    rungs = LADDER[: LADDER.index(each.top) + 1]
+def expected_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
+    """As the product forecasts a title that nobody has looked at."""
+    return title_work(source, [recipes.ladder], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier)
+
+
+def shaped(
+    name: str,
+    group: str,
+    tier: Tier,
+    kind: Kind | None,
+    source: SourceShape,
+    expected: TitleWork,
+    error: float,
+    rng: random.Random,
+    recipes: Recipes,
+    *,
+    complexity: float | None = None,
+) -> SimTitle:
+    """A title whose true times lie about the forecast as the prior says they do, and whose plan sees them better.
+
+    Args:
+        name: Of the title.
+        group: Of the figures.
+        tier: Of the title.
+        kind: Of the title.
+        source: What is decoded.
+        expected: The forecast at its arrival.
+        error: Sigma of the forecast at planning.
+        rng: All chance.
+        recipes: Presets and floors.
+        complexity: True over expected time of its encodes; drawn where it is not given.
+    """
+    factor = math.exp(rng.gauss(0, recipes.rates.sigma_known)) if complexity is None else complexity
+    # One title's encodes are misjudged together.
+    misjudged = math.exp(rng.gauss(0, error))
+    policy, options = recipes.tiers[tier], _faster(tier, source.width, source.height, source.fps)
+    true_s = [each.p50_s * factor * math.exp(rng.gauss(0, NOISE)) for each in expected.encodes]
+    foreseen = [spread(each * misjudged * math.exp(rng.gauss(0, NOISE)), max(error, NOISE)) for each in true_s]
+
+    def other(forecast: Forecast) -> float:
+        return forecast.p50_s * math.exp(rng.gauss(0, OTHERS_SIGMA))
+
+    quickest = [min(each.time for each in job if each.vmaf_loss <= policy.vmaf_may_lose) for job in options]
+    encodes = tuple(
+        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose)
+        for time, seen, faster in zip(true_s, foreseen, options, strict=True)
+    )
     return SimTitle(
-        name=f"t{number:05d}",
+        name=name,
+        group=group,
         arrival_s=0.0,
-        tier=each.tier,
-        kind=each.kind,
-        score=0,
+        tier=tier,
+        kind=kind,
+        signals=Signals(),
+        value=0,
         deadline_s=None,
-        prepare_s=3 + 0.02 * source_s,
-        encodes=tuple(encode(each.tier, RUNG_COST[rung] * source_s * complexity, rng, error) for rung in rungs),
-        extras_s=2 + 0.08 * source_s,
-        finish_s=3 + 0.25 * source_s,
+        expected=expected,
+        least=expected.model_copy(
+            update={"encodes": tuple(each.scaled(time) for each, time in zip(expected.encodes, quickest, strict=True))}
+        ),
+        planned=TitleWork(
+            prepare=spread(expected.prepare.p50_s, OTHERS_SIGMA),
+            encodes=tuple(foreseen),
+            extras=spread(expected.extras.p50_s, OTHERS_SIGMA),
+            finish=spread(expected.finish.p50_s, OTHERS_SIGMA),
+        ),
+        prepare_s=other(expected.prepare),
+        encodes=encodes,
+        extras_s=other(expected.extras),
+        finish_s=other(expected.finish),
     )
 
 
-def encode(tier: Tier, medium_s: float, rng: random.Random, error: float, *, droppable: bool = False) -> Encode:
-    """An encode of ``medium_s`` slot seconds at the preset medium, with the options that its tier may take."""
-    best = BEST[tier]
-    true_s = max(0.5, medium_s) * PRESETS[best][0]
-    predicted_s = true_s * math.exp(rng.gauss(0, error))
-    options = []
-    for name, (time, loss) in PRESETS.items():
-        if time > PRESETS[best][0]:
-            continue
-        forecast = spread(predicted_s * time / PRESETS[best][0], error)
-        lost = loss - PRESETS[best][1]
-        options.append(
-            Option(name=name, p50_s=forecast.p50_s, p90_s=forecast.p90_s, vmaf_loss=lost, allowed=lost <= FLOOR[tier])
+@cache
+def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Relative, ...], ...]:
+    """The presets of each rung; of a source long enough that the start of a worker does not count."""
+    recipes = Recipes.load()
+    source = SourceShape(duration_s=3600, width=width, height=height, fps=fps)
+    preset = recipes.tiers[tier].presets.get(recipes.ladder.codec, recipes.ladder.preset)
+    return tuple(
+        faster_presets(
+            preset,
+            encoder=ENCODERS[recipes.ladder.codec],
+            pixels=cut.pixels,
+            source=source,
+            fps=min(60.0, fps),
+            presets=recipes.presets,
+            rates=recipes.rates,
         )
-    return Encode(true_s=true_s, options=tuple(options))
-
-
-def _arrives(body: SimTitle, now_s: float, each: Class, policy: ValuePolicy, rng: random.Random) -> SimTitle:
-    deadline_s = None
-    if each.deadline_h is not None:
-        lead_s = each.deadline_h[0] * 3600 * math.exp(rng.gauss(0, each.deadline_h[1]))
-        # Nobody announces a premiere that an idle farm could not keep.
-        longest = max(encode.true_s for encode in body.encodes)
-        ideal_s = body.prepare_s + body.finish_s + longest
-        deadline_s = now_s + max(lead_s, 2.5 * ideal_s + 300)
-    moment = EPOCH + timedelta(seconds=now_s)
-    views = each.views * math.exp(rng.gauss(0, each.views_sigma))
-    value = score(
-        tier=each.tier,
-        kind=each.kind,
-        signals=Signals(predicted_views_7d=min(views, 1e12)),
-        created_at=moment,
-        publish_at=None if deadline_s is None else EPOCH + timedelta(seconds=deadline_s),
-        now=moment,
-        policy=policy,
+        for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)
     )
-    return replace(body, arrival_s=now_s, deadline_s=deadline_s, score=value.points)
 
 
-def read_gaps(path: Path) -> list[float]:
-    """Times between arrivals from a CSV with a column ``submit`` (seconds); raises :class:`ConfigurationError`."""
-    try:
-        with path.open(newline="") as file:
-            moments = sorted(float(row["submit"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path}: wanted is a CSV with a column `submit` in seconds ({error!r})") from error
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    if not gaps or sum(gaps) <= 0:
-        raise ConfigurationError(f"{path}: has no two arrivals at different moments")
-    return gaps
+def valued(title: SimTitle, recipes: Recipes) -> SimTitle:
+    """The title with its worth: the domain's score at its arrival, by its signals and those that come later."""
+    at = moment(title.arrival_s)
+    worth = [
+        score(
+            tier=title.tier,
+            kind=title.kind,
+            signals=signals,
+            created_at=at,
+            publish_at=None if title.deadline_s is None else moment(title.deadline_s),
+            now=at,
+            policy=recipes.policy.value,
+        ).points
+        for signals in (title.signals, title.boost[1] if title.boost else title.signals)
+    ]
+    return replace(title, value=max(worth))
 
 
-def shares(titles: Iterable[SimTitle]) -> dict[Tier, float]:
-    """Share of the work by tier."""
-    work: dict[Tier, float] = dict.fromkeys(Tier, 0.0)
-    for title in titles:
-        work[title.tier] += title.true_work_s
-    whole = sum(work.values()) or 1.0
-    return {tier: part / whole for tier, part in work.items()}
+def idle_s(title: SimTitle, farm: Farm) -> float:
+    """Wall time of the title on an idle farm that does not cut encodes."""
+    longest = max((each.true_s for each in title.encodes), default=0.0)
+    spread_out = (title.extras_s + sum(each.true_s for each in title.encodes)) / farm.slots
+    return title.prepare_s + max(longest, spread_out, title.extras_s) + title.finish_s + farm.overhead_s
+
+
+def _arrives(
+    title: SimTitle, now_s: float, drawn: Class, wanted: Load, rng: random.Random, recipes: Recipes
+) -> SimTitle:
+    views = min(drawn.views * math.exp(rng.gauss(0, drawn.views_sigma)), 1e12)
+    arrived = replace(title, arrival_s=now_s, signals=Signals(predicted_views_7d=views))
+    if drawn.deadline_h is not None:
+        lead_s = drawn.deadline_h[0] * 3600 * math.exp(rng.gauss(0, drawn.deadline_h[1]))
+        # Nobody announces a premiere that a quiet farm could not keep.
+        least_s = 2.5 * arrived.expected.elapsed(len(arrived.encodes)).p50_s + 600
+        arrived = replace(arrived, deadline_s=now_s + max(lead_s, least_s))
+    elif wanted.trends:
+        first, second = rng.choice(wanted.trends)
+        grown = Signals(predicted_views_7d=views, views_last_hour=views * max(0.0, second - first) / first / 24)
+        arrived = replace(arrived, boost=(now_s + rng.uniform(0, 86400), grown))
+    return valued(arrived, recipes)
+
+
+def _gaps(wanted: Load, rng: random.Random) -> list[float]:
+    if not wanted.gaps:
+        return [rng.expovariate(1.0) for _ in range(wanted.titles)]
+    first = rng.randrange(len(wanted.gaps))
+    given = [wanted.gaps[(first + number) % len(wanted.gaps)] for number in range(wanted.titles)]
+    return given if sum(given) > 0 else [1.0] * wanted.titles
