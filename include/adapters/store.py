@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -166,12 +166,15 @@ class LocalStore:
     def list(self, prefix: str) -> dict[str, int]:
         """All files beneath the folder, temporary ones left out."""
         folder = self._path(prefix)
+        sizes: dict[str, int] = {}
         with self._explained(prefix):
-            return {
-                path.relative_to(folder).as_posix(): path.stat().st_size
-                for path in sorted(folder.rglob("*"))
-                if path.is_file() and not path.name.startswith(".")
-            }
+            for parent, _, names in os.walk(folder, onerror=_unless_gone):
+                for name in names:
+                    path = Path(parent, name)
+                    if not name.startswith("."):
+                        with suppress(FileNotFoundError):  # deleted meanwhile
+                            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+        return dict(sorted(sizes.items()))
 
     def readable(self, key: str) -> str:
         """The path."""
@@ -316,6 +319,12 @@ def written_whole(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that is not there is empty; one that cannot be read is an error."""
+    if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+        raise error
 
 
 @contextmanager
