@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
-from include.errors import ConfigurationError
+from include.errors import ConfigurationError, PlatformUnavailable
 from include.settings import Settings, available_cores
 
 VERSION_LIMIT_S = 30
@@ -70,12 +71,11 @@ def _tool(name: str, override: str, bundled: Callable[[], str]) -> str:
 def _bundled_ffmpeg() -> str:
     import imageio_ffmpeg
 
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"no ffmpeg for this platform comes from PyPI; set CALLSHEET_FFMPEG ({error})"
-        ) from error
+    # The package's own search runs the program, and takes another one where that run fails, or is killed.
+    found = sorted((Path(imageio_ffmpeg.__file__).parent / "binaries").glob("ffmpeg-*"))
+    if not found:
+        raise ConfigurationError("no ffmpeg for this platform comes from PyPI; set CALLSHEET_FFMPEG")
+    return str(found[0])
 
 
 def _bundled(name: str) -> str:
@@ -93,8 +93,12 @@ def _bundled(name: str) -> str:
 def _version(path: str, option: str, pattern: str) -> str:
     try:
         finished = subprocess.run([path, option], capture_output=True, text=True, timeout=VERSION_LIMIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise ConfigurationError(f"{path} {option} does not run: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PlatformUnavailable(f"{path} {option} gave no answer within {VERSION_LIMIT_S} s") from error
+    if finished.returncode < 0:
+        raise PlatformUnavailable(f"{path} {option} was ended by signal {-finished.returncode}")
     match = re.search(pattern, finished.stdout + finished.stderr)
     if match is None:
         raise ConfigurationError(f"{path} {option} does not say its version; is it the right program?")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.adapters import tools
-from include.errors import ConfigurationError
+from include.errors import ConfigurationError, PlatformUnavailable
 from include.settings import Settings
 
 
@@ -38,3 +38,13 @@ def test_an_encode_uses_the_cores_of_its_slot_and_at_least_one() -> None:
     assert cores >= 1
     assert tools.encode_threads(Settings(encode_slots=cores)) == 1
     assert tools.encode_threads(Settings(encode_slots=10_000)) == 1
+
+
+def test_a_tool_that_is_killed_while_it_says_its_version_is_asked_again(tmp_path: Path) -> None:
+    """By a later attempt: the machine had a bad moment, the configuration is well."""
+    dying = tmp_path / "ffmpeg"
+    dying.write_text("#!/bin/sh\nkill -KILL $$\n")
+    dying.chmod(0o755)
+
+    with pytest.raises(PlatformUnavailable, match="signal 9"):
+        tools.ffmpeg_version(Settings(ffmpeg=str(dying)))
