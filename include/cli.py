@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from include.client import Client, all_good
-from include.console import follow, show_results
+from include.console import follow, show_queue, show_quote, show_results, show_valuation
 from include.domain.request import batch_schema
 from include.domain.title import Tier
 from include.errors import CallsheetError, RequestRejected
@@ -34,6 +34,10 @@ app = typer.Typer(
 prose = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
+TitleId = Annotated[
+    str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).", show_default=False)
+]
+Why = Annotated[str, typer.Option("--why", help="For the record: who reads it later?", show_default=False)]
 PUBLISH_AT = typer.Option(
     help="The deadline, with its offset, e.g. 2026-01-31T20:00:00+00:00.",
     formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
@@ -53,12 +57,18 @@ def main() -> None:
 def submit(
     file: Annotated[Path, typer.Argument(help="A batch request as JSON; - reads stdin.", allow_dash=True)],
     watch: Annotated[bool, typer.Option("--watch", help="Stay until every title is settled.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Quote it: finish, verdict, cost. Enters nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Post a batch request; says what was accepted and what refused, and why."""
     request = _read_json(file)
     with Client.connect(load_settings()) as client:
-        _submit(client, request, watch=watch, as_json=as_json)
+        if dry_run:
+            _quote(client, request, as_json=as_json)
+        else:
+            _submit(client, request, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -73,6 +83,86 @@ def status(
         _print_json(found)
         return
     show_results(found["titles"] if kind == "batch" else [found], Console())
+    if kind == "title":
+        show_valuation(found, Console())
+
+
+@app.command()
+def queue(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Titles at most.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Running and waiting titles in the policy's order."""
+    with Client.connect(load_settings()) as client:
+        found = client.queue(limit)
+    if as_json:
+        _print_json(found)
+    else:
+        show_queue(found, Console())
+
+
+@app.command()
+def reschedule(
+    name: TitleId,
+    why: Why,
+    publish_at: Annotated[datetime | None, PUBLISH_AT] = None,
+    tier: Annotated[Tier | None, typer.Option(help="A new tier.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a title another deadline, or another tier."""
+    change = {"publish_at": publish_at.isoformat() if publish_at else None, "tier": tier.value if tier else None}
+    _steer(name, {key: value for key, value in change.items() if value is not None}, why, as_json=as_json)
+
+
+@app.command()
+def hold(name: TitleId, why: Why, as_json: JsonOption = False) -> None:
+    """Keep a waiting title from being started."""
+    _steer(name, {"hold": True}, why, as_json=as_json)
+
+
+@app.command()
+def resume(name: TitleId, why: Why, as_json: JsonOption = False) -> None:
+    """Let a held title go again."""
+    _steer(name, {"hold": False}, why, as_json=as_json)
+
+
+@app.command()
+def pin(
+    name: TitleId,
+    why: Why,
+    off: Annotated[bool, typer.Option("--off", help="Back to the place that it has by its value.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a title before every other."""
+    _steer(name, {"pin": not off}, why, as_json=as_json)
+
+
+@app.command()
+def cancel(name: TitleId, why: Why, as_json: JsonOption = False) -> None:
+    """Stop a title: running work ends, nothing half-made is published."""
+    _steer(name, {"cancel": True}, why, as_json=as_json)
+
+
+@app.command()
+def signal(
+    name: TitleId,
+    views_7d: Annotated[float | None, typer.Option("--views-7d", help="Predicted views in seven days.")] = None,
+    views_last_hour: Annotated[float | None, typer.Option(help="Views of the last hour.")] = None,
+    watch_minutes: Annotated[float | None, typer.Option(help="Predicted watch minutes in seven days.")] = None,
+    why: Annotated[str, typer.Option(help="For the record.")] = "new signals",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how a title's audience develops: its value and place in the order change at once."""
+    given = {
+        "predicted_views_7d": views_7d,
+        "views_last_hour": views_last_hour,
+        "watch_minutes_7d": watch_minutes,
+    }
+    signals = {key: value for key, value in given.items() if value is not None}
+    if not signals:
+        raise RequestRejected("nothing is told: give --views-7d, --views-last-hour or --watch-minutes")
+    with Client.connect(load_settings()) as client:
+        _show_changed(client.signal(name, signals, why=why), as_json=as_json)
 
 
 @app.command()
@@ -250,17 +340,44 @@ def bench(
 def _submit(client: Client, request: Any, *, watch: bool, as_json: bool) -> None:
     with _patience("intake"):
         batch = client.submit(request)
-    for refusal in batch["refusals"]:
-        prose.print(
-            f"refused {refusal['title_id'] or refusal['index']}: {refusal['field']}: {refusal['reason']} "
-            f"(got {refusal['value']})",
-            style="yellow", markup=False, highlight=False,
-        )  # fmt: skip
+    _say_refusals(batch["refusals"])
     prose.print(f"batch {batch['batch_id']}: {len(batch['titles'])} titles accepted, {len(batch['refusals'])} refusals")
     if watch:
         _watch(client, batch["batch_id"], as_json=as_json)
     elif as_json:
         _print_json(batch)
+
+
+def _say_refusals(refusals: list[dict[str, Any]]) -> None:
+    for refusal in refusals:
+        prose.print(
+            f"refused {refusal['title_id'] or refusal['index']}: {refusal['field']}: {refusal['reason']} "
+            f"(got {refusal['value']})",
+            style="yellow", markup=False, highlight=False,
+        )  # fmt: skip
+
+
+def _quote(client: Client, request: Any, *, as_json: bool) -> None:
+    quote = client.quote(request)
+    _say_refusals(quote["refusals"])
+    if as_json:
+        _print_json(quote)
+    else:
+        show_quote(quote, Console())
+
+
+def _steer(name: str, change: dict[str, Any], why: str, *, as_json: bool) -> None:
+    with Client.connect(load_settings()) as client:
+        _show_changed(client.steer(name, {**change, "why": why}), as_json=as_json)
+
+
+def _show_changed(title: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(title)
+        return
+    _say(f"{title['request_id']}: {title['state']}{', held' if title['held'] else ''}"
+         f"{', pinned' if title['pinned'] else ''}")  # fmt: skip
+    show_valuation(title, Console())
 
 
 def _watch(client: Client, name: str, *, as_json: bool) -> None:

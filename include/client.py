@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from include.adapters.airflow_api import AirflowApi, DagUnknown
+from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
 from include.domain.document import digest
 from include.domain.title import GOOD_STATES, State
 from include.errors import CallsheetError, ConfigurationError, RequestRejected
@@ -126,6 +126,24 @@ class Client:
         done = self.api.request("POST", f"{BASE}/titles/{title['request_id']}/webhooks/replay")
         return int(done["queued"])
 
+    def steer(self, name: str, change: dict[str, Any]) -> dict[str, Any]:
+        """Change a title that is under way; returns it as it is then. A refusal raises :class:`RequestRejected`."""
+        return self._changed("PATCH", f"{BASE}/titles/{_safe(name)}", change, name)
+
+    def signal(self, name: str, signals: dict[str, float], *, why: str) -> dict[str, Any]:
+        """Tell new signals of a title; returns it as it is valued then."""
+        body = {"signals": signals, "why": why}
+        return self._changed("POST", f"{BASE}/titles/{_safe(name)}/signals", body, name)
+
+    def queue(self, limit: int) -> dict[str, Any]:
+        """Open titles in the policy's order, with counts."""
+        found: dict[str, Any] = self.api.request("GET", f"{BASE}/queue", params={"limit": limit})
+        return found
+
+    def quote(self, request: Any) -> dict[str, Any]:
+        """What a batch request would come to; enters nothing."""
+        return self._changed("POST", f"{BASE}/quotes", request, "the intake")
+
     def dead_letters(self, limit: int) -> list[dict[str, Any]]:
         """Failures with owner, command and the way to replay them, newest first."""
         found: list[dict[str, Any]] = self.api.request("GET", f"{BASE}/dead-letters", params={"limit": limit})
@@ -140,6 +158,15 @@ class Client:
             if all(State(title["state"]).final for title in titles):
                 return
             time.sleep(poll_s)
+
+    def _changed(self, method: str, path: str, body: Any, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.api.request(method, path, json=body, conflict_is_done=False)
+        except RequestRefused as error:
+            raise RequestRejected(error.detail or error.message) from error
+        except DagUnknown as error:
+            raise NotFound(f"no title has the id {name!r} (or you may not read it)") from error
+        return found
 
     def _accepted(self, run_id: str) -> str | None:
         """How the task ``accept`` of an intake run ended; None while it has not."""

@@ -75,6 +75,11 @@ def show_results(titles: list[dict[str, Any]], console: Console) -> None:
     for name in ("kbit/s", "VMAF", "took"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("deadline", no_wrap=True)
+    # Where something is still to come: 100 columns instead of 80.
+    is_open = any(not State(title["state"]).final and title["valuation"] for title in titles)
+    if is_open:
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("ETA p50–p90", no_wrap=True)
     for title in titles:
         rungs = list(reversed(title["rungs"])) or [None]
         for position, rung in enumerate(rungs):
@@ -85,6 +90,7 @@ def show_results(titles: list[dict[str, Any]], console: Console) -> None:
                 *_rung_cells(rung),
                 _took(title) if first else "",
                 deadline_text(title) if first else "",
+                *(_prospect_cells(title, first=first) if is_open else ()),
                 end_section=position == len(rungs) - 1,
             )
     console.print(table)
@@ -92,6 +98,107 @@ def show_results(titles: list[dict[str, Any]], console: Console) -> None:
         for line in _where(title):
             # An address that is broken over two lines cannot be clicked or copied.
             console.print(line, soft_wrap=True, highlight=False)
+
+
+def show_valuation(title: dict[str, Any], console: Console) -> None:
+    """What an open title is worth, when it goes and when it will be done, term by term."""
+    valued = title["valuation"]
+    if valued is None or State(title["state"]).final:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in ("score", "priority"):
+        table.add_row(Text(name, style="bold"), Text(str(valued[name]["points"]), style="bold"), "")
+        for term in valued[name]["terms"]:
+            table.add_row(f"  {term['name']}", f"{term['points']:.0f}", Text(term["why"], style="dim"))
+    quote = valued["admission"]
+    waiting = "" if title["released_at"] else f"{valued['ahead']} titles go before it"
+    table.add_row(Text("finish", style="bold"), eta_text(quote), Text(waiting, style="dim"))
+    table.add_row(Text("verdict", style="bold"), "", verdict_text(quote))
+    if title["deadline"]:
+        spare = Text(f"{_laxity(valued['laxity_s'])} to spare if it had its slots from now on", style="dim")
+        table.add_row(Text("deadline", style="bold"), f"{_moment(title['deadline']):%m-%d %H:%M:%S}", spare)
+    console.print(table)
+
+
+def show_queue(queue: dict[str, Any], console: Console) -> None:
+    """Open titles in the policy's order."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("#", "score", "priority"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("title", min_width=12, overflow="fold")
+    for name in ("tier", "state", "deadline", "ETA p50–p90", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for title in queue["titles"]:
+        score, priority, quote = title["score"], title["priority"], title["admission"]
+        mark = "held" if title["held"] else "pinned" if title["pinned"] else None
+        state = state_text(title["state"]) + (f", {mark}" if mark else "")
+        table.add_row(
+            str(title["place"]),
+            str(score["points"]) if score else "",
+            str(priority["points"]) if priority else "",
+            Text(title["request_id"]),
+            title["tier"],
+            state,
+            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "",
+            eta_text(quote) if quote else "",
+            verdict_text(quote, short=True) if quote else "",
+        )
+    console.print(table)
+    counts = queue["counts"]
+    shown = f", {len(queue['titles'])} shown" if len(queue["titles"]) < counts["open"] else ""
+    console.print(
+        f"{counts['open']} open{shown}: {counts['waiting']} waiting, {counts['queued'] + counts['running']} running, "
+        f"{counts['playable']} playable; times are UTC",
+        highlight=False,
+    )
+
+
+def show_quote(quote: dict[str, Any], console: Console) -> None:
+    """What a batch would come to, and whom it would displace."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("title", min_width=12, overflow="fold")
+    for name in ("score", "work", "ahead"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("deadline", "ETA p50–p90", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for title in quote["titles"]:
+        valued = title["valuation"]
+        table.add_row(
+            Text(title["title_id"]),
+            str(valued["score"]["points"]),
+            duration(valued["admission"]["work"]["p50_s"]),
+            str(valued["ahead"]),
+            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "none",
+            eta_text(valued["admission"]),
+            verdict_text(valued["admission"]),
+        )
+    console.print(table)
+    console.print("Nothing was entered. Work is in slot seconds (p50), times are UTC.", highlight=False)
+    for each in quote["displaced"]:
+        later = f"{each['request_id']} would be finished {duration(each['later_s'])} later"
+        style = "red" if each["misses"] else ""
+        console.print(Text(later + (" and miss its deadline" if each["misses"] else ""), style=style))
+    if not quote["displaced"]:
+        console.print("Nobody would be displaced.", highlight=False)
+
+
+def eta_text(quote: dict[str, Any]) -> Text:
+    """From the expected finish to the one that nine of ten keep."""
+    first, last = _moment(quote["finish_p50"]), _moment(quote["finish_p90"])
+    return Text(f"{first:%H:%M}–{last:%H:%M}" if first.date() == last.date() else f"{first:%d. %H:%M}–{last:%d. %H:%M}")
+
+
+def verdict_text(quote: dict[str, Any], *, short: bool = False) -> Text:
+    """The admission's word, and the chance that it is wrong."""
+    style = {"feasible": "green", "feasible_degraded": "yellow"}.get(quote["verdict"], "red")
+    chance = quote["miss_chance"]
+    words = quote["verdict"].replace("_", " ")
+    if chance is None:
+        return Text("no deadline", style="dim")
+    return Text(f"{words} {chance:.0%}" if short else f"{words}, chance of a miss {chance:.1%}", style=style)
 
 
 def state_text(state: str) -> Text:
@@ -130,6 +237,17 @@ def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
         f"{rung['average_bandwidth'] / 1000:.0f}",
         vmaf,
     )
+
+
+def _prospect_cells(title: dict[str, Any], *, first: bool) -> tuple[str, Text]:
+    valued = title["valuation"]
+    if not first or valued is None or State(title["state"]).final:
+        return "", Text("")
+    return str(valued["score"]["points"]), eta_text(valued["admission"])
+
+
+def _laxity(seconds: float) -> str:
+    return duration(seconds) if seconds >= 0 else f"-{duration(-seconds)}"
 
 
 def _where(title: dict[str, Any]) -> Iterator[Text]:

@@ -12,6 +12,7 @@ from include.adapters import airflow_api
 from include.adapters.catalog import Catalog
 from include.settings import Settings, load_settings
 from tests.cli.callsheet_server import airflow_of_users, application, served
+from tests.orchestration.airflow_server import AirflowServer, airflow_server
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +63,12 @@ def server(_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> st
     monkeypatch.setenv("CALLSHEET_API_USER", "admin")
     monkeypatch.setenv("CALLSHEET_API_PASSWORD", "right")
     return _url
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowServer]:
+    """What the connection of Callsheet's service account leads to: it knows the batch ``spring``, and keeps runs."""
+    with airflow_server() as running:
+        running.dags.add("batch__spring")
+        monkeypatch.setenv("AIRFLOW_CONN_CALLSHEET_AIRFLOW", running.connection)
+        yield running

@@ -26,7 +26,8 @@ def title(**changes: Any) -> dict[str, Any]:
         "hls": "https://airflow.example/callsheet/media/titles/big-buck-bunny/v1/hls.m3u8", "dash": None,
         "preview": "https://airflow.example/callsheet/media/titles/big-buck-bunny/v1/preview.html",
         "deadline": "2026-03-01T12:05:00+00:00", "deadline_kept": True, "created_at": "2026-03-01T12:00:00+00:00",
-        "playable_at": "2026-03-01T12:02:00+00:00", "settled_at": "2026-03-01T12:02:35+00:00", **changes,
+        "playable_at": "2026-03-01T12:02:00+00:00", "settled_at": "2026-03-01T12:02:35+00:00", "valuation": None,
+        "released_at": None, "held": False, "pinned": False, **changes,
     }  # fmt: skip
 
 
