@@ -81,7 +81,7 @@ class TitleJob(Document):
     kind: Kind | None = None
     publish_at: datetime | None = None
     wait_until: datetime | None = None
-    """The mezzanine may arrive until then."""
+    """The mezzanine may arrive until then; None once that has passed by Airflow's clock: workers do not ask theirs."""
     subtitles: tuple[SubtitleFile, ...] = ()
     languages: tuple[str, ...] = ()
     """Languages of the audio tracks to keep; empty keeps all."""

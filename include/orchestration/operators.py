@@ -118,13 +118,15 @@ class TitleTask(BaseOperator):
         pipeline = find_pipeline(self.pipeline, self.pipeline_version)
         try:
             # Any task may be the first to run again after an operator cleared it: the title is open again then.
-            run = context["dag_run"]
-            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=datetime.now(UTC))
+            run, now = context["dag_run"], datetime.now(UTC)
+            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
-        task_job = TaskJob(
-            task=self.pipeline_task, title=title.job(), item=self.job, time_limit_s=settings.ffmpeg_timeout_s
-        )
+        job = title.job()
+        if job.wait_until is not None and job.wait_until <= now:
+            # Whether a mezzanine may still arrive is decided here: a worker's clock may be hours off.
+            job = job.model_copy(update={"wait_until": None})
+        task_job = TaskJob(task=self.pipeline_task, title=job, item=self.job, time_limit_s=settings.ffmpeg_timeout_s)
         note = _noter(catalog, title, task_job, pipeline, store)
         if not resumed:
             note("started", None)

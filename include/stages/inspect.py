@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from fractions import Fraction
 
 from include.adapters import tools
@@ -63,7 +62,7 @@ def inspect(ctx: StageContext, title: TitleJob) -> Inspection:
     try:
         return _inspect(ctx)
     except MezzanineRejected as error:
-        if title.wait_until is not None and datetime.now(UTC) < title.wait_until and error.reason in ARRIVING:
+        if title.wait_until is not None and error.reason in ARRIVING:
             forget_copy(ctx)
             raise MezzanineUnreachable(
                 f"the mezzanine has not arrived yet, waiting until {title.wait_until:%Y-%m-%d %H:%M} UTC "
