@@ -315,6 +315,47 @@ def demo() -> None:
 
 
 @app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="A name; an unknown one lists those there are.")],
+    titles: Annotated[int, typer.Option(min=10, max=100_000, help="How many are drawn.")] = 1500,
+    load: Annotated[float | None, typer.Option(min=0.05, max=5, help="Work per slot; default: the scenario's.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same titles.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=1000, help="Machines with two slots each.")] = 8,
+    chart: Annotated[Path | None, typer.Option(help="Turnaround and lateness as a PNG.")] = None,
+    arrivals: Annotated[Path | None, typer.Option(help="CSV with `submit` in seconds: when titles come.")] = None,
+    views: Annotated[
+        Path | None, typer.Option(help="CSV with `video_id`, `views`, `date` (day.month): how popularity grows.")
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of past jobs instead of drawn titles: `submit_s`, `tier`, `kind`, `deadline_s`, `predicted_s`, "
+            "`actual_s`, `views`; kind, deadline_s, predicted_s and views may be empty."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try the policies on a simulated farm, against FIFO, strict tiers, EDF and an oracle."""
+    from include.simulation import show
+    from include.simulation.command import Asked, run_scenario
+
+    asked = Asked(
+        scenario=scenario, titles=titles, load=load, seed=seed, nodes=nodes, arrivals=arrivals, views=views,
+        history=history,
+    )  # fmt: skip
+    answer = run_scenario(asked, _say)
+    if chart is not None:
+        show.chart(answer.runs, chart, title=answer.title)
+        _say(f"chart written to {chart}")
+    if as_json:
+        _print_json(answer.document())
+        return
+    figures = [run.figures for run in answer.runs.values()]
+    console = Console() if sys.stdout.isatty() else Console(width=130)
+    console.print(show.table(figures, title=answer.title, focus=answer.scenario.focus))
+
+
+@app.command()
 def bench(
     video: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The video that every job encodes.")],
     jobs: Annotated[int, typer.Option(min=1, max=10_000)] = 10,

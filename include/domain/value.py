@@ -104,20 +104,48 @@ def score(
     A higher signal never lowers it. A signal that is missing is neither zero nor an error: without any, the audience
     is taken to be what is typical for the tier.
     """
-    terms = (
-        Term(name="tier", points=policy.tiers[tier], why=tier.value),
-        *_audience(signals, tier, policy.audience),
-        Term(name="kind", points=policy.kinds[kind] if kind else 0.0, why=kind.value if kind else "not given"),
-        _timing(kind, created_at=created_at, publish_at=publish_at, now=now, policy=policy.time),
-    )
+    terms = _terms(tier, kind, signals, created_at=created_at, publish_at=publish_at, now=now, policy=policy)
     rounded = tuple(term.model_copy(update={"points": round(term.points, 1)}) for term in terms)
     return Score(points=round(sum(term.points for term in terms)), terms=rounded)
+
+
+def score_points(
+    *,
+    tier: Tier,
+    kind: Kind | None,
+    signals: Signals,
+    created_at: datetime,
+    publish_at: datetime | None,
+    now: datetime,
+    policy: ValuePolicy,
+) -> int:
+    """The points of :func:`score` without its terms, for those who ask a million times."""
+    terms = _terms(tier, kind, signals, created_at=created_at, publish_at=publish_at, now=now, policy=policy)
+    return round(sum(term.points for term in terms))
 
 
 def demand(signals: Signals, tier: Tier, policy: AudiencePolicy) -> float:
     """Views in seven days as far as they are known: forecast, watch minutes and the last hour, whichever says most."""
     known = [each for each in (_forecast(signals, policy), _at_this_rate(signals)) if each is not None]
     return max(known, default=policy.typical_views[tier])
+
+
+def _terms(
+    tier: Tier,
+    kind: Kind | None,
+    signals: Signals,
+    *,
+    created_at: datetime,
+    publish_at: datetime | None,
+    now: datetime,
+    policy: ValuePolicy,
+) -> tuple[Term, ...]:
+    return (
+        Term(name="tier", points=policy.tiers[tier], why=tier.value),
+        *_audience(signals, tier, policy.audience),
+        Term(name="kind", points=policy.kinds[kind] if kind else 0.0, why=kind.value if kind else "not given"),
+        _timing(kind, created_at=created_at, publish_at=publish_at, now=now, policy=policy.time),
+    )
 
 
 def _audience(signals: Signals, tier: Tier, policy: AudiencePolicy) -> tuple[Term, Term]:

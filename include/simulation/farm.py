@@ -23,7 +23,7 @@ from include.domain.priority import priority_points
 from include.domain.request import Signals
 from include.domain.title import Kind
 from include.domain.valuation import Policy
-from include.domain.value import score
+from include.domain.value import score_points
 from include.simulation.model import Encode, End, Farm, Outcome, SimTitle, moment
 from include.simulation.orders import Order, Standing
 
@@ -169,7 +169,7 @@ class Simulation:
     def _value(self, active: _Active) -> None:
         if self.order.policy is not None:
             title = active.title
-            active.score = score(
+            active.score = score_points(
                 tier=title.tier,
                 kind=title.kind,
                 signals=active.signals,
@@ -177,7 +177,7 @@ class Simulation:
                 publish_at=None if title.deadline_s is None else moment(title.deadline_s),
                 now=moment(self.env.now),
                 policy=self.order.policy.value,
-            ).points
+            )
 
     def _laxity_s(self, active: _Active) -> float | None:
         deadline_s = active.title.deadline_s

@@ -102,6 +102,11 @@ class Farm:
     seed: int = 0
     """Of the failures."""
 
+    @staticmethod
+    def window_of(slots: int) -> int:
+        """Titles with an active run that keep so many slots busy: some of them are between two tasks."""
+        return slots + 8
+
     @property
     def slots(self) -> int:
         """Of the pool."""

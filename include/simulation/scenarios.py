@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,7 +16,7 @@ from include.domain.prior import Rates, SourceShape, TitleWork, title_work
 from include.domain.request import Signals
 from include.domain.title import Kind, Tier
 from include.domain.valuation import Policy
-from include.domain.value import score
+from include.domain.value import score_points
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
@@ -230,7 +230,7 @@ def valued(title: SimTitle, recipes: Recipes) -> SimTitle:
     """The title with its worth: the domain's score at its arrival, by its signals and those that come later."""
     at = moment(title.arrival_s)
     worth = [
-        score(
+        score_points(
             tier=title.tier,
             kind=title.kind,
             signals=signals,
@@ -238,7 +238,7 @@ def valued(title: SimTitle, recipes: Recipes) -> SimTitle:
             publish_at=None if title.deadline_s is None else moment(title.deadline_s),
             now=at,
             policy=recipes.policy.value,
-        ).points
+        )
         for signals in (title.signals, title.boost[1] if title.boost else title.signals)
     ]
     return replace(title, value=max(worth))
@@ -274,3 +274,150 @@ def _gaps(wanted: Load, rng: random.Random) -> list[float]:
     first = rng.randrange(len(wanted.gaps))
     given = [wanted.gaps[(first + number) % len(wanted.gaps)] for number in range(wanted.titles)]
     return given if sum(given) > 0 else [1.0] * wanted.titles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A load with something that happens to it."""
+
+    name: str
+    what: str
+    """One sentence."""
+    load: float
+    focus: str | None
+    """Group of the titles that it is about."""
+    befalls: Callable[[list[SimTitle], Farm, random.Random, Recipes], tuple[list[SimTitle], Farm]]
+
+
+def build(
+    scenario: Scenario, wanted: Load, farm: Farm, recipes: Recipes, *, past: Sequence[SimTitle] = ()
+) -> tuple[list[SimTitle], Farm]:
+    """Titles in the order of arrival, and the farm that meets them.
+
+    Args:
+        scenario: What happens.
+        wanted: The load that is drawn.
+        farm: Before anything happens to it.
+        recipes: The product's.
+        past: These titles instead of drawn ones, when they came.
+    """
+    rng = random.Random(wanted.seed + 1)  # noqa: S311 - chance that can be repeated is what is wanted
+    titles, on = scenario.befalls(list(past) or draw(wanted, farm, recipes), farm, rng, recipes)
+    return sorted(titles, key=lambda title: title.arrival_s), on
+
+
+def _extra(
+    drawn: Class, at_s: float, lead_s: float, group: str, number: int, rng: random.Random, recipes: Recipes
+) -> SimTitle:
+    title = body(f"{group} {number}", drawn, 0.2, rng, recipes)
+    views = Signals(predicted_views_7d=drawn.views)
+    return valued(replace(title, group=group, arrival_s=at_s, deadline_s=at_s + lead_s, signals=views), recipes)
+
+
+def _middle_s(titles: Sequence[SimTitle]) -> float:
+    return titles[len(titles) // 2].arrival_s
+
+
+def _premium_release(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    season = [_extra(MIX[1], _middle_s(titles), 8 * 3600, "premiere", number, rng, recipes) for number in range(8)]
+    return [*titles, *season], farm
+
+
+def _viral_title(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    uploads = [title for title in titles if title.tier is Tier.UGC]
+    chosen = {title.name for title in rng.sample(uploads, max(1, len(uploads) // 50))}
+    seen = Signals(predicted_views_7d=250, views_last_hour=50_000)
+    return [
+        valued(replace(title, group="viral", boost=(title.arrival_s + rng.uniform(0, 600), seen)), recipes)
+        if title.name in chosen
+        else title
+        for title in titles
+    ], farm
+
+
+def _live_event(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    # The recording replaces the live stream at the cut-over, ready or not; its best scenes are wanted at once.
+    over_s = _middle_s(titles)
+    clip = replace(LIVE, minutes=3)
+    clips = [_extra(clip, over_s, 2 * 3600, "live event", number, rng, recipes) for number in range(1, 7)]
+    return [*titles, _extra(LIVE, over_s, 8 * 3600, "live event", 0, rng, recipes), *clips], farm
+
+
+def _complex_animation(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    def harder(title: SimTitle) -> SimTitle:
+        jobs = tuple(replace(job, true_s=job.true_s * 2.5, forecast=job.forecast.scaled(2.5)) for job in title.encodes)
+        planned = title.planned.model_copy(update={"encodes": tuple(job.forecast for job in jobs)})
+        return replace(title, group="animation", encodes=jobs, planned=planned)
+
+    chosen = {title.name for title in titles if title.kind is Kind.SERIES and rng.random() < 0.25}
+    return [harder(title) if title.name in chosen else title for title in titles], farm
+
+
+def _surge(titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes) -> tuple[list[SimTitle], Farm]:
+    first, second = titles[len(titles) // 3].arrival_s, titles[2 * len(titles) // 3].arrival_s
+
+    def sooner_s(at_s: float) -> float:
+        return max(0.0, min(at_s, second) - first) * 2 / 3
+
+    def moved(title: SimTitle) -> SimTitle:
+        by_s = sooner_s(title.arrival_s)
+        return replace(
+            title,
+            group="surge" if first < title.arrival_s <= second else title.group,
+            arrival_s=title.arrival_s - by_s,
+            deadline_s=None if title.deadline_s is None else title.deadline_s - by_s,
+            boost=None if title.boost is None else (title.boost[0] - by_s, title.boost[1]),
+        )
+
+    return [moved(title) for title in titles], farm
+
+
+def _node_failures(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    return titles, replace(farm, node_failures_per_day=2.0, node_repair_s=3600.0)
+
+
+def _corrupt_sources(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    return [replace(title, corrupt=True, group="corrupt") if rng.random() < 0.15 else title for title in titles], farm
+
+
+def _as_it_comes(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    return titles, farm
+
+
+SCENARIOS = {
+    each.name: each
+    for each in (
+        Scenario(name="usual", load=0.9, focus=None, befalls=_as_it_comes,
+                 what="regular uploads, and nothing befalls them"),
+        Scenario(name="premium_release", load=0.9, focus="premiere", befalls=_premium_release,
+                 what="a premium season of eight episodes, due in eight hours, comes in beside regular uploads"),
+        Scenario(name="viral_title", load=0.95, focus="viral", befalls=_viral_title,
+                 what="one upload in fifty goes viral within ten minutes of its arrival"),
+        Scenario(name="live_event", load=0.9, focus="live event", befalls=_live_event,
+                 what="a live event ends: its recording must be on at the cut-over in eight hours, six clips in two"),
+        Scenario(name="complex_animation", load=0.7, focus="animation", befalls=_complex_animation,
+                 what="a quarter of the series takes 2.5 times as long as was expected at their arrival"),
+        Scenario(name="surge", load=0.7, focus="surge", befalls=_surge,
+                 what="a third of the titles comes three times as fast"),
+        Scenario(name="node_failures", load=0.8, focus=None, befalls=_node_failures,
+                 what="each node fails twice a day and is away for an hour"),
+        Scenario(name="corrupt_sources", load=0.9, focus="corrupt", befalls=_corrupt_sources,
+                 what="15 % of the mezzanines are broken and are rejected once they were looked at"),
+        Scenario(name="insufficient_capacity", load=1.3, focus=None, befalls=_as_it_comes,
+                 what="more work comes than the farm can do"),
+    )
+}  # fmt: skip

@@ -1,0 +1,129 @@
+"""What came of a simulated load, in numbers. Times in hours unless a name says otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from include.domain.document import Document
+from include.domain.title import Tier
+from include.simulation.farm import Say, Simulation
+from include.simulation.model import End, Farm, Outcome, SimTitle
+from include.simulation.orders import order
+from include.simulation.scenarios import Recipes
+
+HOUR_S = 3600.0
+
+
+class Figures(Document):
+    """Of one order on one load."""
+
+    order: str
+    titles: int
+    published: int
+    rejected: int
+    top_decile_h: float
+    """Mean turnaround of the most valuable tenth."""
+    least_decile_p99_h: float
+    """Turnaround of the least valuable tenth that only one in a hundred exceeds."""
+    mean_h: float
+    weighted_completion: float
+    """Sum of value × turnaround, in value hours."""
+    premium: int
+    """Premium titles with a deadline and a sound mezzanine."""
+    premium_missed: int
+    """Of these, late ones and refused ones."""
+    premium_late: int
+    premium_refused: int
+    """By the admission, in time or not."""
+    premium_degraded: int
+    """With VMAF given up for the deadline."""
+    premium_vmaf_lost: float
+    """Mean over all premium titles."""
+    premium_vmaf_lost_most: float
+    late: int
+    """Of all titles with a deadline."""
+    due: int
+    focus_h: float | None
+    """Mean turnaround of the titles that the scenario is about."""
+    focus_late: int | None
+    utilisation: float
+    """Share of the slots that were held."""
+    lost_h: float
+    """Slot hours that failing nodes took."""
+
+    @property
+    def premium_on_time(self) -> float:
+        """Share, 0–1."""
+        return 1 - self.premium_missed / self.premium if self.premium else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One order on one load."""
+
+    figures: Figures
+    outcomes: Sequence[Outcome]
+
+
+def run_order(
+    name: str,
+    titles: Sequence[SimTitle],
+    farm: Farm,
+    recipes: Recipes,
+    *,
+    focus: str | None = None,
+    say: Say | None = None,
+) -> Run:
+    """Simulate one of the orders and sum up."""
+    simulation = Simulation(titles, farm, order(name, recipes.policy), say=say)
+    outcomes = simulation.run()
+    held = simulation.busy_s / (farm.slots * simulation.env.now) if simulation.env.now else 0.0
+    return Run(figures=sum_up(name, outcomes, utilisation=held, focus=focus), outcomes=outcomes)
+
+
+def sum_up(name: str, outcomes: Sequence[Outcome], *, utilisation: float, focus: str | None) -> Figures:
+    """The figures of finished titles."""
+    by_value = sorted(outcomes, key=lambda each: (-each.title.value, each.title.name))
+    tenth = max(1, len(by_value) // 10)
+    due = [each for each in outcomes if each.late_s is not None and each.end is End.PUBLISHED]
+    late = [each for each in due if (each.late_s or 0) > 0]
+    premium = [each for each in due if each.title.tier is Tier.PREMIUM]
+    losses = [each.vmaf_loss for each in premium]
+    about = [each for each in outcomes if focus is not None and each.title.group == focus]
+    return Figures(
+        order=name,
+        titles=len(outcomes),
+        published=sum(each.end is End.PUBLISHED for each in outcomes),
+        rejected=sum(each.end is End.REJECTED for each in outcomes),
+        top_decile_h=mean_h(by_value[:tenth]),
+        least_decile_p99_h=quantile([each.turnaround_s for each in by_value[-tenth:]], 0.99) / HOUR_S,
+        mean_h=mean_h(outcomes),
+        weighted_completion=sum(each.title.value * each.turnaround_s for each in outcomes) / HOUR_S,
+        premium=len(premium),
+        premium_missed=sum((each.late_s or 0) > 0 or each.refused for each in premium),
+        premium_late=sum((each.late_s or 0) > 0 for each in premium),
+        premium_refused=sum(each.refused for each in premium),
+        premium_degraded=sum(loss > 0 for loss in losses),
+        premium_vmaf_lost=sum(losses) / len(losses) if losses else 0.0,
+        premium_vmaf_lost_most=max(losses, default=0.0),
+        late=len(late),
+        due=len(due),
+        focus_h=mean_h(about) if about else None,
+        focus_late=sum((each.late_s or 0) > 0 for each in about) if about else None,
+        utilisation=utilisation,
+        lost_h=sum(each.lost_s for each in outcomes) / HOUR_S,
+    )
+
+
+def mean_h(outcomes: Iterable[Outcome]) -> float:
+    """Mean turnaround in hours."""
+    times = [each.turnaround_s for each in outcomes]
+    return sum(times) / len(times) / HOUR_S if times else 0.0
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest value that ``share`` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
