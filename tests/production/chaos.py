@@ -349,8 +349,9 @@ class Stream:
     batches: list[str] = field(default_factory=list)
 
     def top_up(self) -> None:
-        """Submit a batch where only half of them are left. Not over REST: there may be no API server just now."""
+        """Submit a batch where only half of them are left: as intake does it, which may itself be dead just now."""
         from include.domain.request import parse_batch
+        from include.orchestration.dispatch import release_when_parsed
         from include.pipelines.core import current_pipelines
 
         open_titles = sum(count for state, count in states(self.farm, self.batches).items() if not State(state).final)
@@ -367,3 +368,6 @@ class Stream:
         self.watch.titles += titles
         self.farm.catalog.accept_batch(parsed, pipeline_version=known["vod"].version, now=datetime.now(UTC))
         self.batches.append(batch_id)
+        # Where this fails, the DAG dispatch does it within a minute.
+        with suppress(CallsheetError):
+            release_when_parsed(self.farm.catalog, self.farm.api(), self.farm.settings, patience_s=15)

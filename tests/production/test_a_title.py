@@ -102,13 +102,22 @@ def test_an_encode_that_runs_out_of_memory_gets_more(production: Farm, kube: Kub
 def test_clearing_a_running_encode_ends_its_pod_and_starts_another(
     production: Farm, kube: Kube, clips: Clips, s3: S3
 ) -> None:
-    noisy = clips("production_noise.mp4", seconds=8, size="640x360", filters="noise=alls=40:allf=t")
+    noisy = clips("production_noise.mp4", seconds=12, size="640x360", filters="noise=alls=40:allf=t")
     s3.client().upload_file(str(noisy), s3.bucket, "in/noisy.mp4")
     production.submit("cleared", {"title_id": "cleared", "mezzanine": f"s3://{s3.bucket}/in/noisy.mp4", "tier": "ugc"})
-    wait_for(lambda: bool(workers(production, "encode")), "an encode", limit_s=120)
-    ((pod, running), *_) = [
-        (name, each) for name, each in encode_pods(kube, "cleared").items() if each["phase"] == "Running"
-    ]
+    found: list[tuple[str, int]] = []
+
+    def watched() -> bool:
+        """Whether a triggerer waits for the running pod of an encode: before, a clear leaves the pod to the sweep."""
+        pods = encode_pods(kube, "cleared")
+        waiting = instances(production, "cleared/cleared", "encode_cpu") if pods else []
+        indexes = {each["map_index"] for each in waiting if (each["trigger"] or {}).get("triggerer_id")}
+        running = [(name, pod["map_index"]) for name, pod in pods.items() if pod["phase"] == "Running"]
+        found.extend(each for each in running if each[1] in indexes)
+        return bool(found)
+
+    wait_for(watched, "an encode that a triggerer waits for", limit_s=180)
+    pod, index = found[0]
     (record,) = production.catalog.titles(batch_id="cleared")
 
     production.api("admin").request(
@@ -117,7 +126,7 @@ def test_clearing_a_running_encode_ends_its_pod_and_starts_another(
         json={
             "dry_run": False,
             "dag_run_id": record.run_id,
-            "task_ids": [["encode_cpu", running["map_index"]]],
+            "task_ids": [["encode_cpu", index]],
             "only_failed": False,
         },
     )
