@@ -74,6 +74,8 @@ class Settings(BaseSettings):
 
     release_window: int = Field(default=4, ge=1, le=200)
     """Titles that may have an active run at once."""
+    degrade: bool = True
+    """Whether encodes give up quality for their title's deadline, as far as its tier allows; it is made good later."""
     work_retention_h: float = Field(default=72.0, ge=0)
     """Hours after which the work folder of a settled title is removed."""
     encode_slots: int = Field(default_factory=available_cores, ge=1)

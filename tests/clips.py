@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from include.adapters.catalog import Catalog
 from include.adapters.store import open_store
 from include.adapters.tools import ffmpeg
 from include.domain.title import Tier, TitleJob
 from include.settings import Settings
-from include.stages.core import StageContext
+from include.stages.core import ControlContext
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 AAC = ("-c:a", "aac", "-b:a", "64k")
@@ -90,7 +91,9 @@ class Clips:
 
 
 def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, Any] | None = None, **title: Any) -> Any:
-    """A worker's context for a title with this mezzanine, on a local store beneath ``folder`` unless told otherwise.
+    """A stage's context for a title with this mezzanine, on a local store beneath ``folder`` unless told otherwise.
+
+    Its catalog has no tables: the stages of these tests need none.
 
     Args:
         folder: Empty folder of the test.
@@ -114,4 +117,10 @@ def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, An
         "tier": Tier.UGC,
         **title,
     }
-    return StageContext(settings=chosen, store=open_store(chosen), title=TitleJob(**fields), scratch=scratch)
+    return ControlContext(
+        settings=chosen,
+        store=open_store(chosen),
+        title=TitleJob(**fields),
+        scratch=scratch,
+        catalog=Catalog(chosen.catalog_url),
+    )

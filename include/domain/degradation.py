@@ -17,11 +17,15 @@ Fit = Literal["safe", "likely", "late"]
 """How the chosen option stands to the time that is left: even its p90 fits; its median fits; nothing allowed fits."""
 
 
+DROP = "drop"
+"""The option of leaving a rung out."""
+
+
 class Option(Document):
     """One way of doing an encode job."""
 
     name: str
-    """The preset, or ``drop`` for leaving the rung out."""
+    """The preset, or :data:`DROP`."""
     p50_s: float = Field(ge=0)
     """Predicted wall time, median."""
     p90_s: float = Field(ge=0)
@@ -50,6 +54,41 @@ class Choice(Document):
         return f"{self.option.name}: costs {self.option.vmaf_loss:.1f} VMAF, saves {self.saved_s:.0f} s" + (
             ", and late all the same" if self.fit == "late" else ""
         )
+
+
+class Binding(Document):
+    """The option that an encode took at its start, and why."""
+
+    rendition: str
+    option: str
+    instead_of: str | None = None
+    """What it would have been with time enough; None where nothing was given up."""
+    vmaf_loss: float = Field(ge=0)
+    saved_s: float
+    fit: Fit
+    time_left_s: float | None
+    """The job's share of the time until the deadline; None where no deadline counts."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether something was given up."""
+        return self.instead_of is not None
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the rung was left out."""
+        return self.option == DROP
+
+    @property
+    def what(self) -> str:
+        """What was given up, and how much, in words."""
+        what = "left out" if self.dropped else f"{self.option} instead of {self.instead_of}"
+        return f"{what}: costs {self.vmaf_loss:.1f} VMAF, saves {self.saved_s:.0f} s"
+
+    def __str__(self) -> str:
+        left = "" if self.time_left_s is None else f"; {self.time_left_s:.0f} s are left for it"
+        late = ", and late all the same" if self.fit == "late" else ""
+        return f"{self.what if self.degraded else f'{self.option}, nothing given up'}{late}{left}"
 
 
 def best_that_fits(options: Sequence[Option], *, time_left_s: float | None) -> Choice:

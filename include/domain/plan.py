@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from include.domain.degradation import Binding, Option
 from include.domain.document import Document, digest
 
 
@@ -64,6 +65,15 @@ class Rendition(Document):
         return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
 
 
+class EncodeOption(Document):
+    """One way of doing an encode job within the same pool, resources and outputs."""
+
+    option: Option
+    """What it is predicted to take and to lose."""
+    rendition: Rendition | None
+    """What it encodes; None leaves the rung out."""
+
+
 class EncodeJob(Document):
     """One mapped encode: which rendition, on which pool, within which limits."""
 
@@ -78,10 +88,21 @@ class EncodeJob(Document):
     """Of either form."""
     time_limit_s: float
     """Of the slower form."""
+    options: tuple[EncodeOption, ...] = ()
+    """The ways of doing it, the least loss first; empty for a job that has no choice."""
+    after_s: float = 0.0
+    """Predicted time of what follows it beside the title's other encodes, in the slots that the title gets (median)."""
+    reserve_s: float = 0.0
+    """Predicted time from the last encode's end to the publication (90th percentile)."""
+    binding: Binding | None = None
+    """The option that it took at its start; None in a plan."""
 
-    def made_by(self, encoder: str | None) -> Rendition:
-        """The form of the rendition that ``encoder`` makes; the software form where that is not known."""
-        return self.hardware if self.hardware is not None and self.hardware.encoder == encoder else self.rendition
+    def made_by(self, encoder: str | None, option: str | None = None) -> Rendition:
+        """The form of the rendition that ``encoder`` makes with ``option``; the planned one where that is not known."""
+        if self.hardware is not None and self.hardware.encoder == encoder:
+            return self.hardware
+        found = (each.rendition for each in self.options if each.rendition and each.option.name == option)
+        return next(found, self.rendition)
 
 
 class SourceTreatment(Document):

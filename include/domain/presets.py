@@ -15,6 +15,8 @@ class Presets(Document):
 
     vmaf_loss: dict[str, dict[str, float]]
     """By encoder and preset: VMAF points below the encoder's best one here, at the same rate."""
+    dropped_rung: float = Field(default=12.0, ge=0)
+    """VMAF points that a rung's viewers lose where it is left out and they get the next lower one."""
 
     @model_validator(mode="after")
     def _sound(self) -> Presets:

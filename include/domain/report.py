@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from include.domain.degradation import Binding
 from include.domain.document import Document
 from include.domain.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
 from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
@@ -59,10 +60,12 @@ class ReportedRendition(Document):
     outcome: Outcome
     reasons: tuple[str, ...]
     recipe: Rendition
-    """As it was made: a hardware encoder's where one made it."""
+    """As it was made: a hardware encoder's where one made it, a quicker preset's where the deadline asked for it."""
     encoder_version: str | None
     fallback: Fallback | None
     """Why a software encoder made what a hardware encoder should have made."""
+    degradation: Binding | None
+    """What was given up for the title's deadline."""
     encode_cost: Cost | None
     check_cost: Cost | None
     vmaf: QualityScore | None
@@ -89,6 +92,8 @@ class Report(Document):
     degraded: bool
     missing: tuple[str, ...]
     """Renditions that the plan had and the set lacks."""
+    given_up: tuple[Binding, ...]
+    """What the set lacks for the title's deadline."""
     findings: tuple[str, ...]
     """What was unusual, in sentences."""
     encode_cpu_s: float
@@ -116,6 +121,11 @@ def build_report(
     """Put together what the stages found. Addresses and commands stay inside: they name machines and buckets."""
     results = {result.rendition: result for result in encoded}
     packaged = {rung.rendition: rung for rung in rungs}
+    given_up = tuple(
+        result.degradation
+        for result in encoded
+        if result.degradation and (result.rendition in packaged or not result.made)
+    )
     findings: list[Finding] = [*source.warnings, *verified.warnings, *sound.warnings, *text.warnings]
     return Report(
         title_id=title.title_id,
@@ -152,8 +162,9 @@ def build_report(
         audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in sound.renditions),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
         duration_s=verified.duration_s,
-        degraded=verdicts.degraded,
+        degraded=verdicts.degraded or bool(given_up),
         missing=tuple(planned.name for planned in decision.renditions if planned.name not in packaged),
+        given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio),
         encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
         check_cost=verdicts.cost,
@@ -166,16 +177,19 @@ def _reported(
     job: EncodeJob, verdict: RenditionVerdict, result: EncodeResult | None, packaged: PackagedRendition | None
 ) -> ReportedRendition:
     planned = job.rendition
+    degradation = result.degradation if result else None
+    made = result if result and result.made else None
     return ReportedRendition(
         name=planned.name,
         rung=planned.rung,
         core=planned.core,
         outcome=verdict.outcome,
         reasons=verdict.reasons,
-        recipe=job.made_by(result.encoder if result else None),
-        encoder_version=result.encoder_version if result else None,
-        fallback=result.fallback if result else None,
-        encode_cost=result.cost if result else None,
+        recipe=job.made_by(made.encoder, degradation.option if degradation else None) if made else planned,
+        encoder_version=made.encoder_version if made else None,
+        fallback=made.fallback if made else None,
+        degradation=degradation,
+        encode_cost=made.cost if made else None,
         check_cost=verdict.check_cost,
         vmaf=verdict.vmaf,
         packaged=packaged,

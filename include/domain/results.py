@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from include.domain.degradation import Binding
 from include.domain.document import Document
 from include.domain.media import Finding
 
@@ -46,13 +47,13 @@ class Fallback(Document):
 
 
 class EncodeResult(Document):
-    """A finished rendition in the work folder."""
+    """A finished rendition in the work folder, or the word that it was left out."""
 
     rendition: str
     key: str
     """Mezzanine identity, recipe hash and encoder version: same key, same bytes."""
     uri: str
-    """Store key of the video-only MP4 or WebM."""
+    """Store key of the video-only MP4 or WebM; empty for a rung that was left out."""
     size_bytes: int
     frames: int
     duration_s: float
@@ -61,8 +62,15 @@ class EncodeResult(Document):
     """ffmpeg's encoder that made it; None in results from before there were two."""
     encoder_version: str
     fallback: Fallback | None = None
+    degradation: Binding | None = None
+    """What was given up for the title's deadline."""
     command: str
     cost: Cost
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a rendition."""
+        return self.uri != ""
 
 
 class SourceVerdict(Document):
@@ -217,8 +225,11 @@ class PackageResult(Document):
     duration_s: float
     rungs: tuple[PackagedRendition, ...]
     degraded: bool
+    """Whether the plan's renditions are not all here, or not with all of their quality."""
     missing: tuple[str, ...] = ()
     """Rungs that the plan had and this set lacks."""
+    given_up: tuple[Binding, ...] = ()
+    """What this set lacks for its title's deadline: quality, or rungs, which are among the missing ones too."""
     packager_version: str
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from include.domain.document import Document
 from include.domain.results import PackageResult, PublishResult
 from include.domain.title import State
 from include.errors import ErrorDocument, Owner, Retry
+
+DegradedReason = Literal["rendition_missing", "for_deadline"]
 
 NO_WORD = ErrorDocument(
     type="TitleEndedBadly",
@@ -48,11 +51,7 @@ def settlement(
     if published is not None and packaged is not None:
         if not packaged.degraded:
             return Settlement(state=State.PUBLISHED)
-        return Settlement(
-            state=State.DEGRADED,
-            reason="rendition_missing",
-            message=f"published as v{published.version} without {', '.join(packaged.missing)}",
-        )
+        return Settlement(state=State.DEGRADED, reason=why_degraded(packaged), message=_lacks(packaged, published))
     cause = _cause(failures) or TaskFailure(task="settle", error=NO_WORD)
     error = cause.error
     if error.type == "StaleRequest":
@@ -62,6 +61,22 @@ def settlement(
     else:
         state = State.FAILED
     return Settlement(state=state, reason=error.reason or error.type, message=error.message, failure=cause)
+
+
+def why_degraded(packaged: PackageResult) -> DegradedReason:
+    """Whether a degraded set lacks something that went wrong, or only what was given up on purpose."""
+    dropped = {each.rendition for each in packaged.given_up if each.dropped}
+    return "for_deadline" if packaged.given_up and dropped >= set(packaged.missing) else "rendition_missing"
+
+
+def _lacks(packaged: PackageResult, published: PublishResult) -> str:
+    """What a degraded set lacks, in a sentence."""
+    dropped = {each.rendition for each in packaged.given_up if each.dropped}
+    parts = [f"without {', '.join(missing)}"] if (missing := [n for n in packaged.missing if n not in dropped]) else []
+    if packaged.given_up:
+        told = "; ".join(f"{each.rendition} {each.what}" for each in packaged.given_up)
+        parts.append(f"to be in time: {told}")
+    return f"published as v{published.version} {', and '.join(parts)}"
 
 
 def _cause(failures: Sequence[TaskFailure]) -> TaskFailure | None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
     from include.adapters.catalog.records import TaskEvent
     from include.adapters.store import ObjectStore
+    from include.domain.binding import Pace
     from include.domain.plan import Plan
     from include.pipelines.core import Pipeline
     from include.pipelines.runner import TaskJob
@@ -132,7 +133,7 @@ class TitleTask(BaseOperator):
             note("started", None)
             store.delete(task_job.error_key)
         try:
-            task_job = _within_its_limit(task_job, store, pipeline)
+            task_job = _bound(task_job, title, settings, store, pipeline, resumed=resumed)
             detail = work(task_job, settings=settings, store=store, catalog=catalog, context=context)
             returned = self._xcom(task_job, pipeline, store, context)
         except TaskDeferred:
@@ -144,7 +145,7 @@ class TitleTask(BaseOperator):
             if isinstance(error, Exception):
                 raise _for_airflow(error, document) from error
             raise
-        note("finished", detail)
+        note("finished", {**(detail or {}), **_choice(task_job)} or None)
         return returned
 
     def work(
@@ -236,21 +237,28 @@ class ControlTask(TitleTask):
         import tempfile
 
         from include.orchestration.dispatch import after_settling
+        from include.orchestration.planning import note_planned, pace_of
         from include.pipelines.core import find_pipeline
         from include.pipelines.runner import run_task
         from include.stages.core import ControlContext
 
-        last = find_pipeline(self.pipeline, self.pipeline_version).tasks[-1].name
+        def pace() -> Pace:
+            return pace_of(catalog, settings, task_job.title.request_id)
+
+        described = find_pipeline(self.pipeline, self.pipeline_version)
+        last, stages = described.tasks[-1].name, {node.stage.name for node in described.task(task_job.task).nodes}
         try:
             # Where housekeeping finds what a killed task has left.
             settings.scratch.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f"{task_job.title.title_id}.", dir=settings.scratch) as scratch:
                 run_task(
                     task_job,
-                    lambda **given: ControlContext(settings=settings, catalog=catalog, **given),
+                    lambda **given: ControlContext(settings=settings, catalog=catalog, pace=pace, **given),
                     store=store,
                     scratch=Path(scratch),
                 )
+            if "plan" in stages:
+                note_planned(catalog, settings, task_job.title, store, now=datetime.now(UTC))
         finally:
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)
@@ -311,15 +319,40 @@ def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: in
     ]
 
 
-def _within_its_limit(task_job: TaskJob, store: ObjectStore, pipeline: Pipeline) -> TaskJob:
-    """The job document of an encode job, with the time limit that the plan gives it."""
-    from include.pipelines.runner import load_plan
+def _bound(
+    task_job: TaskJob, title: TitleRecord, settings: Settings, store: ObjectStore, pipeline: Pipeline, *, resumed: bool
+) -> TaskJob:
+    """The job document of an encode job: with the time limit that the plan gives it, and the option that it takes now.
+
+    What it takes follows from the deadline that the catalog has at this moment. A resumed task keeps what it took.
+    """
+    from include.adapters.documents import load_if_whole
+    from include.domain.binding import bind
+    from include.pipelines.runner import TaskJob, load_plan
 
     if task_job.item is None:
         return task_job
     plan = load_plan(task_job.title, pipeline.task(task_job.task), store)
-    limits = {each.name: each.time_limit_s for each in plan.jobs}
-    return task_job.model_copy(update={"time_limit_s": limits.get(task_job.item, task_job.time_limit_s)})
+    planned = next((each for each in plan.jobs if each.name == task_job.item), None)
+    if planned is None:
+        return task_job
+    taken = load_if_whole(store, task_job.key, TaskJob) if resumed else None
+    if taken is not None:
+        job = taken.encode
+    else:
+        now = datetime.now(UTC)
+        job = bind(planned, publish_at=title.binding_deadline if settings.degrade else None, now=now)
+        if job.binding is not None:
+            log.info("%s: %s", task_job.label, job.binding)
+    return task_job.model_copy(update={"time_limit_s": planned.time_limit_s, "encode": job})
+
+
+def _choice(task_job: TaskJob) -> dict[str, Any]:
+    """What the event of an encode tells of the option that it took."""
+    if task_job.encode is None or task_job.encode.binding is None:
+        return {}
+    binding = task_job.encode.binding
+    return {"option": binding.model_dump(mode="json", exclude={"rendition"}), "why": str(binding)}
 
 
 def _leave_word(store: ObjectStore, task_job: TaskJob, document: ErrorDocument) -> None:

@@ -44,6 +44,8 @@ class TaskJob(Document):
     """The worker stops its media tools after this many seconds."""
     hardware: bool = True
     """False for an attempt that runs where no GPU is: a hardware encoder is not even tried."""
+    encode: EncodeJob | None = None
+    """The item with the option that it took at its start; None leaves it as it is in the plan."""
 
     @property
     def label(self) -> str:
@@ -188,6 +190,8 @@ def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipel
 
 
 def _item(job: TaskJob, pipeline: Pipeline, store: ObjectStore) -> EncodeJob:
+    if job.encode is not None:
+        return job.encode
     plan = load_plan(job.title, pipeline.task(job.task), store)
     for each in plan.jobs:
         if each.name == job.item:

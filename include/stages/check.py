@@ -41,7 +41,8 @@ def check(
     verified: SourceVerdict,
 ) -> CheckResult:
     """A verdict on every rendition of the plan; raises :class:`CoreRungMissing` where the title must not go out."""
-    results = {result.rendition: result for result in renditions}
+    results = {result.rendition: result for result in renditions if result.made}
+    left_out = {result.rendition: str(result.degradation) for result in renditions if not result.made}
     facts, reasons, costs = {}, {}, {}
     for position, planned in enumerate(decision.renditions):
         ctx.report(position / len(decision.jobs) / 2, f"decoding {planned.name}")
@@ -59,7 +60,7 @@ def check(
         ctx.report(0.5 + position / len(decision.jobs) / 2, f"comparing {planned.name}")
         name = planned.name
         if name not in results:
-            reason = "was not encoded: its job failed for good"
+            reason = left_out.get(name, "was not encoded: its job failed for good")
             verdicts.append(RenditionVerdict(rendition=name, outcome=Outcome.MISSING, reasons=(reason,)))
             continue
         score: QualityScore | None = None

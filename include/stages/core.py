@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from include.domain.binding import Pace
 from include.domain.document import Document
 from include.domain.title import TitleJob
 
@@ -67,6 +68,8 @@ class ControlContext(StageContext):
 
     catalog: Catalog
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    pace: Callable[[], Pace] = Pace
+    """How quickly the title gets on with this farm; asked by the stage that forecasts."""
 
 
 class Handle:

@@ -1,4 +1,4 @@
-"""Encodes one rendition, or finds it done.
+"""Encodes one rendition, or finds it done, by whichever of its job's options.
 
 Where the plan wants a hardware encoder that is tried first; whatever is wrong with it, the software encoder makes the
 same rendition in the same attempt, and the result says why.
@@ -16,10 +16,11 @@ from include.adapters.ffmpeg import ProgressParser, encode_argv
 from include.adapters.ffprobe import number, packets, picture_streams, probe
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
+from include.domain.degradation import Binding
 from include.domain.document import digest
 from include.domain.media import Inspection
 from include.domain.plan import EncodeJob, Plan, Rendition
-from include.domain.results import EncodeResult, Fallback, HardwareFault
+from include.domain.results import Cost, EncodeResult, Fallback, HardwareFault
 from include.domain.title import TitleJob
 from include.errors import EncoderCrashed, ToolFailed
 from include.stages.core import StageContext, stage
@@ -40,12 +41,16 @@ HARDWARE_SHARE = 0.5
 def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Plan, job: EncodeJob) -> EncodeResult:
     """Encode video only, with closed and aligned GOPs at an exact constant rate; verify it; then store it."""
     version = tools.ffmpeg_version(ctx.settings)
-    forms = [form for form in (job.hardware, job.rendition) if form is not None]
-    for form in forms:
+    others = [each.rendition for each in job.options if each.option.allowed]
+    forms = [form for form in (job.hardware, job.rendition, *others) if form is not None]
+    for form in dict.fromkeys(forms):
         record = _name(ctx, form, rendition_key(source, decision, form, version)) + ".json"
         known = load_if_whole(ctx.store, record, EncodeResult)
         if known is not None and ctx.store.size(known.uri) == known.size_bytes:
             return known
+    if job.binding is not None and job.binding.dropped:
+        log.warning("%s: %s", job.name, job.binding)
+        return _left_out(job.binding, version)
 
     fallback: Fallback | None = None
     if job.hardware is not None:
@@ -55,7 +60,17 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Pla
         fallback = made
         log.warning("%s: %s instead of %s: %s", job.name, job.rendition.encoder, made.encoder, made.message)
     ran = _run(ctx, source, decision, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
-    return _stored(ctx, source, decision, ran, fallback=fallback)
+    given_up = job.binding if job.binding is not None and job.binding.degraded else None
+    return _stored(ctx, source, decision, ran, fallback=fallback, degradation=given_up)
+
+
+def _left_out(binding: Binding, version: str) -> EncodeResult:
+    """The word that a rung was left out for its title's deadline."""
+    return EncodeResult(
+        rendition=binding.rendition, key="", uri="", size_bytes=0, frames=0, duration_s=0.0, bitrate_kbps=0.0,
+        encoder_version=version, degradation=binding, command="",
+        cost=Cost(wall_s=0.0, cpu_s=0.0, peak_memory_mb=0.0),
+    )  # fmt: skip
 
 
 def _by_hardware(
@@ -125,7 +140,13 @@ def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendi
 
 
 def _stored(
-    ctx: StageContext, source: Inspection, decision: Plan, ran: _Run, *, fallback: Fallback | None = None
+    ctx: StageContext,
+    source: Inspection,
+    decision: Plan,
+    ran: _Run,
+    *,
+    fallback: Fallback | None = None,
+    degradation: Binding | None = None,
 ) -> EncodeResult:
     """The rendition, verified and in the store."""
     version = tools.ffmpeg_version(ctx.settings)
@@ -133,7 +154,8 @@ def _stored(
     name = _name(ctx, ran.rendition, key)
     uri = f"{name}.{SUFFIXES[ran.rendition.encoder]}"
     verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
-    result = verified.model_copy(update={"key": key, "uri": uri, "encoder_version": version, "fallback": fallback})
+    made = {"key": key, "uri": uri, "encoder_version": version, "fallback": fallback, "degradation": degradation}
+    result = verified.model_copy(update=made)
     # The record first: a rendition that lies in the store has one, and is never encoded again.
     ctx.store.put_bytes(f"{name}.json", result.to_json().encode())
     ctx.store.put_file(uri, ran.output)

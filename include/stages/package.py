@@ -262,5 +262,6 @@ def _stored(
         rungs=rungs,
         degraded=report.degraded,
         missing=report.missing,
+        given_up=report.given_up,
         packager_version=report.tools["shaka_packager"],
     )

@@ -111,8 +111,11 @@ def history_rows(
     scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
     rows = []
     for done in renditions:
+        if not done.made:
+            continue
         score = scores.get(done.rendition)
-        rendition = ordered[done.rendition].made_by(done.encoder)
+        option = done.degradation.option if done.degradation else None
+        rendition = ordered[done.rendition].made_by(done.encoder, option)
         rows.append(
             HistoryRow(
                 rendition=done.rendition,

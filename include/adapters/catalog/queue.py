@@ -92,6 +92,16 @@ class Queue(Titles, Database):
                 if before is not None and before != valuation.admission.verdict:
                     _tell_verdict(connection, change["key"], before, valuation, now=now)
 
+    def note_work(self, request_id: str, work: Work) -> None:
+        """Enter what an open title will take, as its plan says."""
+        with self._write() as connection:
+            is_open = titles.c.state.not_in(FINAL_STATES)
+            connection.execute(
+                update(titles)
+                .where(titles.c.request_id == request_id, is_open)
+                .values(work=work.model_dump(mode="json"))
+            )
+
     def signal(self, request_id: str, signals: Signals, *, by: str, why: str, now: datetime) -> Signals:
         """Enter new signals of an open title; returns all that are known now.
 

@@ -14,6 +14,8 @@ from include.errors import ErrorDocument
 
 REPAIR_SUFFIX = "repair"
 """In the id of a batch that repairs a title."""
+BACKFILL_SUFFIX = "backfill"
+"""In the id of a batch that gives a title what it gave up for its deadline."""
 
 TaskEvent = Literal["started", "finished", "failed"]
 OutboxState = Literal["pending", "delivered", "dead"]
@@ -114,13 +116,28 @@ class TitleRecord(Document):
 
     @property
     def is_repair(self) -> bool:
-        """Whether this request repairs another. A repair that ends degraded needs a person, not another repair."""
-        return self.origin_request_id is not None and f"-{REPAIR_SUFFIX}" in self.batch_id
+        """Whether this request makes good what another lacks, as a repair or a back-fill.
+
+        One that ends degraded itself needs a person, not another one.
+        """
+        suffixes = (f"-{REPAIR_SUFFIX}", f"-{BACKFILL_SUFFIX}")
+        return self.origin_request_id is not None and any(each in self.batch_id for each in suffixes)
 
     @property
     def deadline(self) -> datetime | None:
         """When the title has to be published."""
         return self.request.publish_at
+
+    @property
+    def binding_deadline(self) -> datetime | None:
+        """The deadline that an encode may give up quality for.
+
+        None where there is nothing to save: it had passed when the request came, a library's old titles say; or the
+        request makes good what an earlier one lacks.
+        """
+        if self.deadline is None or self.deadline <= self.created_at or self.is_repair:
+            return None
+        return self.deadline
 
     def standing(self, work: Work) -> Standing:
         """The title as the order sees it.

@@ -1,0 +1,56 @@
+"""What planning asks of the farm, and what the catalog learns of a plan: its work, hence the title's prospects."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from include.domain.binding import Pace, least_work, shape_of_source, work_of
+from include.domain.media import Inspection
+from include.domain.parallel import slots_for
+from include.domain.plan import Plan
+from include.domain.title import TitleJob
+from include.domain.valuation import Work
+from include.orchestration.valuation import OVERHEAD_S, farm_factors, revalue
+from include.recipes import load_policy, load_rates
+
+if TYPE_CHECKING:
+    from include.adapters.catalog import Catalog
+    from include.adapters.store import ObjectStore
+    from include.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
+    """How quickly a title gets on: this farm's speed, and the slots that its value and its laxity give it."""
+    title = catalog.title(request_id)
+    slots = slots_for(
+        score=title.score if title else 0,
+        laxity_s=title.valuation.laxity_s if title and title.valuation else None,
+        slots=settings.encode_slots + settings.gpu_slots,
+        policy=load_policy().parallel,
+    )
+    return Pace(factors=farm_factors(catalog), slots=slots, overhead_s=OVERHEAD_S)
+
+
+def note_planned(catalog: Catalog, settings: Settings, title: TitleJob, store: ObjectStore, *, now: datetime) -> None:
+    """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
+
+    A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
+    """
+    from include.pipelines.runner import load_result
+
+    try:
+        source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
+        if not isinstance(source, Inspection) or not isinstance(plan, Plan):
+            return
+        pace = Pace(factors=farm_factors(catalog))
+        full = work_of(plan, shape_of_source(source), rates=load_rates(), pace=pace, tier=title.tier)
+        catalog.note_work(title.request_id, Work(full=full, least=least_work(plan, full), planned=True))
+        valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
+        if valued is not None:
+            log.info("%s planned: %s", title.request_id, valued.admission)
+    except Exception:
+        log.exception("%s: the plan's work cannot be entered", title.request_id)
