@@ -21,6 +21,8 @@ class ParallelPolicy(Document):
     """For a title of the highest score, and for one that has no laxity left."""
     chunk_s: float = Field(gt=0)
     """Slot seconds of a chunk that is worth its overhead."""
+    longest_chunk_s: float = Field(gt=0)
+    """Slot seconds after which a slot comes free again: nothing stops a task that runs, however urgent another is."""
     chunk_overhead: float = Field(ge=0, lt=1)
     """Share of work that cutting into chunks adds: decoding up to the cut, rate control that starts anew."""
     chunked_from: int = Field(ge=0, le=1000)
@@ -30,6 +32,8 @@ class ParallelPolicy(Document):
     def _ordered(self) -> ParallelPolicy:
         if self.least_share > self.most_share:
             raise ValueError(f"least_share {self.least_share:g} is above most_share {self.most_share:g}")
+        if self.chunk_s > self.longest_chunk_s:
+            raise ValueError(f"chunk_s {self.chunk_s:g} is above longest_chunk_s {self.longest_chunk_s:g}")
         return self
 
 
@@ -56,8 +60,9 @@ def chunks_for(*, work_s: float, score: int, laxity_s: float | None, slots: int,
         score: Of the title.
         laxity_s: Of the title if the encode is not cut.
         slots: That the title may use at once, from :func:`slots_for`.
-        policy: Size of a chunk.
+        policy: Sizes of a chunk.
     """
     if score < policy.chunked_from and (laxity_s is None or laxity_s > 0):
         return 1
-    return max(1, min(slots, math.floor(work_s / policy.chunk_s)))
+    wide = min(slots, math.floor(work_s / policy.chunk_s))
+    return max(1, wide, math.ceil(work_s / policy.longest_chunk_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,14 +36,24 @@ STYLES = {"fifo": ":", "tiers": (0, (1, 1)), "edf": "-.", "callsheet": "-", "cal
 
 
 def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table:
-    """One row per order: turnaround of the most valuable tenth, value × turnaround against the oracle's, p99 of the
-    least valuable tenth, premium titles in time, refused and degraded, all that were late, share of the slots held.
+    """One row per order.
+
+    Turnaround of the most valuable tenth, value × turnaround against the oracle's, p99 of the least valuable tenth,
+    premium titles in time, refused and degraded, all that were late, share of the slots held.
     """
     by_name = {each.order: each for each in figures}
     fifo, oracle = by_name.get("fifo"), by_name.get("oracle")
     shown = Table(title=title, title_justify="left")
-    shown.add_column("order")
-    columns = ["top tenth", "to FIFO", "to oracle", "least p99", "premium in time", "refused", "degraded"]
+    shown.add_column("order", no_wrap=True)
+    columns = [
+        "top tenth",
+        "to FIFO",
+        "to oracle",
+        "least p99",
+        f"premium in time (of {figures[0].premium})",
+        "refused",
+        "degraded",
+    ]
     columns += ["VMAF lost", "late", "held"]
     for column in [*columns, *([focus] if focus else [])]:
         shown.add_column(column, justify="right")
@@ -56,7 +67,7 @@ def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table
             against,
             "–" if weighted is None else f"{weighted:.2f}",
             f"{each.least_decile_p99_h:.1f} h",
-            f"{each.premium_on_time:.1%} of {each.premium}",
+            f"{each.premium_on_time:.1%}",
             str(each.premium_refused),
             str(each.premium_degraded),
             f"{each.premium_vmaf_lost:.3f}",
@@ -74,7 +85,7 @@ def chart(runs: Mapping[str, Run], path: Path, *, title: str) -> None:
 
     figure = Figure(figsize=(13, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle("\n".join(textwrap.wrap(title, 110)), fontsize=13)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     groups = _groups(next(iter(runs.values())).outcomes)
     height = 0.8 / len(runs)

@@ -45,6 +45,9 @@ def test_a_titles_share_of_the_slots(score: int, laxity_s: float | None, slots: 
         (600, 100, None, 8, 1),
         (600, 100, 60, 8, 1),
         (600, 100, -1, 8, 8),
+        (4801, 900, None, 8, 9),
+        (60_000, 900, None, 8, 100),
+        (60_000, 100, None, 8, 1),
     ],
 )
 def test_the_encodes_of_a_title_that_is_valuable_or_in_danger_are_cut_into_chunks(
@@ -56,3 +59,8 @@ def test_the_encodes_of_a_title_that_is_valuable_or_in_danger_are_cut_into_chunk
 def test_a_policy_with_crossed_shares_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"least_share 0\.9 is above most_share 0\.5"):
         ParallelPolicy.model_validate({**POLICY.model_dump(), "least_share": 0.9, "most_share": 0.5})
+
+
+def test_a_policy_whose_longest_chunk_is_not_worth_its_overhead_is_refused() -> None:
+    with pytest.raises(ValidationError, match="chunk_s 90 is above longest_chunk_s 60"):
+        ParallelPolicy.model_validate({**POLICY.model_dump(), "chunk_s": 90, "longest_chunk_s": 60})
