@@ -10,9 +10,12 @@ from include.orchestration.operators import PreviewLink
 
 
 class CallsheetPlugin(AirflowPlugin):
-    """API under ``/callsheet``, the deadline reference, the preview button."""
+    """API under ``/callsheet``, the queue's page in the menu, the deadline reference, the preview button."""
 
     name = "callsheet"
     fastapi_apps = [{"app": app, "url_prefix": "/callsheet", "name": "Callsheet"}]  # noqa: RUF012 - Airflow's form
+    external_views = [  # noqa: RUF012 - Airflow's form
+        {"name": "Callsheet queue", "href": "/callsheet/queue", "destination": "nav", "url_route": "callsheet-queue"},
+    ]
     deadline_references = [TitleDeadline]  # noqa: RUF012 - Airflow's form
     operator_extra_links = [PreviewLink()]  # noqa: RUF012 - Airflow's form
