@@ -17,6 +17,24 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
+STACKS = {"live", "production"}
+"""Session fixtures that start Airflow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a running Airflow form one group and come first; of the others each file is a group.
+
+    A group runs in one process; ``python -m tests.run`` has two, so that one works while the other waits for Airflow.
+    """
+
+    def needs_airflow(item: pytest.Item) -> bool:
+        return not STACKS.isdisjoint(getattr(item, "fixturenames", ()))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("airflow" if needs_airflow(item) else str(item.path)))
+    items.sort(key=lambda item: not needs_airflow(item))
+
+
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """Tiny clips by name, made once per session."""

@@ -1,4 +1,4 @@
-"""``python -m tests.run [pytest arguments]``: every test, with coverage; the last line counts them."""
+"""``python -m tests.run [pytest arguments]``: every test in two processes, with coverage; the last line counts them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ class Count:
 def main() -> int:
     """Run pytest; returns its exit code."""
     count = Count()
-    arguments = sys.argv[1:] or ["--cov", "--cov-report=term:skip-covered", "--durations=15"]
+    arguments = sys.argv[1:] or [
+        "--numprocesses=2",
+        "--dist=loadgroup",
+        "--cov",
+        "--cov-report=term:skip-covered",
+        "--durations=25",
+    ]
     code = int(pytest.main(arguments, plugins=[count]))
     found = Counter(count.outcomes.values())
     print(f"{found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped", flush=True)
