@@ -50,7 +50,7 @@ def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table
         "to FIFO",
         "to oracle",
         "least p99",
-        f"premium in time (of {figures[0].premium})",
+        "in time",
         "refused",
         "degraded",
     ]
