@@ -36,6 +36,8 @@ POINT_VARIABLE = "CALLSHEET_TEST_KILL_POINT"
 """Set for a process that is to be killed: a point as JSON."""
 PAUSE_VARIABLE = "CALLSHEET_TEST_GATE"
 """Set for a process that is to wait at its point instead: a file that it makes there; it goes on when that is gone."""
+CUT_VARIABLE = "CALLSHEET_TEST_CUT"
+"""Set for a process whose connection to PostgreSQL is to be ended by the server: at which statement or commit."""
 TRACE_VARIABLE = "CALLSHEET_TEST_STEPS"
 """Set for a process that is to write down its steps: a file."""
 
@@ -191,6 +193,8 @@ def random_points(seed: int, count: int, steps: dict[str, list[str]]) -> list[Po
 
 def install(environment: dict[str, str] | os._Environ[str] = os.environ) -> None:
     """Wrap every step of this process, as the environment says."""
+    if CUT_VARIABLE in environment:
+        _cut_at(int(environment[CUT_VARIABLE]))
     text, trace = environment.get(POINT_VARIABLE), environment.get(TRACE_VARIABLE)
     if text is None and trace is None:
         return
@@ -293,6 +297,27 @@ class _Wrapped:
             return
         os.close(os.open(os.environ["CALLSHEET_HOME"] + "/killed", os.O_CREAT | os.O_WRONLY))
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _cut_at(number: int) -> None:
+    """Have the server end the connection of this process at its ``number``-th statement or commit."""
+    import psycopg
+    from sqlalchemy import Connection, Engine, event
+
+    counted = 0
+
+    def cut(connection: Connection) -> None:
+        nonlocal counted
+        counted += 1
+        if counted != number:
+            return
+        driver: Any = connection.connection.dbapi_connection
+        os.close(os.open(os.environ["CALLSHEET_HOME"] + "/killed", os.O_CREAT | os.O_WRONLY))
+        with psycopg.connect(driver.info.dsn, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (driver.info.backend_pid,))
+
+    event.listen(Engine, "before_cursor_execute", lambda connection, *_: cut(connection))
+    event.listen(Engine, "commit", cut)
 
 
 def _command(process: psutil.Process) -> list[str]:
