@@ -44,6 +44,7 @@ _ADVICE: dict[AlertLevel, str] = {
     "rejected": "Have the mezzanine corrected, then submit it again or",
     "repair": "It plays as it is. Remove the cause, then",
 }
+_FOR_DEADLINE = "It plays, in time and above its tier's floor. It is encoded in full when the farm is idle."
 _REPLAYED: frozenset[AlertLevel] = frozenset({"failed", "rejected", "repair"})
 
 
@@ -119,7 +120,7 @@ def blocks(message: Message, airflow_url: str) -> list[dict[str, Any]]:
 
 
 def _advice(message: Message) -> str:
-    advice = _ADVICE[message.level]
+    advice = _FOR_DEADLINE if message.cause == "for_deadline" else _ADVICE[message.level]
     if message.level not in _REPLAYED:
         return advice
     commands = [

@@ -51,7 +51,9 @@ def settlement(
     if published is not None and packaged is not None:
         if not packaged.degraded:
             return Settlement(state=State.PUBLISHED)
-        return Settlement(state=State.DEGRADED, reason=why_degraded(packaged), message=_lacks(packaged, published))
+        return Settlement(
+            state=State.DEGRADED, reason=why_degraded(packaged), message=lacks(packaged, published.version)
+        )
     cause = _cause(failures) or TaskFailure(task="settle", error=NO_WORD)
     error = cause.error
     if error.type == "StaleRequest":
@@ -69,14 +71,14 @@ def why_degraded(packaged: PackageResult) -> DegradedReason:
     return "for_deadline" if packaged.given_up and dropped >= set(packaged.missing) else "rendition_missing"
 
 
-def _lacks(packaged: PackageResult, published: PublishResult) -> str:
+def lacks(packaged: PackageResult, version: int) -> str:
     """What a degraded set lacks, in a sentence."""
     dropped = {each.rendition for each in packaged.given_up if each.dropped}
     parts = [f"without {', '.join(missing)}"] if (missing := [n for n in packaged.missing if n not in dropped]) else []
     if packaged.given_up:
         told = "; ".join(f"{each.rendition} {each.what}" for each in packaged.given_up)
         parts.append(f"to be in time: {told}")
-    return f"published as v{published.version} {', and '.join(parts)}"
+    return f"published as v{version} {', and '.join(parts)}"
 
 
 def _cause(failures: Sequence[TaskFailure]) -> TaskFailure | None:

@@ -22,6 +22,7 @@ from include.errors import CallsheetError, ErrorDocument, Owner, PlatformUnavail
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, TitleRecord
+    from include.adapters.catalog.records import RepairKind
     from include.domain.title import TitleJob
     from include.domain.valuation import Valuation
     from include.settings import Settings
@@ -232,7 +233,7 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, n
         if run is not None and run["end_date"] and _is_recent(datetime.fromisoformat(run["end_date"]), now):
             continue
         if title.state is State.PLAYABLE or _completed(catalog, settings, title):
-            if _settle_published(catalog, title, now=now):
+            if _settle_published(catalog, settings, title, now=now):
                 lost.append(title.request_id)
             continue
         how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
@@ -281,15 +282,25 @@ def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool
     return True
 
 
-def _settle_published(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
+def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, *, now: datetime) -> bool:
     """Settle a title whose run was lost after its set had gone out: it is published, whatever became of the run."""
+    from include.adapters.documents import load_if_whole
+    from include.adapters.store import open_store
+    from include.domain.results import PackageResult
+    from include.domain.settlement import lacks, why_degraded
+    from include.pipelines.runner import result_key
+
     version = catalog.current_version(title.title_id)
     if version is None or version.request_id != title.request_id or not version.degraded:
         return catalog.settle(title.request_id, State.PUBLISHED, now=now)
+    reason, message = "rendition_missing", f"published as v{version.version} without {', '.join(version.missing)}"
+    packaged = load_if_whole(open_store(settings), result_key(title.job(), "package"), PackageResult)
+    if packaged is not None:
+        reason, message = why_degraded(packaged), lacks(packaged, version.version)
     if not title.is_repair:
-        catalog.queue_repair(title.request_id, version.missing, now)
-    message = f"published as v{version.version} without {', '.join(version.missing)}"
-    return catalog.settle(title.request_id, State.DEGRADED, reason="rendition_missing", message=message, now=now)
+        kind: RepairKind = "backfill" if reason == "for_deadline" else "repair"
+        catalog.queue_repair(title.request_id, version.missing, now, kind=kind)
+    return catalog.settle(title.request_id, State.DEGRADED, reason=reason, message=message, now=now)
 
 
 def after_settling(catalog: Catalog, settings: Settings, title: TitleJob) -> None:
@@ -348,7 +359,7 @@ def _release_next(catalog: Catalog, settings: Settings, now: datetime) -> None:
 def tick() -> dict[str, str]:
     """Every step of the DAG ``dispatch``; returns what each one did. Raises at the end if any step failed."""
     from include.adapters.catalog import Catalog
-    from include.orchestration.replay import take_repairs
+    from include.orchestration.replay import take_backfills, take_repairs
     from include.orchestration.steering import stop_cancelled
     from include.orchestration.valuation import revalue
     from include.settings import load_settings
@@ -362,6 +373,7 @@ def tick() -> dict[str, str]:
         steps: dict[str, Callable[[], object]] = {
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
+            "back-fills": lambda: take_backfills(catalog, settings, now=now),
             "values": lambda: note_at_risk(catalog, revalue(catalog, settings, now=now), now=now),
             "weights": api.tell_weights,
             "cancelled": lambda: stop_cancelled(catalog, api, now=now),

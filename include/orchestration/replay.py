@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
-from include.adapters.catalog import REPAIR_SUFFIX, Catalog
+from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
+from include.adapters.catalog.records import Repair, RepairKind
 from include.errors import RequestRejected
 from include.orchestration.valuation import value_batch
 from include.pipelines.core import current_pipelines
 from include.settings import Settings
+
+log = logging.getLogger(__name__)
 
 REPLAY_SUFFIX = "replay"
 
@@ -17,7 +21,7 @@ def replay_title(
     catalog: Catalog, settings: Settings, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX
 ) -> str:
     """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
-    batch = catalog.new_request_from(request_id, suffix=suffix, now=now)
+    batch = catalog.new_request_from(request_id, suffix=suffix, now=now, keep_deadline=suffix != BACKFILL_SUFFIX)
     pipeline = current_pipelines().get(batch.pipeline)
     if pipeline is None:
         raise RequestRejected(
@@ -29,12 +33,19 @@ def replay_title(
     return batch.batch_id
 
 
-def take_repairs(catalog: Catalog, settings: Settings, *, now: datetime, limit: int) -> list[str]:
+def take_repairs(
+    catalog: Catalog, settings: Settings, *, now: datetime, limit: int, kind: RepairKind = "repair"
+) -> list[str]:
     """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
+    suffix = REPAIR_SUFFIX if kind == "repair" else BACKFILL_SUFFIX
     taken: list[str] = []
-    for repair in catalog.pending_repairs(limit):
+    for repair in catalog.pending_repairs(limit, kind=kind):
+        if kind == "backfill" and _has_newer_request(catalog, repair):
+            log.info("%s is not back-filled: its title has a newer request", repair.request_id)
+            catalog.repair_taken(repair.id, None, now)
+            continue
         try:
-            batch_id = replay_title(catalog, settings, repair.request_id, now=now, suffix=REPAIR_SUFFIX)
+            batch_id = replay_title(catalog, settings, repair.request_id, now=now, suffix=suffix)
         except RequestRejected as error:
             # It must not hold up the repairs behind it: a person hears of it, and it is done with.
             catalog.claim_alert(
@@ -50,3 +61,23 @@ def take_repairs(catalog: Catalog, settings: Settings, *, now: datetime, limit: 
         catalog.repair_taken(repair.id, f"{batch_id}/{repair.title_id}", now)
         taken.append(batch_id)
     return taken
+
+
+def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> list[str]:
+    """Turn the oldest back-fill into a new request, without a deadline, where the farm has nothing better to do."""
+    return take_repairs(catalog, settings, now=now, limit=1, kind="backfill") if is_idle(catalog, settings) else []
+
+
+def is_idle(catalog: Catalog, settings: Settings) -> bool:
+    """Whether no title waits for its run, and those that have one leave a slot free though all their encodes run."""
+    slots = settings.encode_slots + settings.gpu_slots
+    opened = catalog.open_titles()
+    if any(each.released_at is None and not each.held for each in opened):
+        return False
+    used = sum(len(each.work.full.encodes) if each.work else slots for each in opened if each.released_at is not None)
+    return used < slots
+
+
+def _has_newer_request(catalog: Catalog, repair: Repair) -> bool:
+    newest = catalog.newest(repair.title_id)
+    return newest is not None and newest.request_id != repair.request_id

@@ -21,6 +21,7 @@ from include.stages.publish import is_current, make_current
 if TYPE_CHECKING:
     # Workers import this module for its place in the pipeline, and have no database library.
     from include.adapters.catalog import HistoryRow
+    from include.adapters.catalog.records import RepairKind
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ def settle(
         # It was cancelled meanwhile, say. The first verdict stands, and nobody is called for another.
         raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
     if verdict.state is State.DEGRADED and packaged is not None and record is not None and not record.is_repair:
-        ctx.catalog.queue_repair(title.request_id, packaged.missing, now)
+        kind: RepairKind = "backfill" if verdict.reason == "for_deadline" else "repair"
+        ctx.catalog.queue_repair(title.request_id, packaged.missing, now, kind=kind)
     if verdict.failure is not None and verdict.state is not State.CANCELLED:
         ctx.catalog.record_dead_letter(
             title.request_id, error=verdict.failure.error, task=verdict.failure.task, replay_command=replay, now=now

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.adapters.catalog import Catalog, TitleRecord
+from include.domain.degradation import Binding
 from include.domain.request import ParsedBatch, parse_batch
 from include.domain.results import PackagedRendition, PackageResult, PublishResult
 
@@ -53,6 +54,13 @@ def find(catalog: Catalog, request_id: str) -> TitleRecord:
     title = catalog.title(request_id)
     assert title is not None
     return title
+
+
+def given_up(option: str = "veryfast", rendition: str = "h264_360p") -> Binding:
+    """What an encode gave up for its title's deadline."""
+    return Binding(
+        rendition=rendition, option=option, instead_of="slow", vmaf_loss=1.8, saved_s=41, fit="safe", time_left_s=73
+    )
 
 
 def packaged(*, degraded: bool = False) -> PackageResult:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.domain.degradation import Binding
 from include.domain.settlement import TaskFailure, settlement
 from include.domain.title import FINAL_STATES, GOOD_STATES, State
 from include.errors import (
@@ -14,7 +15,7 @@ from include.errors import (
     StaleRequest,
     StorageError,
 )
-from tests.catalog.samples import packaged, published
+from tests.catalog.samples import given_up, packaged, published
 
 CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
 REJECTED = MezzanineRejected("the file is empty", reason="empty")
@@ -37,6 +38,34 @@ def test_a_degraded_set_says_what_it_lacks() -> None:
 
     assert (verdict.state, verdict.reason) == (State.DEGRADED, "rendition_missing")
     assert verdict.message == "published as v3 without h264_720p"
+
+
+@pytest.mark.parametrize(
+    ("gone", "given", "reason", "message"),
+    [
+        ((), [given_up()], "for_deadline", "to be in time: h264_360p veryfast instead of slow: costs 1.8 VMAF, "
+         "saves 41 s"),
+        (("a",), [given_up("drop", "a")], "for_deadline", "to be in time: a left out: costs 1.8 VMAF, saves 41 s"),
+        (
+            ("a", "b"),
+            [given_up("drop", "a"), given_up()],
+            "rendition_missing",
+            "without b, and to be in time: a left out: costs 1.8 VMAF, saves 41 s; h264_360p veryfast instead of slow: "
+            "costs 1.8 VMAF, saves 41 s",
+        ),
+        (("a",), [given_up()], "rendition_missing", "without a, and to be in time: h264_360p veryfast instead of slow: "
+         "costs 1.8 VMAF, saves 41 s"),
+    ],
+)  # fmt: skip
+def test_a_set_that_gave_something_up_says_what_and_how_much(
+    gone: tuple[str, ...], given: list[Binding], reason: str, message: str
+) -> None:
+    made = packaged().model_copy(update={"degraded": True, "missing": gone, "given_up": tuple(given)})
+
+    verdict = settlement(packaged=made, published=published(1, degraded=True), failures=[])
+
+    assert (verdict.state, verdict.reason) == (State.DEGRADED, reason)
+    assert verdict.message == f"published as v1 {message}"
 
 
 @pytest.mark.parametrize(

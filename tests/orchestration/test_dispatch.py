@@ -29,7 +29,9 @@ from tests.orchestration.airflow_server import AirflowServer
 from tests.receivers import http_receiver
 
 REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggered"}'
-STEPS = ["lost runs", "repairs", "values", "weights", "cancelled", "release", "overdue", "alerts", "webhooks"]
+STEPS = [
+    "lost runs", "repairs", "back-fills", "values", "weights", "cancelled", "release", "overdue", "alerts", "webhooks",
+]  # fmt: skip
 LONG_AFTER = NOW + LOST_AFTER * 2
 
 

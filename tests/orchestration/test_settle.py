@@ -9,8 +9,9 @@ import pytest
 
 from include.adapters.catalog import Catalog
 from include.adapters.store import LocalStore
+from include.domain.degradation import Binding, Option
 from include.domain.media import Analysis, Inspection, MezzanineIdentity, VideoStream
-from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
 from include.domain.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
 from include.domain.title import State
 from include.errors import (
@@ -25,8 +26,8 @@ from include.errors import (
 from include.pipelines.runner import TaskJob, result_key
 from include.settings import Settings
 from include.stages.core import ControlContext
-from include.stages.settle import settle, task_failures
-from tests.catalog.samples import NOW, accept, find, packaged, publish, published, start
+from include.stages.settle import history_rows, settle, task_failures
+from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, published, start
 
 COST = Cost(wall_s=2, cpu_s=3, peak_memory_mb=64)
 CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
@@ -97,14 +98,18 @@ class Desk:
         job = TaskJob(task=task, title=self.title, item=item, time_limit_s=0)
         self.store.put_bytes(job.error_key, error.document().to_json().encode())
 
-    def settle(self, *, all_results: bool = False, degraded: bool | None = None) -> Any:
+    def settle(
+        self, *, all_results: bool = False, degraded: bool | None = None, gave_up: tuple[Binding, ...] = ()
+    ) -> Any:
         """Settle, with what a title has that came as far as its packaged set, or with nothing."""
         context = ControlContext(
             settings=self.settings, store=self.store, title=self.title, scratch=Path("unused"), catalog=self.catalog,
             clock=lambda: NOW,
         )  # fmt: skip
         known = (SOURCE, ANALYSIS, PLAN, ENCODED, VERDICTS) if all_results else (None, None, None, (), None)
-        sets = (None, None) if degraded is None else (packaged(degraded=degraded), published(1, degraded=degraded))
+        made = packaged(degraded=bool(degraded))
+        made = made.model_copy(update={"given_up": gave_up, "missing": ()}) if gave_up else made
+        sets = (None, None) if degraded is None else (made, published(1, degraded=degraded))
         return settle.function(context, self.title, *known, *sets)
 
     @property
@@ -149,10 +154,44 @@ def test_a_degraded_title_is_settled_alerted_once_and_queued_for_repair_once(des
     assert desk.letters == []
 
 
+def test_a_title_that_gave_something_up_is_told_once_and_queued_for_a_back_fill(desk: Desk) -> None:
+    publish(desk.catalog, desk.request_id, degraded=True)
+
+    for _ in range(2):
+        desk.settle(degraded=True, gave_up=(given_up(),))
+
+    assert desk.state == (State.DEGRADED, "for_deadline")
+    assert "h264_360p veryfast instead of slow: costs 1.8 VMAF, saves 41 s" in (
+        find(desk.catalog, desk.request_id).message or ""
+    )
+    assert desk.catalog.pending_repairs() == []
+    (backfill,) = desk.catalog.pending_repairs(kind="backfill")
+    assert (backfill.request_id, backfill.kind) == ("spring/alpha", "backfill")
+    assert desk.alerts == [("degraded", "for_deadline")]
+
+
+def test_the_history_has_the_preset_that_was_really_used_and_nothing_of_a_rung_left_out() -> None:
+    quick = EncodeOption(
+        option=Option(name="ultrafast", p50_s=1, p90_s=1, vmaf_loss=1),
+        rendition=rendition("h264_144p").model_copy(update={"preset": "ultrafast"}),
+    )
+    jobs = (PLAN.jobs[0].model_copy(update={"options": (quick,)}), PLAN.jobs[1])
+    made = (
+        ENCODED[0].model_copy(update={"degradation": given_up("ultrafast", "h264_144p")}),
+        ENCODED[1].model_copy(update={"uri": "", "degradation": given_up("drop", "h264_360p")}),
+    )
+
+    (row,) = history_rows(SOURCE, ANALYSIS, PLAN.model_copy(update={"jobs": jobs}), made, VERDICTS)
+
+    assert (row.rendition, row.features["preset"]) == ("h264_144p", "ultrafast")
+    assert row.recipe_hash != rendition("h264_144p").recipe_hash
+
+
+@pytest.mark.parametrize("suffix", ["repair", "backfill"])
 def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
-    desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
+    suffix: str, desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
-    again = catalog.new_request_from(desk.request_id, suffix="repair", now=NOW)
+    again = catalog.new_request_from(desk.request_id, suffix=suffix, now=NOW)
     catalog.accept_batch(again, pipeline_version=2, now=NOW)
     request_id = f"{again.batch_id}/alpha"
     start(catalog, request_id)
@@ -162,7 +201,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     desk.settle(degraded=True)
 
     assert desk.state == (State.DEGRADED, "rendition_missing")
-    assert catalog.pending_repairs() == []
+    assert [*catalog.pending_repairs(), *catalog.pending_repairs(kind="backfill")] == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.publication import Publication
 from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
+    BACKFILL_SUFFIX,
     REPAIR_SUFFIX,
     BatchRecord,
     DeadLetter,
@@ -23,6 +24,7 @@ from include.adapters.catalog.records import (
 )
 
 __all__ = [
+    "BACKFILL_SUFFIX",
     "REPAIR_SUFFIX",
     "BatchRecord",
     "Catalog",

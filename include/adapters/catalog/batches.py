@@ -132,7 +132,9 @@ class Batches(Database):
                 add_event(connection, "batch.retired", batch_id=batch_id, now=now)
             return changed == 1
 
-    def new_request_from(self, request_id: str, *, suffix: str, now: datetime) -> ParsedBatch:
+    def new_request_from(
+        self, request_id: str, *, suffix: str, now: datetime, keep_deadline: bool = True
+    ) -> ParsedBatch:
         """One title of an old batch as a batch of its own, for a replay or a repair: to be accepted like any other.
 
         Its id is the original batch's with ``-<suffix><n>``, for the first ``n`` that is free. Two callers at once get
@@ -147,6 +149,8 @@ class Batches(Database):
             while connection.scalar(select(batches.c.batch_id).where(batches.c.batch_id == f"{stem}-{suffix}{number}")):
                 number += 1
         title = TitleRequest.model_validate(row["request"])
+        if not keep_deadline:
+            title = title.model_copy(update={"publish_at": None})
         batch_id = f"{stem}-{suffix}{number}"
         return ParsedBatch(
             batch_id=batch_id,

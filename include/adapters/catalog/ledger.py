@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, request_row
-from include.adapters.catalog.records import Repair
+from include.adapters.catalog.records import Repair, RepairKind
 from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
 from include.domain.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
 
@@ -106,16 +106,20 @@ class Ledger(Database):
                     )
                 )
 
-    def queue_repair(self, request_id: str, missing: Collection[str], now: datetime) -> bool:
-        """Note that a degraded title lacks renditions. False where that is noted already."""
+    def queue_repair(
+        self, request_id: str, missing: Collection[str], now: datetime, *, kind: RepairKind = "repair"
+    ) -> bool:
+        """Note that a degraded title is to be made good. False where that is noted already."""
         with self._write() as connection:
             if connection.scalar(select(repairs.c.id).where(repairs.c.request_id == request_id)) is not None:
                 return False
             row = request_row(connection, request_id)
-            connection.execute(insert(repairs).values(request_id=request_id, missing=list(missing), queued_at=now))
+            connection.execute(
+                insert(repairs).values(request_id=request_id, missing=list(missing), queued_at=now, kind=kind)
+            )
             add_event(
                 connection,
-                "repair.queued",
+                f"{kind}.queued",
                 batch_id=row["batch_id"],
                 request_id=request_id,
                 now=now,
@@ -123,12 +127,12 @@ class Ledger(Database):
             )
             return True
 
-    def pending_repairs(self, limit: int = 100) -> list[Repair]:
-        """Repairs that nobody has taken, oldest first."""
+    def pending_repairs(self, limit: int = 100, *, kind: RepairKind = "repair") -> list[Repair]:
+        """Repairs or back-fills that nobody has taken, oldest first."""
         query = (
-            select(repairs.c.id, repairs.c.request_id, repairs.c.missing, repairs.c.queued_at, titles.c.title_id)
+            select(*(repairs.c[name] for name in Repair.model_fields if name != "title_id"), titles.c.title_id)
             .join(titles, titles.c.request_id == repairs.c.request_id)
-            .where(repairs.c.taken_at.is_(None))
+            .where(repairs.c.taken_at.is_(None), repairs.c.kind == kind)
             .order_by(repairs.c.id)
             .limit(limit)
         )

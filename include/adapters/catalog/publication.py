@@ -121,6 +121,7 @@ class Publication(Database):
                 duration_s=package.duration_s,
                 rungs=rungs,
                 missing=list(package.missing),
+                given_up=[each.model_dump(mode="json") for each in package.given_up],
                 deadline_met=result.deadline_met,
             )
 

@@ -18,6 +18,8 @@ BACKFILL_SUFFIX = "backfill"
 """In the id of a batch that gives a title what it gave up for its deadline."""
 
 TaskEvent = Literal["started", "finished", "failed"]
+RepairKind = Literal["repair", "backfill"]
+"""Something went wrong, and is made good at once; or was given up for the deadline, and waits for an idle farm."""
 OutboxState = Literal["pending", "delivered", "dead"]
 
 
@@ -271,10 +273,11 @@ class OutboxRow(Document):
 
 
 class Repair(Document):
-    """A degraded title that lacks renditions."""
+    """A degraded title that lacks renditions, or quality."""
 
     id: int
     request_id: str
     title_id: str
     missing: tuple[str, ...]
     queued_at: datetime
+    kind: RepairKind

@@ -284,5 +284,7 @@ repairs = Table(
     Column("queued_at", Moment, nullable=False),
     Column("taken_at", Moment),
     Column("new_request_id", REQUEST_ID),
+    # A repair is done at once, a back-fill when the farm is idle.
+    Column("kind", String(20), nullable=False, server_default="repair"),
     sqlite_autoincrement=True,
 )
