@@ -248,20 +248,20 @@ def test_an_object_that_is_replaced_while_it_is_read_leaves_no_copy(store: S3Sto
     assert list((tmp_path / "copies").iterdir()) == []
 
 
+@pytest.mark.parametrize("size", [3, 2 * LEAST_PART], ids=["in one piece", "in ranges"])
 def test_bytes_that_are_not_those_that_were_stored_are_never_taken(
-    store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "ATTEMPTS", 2)
     wrong = base64.b64encode(bytes(4)).decode()
     s3.client().put_object(
-        Bucket=s3.bucket, Key=f"{store.prefix}/a", Body=b"abc", ChecksumAlgorithm="CRC32", ChecksumCRC32=wrong
+        Bucket=s3.bucket, Key=f"{store.prefix}/a", Body=b"x" * size, ChecksumAlgorithm="CRC32", ChecksumCRC32=wrong
     )
 
-    with pytest.raises(StorageError, match="checksum"):
-        store.get_bytes("a")
-    with pytest.raises(StorageError) as caught:
-        store.local_copy("a", tmp_path)
-    assert caught.value.reason == "checksum"
+    for read in (store.get_bytes, lambda key: store.local_copy(key, tmp_path)):
+        with pytest.raises(StorageError, match="came with other bytes") as caught:
+            read("a")
+        assert caught.value.reason == "checksum"
     assert list(tmp_path.iterdir()) == []
 
 
