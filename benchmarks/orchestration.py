@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from include import stack
+from include.adapters.airflow_api import DagUnknown
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.tools import ffmpeg
 from include.client import Client
@@ -206,7 +207,10 @@ def _until_final(bench: Bench) -> tuple[int, float]:
 
 def _active_runs(bench: Bench) -> int:
     path, params = f"/api/v2/dags/batch__{BATCH_ID}/dagRuns", {"state": ["queued", "running"], "limit": 1}
-    return int(bench.api.request("GET", path, params=params)["total_entries"])
+    try:
+        return int(bench.api.request("GET", path, params=params)["total_entries"])
+    except DagUnknown:  # not parsed yet
+        return 0
 
 
 def _single_titles(bench: Bench, metrics: dict[str, float], short: Path, long: Path) -> None:
