@@ -71,13 +71,14 @@ def measure_lag(home: Path, metrics: dict[str, float], *, windows: list[int], re
     """
     settings = Settings(home=home, release_window=200)
     with _stack(settings) as (_, api):
-        api.request("PATCH", "/api/v2/pools/cpu_encode", json={"slots": 0}, params={"update_mask": "slots"})
+        pool = {"pool": "cpu_encode", "slots": 0, "include_deferred": True}
+        api.request("PATCH", "/api/v2/pools/cpu_encode", json=pool, params={"update_mask": "slots"})
         catalog = Catalog(settings.catalog_url)
         active = 0
         for number in windows:
             if number > active:
                 _enter(settings, f"active{number}", number - active, mezzanine=home / "nothing.mp4")
-                _until(lambda number=number: _active(catalog) >= number, f"{number} active runs")  # type: ignore[misc]
+                _until(lambda number=number: _active(catalog) >= number, f"{number} active runs")
                 active = number
                 time.sleep(10)  # until the scheduler has seen them all
             lags = [_probe(api, f"probe{number}-{turn}") for turn in range(repeats)]

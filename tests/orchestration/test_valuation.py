@@ -1,0 +1,172 @@
+"""Values as Airflow's tasks and the API enter them: on the real catalog, with this farm's own speed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from include.adapters.catalog import Catalog, HistoryRow
+from include.domain.prior import MEASURED_FROM
+from include.domain.request import Signals
+from include.domain.title import State
+from include.orchestration.valuation import (
+    FRESH,
+    OVERHEAD_S,
+    codecs_of,
+    expected_work,
+    farm_factors,
+    farm_state,
+    quote_batch,
+    revalue,
+    value_batch,
+)
+from include.settings import Settings
+from tests.catalog.samples import NOW, a_batch, accept, after, find, start
+
+FILM = {"duration_s": 5400, "width": 1920, "height": 1080, "frame_rate": 24}
+FEATURES = {
+    "encoder": "libx264", "preset": "medium", "frame_rate": "25/1", "width": 1280, "height": 720,
+    "source_duration_s": 10.0, "source_width": 1920, "source_height": 1080, "source_fps": 25.0,
+}  # fmt: skip
+
+
+def entered(catalog: Catalog, settings: Settings, batch_id: str, *names: str, now: Any = NOW, **fields: Any) -> None:
+    batch = a_batch(batch_id, *names, **fields)
+    catalog.accept_batch(batch, pipeline_version=2, now=now, valued=value_batch(batch, catalog, settings, now=now))
+
+
+def encoded(catalog: Catalog, *rows: dict[str, Any], cpu_s: float = 100.0) -> None:
+    """Past encodes of a title."""
+    accept(catalog, "past")
+    start(catalog, "past/alpha")
+    catalog.record_history(
+        "past/alpha",
+        [
+            HistoryRow(rendition=f"r{number}", recipe_hash="x", encoder_version="x", features=features, cpu_s=cpu_s,
+                       wall_s=1, peak_memory_mb=1, size_bytes=1, frames=250, duration_s=10)
+            for number, features in enumerate(rows)
+        ],
+        now=NOW,
+    )  # fmt: skip
+    catalog.settle("past/alpha", State.FAILED, now=NOW)
+
+
+def test_a_new_batch_is_valued_beside_those_that_wait(catalog: Catalog, settings: Settings) -> None:
+    entered(catalog, settings, "first", "film", tier="premium", source=FILM)
+    alone = value_batch(a_batch("second", "clip", tier="ugc"), catalog, settings, now=NOW)
+    catalog.settle("first/film", State.FAILED, now=NOW)
+    free = value_batch(a_batch("second", "clip", tier="ugc"), catalog, settings, now=NOW)
+
+    (_, behind), (_, first) = alone["clip"], free["clip"]
+
+    # A long film of more value, and a short clip: whoever goes first, the film's work is what there is.
+    assert find(catalog, "first/film").score > first.score.points
+    assert behind.admission.finish_p50 >= first.admission.finish_p50
+    assert catalog.batches()[0].batch_id == "first"
+
+
+def test_revaluing_enters_what_has_changed_for_one_title_or_for_all(catalog: Catalog, settings: Settings) -> None:
+    entered(catalog, settings, "spring", "a", "b", publish_at=after(7200).isoformat())
+    first = {title.title_id: title.priority for title in catalog.open_titles()}
+    catalog.signal("spring/a", Signals(views_last_hour=1e6), by="cms", why="viral", now=NOW)
+
+    valued = revalue(catalog, settings, now=after(3600), only="spring/a")
+
+    assert set(valued) == {"spring/a", "spring/b"}
+    assert find(catalog, "spring/a").priority > first["a"]
+    assert find(catalog, "spring/b").priority == first["b"]
+    revalue(catalog, settings, now=after(3600))
+    assert find(catalog, "spring/b").priority > first["b"], "less laxity is more urgent"
+
+
+def test_a_title_without_a_valuation_gets_one(catalog: Catalog, settings: Settings) -> None:
+    accept(catalog, "spring", "a")
+    assert find(catalog, "spring/a").work is None
+
+    revalue(catalog, settings, now=NOW)
+
+    title = find(catalog, "spring/a")
+    assert title.valuation is not None
+    assert title.work == expected_work(title.request, "vod", {})
+
+
+def test_more_picture_and_more_codecs_are_more_work(settings: Settings) -> None:
+    (small,) = a_batch("spring", "a", source={**FILM, "duration_s": 60}).titles
+    (large,) = a_batch("spring", "a", source=FILM).titles
+
+    assert expected_work(large, "vod", {}).full.whole.p50_s > expected_work(small, "vod", {}).full.whole.p50_s
+    work = expected_work(large, "vod", {})
+    assert work.least.whole.p50_s < work.full.whole.p50_s
+    slow = expected_work(
+        large, "vod", {("libx264", preset): 2.0 for preset in ("veryfast", "medium", "slow", "slower")}
+    )
+    assert slow.full.whole.p50_s > work.full.whole.p50_s
+
+
+def test_codecs_are_those_of_the_pipeline_s_plan() -> None:
+    assert "h264" in codecs_of("vod")
+    assert codecs_of("gone") == ("h264",)
+
+
+def test_a_farm_that_is_slower_than_the_prior_says_so(catalog: Catalog) -> None:
+    assert farm_factors(catalog) == {}
+    encoded(catalog, *[FEATURES] * MEASURED_FROM, cpu_s=1000)
+
+    factors = farm_factors(catalog)
+
+    assert factors["libx264", "medium"] > 2
+
+
+@pytest.mark.parametrize(
+    "features",
+    [{}, {**FEATURES, "frame_rate": "25/0"}, {**FEATURES, "source_width": 0}, {**FEATURES, "width": None},
+     {**FEATURES, "frame_rate": "x"}],
+    ids=["nothing", "no rate", "no source", "no width", "no number"],
+)  # fmt: skip
+def test_an_encode_that_says_too_little_calibrates_nothing(features: dict[str, Any], catalog: Catalog) -> None:
+    encoded(catalog, *[features] * MEASURED_FROM)
+
+    assert farm_factors(catalog) == {}
+
+
+def test_a_frame_rate_without_a_denominator_is_one_too(catalog: Catalog) -> None:
+    encoded(catalog, *[{**FEATURES, "frame_rate": "25"}] * MEASURED_FROM)
+
+    assert list(farm_factors(catalog)) == [("libx264", "medium")]
+
+
+def test_the_farm_s_load_is_what_has_come_of_late(catalog: Catalog, settings: Settings) -> None:
+    entered(catalog, settings, "old", "a", source=FILM, now=NOW - FRESH - timedelta(seconds=1))
+    assert farm_state(catalog.open_titles(), settings, now=NOW).fresh_load == 0
+    entered(catalog, settings, "new", "b", source=FILM)
+    accept(catalog, "unvalued", "c")
+
+    farm = farm_state(catalog.open_titles(), settings, now=NOW)
+
+    work = find(catalog, "new/b").work
+    assert work is not None
+    assert farm.fresh_load == pytest.approx(work.full.whole.p50_s / FRESH.total_seconds())
+    assert (farm.slots, farm.overhead_s) == (1, OVERHEAD_S)
+
+
+def test_a_quote_names_whom_it_pushes_back_and_who_would_miss_first(catalog: Catalog, settings: Settings) -> None:
+    short = {"duration_s": 60, "width": 640, "height": 360, "frame_rate": 25}
+    entered(catalog, settings, "late", "tight", tier="ugc", publish_at=after(600).isoformat(), source=short)
+    entered(catalog, settings, "easy", "easy", tier="ugc", source=short)
+    entered(catalog, settings, "pinned", "first", tier="ugc", source=short)
+    start(catalog, "pinned/first")
+    catalog.settle("pinned/first", State.FAILED, now=NOW)
+    accept(catalog, "waits", "w", tier="ugc", source=short)
+    new = a_batch("news", *(f"n{n}" for n in range(20)), tier="premium", kind="news", source={**short, "duration_s": 600},
+                  publish_at=after(60).isoformat())  # fmt: skip
+
+    quote = quote_batch(new, catalog, settings, now=NOW)
+
+    waiting = [each for each in quote.displaced if each.request_id == "waits/w"]
+    assert [each.later_s > 60 for each in waiting] == [True]
+    assert not any(each.misses for each in waiting), "it has no deadline to miss"
+    assert [title.title_id for title in quote.titles] == [f"n{n}" for n in range(20)]
+    tiny = a_batch("tiny", "t", tier="ugc", source={**short, "duration_s": 1})
+    assert quote_batch(tiny, catalog, settings, now=NOW).displaced == ()
