@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -76,14 +77,17 @@ def test_a_writer_that_the_server_has_given_up_is_told_as_a_lost_connection(
     catalog = Catalog(copy_database(server, "given_up", "template1"))
     monkeypatch.setattr(database, "WAIT_S", 0.05)
 
-    with (
-        pytest.raises(PlatformUnavailable, match="the catalog: "),
-        catalog._write() as connection,
-        psycopg.connect(connection.connection.dbapi_connection.info.dsn) as other,  # type: ignore[union-attr]
-    ):
-        pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
-        wait_for(lambda: other.execute(gone, (pid,)).fetchone() == (0,), "the end of an idle writer", limit_s=30)
+    with pytest.raises(PlatformUnavailable, match="the catalog: "):
+        write_too_slowly(catalog)
+
+
+def write_too_slowly(catalog: Catalog) -> None:
+    """Begin to write, and go on when the server has ended the transaction and the connection."""
+    with catalog._write() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        with psycopg.connect(driver.info.dsn, autocommit=True) as other:
+            there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+            wait_for(lambda: other.execute(there, (driver.info.backend_pid,)).fetchone() == (0,), "its end", limit_s=30)
         connection.execute(text("SELECT 1"))
 
 

@@ -147,7 +147,9 @@ def _explained() -> Iterator[None]:
     """A database that does not answer is the platform's fault and worth another try."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        if not isinstance(error, OperationalError | InterfaceError) and not error.connection_invalidated:
+            raise
         raise PlatformUnavailable(f"the catalog: {_first_line(error)}", reason="catalog_unavailable") from error
 
 
