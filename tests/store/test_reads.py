@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,19 +45,29 @@ def put(store: S3Store, clip: Path) -> str:
     return store.readable(f"work/{clip.name}")
 
 
-def test_breaks_that_are_mended_change_nothing(clip: Path, store: S3Store, s3: S3) -> None:
-    address = put(store, clip)
-    s3.chance.seed(0)
-    s3.faults, s3.silence_s = 0.3, 0.1
-    try:
-        over_the_network = decoded(address)
-        found = probe(ffprobe(Settings()), address, timeout_s=LIMIT_S)
-        count = packets(ffprobe(Settings()), address, index=0, timeout_s=LIMIT_S).count
-    finally:
-        s3.silence_s = 0.5
+def one_after_the_other(*faults: Fault) -> Callable[[Asked], Outcome]:
+    """One request meets each of them; those after them are spared."""
+    left = iter(faults)
+    return lambda asked: next(left, None)
 
-    at_home = decoded(str(clip))
-    assert s3.hurt
+
+@pytest.mark.parametrize("kind", ["clip", "matroska"])
+def test_breaks_that_are_mended_change_nothing(
+    kind: str, store: S3Store, s3: S3, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(s3, "silence_s", 0.1)
+    path: Path = request.getfixturevalue(kind)
+    address, at_home = put(store, path), decoded(str(path))
+    faults = (Fault.SILENCE, Fault.TRUNCATED, Fault.RESET, Fault.TRUNCATED, Fault.ERROR)
+
+    s3.decide = one_after_the_other(*faults)
+    over_the_network = decoded(address)
+    assert [fault for _, fault in s3.hurt] == list(faults)
+    s3.decide = one_after_the_other(Fault.TRUNCATED, Fault.SLOW_DOWN)
+    found = probe(ffprobe(Settings()), address, timeout_s=LIMIT_S)
+    s3.decide = one_after_the_other(Fault.TRUNCATED, Fault.RESET)
+    count = packets(ffprobe(Settings()), address, index=0, timeout_s=LIMIT_S).count
+
     assert (over_the_network.frames, over_the_network.errors, over_the_network.cut_short) == (100, 0, False)
     assert over_the_network.message == at_home.message
     assert len(found.streams) == 2
