@@ -8,6 +8,9 @@ the same job document, the same exit codes. What the provider does and what is f
 - *Failure* of the provider's is one plain error, after the pod was deleted. :meth:`PodTask.cleanup` looks before.
 - *A second pod beside a living one* is prevented by the pod's identity in the task state store and by its labels. The
   provider would also come back to a pod that is being deleted: :meth:`PodTask.get_or_create_pod` waits for its end.
+- *A pod that nobody ends*: on a node that has fallen silent it is Running, or being deleted, for ever, and the provider
+  waits as long. :func:`is_lost` says when to give it up.
+- *An API server that is away* for minutes costs no title: the trigger waits for it (:class:`PatientHook`).
 - *A pod for nobody*: clearing or failing a task deletes its pod (the trigger's ``on_kill``, or the operator's). Where
   the triggerer or the task runner died first, the next attempt takes the pod over; where there is none,
   :func:`sweep_pods` deletes it.
@@ -15,20 +18,33 @@ the same job document, the same exit codes. What the provider does and what is f
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
+    TRANSIENT_CONNECTION_ERRORS,
+    TRANSIENT_STATUS_CODES,
+    generic_api_retry,
+)
+from airflow.providers.cncf.kubernetes.operators.pod import POD_IDENTIFIER_STATE_KEY, KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
+from airflow.providers.cncf.kubernetes.utils.pod_manager import (
+    PodLaunchTimeoutException,
+    PodManager,
+    PodNotFoundException,
+    detect_pod_terminate_early_issues,
+)
+from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils import parse_quantity
@@ -88,6 +104,10 @@ GRACE_S = 30
 """Between SIGTERM and SIGKILL: the worker ends its tools and removes its scratch files."""
 DYING_LIMIT_S = 2 * GRACE_S
 """A pod that is still being deleted after this long has lost its node, and nobody will end it there."""
+SILENCE_S = 120
+"""How long after a pod should have ended its node may still say so; their clocks may differ by less."""
+OUTAGE_S = 1800
+"""How long the trigger waits for an API server that does not answer: an upgrade of its cluster takes minutes."""
 POLL_S = 5.0
 LOG_EVERY_S = 15
 ON_NODE = frozenset({"HOME", "FFMPEG", "FFPROBE", "PACKAGER", "ENCODE_SLOTS"})
@@ -116,6 +136,8 @@ class PodEnd:
     unscheduled: str | None = None
     """The scheduler's words, for a pod that has no node."""
     disrupted: bool = False
+    lost: bool = False
+    """It has not ended, though it should have long ago."""
 
 
 def _again(call: Callable[P, R]) -> Callable[P, R]:
@@ -130,6 +152,66 @@ class _Hook(KubernetesHook):
     def get_pod(self, name: str, namespace: str) -> k8s.V1Pod:
         """Read a pod."""
         return super().get_pod(name, namespace)
+
+
+class PatientHook(AsyncKubernetesHook):
+    """As the provider's, for a task that is deferred: to wait for an API server that is away costs nothing."""
+
+    async def get_pod(self, name: str, namespace: str) -> Any:
+        """Read a pod, once the API server answers."""
+        end = time.monotonic() + OUTAGE_S
+        while True:
+            try:
+                return await super().get_pod(name, namespace)
+            except Exception as error:
+                passing = isinstance(error, (*TRANSIENT_CONNECTION_ERRORS, TimeoutError))
+                passing = passing or getattr(error, "status", None) in TRANSIENT_STATUS_CODES
+                if not passing or time.monotonic() > end:
+                    raise
+                log.warning("the Kubernetes API does not answer, asking again: %s", str(error).partition("\n")[0])
+            await asyncio.sleep(POLL_S)
+
+
+class PodTrigger(KubernetesPodTrigger):
+    """Waits for a pod as the provider's does, but neither fails for an outage nor waits for a pod that is lost."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return "include.orchestration.pods.PodTrigger", super().serialize()[1]
+
+    @cached_property
+    def hook(self) -> PatientHook:
+        """Way into the cluster."""
+        return PatientHook(
+            conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            config_dict=self.config_dict,
+            cluster_context=self.cluster_context,
+            connection_extras=self.connection_extras,
+        )
+
+    async def _get_pod(self) -> Any:  # type: ignore[override]  # the provider's is decorated
+        pod = await super()._get_pod()
+        if is_lost(pod, datetime.now(UTC)):
+            # The provider's word for giving a pod up without waiting for its end.
+            raise PodLaunchTimeoutException(f"pod {self.pod_name} should have ended; its node does not answer")
+        return pod
+
+
+class _Manager(PodManager):
+    """As the provider's, but it waits for the end of no pod that will not end by itself."""
+
+    def await_pod_completion(self, pod: k8s.V1Pod, *_: object, **__: object) -> k8s.V1Pod:
+        """Poll until the pod has ended, cannot start, or is lost."""
+        while True:
+            found: k8s.V1Pod = self.read_pod(pod)
+            ended = found.status.phase in ("Succeeded", "Failed") or detect_pod_terminate_early_issues(found)
+            if ended or is_lost(found, datetime.now(UTC)):
+                return found
+            if not found.spec.node_name:
+                # No deadline runs for it. The next attempt takes it over, and its place among those that wait.
+                raise AirflowException(f"its trigger failed while pod {found.metadata.name} had no node yet")
+            time.sleep(2)
 
 
 class PodTask(TitleTask, KubernetesPodOperator):
@@ -169,6 +251,15 @@ class PodTask(TitleTask, KubernetesPodOperator):
         """Way into the cluster of the connection."""
         return _Hook(conn_id=self.kubernetes_conn_id)
 
+    @cached_property
+    def pod_manager(self) -> PodManager:
+        """What reads, watches and deletes pods."""
+        return _Manager(kube_client=self.client)
+
+    def defer(self, *, trigger: Any, **arguments: Any) -> NoReturn:
+        """As the provider asks, but with our trigger."""
+        super().defer(trigger=PodTrigger(**trigger.serialize()[1]), **arguments)
+
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
@@ -198,7 +289,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         context: Context | None = None,
     ) -> None:
         """As the provider's, which deletes the pod; its end is read before."""
-        self._end = pod_end(remote_pod) if remote_pod else None
+        self._end = pod_end(remote_pod, lost=is_lost(remote_pod, datetime.now(UTC))) if remote_pod else None
         super().cleanup(pod, remote_pod, xcom_result=xcom_result, context=context)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
@@ -313,15 +404,19 @@ class PodTask(TitleTask, KubernetesPodOperator):
         return any(parse_quantity((node.status.allocatable or {}).get(GPU, "0")) > 0 for node in nodes)
 
     def _clear_the_way(self, context: Context) -> None:
-        """Delete this task's pods that have ended, and wait for the end of those that are being deleted."""
+        """Delete this task's pods that have ended or are one too many; wait for the end of what is being deleted."""
         limit = time.monotonic() + DYING_LIMIT_S
         while True:
             pods = self._own_pods(context)
-            for pod in pods:
-                if pod.status.phase in ("Succeeded", "Failed") and not pod.metadata.deletion_timestamp:
-                    self.pod_manager.delete_pod(pod)
             dying = [pod for pod in pods if pod.metadata.deletion_timestamp]
-            if not dying:
+            ended = [pod for pod in pods if pod not in dying and pod.status.phase in ("Succeeded", "Failed")]
+            living = [pod for pod in pods if pod not in dying and pod not in ended]
+            # A request that a dead task had sent may be carried out after the next attempt has looked.
+            noted = _state(context).get(POD_IDENTIFIER_STATE_KEY) or {}
+            living.sort(key=lambda pod: (pod.metadata.name != noted.get("name"), pod.metadata.creation_timestamp))
+            for pod in [*ended, *living[1:]]:
+                self.pod_manager.delete_pod(pod)
+            if not dying and not living[1:]:
                 return
             if time.monotonic() > limit:
                 for pod in dying:
@@ -329,6 +424,12 @@ class PodTask(TitleTask, KubernetesPodOperator):
                     self.patch_already_checked(pod, reraise=False)
                 return
             time.sleep(1)
+
+    def _build_find_pod_label_selector(self, context: Context | None = None, *, exclude_checked: bool = True) -> str:
+        # What of the title is in the labels, its tier among it, may have changed since an earlier attempt.
+        labels = {**OURS, **self._get_ti_pod_labels(context, include_try_number=False)}
+        checked = [f"{self.POD_CHECKED_KEY}!=True"] if exclude_checked else []
+        return ",".join([*(f"{name}={value}" for name, value in sorted(labels.items())), *checked])
 
     @_again
     def _own_pods(self, context: Context) -> list[k8s.V1Pod]:
@@ -358,8 +459,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if isinstance(failure, CallsheetError):
             return failure
         if isinstance(failure, ApiException | HTTPError):
-            status = f" ({failure.status} {failure.reason})" if isinstance(failure, ApiException) else f": {failure}"
-            return PlatformUnavailable(f"the Kubernetes API failed the task {task_job.label}{status}")
+            return refusal(failure, task_job.label)
         return PlatformUnavailable(f"the pod of {task_job.label} could not be watched to its end: {failure}")
 
     def _prepared_for_the_next_attempt(
@@ -472,7 +572,22 @@ def worker_environment() -> dict[str, str]:
     return {**given, "CALLSHEET_HOME": SCRATCH, "CALLSHEET_ENCODE_SLOTS": "1", "HOME": SCRATCH, "TMPDIR": SCRATCH}
 
 
-def pod_end(pod: k8s.V1Pod) -> PodEnd:
+def is_lost(pod: Any, now: datetime) -> bool:
+    """Whether a pod has not ended though it should have long ago: there is nobody on its node to end it."""
+    status, deleted = pod.status, pod.metadata.deletion_timestamp
+    if status.phase in ("Succeeded", "Failed"):
+        return False
+    silence = timedelta(seconds=SILENCE_S)
+    if deleted is not None:
+        # The time includes its grace.
+        return bool(now > deleted + silence)
+    limit_s = pod.spec.active_deadline_seconds
+    if status.start_time is None or limit_s is None:
+        return False
+    return bool(now > status.start_time + timedelta(seconds=limit_s + GRACE_S) + silence)
+
+
+def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
     """What the status of a pod says about its end, or about why it waits."""
     status = pod.status
     conditions = {each.type: each for each in status.conditions or []}
@@ -490,7 +605,21 @@ def pod_end(pod: k8s.V1Pod) -> PodEnd:
         container_reason=(terminated.reason if terminated else waiting.reason if waiting else "") or "",
         unscheduled=unscheduled,
         disrupted=disruption is not None and disruption.status == "True",
+        lost=lost,
     )
+
+
+def refusal(failure: ApiException | HTTPError, label: str) -> CallsheetError:
+    """The typed error of a request that the API server refused or did not answer, in its own words."""
+    if not isinstance(failure, ApiException):
+        return PlatformUnavailable(f"the Kubernetes API failed the task {label}: {failure}")
+    try:
+        said = json.loads(failure.body)["message"]
+    except (TypeError, ValueError, KeyError):
+        said = failure.reason
+    # What is wrong with the pod itself is wrong at every attempt; rights and quotas change.
+    kind = ConfigurationError if failure.status in (400, 422) else PlatformUnavailable
+    return kind(f"the Kubernetes API failed the task {label} ({failure.status}): {said}")
 
 
 def verdict(
@@ -517,6 +646,8 @@ def verdict(
     if document is not None:
         return from_document(document)
     said = f": {end.message}" if end.message else ""
+    if end.lost:
+        return NodeLost(f"the node of {label}'s pod does not answer: the pod should have ended long ago{said}")
     if end.phase in ("Pending", ""):
         return _never_began(end, label, said, on_gpu=on_gpu, waited_s=waited_s)
     if end.phase == "Running":
