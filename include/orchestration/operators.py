@@ -120,7 +120,8 @@ class TitleTask(BaseOperator):
         try:
             # Any task may be the first to run again after an operator cleared it: the title is open again then.
             run, now = context["dag_run"], datetime.now(UTC)
-            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now)
+            settles = self.pipeline_task == pipeline.tasks[-1].name
+            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
         job = title.job()

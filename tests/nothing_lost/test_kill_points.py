@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from include.adapters.catalog.schema import events
 from include.orchestration.housekeeping import clean_scratch
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading
@@ -98,3 +99,49 @@ def test_what_killed_processes_leave_lying_is_swept_up_and_nothing_else(
 def sweep(farm: Farm, *, before: datetime) -> list[str]:
     """What housekeeping does."""
     return clean_scratch(farm.home / "scratch", before=before) + list(farm.store.sweep(before=before))
+
+
+@pytest.fixture(scope="module")
+def without_mezzanine(empty: Farm, mezzanine: Path, tmp_path_factory: pytest.TempPathFactory) -> Farm:
+    """A title that comes to nothing, about to be settled."""
+    farm = empty.copied(tmp_path_factory.mktemp("nothing") / "farm").of("summer")
+    farm.submit((mezzanine.parent / "never.mp4").as_uri())
+    farm.finish("release")
+    assert farm.run("prepare") == 1
+    return farm
+
+
+@pytest.mark.parametrize(
+    "point",
+    at(
+        "settle",
+        "before catalog.record_dead_letter",
+        "after catalog.record_dead_letter",
+        "after catalog.claim_alert",
+        "before catalog.settle",
+        "after catalog.settle",
+        "after catalog.outbox_delivered",
+        "before catalog.note_task failed",
+        "after catalog.note_task failed",
+    ),
+    ids=lambda point: point.id,
+)
+def test_the_end_of_a_failed_title_that_is_killed_is_said_once(
+    point: Point, without_mezzanine: Farm, tmp_path: Path
+) -> None:
+    farm = without_mezzanine.copied(tmp_path / "farm")
+    farm.run("settle", point=point)
+    assert fired(farm.home), f"the point was not reached\n{farm.said()}"
+    farm.check()
+
+    assert farm.run("settle") == 1
+
+    farm.check_end("rejected")
+    kinds = [row["kind"] for row in farm.rows(events) if row["request_id"] == farm.request_id]
+    assert {kind: kinds.count(kind) for kind in ("dead_letter", "alert.rejected", "title.rejected")} == {
+        "dead_letter": 1,
+        "alert.rejected": 1,
+        "title.rejected": 1,
+    }
+    assert [letter.request_id for letter in farm.catalog.dead_letters()] == [farm.request_id]
+    assert [row.type for row in farm.catalog.outbox(farm.request_id)].count("title.rejected") == 1

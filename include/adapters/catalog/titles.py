@@ -143,11 +143,17 @@ class Titles(Database):
                 .values(claimed_by=None, claimed_until=None, not_before=until)
             )
 
-    def begin(self, *, dag_id: str, run_id: str, now: datetime) -> TitleRecord:
-        """The first task of a run begins: the title is running.
+    def begin(self, *, dag_id: str, run_id: str, now: datetime, reopens: bool = True) -> TitleRecord:
+        """A task of a run begins: the title is running.
 
         The same run may begin again, by a retry or because an operator cleared it; a failed or rejected title is
         then open again. Raises :class:`NotReleased` for a run that the catalog does not know.
+
+        Args:
+            dag_id: Of the batch.
+            run_id: Of the title.
+            now: The time.
+            reopens: False for the task that settles: repeated after it had died, it must find its own verdict.
         """
         with self._write() as connection:
             found = connection.scalar(
@@ -171,7 +177,7 @@ class Titles(Database):
             changes: dict[str, Any] = {}
             if row["state"] == State.QUEUED:
                 changes = {"state": State.RUNNING}
-            elif row["state"] in REOPENED_STATES:
+            elif row["state"] in REOPENED_STATES and reopens:
                 changes = {"state": State.RUNNING, "settled_at": None, "reason": None, "message": None}
                 connection.execute(dead_letters.delete().where(dead_letters.c.request_id == found))
                 add_event(
