@@ -11,6 +11,7 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
+from include.domain.steering import Steering
 from include.domain.title import State
 from include.errors import ConfigurationError, PlatformUnavailable, RequestRejected
 from include.orchestration.dispatch import (
@@ -23,6 +24,8 @@ from include.orchestration.dispatch import (
     tick,
 )
 from include.orchestration.replay import replay_title, take_repairs
+from include.orchestration.steering import steer_title, stop_cancelled
+from include.orchestration.valuation import revalue
 from include.settings import Settings, load_settings
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
 from tests.orchestration.airflow_server import AirflowServer
@@ -68,6 +71,63 @@ def test_a_run_is_told_what_weight_and_deadline_are_read_from(
     assert airflow.runs["batch__spring", "a__1"]["conf"] == conf
     title = find(catalog, "spring/a")
     assert (title.state, title.run_id, title.released_at) == ("queued", "a__1", NOW)
+
+
+def test_a_run_has_a_note_from_its_release_on_and_starts_without_one_where_airflow_takes_none(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "a", "b")
+    revalue(catalog, settings, now=NOW)
+    airflow.fail("PATCH", "dagRuns/b__1", 400)
+
+    assert release(catalog, api, settings, now=NOW).started == ("spring/a", "spring/b")
+
+    note = airflow.notes["batch__spring", "a__1"]
+    assert note.startswith("**queued** `a`")
+    assert "score " in note
+    assert "audience" in note
+    assert "priority " in note
+    assert ("batch__spring", "b__1") not in airflow.notes
+    assert find(catalog, "spring/b").state == "queued"
+
+
+def test_a_note_never_grows_beyond_what_airflow_takes(catalog: Catalog, settings: Settings) -> None:
+    accept(catalog, "spring", "a", name="n" * 300)
+    revalue(catalog, settings, now=NOW)
+    title = find(catalog, "spring/a").model_copy(update={"message": "m" * 600})
+
+    assert len(run_note(title)) <= 1000
+    assert "priority" in run_note(title.model_copy(update={"message": None}))
+
+
+def test_a_title_above_all_others_is_released_beyond_a_full_window(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", *"abcd", tier="ugc")
+    revalue(catalog, settings, now=NOW)
+    release(catalog, api, settings, now=NOW)
+    accept(catalog, "urgent", "x", "y", tier="premium")
+    airflow.dags.add("batch__urgent")
+    assert len(airflow.started) == settings.release_window == 3
+    revalue(catalog, settings, now=NOW)
+
+    assert release(catalog, api, settings, now=NOW).started == ("urgent/x",)
+    assert release(catalog, api, settings, now=NOW).started == ()
+
+
+def test_the_runs_of_cancelled_titles_are_stopped_once_and_others_left_alone(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", *"abc")
+    steer_title(catalog, settings, "spring/c", Steering(cancel=True, why="never started"), by="eve", now=NOW)
+    release(catalog, api, settings, now=NOW)
+    steer_title(catalog, settings, "spring/a", Steering(cancel=True, why="wrong cut"), by="eve", now=NOW)
+
+    assert stop_cancelled(catalog, api, now=after(1)) == ["spring/a"]
+    assert stop_cancelled(catalog, api, now=after(2)) == []
+    assert airflow.runs["batch__spring", "b__1"]["state"] == "running"
+    with pytest.raises(LookupError, match="nobody"):
+        steer_title(catalog, settings, "spring/nobody", Steering(pin=True, why="the boss"), by="eve", now=NOW)
 
 
 @pytest.mark.parametrize("status", [404, 400])

@@ -159,8 +159,8 @@ def test_a_quote_names_whom_it_pushes_back_and_who_would_miss_first(catalog: Cat
     start(catalog, "pinned/first")
     catalog.settle("pinned/first", State.FAILED, now=NOW)
     accept(catalog, "waits", "w", tier="ugc", source=short)
-    new = a_batch("news", *(f"n{n}" for n in range(20)), tier="premium", kind="news", source={**short, "duration_s": 600},
-                  publish_at=after(60).isoformat())  # fmt: skip
+    news = {"tier": "premium", "kind": "news", "source": {**short, "duration_s": 600}}
+    new = a_batch("news", *(f"n{n}" for n in range(20)), publish_at=after(60).isoformat(), **news)
 
     quote = quote_batch(new, catalog, settings, now=NOW)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import weigh
+from include.orchestration.weights import watch_resumptions, watches_resumptions, weigh, weigh_resumed
 
 ROOT = Path(next(iter(include.__path__))).parent
 UNTOUCHED = 7
@@ -73,3 +73,18 @@ def test_airflows_hook_weighs() -> None:
     module.task_instance_mutation_hook(instance, SimpleNamespace(conf={"priority": 1}))
 
     assert instance.priority_weight == 19
+
+
+def test_resumptions_are_watched_once_however_often_it_is_asked_for() -> None:
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    before = watches_resumptions()
+    watch_resumptions()
+    try:
+        watch_resumptions()
+        assert watches_resumptions()
+    finally:
+        if not before:
+            event.remove(Mapper, "before_update", weigh_resumed)
+    assert watches_resumptions() is before
