@@ -114,7 +114,7 @@ class Farm:
         for name in ("extras", "finish", "publish", "settle"):
             yield name
 
-    def start(self, step: str, *, point: Point | None = None, trace: Path | None = None, fork: bool = True,
+    def start(self, step: str, *, point: Point | None = None, trace: Path | None = None,
               later_s: float = 0, **environment: str) -> Any:  # fmt: skip
         """Start a task's process."""
         given = {**self.environment, "CALLSHEET_HOME": str(self.home), "CALLSHEET_CATALOG_URL": self.catalog_url}
@@ -134,7 +134,6 @@ class Farm:
                 "name": name,
                 "item": item or None,
                 "version": record.pipeline_version,
-                "fork": fork,
             }  # type: ignore[dict-item]
         process = PROCESSES.Process(target=_run, args=(given, str(self.log), call, arguments))
         process.start()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from include.adapters.catalog.schema import events
+from include.domain.plan import Plan
 from include.orchestration.housekeeping import clean_scratch
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading
@@ -145,3 +150,54 @@ def test_the_end_of_a_failed_title_that_is_killed_is_said_once(
     }
     assert [letter.request_id for letter in farm.catalog.dead_letters()] == [farm.request_id]
     assert [row.type for row in farm.catalog.outbox(farm.request_id)].count("title.rejected") == 1
+
+
+@pytest.fixture(scope="module")
+def remote(empty: Farm, mezzanine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A title whose mezzanine is fetched over HTTP, about to be prepared."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    serve = functools.partial(Handler, directory=str(mezzanine.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        origin = f"http://127.0.0.1:{server.server_address[1]}"
+        farm = empty.copied(tmp_path_factory.mktemp("remote") / "farm").of("summer")
+        origins = f"{farm.environment['CALLSHEET_ALLOWED_ORIGINS']},{origin}"
+        farm.environment = {**farm.environment, "CALLSHEET_ALLOWED_ORIGINS": origins}
+        farm.submit(f"{origin}/{mezzanine.name}")
+        farm.finish("release")
+        yield farm
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "point",
+    at(
+        "prepare",
+        "before received",
+        "after received",
+        "before put_file work/mezzanine/source.bin",
+        "before put_bytes work/mezzanine/identity.json",
+        "before rename work/mezzanine/identity.json",
+        "after put_bytes work/mezzanine/identity.json",
+    ),
+    ids=lambda point: point.id,
+)
+def test_a_download_that_is_killed_is_repeated_and_whole(
+    point: Point, remote: Farm, mezzanine: Path, tmp_path: Path
+) -> None:
+    farm = remote.copied(tmp_path / "farm")
+    killed_and_repeated(farm, point)
+
+    assert farm.store.get_bytes(f"{farm.title.work}/mezzanine/source.bin") == mezzanine.read_bytes()
+    assert Plan.from_json(planned(farm)).jobs
+
+
+def planned(farm: Farm) -> bytes:
+    farm.finish("plan")
+    return farm.store.get_bytes(f"{farm.title.work}/plan.json")

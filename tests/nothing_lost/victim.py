@@ -2,7 +2,7 @@
 
 The processes are forked from a server that has imported everything, since Airflow's imports alone take seconds. The
 worker, too, is forked instead of started as ``python -m include.worker``: it runs the same ``main`` with the same
-arguments and environment. The stack's own tests and test_real_processes.py start real ones.
+arguments and environment. The tests of the live stack kill real ones.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(environment: dict[str, str], log: str, call: str, arguments: dict[str, A
     os._exit(0)
 
 
-def task(*, dag_id: str, run_id: str, name: str, item: str | None, version: int, fork: bool) -> None:
+def task(*, dag_id: str, run_id: str, name: str, item: str | None, version: int) -> None:
     """Execute one operator of a title's run."""
     kinds = {"plan": ControlTask, "settle": ControlTask, "publish": PublishTask}
     operator = kinds.get(name, WorkerTask)(
@@ -55,8 +55,7 @@ def task(*, dag_id: str, run_id: str, name: str, item: str | None, version: int,
     )
     # Without a supervisor there is nobody to take an XCom.
     BaseXCom.set = staticmethod(lambda *_, **__: None)  # type: ignore[method-assign]
-    if fork:
-        subprocess.Popen = _ForkedWorker  # type: ignore[assignment, misc]
+    subprocess.Popen = _ForkedWorker  # type: ignore[assignment, misc]
     context: Any = {
         "dag_run": SimpleNamespace(dag_id=dag_id, run_id=run_id, conf={}),
         "ti": SimpleNamespace(xcom_push=lambda **_: None, try_number=1, map_index=-1),
