@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from include.adapters.process import run
+from include.domain.degradation import Option
 from include.domain.document import Document
-from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
 from include.domain.title import TitleJob
 from include.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
 from include.pipelines.core import pipeline, task
@@ -70,13 +72,14 @@ def look(ctx: StageContext, title: TitleJob) -> Seen:
 def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
     """Two jobs, or as many as the metadata says."""
     names = [f"h264_{number}p" for number in range(title.metadata.get("jobs", 2))]
-    pools = title.metadata.get("pools", {})
+    pools, options = title.metadata.get("pools", {}), title.metadata.get("options", [])
     jobs = tuple(
         EncodeJob(
-            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), memory_mb=64, time_limit_s=77
+            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), memory_mb=64, time_limit_s=77,
+            options=tuple(_option(name, each) for each in options),
         )
         for name in names
-    )
+    )  # fmt: skip
     return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=50, frame_rate="25")
 
 
@@ -97,6 +100,11 @@ def _rendition(name: str) -> Rendition:
         name=name, rung="144p", codec="h264", encoder="libx264", width=256, height=144, frame_rate="25", frames=50,
         crf=23, maxrate_kbps=100, bufsize_kbps=200, preset="ultrafast", gop_frames=50, core=name == "h264_0p",
     )  # fmt: skip
+
+
+def _option(name: str, given: dict[str, Any]) -> EncodeOption:
+    option = Option(**given)
+    return EncodeOption(option=option, rendition=_rendition(name).model_copy(update={"preset": option.name}))
 
 
 @pipeline(version=1)
