@@ -146,8 +146,6 @@ class Outcome:
     """Slot seconds of tasks that ended well, their starts included."""
     lost_s: float = 0.0
     """Slot seconds of tasks that a failing node took with it."""
-    offered_s: float = 0.0
-    """Slot seconds that its tasks had to take as they were cut and bound, their starts included."""
     losses: list[tuple[float, float]] = field(default_factory=list)
     """For each encode or chunk: slot seconds at its tier's preset, and VMAF points given up."""
 
