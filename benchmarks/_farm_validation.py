@@ -38,16 +38,16 @@ LOAD = 0.9
 """Of the slots, by service times under contention."""
 SEED = 7
 CLIPS = (
-    ("mandelbrot=size=640x360:rate=25", 1.0),
-    ("testsrc2=size=640x360:rate=25,noise=alls=30:allf=t", 1.5),
-    ("testsrc2=size=426x240:rate=25,noise=alls=12:allf=t", 3.0),
+    ("mandelbrot=size=480x270:rate=25", 1.0),
+    ("testsrc2=size=640x360:rate=25,noise=alls=30:allf=t", 1.0),
+    ("testsrc2=size=426x240:rate=25,noise=alls=12:allf=t", 2.0),
     ("testsrc2=size=320x180:rate=25,noise=alls=20:allf=t", 4.0),
-    ("cellauto=size=640x360:rate=25,format=yuv420p", 2.0),
+    ("cellauto=size=480x270:rate=25,format=yuv420p", 2.0),
     ("testsrc2=size=854x480:rate=25,noise=alls=20:allf=t", 1.0),
 )
 """lavfi sources with motion and noise, and their seconds."""
-PRESETS = ("veryfast", "medium", "slow")
-SIZES = ((320, 180), (640, 360))
+PRESETS = ("veryfast", "medium")
+SIZES = ((320, 180), (480, 270))
 LIMIT_S = 120.0
 
 

@@ -1,0 +1,246 @@
+"""What befalls the farm by name, a user's own figures, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.farm import lower_bound
+from include.cli import app
+from include.domain.title import Kind, Tier
+from include.errors import ConfigurationError
+from include.simulation.figures import run_order, sum_up
+from include.simulation.inputs import HISTORY, read_gaps, read_history, read_trends
+from include.simulation.model import Farm, SimTitle
+from include.simulation.orders import ORDERS
+from include.simulation.scenarios import SCENARIOS, Load, build, draw
+from tests.simulation.titles import RECIPES, farm, run, title
+
+FARM = Farm()
+PAST = ",".join(HISTORY)
+
+
+def built(name: str, titles: int = 300) -> tuple[list[SimTitle], Farm]:
+    scenario = SCENARIOS[name]
+    return build(scenario, Load(titles=titles, load=scenario.load, seed=4), FARM, RECIPES)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "given.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_is_about_titles_that_there_are_and_comes_to_its_end(name: str) -> None:
+    titles, on = built(name, 100)
+
+    figures = run_order("callsheet", titles, on, RECIPES, focus=SCENARIOS[name].focus).figures
+
+    assert figures.published + figures.rejected == len(titles)
+    assert (figures.focus_h is None) == (SCENARIOS[name].focus is None)
+    arrivals = [each.arrival_s for each in titles]
+    assert arrivals == sorted(arrivals)
+
+
+@pytest.mark.parametrize("load", [0.5, 0.9])
+def test_drawn_titles_keep_the_farm_as_busy_as_was_wanted(load: float) -> None:
+    titles = draw(Load(titles=1500, load=load, seed=2), FARM, RECIPES)
+
+    work_s = sum(each.true_work_s + each.tasks * FARM.start_delay_s for each in titles)
+    assert work_s / (FARM.slots * titles[-1].arrival_s) == pytest.approx(load, rel=0.05)
+
+
+def test_forecasts_are_off_by_what_was_wanted_and_not_to_one_side() -> None:
+    titles = draw(Load(titles=400, error=0.2, seed=2), FARM, RECIPES)
+
+    ratios = sorted(each.encodes[-1].forecast.p50_s / each.encodes[-1].true_s for each in titles)
+
+    assert ratios[200] == pytest.approx(1, abs=0.05)
+    # One sigma to each side holds 68 %.
+    assert ratios[336] / ratios[64] == pytest.approx(2.718281828**0.4, rel=0.12)
+
+
+def test_a_premiere_and_an_event_come_at_once_in_the_middle() -> None:
+    for name, group, count in (("premium_release", "premiere", 8), ("live_event", "live event", 7)):
+        titles, _ = built(name)
+        new = [each for each in titles if each.group == group]
+        assert len(new) == count
+        assert len({each.arrival_s for each in new}) == 1
+        assert all(each.deadline_s is not None and each.tier is Tier.PREMIUM for each in new)
+
+
+def test_a_viral_title_is_worth_more_than_it_was_at_its_arrival() -> None:
+    titles, _ = built("viral_title")
+    viral, others = [
+        [each.value for each in titles if each.tier is Tier.UGC and (each.boost is None) is plain]
+        for plain in (False, True)
+    ]
+
+    assert len(viral) >= 3
+    assert min(viral) > sum(others) / len(others) + 100
+
+
+def test_a_surge_brings_a_third_of_the_titles_three_times_as_fast_and_moves_their_deadlines_along() -> None:
+    usual = {each.name: each for each in draw(Load(titles=300, load=0.7, seed=4), FARM, RECIPES)}
+    titles, _ = built("surge")
+    middle = [each for each in titles if each.group == "surge"]
+
+    assert len(middle) == 100
+    span_s = middle[-1].arrival_s - middle[0].arrival_s
+    assert usual[middle[-1].name].arrival_s - usual[middle[0].name].arrival_s == pytest.approx(3 * span_s)
+    for each in titles:
+        was = usual[each.name]
+        assert (each.deadline_s is None) == (was.deadline_s is None)
+        if each.deadline_s is not None and was.deadline_s is not None:
+            assert each.deadline_s - each.arrival_s == pytest.approx(was.deadline_s - was.arrival_s)
+
+
+def test_what_is_harder_corrupt_or_failing_is_so_in_its_scenario_alone() -> None:
+    animated = [each for each in built("complex_animation")[0] if each.group == "animation"]
+    hard = sum(sum(job.true_s for job in each.encodes) for each in animated)
+    expected = sum(sum(job.p50_s for job in each.expected.encodes) for each in animated)
+    assert hard > 1.8 * expected
+    assert all(each.kind is Kind.SERIES for each in animated)
+    assert 20 < sum(each.corrupt for each in built("corrupt_sources")[0]) < 75
+    assert built("node_failures")[1].node_failures_per_day == 2.0
+    plain, on = built("usual")
+    assert not any(each.corrupt for each in plain)
+    assert on.node_failures_per_day == 0
+
+
+def test_gaps_are_taken_from_a_users_arrivals_in_the_order_of_time(tmp_path: Path) -> None:
+    assert read_gaps(written(tmp_path, "job,submit,run\n1,5,9\n2,2,9\n3,10,9\n")) == (3.0, 5.0)
+    bursts = Load(titles=4, load=0.5, seed=1, gaps=(1.0, 0.0), day_swing=0.0)
+    arrivals = [each.arrival_s for each in draw(bursts, FARM, RECIPES)]
+    assert len(set(arrivals)) < 4
+
+
+def test_growth_is_taken_from_the_first_two_days_of_a_users_views(tmp_path: Path) -> None:
+    text = "video_id,category_id,views,date\na,1,300,01.10\na,1,100,30.09\nb,1,5,01.10\nc,1,0,01.10\nc,1,9,02.10\n"
+    trends = read_trends(written(tmp_path, text))
+    titles = draw(Load(titles=60, trends=trends, seed=3), FARM, RECIPES)
+
+    assert trends == ((100, 300),)
+    assert all((each.boost is None) == (each.deadline_s is not None) for each in titles)
+    grown = next(each for each in titles if each.boost)
+    assert grown.boost is not None
+    assert grown.boost[1].views_last_hour == pytest.approx(2 * (grown.signals.predicted_views_7d or 0) / 24)
+
+
+def test_a_farms_past_is_replayed_as_it_was(tmp_path: Path) -> None:
+    text = f"{PAST}\n1060,ugc,,,,40,\n1000,premium,movie,5000,800,1000,1e6\n"
+
+    film, upload = read_history(written(tmp_path, text), RECIPES, error=0.2, seed=1)
+
+    assert (film.arrival_s, film.deadline_s, film.kind, film.group) == (0, 4000, Kind.MOVIE, "premium movie")
+    assert (upload.arrival_s, upload.deadline_s, upload.kind) == (60, None, None)
+    assert (film.true_work_s, upload.true_work_s) == (pytest.approx(1000), pytest.approx(40))
+    assert (film.expected.whole.p50_s, upload.expected.whole.p50_s) == (pytest.approx(800), pytest.approx(40))
+    assert film.value > upload.value
+    assert set(run([film, upload], farm(4), "callsheet")) == {"line 2", "line 3"}
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "message"),
+    [
+        (read_gaps, "job,run\n1,2\n", "given.csv: line 1: column submit missing (wanted: submit)"),
+        (read_gaps, "submit\n1\nx\n", "given.csv: line 3: submit: is no number (got 'x')"),
+        (read_gaps, "submit\n1\nnan\n", "line 3: submit: must lie between 0 and 1e+12 (got 'nan')"),
+        (read_gaps, "submit\n5\n5\n", "has no two arrivals at different moments"),
+        (read_trends, "video_id,views,date\na,1,13-09\n", "line 2: date: is no day.month, e.g. 13.09 (got '13-09')"),
+        (read_trends, "video_id,views,date\na,1\n", "line 2: date: the line ends before it"),
+        (read_trends, "video_id,views,date\na,1,13.09\n", "no video has views on two days"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_line_and_column(tmp_path: Path, reader: object, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        reader(written(tmp_path, text))  # type: ignore[operator]
+
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0,gold,,,,1,", "line 2: tier: must be one of premium, standard, ugc (got 'gold')"),
+        ("0,ugc,cat,,,1,", "line 2: kind: must be one of movie, series"),
+        ("0,ugc,,,,0,", "line 2: actual_s: must be above 0 (got '0')"),
+        ("0,ugc,,soon,,1,", "line 2: deadline_s: is no number (got 'soon')"),
+        ("-1,ugc,,,,1,", "line 2: submit_s: must lie between 0"),
+        ("", "has no jobs"),
+    ],
+)
+def test_a_bad_line_of_the_past_is_named_too(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_history(written(tmp_path, f"{PAST}\n{line}\n"), RECIPES, error=0.2, seed=1)
+
+    assert message in caught.value.message
+    with pytest.raises(ConfigurationError, match="cannot be read as CSV"):
+        read_history(tmp_path / "absent.csv", RECIPES, error=0.2, seed=1)
+
+
+def test_a_refused_premium_title_is_a_miss_though_it_was_in_time() -> None:
+    tight = title("tight", 0, [10], tier=Tier.PREMIUM, deadline_s=1000.0)
+    late = title("late", 2000, [10], tier=Tier.PREMIUM, deadline_s=2001.0)
+    fine = title("fine", 4000, [10], tier=Tier.PREMIUM, deadline_s=9000.0)
+    outcomes = list(run([tight, late, fine], farm(1), "callsheet").values())
+    outcomes[0].verdict = outcomes[1].verdict
+
+    figures = sum_up("callsheet", outcomes, utilisation=1.0, focus=None)
+
+    assert outcomes[1].refused
+    assert (figures.premium, figures.premium_missed, figures.premium_late, figures.premium_refused) == (3, 2, 1, 2)
+    assert figures.premium_on_time == pytest.approx(1 / 3)
+
+
+def test_figures_are_sums_and_means_over_the_titles() -> None:
+    outcomes = list(run([title(f"{n}", 0, [36], views=10.0 ** (0.7 * n)) for n in range(10)], farm(1)).values())
+
+    figures = sum_up("fifo", outcomes, utilisation=0.5, focus=None)
+
+    by_value = sorted(outcomes, key=lambda each: each.title.value)
+    assert figures.mean_h == pytest.approx(sum(range(1, 11)) * 0.01 / 10)
+    assert figures.top_decile_h == pytest.approx(by_value[-1].turnaround_s / 3600)
+    assert figures.least_decile_p99_h == pytest.approx(by_value[0].turnaround_s / 3600)
+    weighted = sum(each.title.value * each.turnaround_s for each in outcomes) / 3600
+    assert figures.weighted_completion == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize(("good", "count", "expected"), [(598, 598, 0.05 ** (1 / 598)), (9, 10, 0.6058), (0, 10, 0.0)])
+def test_the_lower_bound_of_a_share_is_exact(good: int, count: int, expected: float) -> None:
+    assert lower_bound(good, count) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_command_prints_one_object_and_draws_a_chart(tmp_path: Path) -> None:
+    chart = tmp_path / "chart.png"
+
+    found = CliRunner().invoke(app, ["simulate", "viral_title", "--titles", "40", "--json", "--chart", str(chart)])
+
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert (document["scenario"], document["load"], list(document["orders"])) == ("viral_title", 0.95, list(ORDERS))
+    assert {each["titles"] for each in document["orders"].values()} == {40}
+    assert "callsheet_uncut, 40 titles" in found.stderr
+    assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_prints_a_row_for_every_order(tmp_path: Path) -> None:
+    past = written(tmp_path, f"{PAST}\n" + "".join(f"{n * 60},ugc,,,,40,\n" for n in range(12)))
+
+    found = CliRunner().invoke(app, ["simulate", "usual", "--history", str(past)])
+
+    assert found.exit_code == 0, found.output
+    assert all(name in found.stdout for name in ("FIFO", "strict tiers", "EDF", "Callsheet, no chunks", "oracle"))
+    assert "12 titles" in " ".join(found.stdout.split())
+
+
+def test_an_unknown_scenario_is_answered_with_those_there_are() -> None:
+    found = CliRunner().invoke(app, ["simulate", "flood"])
+
+    assert isinstance(found.exception, ConfigurationError)
+    assert found.exception.message.startswith("no scenario is called 'flood'; there are: usual (")
+    assert all(name in found.exception.message for name in SCENARIOS)
