@@ -104,8 +104,15 @@ def _options(job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: 
         rates=recipes.rates,
     )
     found = preset_options(faster, p50_s=encode.p50_s, p90_s=encode.p90_s, may_lose=recipes.policy.vmaf_may_lose)
+    shifts = recipes.presets.crf.get(rendition.encoder, {})
+
+    def crf(preset: str) -> float:
+        # Never above the planned one: a loss that was measured at the same rate must not become larger.
+        return rendition.crf + min(0.0, shifts.get(preset, 0.0) - shifts.get(rendition.preset, 0.0))
+
     options = [
-        EncodeOption(option=each, rendition=rendition.model_copy(update={"preset": each.name})) for each in found
+        EncodeOption(option=each, rendition=rendition.model_copy(update={"preset": each.name, "crf": crf(each.name)}))
+        for each in found
     ]
     if not rendition.core:
         drop = Option(name=DROP, p50_s=0.0, p90_s=0.0, vmaf_loss=recipes.presets.dropped_rung)

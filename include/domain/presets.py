@@ -15,6 +15,8 @@ class Presets(Document):
 
     vmaf_loss: dict[str, dict[str, float]]
     """By encoder and preset: VMAF points below the encoder's best one here, at the same rate."""
+    crf: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """By encoder and preset: what is added to the CRF so that the rate, on which the losses stand, is kept."""
     dropped_rung: float = Field(default=12.0, ge=0)
     """VMAF points that a rung's viewers lose where it is left out and they get the next lower one."""
 

@@ -173,6 +173,19 @@ def test_a_plan_gives_each_job_its_presets_and_only_what_is_not_core_may_be_left
     assert {job.reserve_s for job in plan.jobs} == {round(work.finish.p90_s + 10, 3)}
 
 
+@pytest.mark.parametrize(
+    ("tier", "preset", "shift"),
+    [(Tier.PREMIUM, "veryfast", -1.5), (Tier.PREMIUM, "fast", 0), (Tier.STANDARD, "superfast", 0),
+     (Tier.UGC, "veryfast", 0), (Tier.UGC, "superfast", 0)],
+)  # fmt: skip
+def test_a_quicker_preset_keeps_the_rate_on_which_its_loss_stands(tier: Tier, preset: str, shift: float) -> None:
+    for each in planned(tier)[0].jobs:
+        (made,) = (option.rendition for option in each.options if option.option.name == preset)
+        assert made is not None
+        assert made.crf == each.rendition.crf + shift
+        assert made.maxrate_kbps == each.rendition.maxrate_kbps
+
+
 def test_jobs_for_gpus_have_no_options() -> None:
     plan, work = planned(Tier.UGC, gpu=True)
 
