@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def _simulated(arguments: argparse.Namespace) -> dict[str, float]:
     if arguments.history:
         read_history(arguments.history, Recipes.load(), error=wanted.error, seed=0)
     metrics: dict[str, float] = {}
+    _recipes()
     RESULTS.mkdir(exist_ok=True)
     with ProcessPoolExecutor(max_workers=min(2, available_cores())) as pool:
         _value_part(pool, wanted, metrics, history=arguments.history)
@@ -189,9 +191,15 @@ def _all(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> list[Figures]:
     return found
 
 
+@cache
+def _recipes() -> Recipes:
+    """Read once per process: a file that changes meanwhile must not split the figures."""
+    return Recipes.load()
+
+
 def _one(job: Job) -> Figures:
     order, load, seed, wanted, farm, history = job
-    recipes = Recipes.load()
+    recipes = _recipes()
     titles: list[SimTitle] = (
         read_history(history, recipes, error=wanted.error, seed=seed)
         if history
