@@ -136,6 +136,8 @@ class PodEnd:
     unscheduled: str | None = None
     """The scheduler's words, for a pod that has no node."""
     disrupted: bool = False
+    memory_mb: int = 0
+    """What it had."""
     lost: bool = False
     """It has not ended, though it should have long ago."""
 
@@ -267,6 +269,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if not unfinished(task_job, store, self.pipeline, self.pipeline_version):
             log.info("all results of %s are there already", task_job.label)
             return None
+        self.namespace, self.kubernetes_conn_id = settings.worker_namespace, settings.kubernetes_conn_id
+        self._learn_of_the_dead(settings, context)
         job = self._encode_job(task_job, store)
         if job is not None and job.pool == GPU_POOL and not settings.gpu_nodes_on_demand:
             self._leave_gpus_if_there_are_none(context, settings)
@@ -333,7 +337,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
         if missing:
             ended = self._verdict(failure, missing, task_job, settings, store)
-            raise self._prepared_for_the_next_attempt(ended, task_job, settings, store, context) from failure
+            raise self._prepared_for_the_next_attempt(ended, settings, context) from failure
         if failure is not None:
             log.warning("%s has left all its results; its pod did not end well: %s", task_job.label, failure)
         why = _state(context).get(ON_CPUS_KEY)
@@ -403,6 +407,13 @@ class PodTask(TitleTask, KubernetesPodOperator):
             return True
         return any(parse_quantity((node.status.allocatable or {}).get(GPU, "0")) > 0 for node in nodes)
 
+    def _learn_of_the_dead(self, settings: Settings, context: Context) -> None:
+        """Heed what the pod of an attempt that did not live to see its end has died of."""
+        for pod in self._own_pods(context):
+            end = pod_end(pod)
+            if end.container_reason == "OOMKilled":
+                _ask_for_more(end, settings, context)
+
     def _clear_the_way(self, context: Context) -> None:
         """Delete this task's pods that have ended or are one too many; wait for the end of what is being deleted."""
         limit = time.monotonic() + DYING_LIMIT_S
@@ -463,29 +474,21 @@ class PodTask(TitleTask, KubernetesPodOperator):
         return PlatformUnavailable(f"the pod of {task_job.label} could not be watched to its end: {failure}")
 
     def _prepared_for_the_next_attempt(
-        self, error: CallsheetError, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context
+        self, error: CallsheetError, settings: Settings, context: Context
     ) -> CallsheetError:
         """The error to raise, after noting what the next attempt has to do otherwise."""
         if isinstance(error, GpuUnavailable):
             _state(context).set(ON_CPUS_KEY, error.message)
-        if error.retry is not Retry.MORE_MEMORY:
+        if error.retry is not Retry.MORE_MEMORY or self._end is None:
             return error
-        job = self._encode_job(task_job, store)
-        footprint = self._footprint(task_job, job, settings, store, on_gpu=task_job.hardware)
-        had_mb = self._memory_mb(footprint, settings, context)
-        wanted_mb = more_memory(had_mb, ceiling_mb=settings.max_memory_mb)
+        if _ask_for_more(self._end, settings, context):
+            return error
         document = error.document()
-        if wanted_mb is None:
-            return MemoryExhausted(
-                f"{error.message}; it had all {had_mb} MiB that CALLSHEET_MAX_MEMORY_MB allows",
-                command=document.command or "",
-                stderr_tail=document.stderr_tail or "",
-            )
-        log.warning(
-            "%s ran out of its %d MiB of memory; the next attempt asks for %d", task_job.label, had_mb, wanted_mb
+        return MemoryExhausted(
+            f"{error.message}; it had all {self._end.memory_mb} MiB that CALLSHEET_MAX_MEMORY_MB allows",
+            command=document.command or "",
+            stderr_tail=document.stderr_tail or "",
         )
-        _state(context).set(MEMORY_KEY, wanted_mb)
-        return error
 
 
 def pod_spec(
@@ -596,6 +599,7 @@ def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
     state = container.state if container else None
     terminated, waiting = (state.terminated, state.waiting) if state else (None, None)
     unscheduled = scheduled.message or scheduled.reason or "" if scheduled and scheduled.status != "True" else None
+    limits = next(each.resources.limits or {} for each in pod.spec.containers if each.name == CONTAINER)
     said = [status.message, terminated and terminated.message, waiting and waiting.message]
     return PodEnd(
         phase=status.phase or "",
@@ -605,6 +609,7 @@ def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
         container_reason=(terminated.reason if terminated else waiting.reason if waiting else "") or "",
         unscheduled=unscheduled,
         disrupted=disruption is not None and disruption.status == "True",
+        memory_mb=int(parse_quantity(limits.get("memory", "0")) / 1024**2),
         lost=lost,
     )
 
@@ -716,6 +721,16 @@ def _states(api: AirflowApi, dag_id: str, run_id: str) -> dict[tuple[str, str], 
     except DagUnknown:
         return {}
     return {(each["task_id"], str(each["map_index"])): each["state"] for each in found}
+
+
+def _ask_for_more(end: PodEnd, settings: Settings, context: Context) -> bool:
+    """Have the next attempt ask for more memory than the pod had; False where that was all there may be."""
+    wanted_mb = more_memory(end.memory_mb, ceiling_mb=settings.max_memory_mb)
+    if wanted_mb is None:
+        return False
+    log.warning("%d MiB of memory were not enough; the next pod asks for %d", end.memory_mb, wanted_mb)
+    _state(context).set(MEMORY_KEY, wanted_mb)
+    return True
 
 
 def _state(context: Context) -> Any:

@@ -20,7 +20,7 @@ from include.pipelines.runner import result_key
 from tests.kube.conftest import core, soon
 from tests.kube.faults import ApiFault, PodFault
 from tests.kube.server import Kube
-from tests.orchestration.lab import released
+from tests.orchestration.lab import Lab, context, released
 from tests.pods.bench import NAMESPACE, Bench, Item, fired, trigger_of
 from tests.pods.conftest import (  # noqa: F401
     bench,
@@ -213,6 +213,40 @@ def impatient(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F
         return shaped
 
     monkeypatch.setattr(pods.PodTask, "_shape", quick)
+
+
+# What a pod died of
+
+
+def memory(bench: Bench) -> list[str]:  # noqa: F811
+    return [pod["spec"]["containers"][0]["resources"]["limits"]["memory"] for pod in bench.pods()]
+
+
+def test_out_of_memory_is_heeded_though_the_attempt_did_not_live_to_see_it(bench: Bench) -> None:  # noqa: F811
+    bench.kube.faults.add(PodFault(kind="oom"))
+    bench.start()
+    asked = memory(bench)
+    soon(lambda: [pod["status"]["phase"] for pod in bench.pods()] == ["Failed"], "the end of the first pod")
+
+    deferred = bench.start()
+
+    assert (asked, memory(bench)) == (["4096Mi"], ["6144Mi"])
+    assert bench.finish(deferred) is None
+
+
+def test_a_connection_of_another_name_is_used_for_every_request(
+    bench: Bench,  # noqa: F811
+    lab: Lab,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_FARM", os.environ["AIRFLOW_CONN_KUBERNETES_DEFAULT"])
+    monkeypatch.delenv("AIRFLOW_CONN_KUBERNETES_DEFAULT")
+    monkeypatch.setenv("CALLSHEET_KUBERNETES_CONN_ID", "farm")
+    bench.title = released(bench.catalog, batch_id="elsewhere", metadata={"pools": {"h264_1p": "gpu_encode"}})
+    lab.task("look-around").execute(context(bench.title))
+    lab.task("make-up-your-mind").execute(context(bench.title))
+
+    assert bench.attempt("make-them", job="h264_1p") is None
 
 
 # An API server that is away
