@@ -258,6 +258,25 @@ def test_a_run_that_ended_without_settling_is_settled_as_failed_and_said_once(
     assert (alert.level, alert.cause) == ("failed", "run_lost")
 
 
+def test_a_sweep_that_dies_before_the_end_of_a_lost_run_loses_no_dead_letter_and_makes_no_second(
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    airflow.runs.clear()
+
+    def dies(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Catalog, "settle", dies)
+        with pytest.raises(KeyboardInterrupt):
+            settle_lost_runs(catalog, api, settings, now=LONG_AFTER)
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
+
+    assert [letter.request_id for letter in catalog.dead_letters()] == [running]
+    assert len(catalog.claim_alerts_to_send(LONG_AFTER, 10, 60)) == 1
+
+
 def test_a_run_that_vanished_is_settled_too(
     running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings
 ) -> None:
