@@ -2,7 +2,7 @@
 
 A task whose trigger fires is scheduled anew and competes for a slot by its weight: a finished pod of a modest title
 would wait behind every fresher task of a better one. :func:`weigh_resumed` gives it more than any task that has yet to
-start; see ``docs/decisions/0010-weights-of-resumed-tasks.md``.
+start; see ``docs/decisions/0014-weights-of-resumed-tasks.md``.
 """
 
 from __future__ import annotations
