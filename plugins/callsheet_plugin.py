@@ -15,7 +15,7 @@ class CallsheetPlugin(AirflowPlugin):
     name = "callsheet"
     fastapi_apps = [{"app": app, "url_prefix": "/callsheet", "name": "Callsheet"}]  # noqa: RUF012 - Airflow's form
     external_views = [  # noqa: RUF012 - Airflow's form
-        {"name": "Callsheet queue", "href": "/callsheet/queue", "destination": "nav", "url_route": "callsheet-queue"},
+        {"name": "Queue", "href": "/callsheet/queue", "destination": "nav", "url_route": "callsheet-queue"},
     ]
     deadline_references = [TitleDeadline]  # noqa: RUF012 - Airflow's form
     operator_extra_links = [PreviewLink()]  # noqa: RUF012 - Airflow's form
