@@ -168,9 +168,7 @@ def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: Worker
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    failure = ErrorDocument.from_json(
-        open_store(Settings()).get_bytes("work/hung/hung.1/errors/prepare.json")
-    )
+    failure = ErrorDocument.from_json(open_store(Settings()).get_bytes("work/hung/hung.1/errors/prepare.json"))
     assert failure.type == "TimedOut"
     assert len(seen) == 2
     wait_for(lambda: not any(process.is_running() for process in seen), "the end of the worker's tools", limit_s=10)
