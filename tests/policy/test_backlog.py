@@ -6,11 +6,11 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.domain.backlog import Backlog, Claim, held_s
-from include.domain.forecast import NOTHING, spread
+from include.domain.forecast import NOTHING, Forecast, spread
 from include.domain.prior import TitleWork
 from include.recipes import load_policy
 
@@ -31,8 +31,14 @@ def wait(
     fresh_load: float = 0.0,
     horizon_s: float = 2 * HOUR_S,
 ) -> float:
+    return forecast(one, *others, slots=slots, laxity_s=laxity_s, fresh_load=fresh_load, horizon_s=horizon_s).p50_s
+
+
+def forecast(
+    one: Claim, *others: Claim, slots: int, laxity_s: float | None, fresh_load: float, horizon_s: float
+) -> Forecast:
     backlog = Backlog([one, *others], slots=slots, fresh_load=fresh_load, policy=POLICY)
-    return backlog.wait(one, laxity_s=laxity_s, horizon_s=horizon_s).p50_s
+    return backlog.wait(one, laxity_s=laxity_s, horizon_s=horizon_s)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,7 @@ def test_when_its_deadline_presses_only_those_due_before_it_and_worth_more_are_r
     st.floats(0, 2),
     st.integers(1, 8),
 )
+@example([(0, 0.0, False, False, None), (501, 9600.0, False, True, None)], 1.0, 4)
 def test_more_points_never_make_a_title_wait_longer(
     others: list[tuple[int, float, bool, bool, float | None]], fresh_load: float, slots: int
 ) -> None:
@@ -113,14 +120,16 @@ def test_more_points_never_make_a_title_wait_longer(
         )
         for seq, (points, work_s, running, fresh, due_s) in enumerate(others, start=2)
     ]
+    # Of the two ways to wait it is the one with the lesser p90.
     waits = [
-        wait(
+        forecast(
             claim(1, points, urgent=points + 500, due_s=5e4),
             *crowd,
             laxity_s=3e4,
             fresh_load=fresh_load,
             slots=slots,
-        )
+            horizon_s=2 * HOUR_S,
+        ).p90_s
         for points in (0, 300, 600, 1000)
     ]
 
