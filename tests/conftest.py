@@ -21,6 +21,8 @@ STACKS = {"live", "production"}
 """Session fixtures that start Airflow."""
 
 
+# First: xdist reads the groups in this hook, too.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need a running Airflow form one group and come first; of the others each file is a group.
 

@@ -30,6 +30,7 @@ def main() -> int:
     arguments = sys.argv[1:] or [
         "--numprocesses=2",
         "--dist=loadgroup",
+        "--no-loadscope-reorder",  # those that need Airflow come first
         "--cov",
         "--cov-report=term:skip-covered",
         "--durations=25",
