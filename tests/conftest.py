@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,24 +18,23 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
-STACKS = {"live", "production"}
-"""Session fixtures that start Airflow."""
+NEED_AIRFLOW = ("tests/live/", "tests/production/")
 
 
-# First: xdist reads the groups in this hook, too.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a running Airflow form one group and come first; of the others each file is a group.
+    """Tests that need a running Airflow come first: they are the longest part of a run in two processes."""
+    items.sort(key=lambda item: not item.nodeid.startswith(NEED_AIRFLOW))
 
-    A group runs in one process; ``python -m tests.run`` has two, so that one works while the other waits for Airflow.
-    """
 
-    def needs_airflow(item: pytest.Item) -> bool:
-        return not STACKS.isdisjoint(getattr(item, "fixturenames", ()))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process runs what needs Airflow, so that there is one stack of each kind; the other one file after file."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("airflow" if needs_airflow(item) else str(item.path)))
-    items.sort(key=lambda item: not needs_airflow(item))
+    class ByStack(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "airflow" if nodeid.startswith(NEED_AIRFLOW) else nodeid.partition("::")[0]
+
+    return ByStack(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def main() -> int:
     count = Count()
     arguments = sys.argv[1:] or [
         "--numprocesses=2",
-        "--dist=loadgroup",
+        "--dist=loadscope",
         "--no-loadscope-reorder",  # those that need Airflow come first
         "--cov",
         "--cov-report=term:skip-covered",
