@@ -16,7 +16,7 @@ MIXED = {
             "title_id": "good",
             "mezzanine": "file:///media/good.mov",
             "territories": ["DE"],
-            "metadata": {"k": "a\u0000b"},
+            "metadata": {"k": "a\u0001b"},
         },
         {"title_id": "bad", "mezzanine": "ftp://media/bad.mov", "colour": "red"},
         {"title_id": "no id!", "mezzanine": "file:///media/x.mov"},
@@ -38,7 +38,7 @@ def test_an_accepted_batch_is_found_with_its_titles_waiting_and_its_refusals(cat
     assert title.request == parsed.titles[0]
     assert title.job().run_key == "mixed.1"
     assert title.job().territories == ("DE",)
-    assert title.job().metadata == {"k": "a\u0000b"}
+    assert title.job().metadata == {"k": "a\u0001b"}
 
 
 def test_webhooks_say_of_each_title_whether_it_was_accepted_and_of_each_refusal_why(catalog: Catalog) -> None:
