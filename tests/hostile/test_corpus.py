@@ -55,7 +55,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ended]]:
     limit_tools(Limits(memory_mb=1024, file_bytes=50 * 1024**2))
     try:
         files = corpus(folder)
-        # One after the other: a fork beside a thread that is being measured for coverage can wait for its lock for ever.
+        # One after the other: a fork beside a thread that is measured for coverage can wait for its lock for ever.
         yield [_taken_through(folder / f"f-{name}", name, data) for name, data in files.items()]
     finally:
         process._limits = before
