@@ -42,10 +42,12 @@ def test_a_tool_gets_no_more_than_its_memory() -> None:
     finished = run([PYTHON, "-c", "bytearray(400 * 1024**2)"], timeout_s=30, check=False)
 
     assert "MemoryError" in finished.stderr
-    assert finished.cost.peak_memory_mb < 300
 
 
 def test_a_header_that_lies_about_a_size_is_no_lack_of_memory() -> None:
+    # A limit as farms have it: the kernel counts what this process had at the fork among the child's peak.
+    limit_tools(Limits(memory_mb=8192, file_bytes=MB))
+
     finished = run([PYTHON, "-c", "raise SystemExit('moov: Cannot allocate memory')"], timeout_s=30, check=False)
 
     assert finished.returncode == 1
