@@ -103,9 +103,9 @@ def players() -> Iterator[str]:
     yield from serve({"pages": PAGES, "node_modules": node_modules()})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, which plays H.264."""
+    """Debian's Chromium, which plays H.264. As long as it runs nobody else's event loop does in this process."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     executable = require("Chromium with H.264", "apt-get install chromium", path)
     with sync_playwright() as playwright:
