@@ -26,6 +26,8 @@ from include.stages.verify_source import verify_source
 from tests.clips import stage_context
 from tests.hostile.corpus import corpus
 
+pytestmark = pytest.mark.timeout(1200)  # some 2,000 processes, each forked from all that the session has loaded
+
 LEAST_FILES = 200
 LIMIT_S = 60.0
 """For one file's whole life: sound ones take a second."""
