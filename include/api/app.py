@@ -21,7 +21,7 @@ from include.adapters.store import cache_control, checked_key, content_type, ope
 from include.api import queue, steering
 from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find_request, may
 from include.api.health import health_report
-from include.api.views import batch_view, title_view
+from include.api.views import batch_view, title_views
 from include.domain.request import fault_of
 from include.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
 from include.settings import Settings
@@ -79,7 +79,7 @@ def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: Settings
     found = store.batch(batch_id)
     if found is None or not may(user, "GET", dag_id_of(batch_id)):
         raise HTTPException(404, f"no batch {batch_id!r}")
-    titles = [title_view(title, settings) for title in store.titles(batch_id=batch_id)]
+    titles = title_views(store.titles(batch_id=batch_id), settings)
     return batch_view(found, titles=titles)
 
 
@@ -158,4 +158,5 @@ def media(
 
 def _with_events(record: TitleRecord, store: Catalog, settings: Settings) -> dict[str, Any]:
     events = store.events(request_id=record.request_id)
-    return {**title_view(record, settings), "events": [event.model_dump(mode="json") for event in events]}
+    (view,) = title_views([record], settings)
+    return {**view, "events": [event.model_dump(mode="json") for event in events]}

@@ -20,7 +20,7 @@ from fastapi import APIRouter, BackgroundTasks, HTTPException
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.api.access import CatalogDep, SettingsDep, find_newest, find_request
-from include.api.views import title_view
+from include.api.views import title_views
 from include.domain.steering import SignalUpdate, Steering
 from include.settings import Settings
 
@@ -135,7 +135,8 @@ def _follow_up(store: Catalog, settings: Settings, title: TitleRecord, after: Ba
 
     tell_runs(store)
     after.add_task(_release, store, settings)
-    return title_view(title, settings)
+    (view,) = title_views([title], settings)
+    return view
 
 
 async def _release(store: Catalog, settings: Settings) -> None:

@@ -22,8 +22,13 @@ def batch_view(batch: BatchRecord, *, titles: list[dict[str, Any]] | None) -> di
     return view
 
 
-def title_view(title: TitleRecord, settings: Settings) -> dict[str, Any]:
-    """A title as JSON: its state, where it is published, and what runs at the moment."""
+def title_views(titles: list[TitleRecord], settings: Settings) -> list[dict[str, Any]]:
+    """Titles as JSON: their states, where they are published, and what runs at the moment."""
+    store = open_store(settings) if any(title.state in LIVE for title in titles) else None
+    return [_title_view(title, store) for title in titles]
+
+
+def _title_view(title: TitleRecord, store: ObjectStore | None) -> dict[str, Any]:
     view = title.model_dump(mode="json", exclude={"request"})
     view |= {
         "name": title.request.name,
@@ -34,8 +39,7 @@ def title_view(title: TitleRecord, settings: Settings) -> dict[str, Any]:
         "metadata": title.request.metadata,
         "now": [],
     }
-    if title.state in LIVE:
-        store = open_store(settings)
+    if store is not None and title.state in LIVE:
         view["now"] = [progress.model_dump(mode="json") for progress in running_stages(title, store)]
     return view
 

@@ -54,6 +54,10 @@ class Forecast(Document):
             return 1.0 if self.p50_s > limit_s else 0.0
         return 1 - _STANDARD.cdf(math.log(limit_s / self.p50_s) / self.sigma)
 
+    def later(self, by_s: float) -> Forecast:
+        """The same duration behind ``by_s`` seconds that are known."""
+        return Forecast(p50_s=self.p50_s + by_s, p90_s=self.p90_s + by_s)
+
     def scaled(self, factor: float) -> Forecast:
         """The same spread, ``factor`` times as long."""
         return Forecast(p50_s=self.p50_s * factor, p90_s=self.p90_s * factor)

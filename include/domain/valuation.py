@@ -129,8 +129,8 @@ def value_titles(
                 now=now,
                 deadline=standing.publish_at,
                 wait=wait,
-                full=_later(standing.work.full.elapsed(share).scaled(left), farm.overhead_s),
-                degraded=_later(standing.work.least.elapsed(slots).scaled(left), farm.overhead_s),
+                full=standing.work.full.elapsed(share).scaled(left).later(farm.overhead_s),
+                degraded=standing.work.least.elapsed(slots).scaled(left).later(farm.overhead_s),
                 work=remaining,
                 policy=policy.admission,
             ),
@@ -191,7 +191,3 @@ def _place(
         pinned=standing.pinned,
     )
     return value, place, laxity_s, remaining
-
-
-def _later(duration: Forecast, by_s: float) -> Forecast:
-    return Forecast(p50_s=duration.p50_s + by_s, p90_s=duration.p90_s + by_s)

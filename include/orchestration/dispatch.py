@@ -35,7 +35,6 @@ LOOK_AGAIN_AFTER = timedelta(seconds=30)
 """For a mezzanine that has not arrived yet. Until then its title takes no place in the release window."""
 EXPRESS_SHARE = 4
 """One place in so many is there beyond the window, for a title that goes before all that have one."""
-UNPUBLISHED = frozenset({State.WAITING, State.QUEUED, State.RUNNING})
 WEBHOOKS_AT_ONCE = 200
 NOTE_LIMIT = 600
 MOST_OF_A_NOTE = 980
@@ -170,11 +169,9 @@ def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: 
     silently.
     """
     told: list[str] = []
-    for request_id, valuation in valuations.items():
-        if not valuation.at_risk:
-            continue
-        title = catalog.title(request_id)
-        if title is None or title.deadline is None or title.deadline <= now or title.state not in UNPUBLISHED:
+    for title in catalog.endangered(now):
+        valuation = valuations.get(title.request_id)
+        if valuation is None or not valuation.at_risk or title.deadline is None:
             continue
         quote = valuation.admission
         if quote.verdict is Verdict.FEASIBLE_DEGRADED and title.request.tier is not Tier.PREMIUM:
@@ -191,13 +188,13 @@ def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: 
         )
         if catalog.claim_alert(
             title_id=title.title_id,
-            request_id=request_id,
+            request_id=title.request_id,
             level="at_risk",
             cause="queue ahead" if queue else "too little time",
             message=message,
             now=now,
         ):
-            told.append(request_id)
+            told.append(title.request_id)
     return told
 
 

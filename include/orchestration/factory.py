@@ -50,15 +50,16 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
             callback=AsyncCallback(title_missed_its_deadline),
         ),
     ) as dag:
+        worker = _worker_kind()
         first: dict[str, list[Operator]] = {}
         last: dict[str, Operator] = {}
         for task in described.tasks:
             if task.mapped_over is None:
-                last[task.name] = _operator(described, task)
+                last[task.name] = _operator(described, task, worker)
                 first[task.name] = [last[task.name]]
             else:
                 plan = last[described.owner(task.mapped_over)]
-                first[task.name], last[task.name] = _mapped(described, task, plan)
+                first[task.name], last[task.name] = _mapped(described, task, plan, worker)
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
             for upstream in task.upstream:
@@ -76,16 +77,16 @@ def _worker_kind() -> type[TitleTask]:
     return PodTask
 
 
-def _operator(pipeline: Pipeline, task: Task) -> BaseOperator:
+def _operator(pipeline: Pipeline, task: Task, worker: type[TitleTask]) -> BaseOperator:
     publishes = any(node.stage.name == "publish" for node in task.nodes)
-    operator = _worker_kind() if task.place == "worker" else PublishTask if publishes else ControlTask
+    operator = worker if task.place == "worker" else PublishTask if publishes else ControlTask
     pool = CPU_POOL if task.place == "worker" else CONTROL_POOL
     return operator(
         task_id=task.name, pipeline=pipeline.name, pipeline_version=pipeline.version, pool=pool, **_arguments(task)
     )
 
 
-def _mapped(pipeline: Pipeline, task: Task, plan: Operator) -> tuple[list[Operator], Operator]:
+def _mapped(pipeline: Pipeline, task: Task, plan: Operator, worker: type[TitleTask]) -> tuple[list[Operator], Operator]:
     """The mapped tasks of each pool, and the join behind them."""
     gpu_jobs = EmptyOperator(task_id=gpu_jobs_id(task.name), pool=CONTROL_POOL, **_no_work("The jobs for GPUs."))
     plan >> gpu_jobs
@@ -94,7 +95,7 @@ def _mapped(pipeline: Pipeline, task: Task, plan: Operator) -> tuple[list[Operat
     )
     mapped: list[Operator] = []
     for pool, jobs in ((CPU_POOL, plan), (GPU_POOL, gpu_jobs)):
-        partial = _worker_kind().partial(
+        partial = worker.partial(
             task_id=mapped_task_id(task.name, pool),
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,6 +244,7 @@ class ControlTask(TitleTask):
         from include.pipelines.runner import run_task
         from include.stages.core import ControlContext
 
+        @cache
         def pace() -> Pace:
             return pace_of(catalog, settings, task_job.title.request_id)
 
@@ -259,7 +261,7 @@ class ControlTask(TitleTask):
                     scratch=Path(scratch),
                 )
             if "plan" in stages:
-                note_planned(catalog, settings, task_job.title, store, now=datetime.now(UTC))
+                note_planned(catalog, settings, task_job.title, store, pace=pace, now=datetime.now(UTC))
         finally:
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,15 @@ def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
     return Pace(factors=farm_factors(catalog), slots=slots, overhead_s=OVERHEAD_S)
 
 
-def note_planned(catalog: Catalog, settings: Settings, title: TitleJob, store: ObjectStore, *, now: datetime) -> None:
+def note_planned(
+    catalog: Catalog,
+    settings: Settings,
+    title: TitleJob,
+    store: ObjectStore,
+    *,
+    pace: Callable[[], Pace],
+    now: datetime,
+) -> None:
     """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
 
     A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
@@ -46,8 +55,7 @@ def note_planned(catalog: Catalog, settings: Settings, title: TitleJob, store: O
         source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
         if not isinstance(source, Inspection) or not isinstance(plan, Plan):
             return
-        pace = Pace(factors=farm_factors(catalog))
-        full = work_of(plan, shape_of_source(source), rates=load_rates(), pace=pace, tier=title.tier)
+        full = work_of(plan, shape_of_source(source), rates=load_rates(), pace=pace(), tier=title.tier)
         catalog.note_work(title.request_id, Work(full=full, least=least_work(plan, full), planned=True))
         valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
         if valued is not None:

@@ -8,24 +8,26 @@ deadline or a plan change.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from include.domain.admission import Admission
 from include.domain.backlog import FRESH_S
 from include.domain.document import Document
-from include.domain.ladder import TierPolicy
+from include.domain.ladder import ENCODERS, TierPolicy
+from include.domain.plan import Ladder
+from include.domain.presets import Presets
 from include.domain.prior import Rates, SourceShape, calibration, encode_cost, shape_of, title_work
 from include.domain.request import Refusal, TitleRequest
 from include.domain.title import Tier
 from include.domain.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
-from include.recipes import load_ladders, load_policy, load_rates, load_tiers
+from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
-    from include.domain.plan import Ladder
     from include.domain.request import ParsedBatch
     from include.settings import Settings
 
@@ -37,8 +39,6 @@ FRESH = timedelta(seconds=FRESH_S)
 """Arrivals of so long say how much work keeps coming."""
 RECENT_ENCODES = 400
 """Past encodes that calibrate the forecast."""
-QUICKEST = {"h264": "veryfast", "vp9": "5"}
-"""Presets that every tier's floor allows."""
 Factors = Mapping[tuple[str, str], float]
 
 
@@ -80,10 +80,18 @@ class Quote(Document):
     """Those that would miss their deadline first, then by how much later they would be."""
 
 
+class _Recipes(NamedTuple):
+    ladders: dict[str, Ladder]
+    tiers: dict[Tier, TierPolicy]
+    rates: Rates
+    policy: Policy
+    presets: Presets
+
+
 @cache
-def _recipes() -> tuple[dict[str, Ladder], dict[Tier, TierPolicy], Rates, Policy]:
+def _recipes() -> _Recipes:
     """Read once per process: a deploy starts new ones."""
-    return load_ladders(), load_tiers(), load_rates(), load_policy()
+    return _Recipes(load_ladders(), load_tiers(), load_rates(), load_policy(), load_presets())
 
 
 def value_batch(
@@ -91,14 +99,14 @@ def value_batch(
 ) -> dict[str, tuple[Work, Valuation]]:
     """Work and valuation of a new batch's titles beside those that are open already, by title id. Changes nothing."""
     new, beside, farm = _with_batch(batch, catalog, settings, now=now)
-    valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=_recipes()[3])
+    valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=_recipes().policy)
     return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
 
 
 def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
     """What a new batch would come to beside the titles that are open already. Changes nothing."""
     new, beside, farm = _with_batch(batch, catalog, settings, now=now)
-    policy = _recipes()[3]
+    policy = _recipes().policy
     before = value_titles(beside, farm=farm, now=now, policy=policy)
     after = value_titles([*beside, *new.values()], farm=farm, now=now, policy=policy)
     displaced = []
@@ -168,9 +176,11 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
         only: Enter the valuation of this request alone.
     """
     open_titles = catalog.open_titles()
-    standings = _standings(open_titles, farm_factors(catalog))
+    # Only the catalog of an older release has titles whose work nobody has reckoned.
+    factors = {} if all(title.work for title in open_titles) else farm_factors(catalog)
+    standings = _standings(open_titles, factors)
     farm = farm_state(open_titles, settings, now=now)
-    valued = value_titles(standings, farm=farm, now=now, policy=_recipes()[3])
+    valued = value_titles(standings, farm=farm, now=now, policy=_recipes().policy)
     works = {each.request_id: each.work for each in standings}
     entered = {
         request_id: (works[request_id], valuation)
@@ -183,7 +193,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
 
 def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
     """What a title will take that nobody has inspected yet."""
-    ladders, tiers, rates, _ = _recipes()
+    ladders, tiers, rates, *_ = _recipes()
     codecs = codecs_of(pipeline)
     known = request.source
     source = shape_of(
@@ -214,13 +224,20 @@ def codecs_of(pipeline: str) -> tuple[str, ...]:
 
 
 def quickest(policy: TierPolicy) -> TierPolicy:
-    """The tier's policy with the quickest presets that every floor allows."""
-    return policy.model_copy(update={"presets": {**policy.presets, **QUICKEST}})
+    """The tier's policy with the quickest presets that its floor allows."""
+    rates, losses = _recipes().rates, _recipes().presets.vmaf_loss
+
+    def of(codec: str, preset: str) -> str:
+        known, costs = losses.get(ENCODERS[codec], {}), rates.encode.get(ENCODERS[codec], {})
+        allowed = [name for name in known if preset in known and known[name] - known[preset] <= policy.vmaf_may_lose]
+        return min([preset, *allowed], key=lambda name: costs.get(name, math.inf))
+
+    return policy.model_copy(update={"presets": {codec: of(codec, each) for codec, each in policy.presets.items()}})
 
 
 def farm_factors(catalog: Catalog) -> dict[tuple[str, str], float]:
     """How this farm's recent encodes differ from the prior's rates, by encoder and preset."""
-    rates = _recipes()[2]
+    rates = _recipes().rates
     ratios: dict[tuple[str, str], list[float]] = {}
     for row in catalog.recent_history(limit=RECENT_ENCODES):
         predicted = _predicted(row, rates)

@@ -229,8 +229,8 @@ class Simulation:
             now=moment(now_s),
             deadline=moment(title.deadline_s),
             wait=wait,
-            full=_longer(full, self.farm.overhead_s),
-            degraded=_longer(least, self.farm.overhead_s),
+            full=full.later(self.farm.overhead_s),
+            degraded=least.later(self.farm.overhead_s),
             work=title.expected.whole,
             policy=policy.admission,
         ).verdict
@@ -469,10 +469,6 @@ class Simulation:
 
 def _first(active: _Active) -> tuple[float, int]:
     return active.key, -active.seq
-
-
-def _longer(duration: Forecast, by_s: float) -> Forecast:
-    return Forecast(p50_s=duration.p50_s + by_s, p90_s=duration.p90_s + by_s)
 
 
 def _chunk(encode: Encode, number: int, overhead: float) -> Encode:

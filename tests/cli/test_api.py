@@ -10,7 +10,7 @@ import pytest
 
 from include.adapters.catalog import Catalog
 from include.adapters.store import LocalStore
-from include.api.views import deadline_kept, title_view
+from include.api.views import deadline_kept, title_views
 from include.domain.title import State
 from include.pipelines.runner import Progress
 from include.settings import Settings
@@ -214,7 +214,7 @@ def test_what_runs_now_is_shown_as_the_workers_last_said(catalog: Catalog, setti
         label = task if item is None else f"{task}.{item}"
         store.put_bytes(f"{title.job().work}/progress/{label}.json", progress.to_json().encode())
 
-    now = title_view(find(catalog, "spring/alpha"), settings)["now"]
+    now = title_views([find(catalog, "spring/alpha")], settings)[0]["now"]
 
     assert [(each["stage"], each["item"], each["share"]) for each in now] == [
         ("encode", "h264_144p", 0.4),

@@ -9,6 +9,7 @@ import pytest
 
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store import LocalStore
+from include.domain.binding import Pace
 from include.domain.plan import Plan
 from include.domain.steering import Steering
 from include.orchestration.operators import _bound
@@ -124,11 +125,11 @@ def test_a_planned_title_is_valued_by_its_plan(catalog: Catalog, store: LocalSto
         return found.work, found.valuation.remaining.p50_s
 
     before, remaining = work()
-    note_planned(catalog, settings, job, store, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
     assert work()[0] == before
     store.put_bytes(result_key(job, "inspect"), SOURCE.to_json().encode())
     store.put_bytes(result_key(job, "plan"), a_plan()[0].to_json().encode())
-    note_planned(catalog, settings, job, store, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
 
     after, less = work()
     assert (before.planned, after.planned) == (False, True)
@@ -143,7 +144,7 @@ def test_a_plan_whose_work_cannot_be_entered_fails_nothing(
     for stage in ("inspect", "plan"):
         store.put_bytes(result_key(title, stage), b"{}")
 
-    note_planned(catalog, settings, title, store, now=datetime.now(UTC))
+    note_planned(catalog, settings, title, store, pace=Pace, now=datetime.now(UTC))
 
     assert "the plan's work cannot be entered" in caplog.text
 

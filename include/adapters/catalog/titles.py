@@ -252,6 +252,14 @@ class Titles(Database):
             settle_row(connection, row, state, reason=reason, message=message, now=now)
             return True
 
+    def endangered(self, now: datetime) -> list[TitleRecord]:
+        """Unpublished titles with a deadline ahead that nobody has been told to be at risk, in order of arrival."""
+        noted = exists().where(alerts.c.request_id == titles.c.request_id, alerts.c.level == "at_risk")
+        unpublished = titles.c.state.in_({State.WAITING, State.QUEUED, State.RUNNING})
+        query = select_titles().where(unpublished, titles.c.publish_at > now, ~noted).order_by(titles.c.seq)
+        with self._read() as connection:
+            return [title_record(row) for row in connection.execute(query).mappings()]
+
     def overdue(self, now: datetime) -> list[TitleRecord]:
         """Titles, released or not, whose deadline has passed, that are not settled, and of which no miss is noted."""
         noted = exists().where(alerts.c.request_id == titles.c.request_id, alerts.c.level == "missed")
