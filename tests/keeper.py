@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,18 +33,20 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     running = {name: start(folder, name, argv) for name, argv in commands.items()}
     due: dict[str, float] = {}
+    ended: set[int] = set()
     while not select.select([sys.stdin], [], [], LOOK_EVERY_S)[0]:
-        ended = reap()
+        ended.intersection_update(running.values())  # orphans are of no interest, and process ids are used again
+        reap(ended)
         for name, leader in list(running.items()):
             if leader in ended:
                 print(f"{name} ({leader}) ended", flush=True)
-                sweep(running.pop(name))
+                sweep(running.pop(name), ended)
                 due[name] = time.monotonic() + RESTART_AFTER_S
         for name, moment in list(due.items()):
             if time.monotonic() >= moment:
                 running[name] = start(folder, name, commands[name])
                 del due[name]
-    stop(list(running.values()))
+    stop(list(running.values()), ended)
 
 
 def start(folder: Path, name: str, argv: list[str]) -> int:
@@ -59,16 +62,15 @@ def start(folder: Path, name: str, argv: list[str]) -> int:
     return process.pid
 
 
-def reap() -> set[int]:
-    """Process ids of the children that have ended."""
-    ended: set[int] = set()
+def reap(ended: set[int]) -> None:
+    """Wait for the children that have ended, and add their process ids to ``ended``: nobody is told twice."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return ended
+            return
         if pid == 0:
-            return ended
+            return
         ended.add(pid)
 
 
@@ -86,28 +88,29 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def sweep(leader: int) -> None:
-    """Kill what is left of a session."""
+def sweep(leader: int, ended: set[int]) -> None:
+    """Kill what is left of a session. Another command's leader may end meanwhile: it is among ``ended`` then."""
     while left := session(leader):
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        reap()
+        reap(ended)
         time.sleep(0.01)
 
 
-def stop(leaders: list[int]) -> None:
+def stop(leaders: list[int], ended: set[int]) -> None:
     """End all commands: those that have not gone STOP_S after being asked are killed."""
     for leader in leaders:
-        os.kill(leader, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGTERM)
     end = time.monotonic() + STOP_S
     while any(session(leader) for leader in leaders) and time.monotonic() < end:
-        reap()
+        reap(ended)
         time.sleep(LOOK_EVERY_S)
     for leader in leaders:
-        sweep(leader)
+        sweep(leader, ended)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,12 @@ def under_way(farm: Farm) -> list[Running]:
 
 def task_processes(farm: Farm, kind: str) -> dict[str, psutil.Process]:
     """Processes by task instance: each one's ``supervisor`` in the executor, or the ``task`` process beneath it."""
-    found = {}
-    for process in psutil.Process(farm.pid("scheduler")).children():
+    found: dict[str, psutil.Process] = {}
+    try:
+        executor = psutil.Process(farm.pid("scheduler")).children()
+    except psutil.Error:  # the scheduler is dead just now
+        return found
+    for process in executor:
         with suppress(psutil.Error):
             title = " ".join(process.cmdline()).strip()
             instance = title.removeprefix(_EXECUTOR)
@@ -116,8 +120,11 @@ def kill(farm: Farm, what: Kill) -> bool:
     if not instances:
         return False
     if what.victim in UNITS:
-        farm.kill(what.victim)
-        return True
+        # It may be dead already, from the kill before.
+        with suppress(ProcessLookupError):
+            farm.kill(what.victim)
+            return True
+        return False
     if what.victim == "connections":
         farm.database.cut_connections()
         return True
