@@ -1,0 +1,415 @@
+"""The same titles really encoded, in the order of arrival and in the policy's: what the most valuable gain by it.
+
+``python -m benchmarks.premium --json`` starts one stack after the other in a temporary home and sends each the same
+short titles on the same schedule, over REST; takes about 17 minutes on two cores. Two fifths of the titles are there
+from the beginning, so that a queue stands, and the others come as quickly as this machine can encode them (``--load``
+times that). The order of arrival is a copy of this project whose ``policy.yaml`` gives no points for anything.
+
+Run it on a quiet machine, with ``--rounds`` for the noise: turnarounds are wall time from the POST to the publication.
+A *decile* is a tenth of the titles by their score when they arrive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from benchmarks.orchestration import Bench
+from include import stack
+from include.adapters.catalog import TitleRecord
+from include.adapters.store import open_store
+from include.adapters.tools import ffmpeg
+from include.demo import fetch_clips
+from include.domain.report import Report
+from include.domain.request import TitleRequest
+from include.domain.title import State
+from include.domain.value import score
+from include.recipes import load_policy
+from include.settings import Settings
+
+TITLES = 40
+STANDING = 0.4
+"""Share of the titles that is there when the others begin to come."""
+WARM_UP = 6
+"""Titles that each stack encodes beforehand; the first stack's say how quickly this machine is."""
+SEED = 20261121
+PARTS = ("include", "dags", "plugins", "airflow_settings.yaml")
+"""Of the project: what a stack runs."""
+ARMS = ("fifo", "policy")
+CUTS = (
+    ("bigbuckbunny.mp4", 0.0, 2.0),
+    ("bigbuckbunny.mp4", 2.4, 2.0),
+    ("bikes.mp4", 0.0, 3.0),
+    ("bikes.mp4", 4.5, 3.0),
+    ("carphone_pristine.mp4", 0.0, 3.0),
+)
+"""Clip, start and length in seconds."""
+LONG_SIDE = 640
+"""Of the cuts, in pixels."""
+SHARES = {"premium": 0.15, "standard": 0.35, "ugc": 0.5}
+"""Of the titles."""
+AUDIENCES = {"premium": 6.0, "standard": 4.2, "ugc": 2.5}
+"""Order of magnitude of the views that are predicted for a title."""
+KINDS = {"premium": ("movie", "series", "live_event"), "standard": ("series", "news", "trailer"), "ugc": ("ugc",)}
+LOOK_EVERY_S = 2.0
+SETTLE_S = 10.0
+LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A title and when it comes."""
+
+    request: dict[str, Any]
+    value: int
+    """Its score in the project's policy when it arrives."""
+    after: float
+    """The time of its POST, in units of the mean time between two."""
+
+    @property
+    def title_id(self) -> str:
+        """Of the request."""
+        return str(self.request["title_id"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What one stack made of the titles; by title id."""
+
+    turnaround_s: dict[str, float]
+    vmaf: dict[str, float]
+    """Mean over the renditions' harmonic means."""
+    recipes: dict[str, str]
+    totals: dict[str, float]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.premium", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
+    parser.add_argument("--titles", type=int, default=TITLES, help=f"how many (default {TITLES})")
+    parser.add_argument("--load", type=float, default=1.0, help="arrivals per title that the machine can encode")
+    parser.add_argument("--rounds", type=int, default=1, help="times that both orders are measured (default 1)")
+    parser.add_argument("--seed", type=int, default=SEED, help="of titles and schedule")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
+        metrics = measure(
+            Path(folder), count=arguments.titles, load=arguments.load, rounds=arguments.rounds, seed=arguments.seed
+        )
+    if arguments.json:
+        print(json.dumps({"benchmark": "premium", "metrics": metrics, "cores": psutil.cpu_count()}))
+    else:
+        for name, value in metrics.items():
+            print(f"{name:45} {value}")
+    return 0
+
+
+def measure(folder: Path, *, count: int, load: float, rounds: int, seed: int) -> dict[str, float]:
+    """Both orders, ``rounds`` times; means over the rounds, with the spread beside where there are several."""
+    trees = {arm: copy_project(folder / f"tree-{arm}", blind=arm == "fifo") for arm in ARMS}
+    clips = _cut(folder / "clips")
+    arrivals = schedule(clips, count=count, seed=seed)
+    gap_s: float | None = None
+    found: list[dict[str, float]] = []
+    for turn in range(rounds):
+        arms: dict[str, Arm] = {}
+        # Every other round the other way round: whatever changes on the machine meanwhile meets both.
+        for arm in ARMS if turn % 2 == 0 else reversed(ARMS):
+            _say(f"round {turn + 1} of {rounds}: {arm}")
+            home = folder / f"{arm}-{turn}"
+            settings = Settings(home=home, mezzanine_roots=(clips[0].parent,))
+            with _running(settings, trees[arm]) as bench:
+                title_s = _warm_up(bench, arrivals)
+                gap_s = gap_s or title_s / load
+                arms[arm] = _send(bench, arrivals, gap_s=gap_s)
+                _check_order(bench, arm)
+            shutil.rmtree(home)
+        found.append(compared(arrivals, arms["fifo"], arms["policy"]))
+        for name, value in found[-1].items():
+            _say(f"  {name:42} {value:.3f}")
+    assert gap_s is not None
+    metrics = {"titles": float(count), "rounds": float(rounds), "gap_s": round(gap_s, 2)}
+    for name in found[0]:
+        values = [each[name] for each in found]
+        metrics[name] = round(statistics.mean(values), 4)
+        if rounds > 1:
+            metrics[f"{name}_spread"] = round(max(values) - min(values), 4)
+    return metrics
+
+
+def schedule(clips: Sequence[Path], *, count: int, seed: int) -> list[Arrival]:
+    """The titles in the order in which they come, those of each decile spread over all of the time."""
+    chance, now, policy = random.Random(seed), datetime.now(UTC), load_policy().value
+    tiers = [tier for tier, share in SHARES.items() for _ in range(math.ceil(share * count))][:count]
+    made: list[tuple[int, dict[str, Any]]] = []
+    for number, tier in enumerate(chance.sample(tiers, count)):
+        signals: dict[str, float] = {}
+        if chance.random() < 0.8:  # the platform does not know everything
+            signals["predicted_views_7d"] = round(10 ** chance.gauss(AUDIENCES[tier], 0.6))
+        if chance.random() < 0.2:
+            signals["views_last_hour"] = round(10 ** chance.gauss(AUDIENCES[tier] - 2, 0.8))
+        request = {
+            "title_id": f"t{number:03d}",
+            "mezzanine": clips[number % len(clips)].as_uri(),
+            "tier": tier,
+            "kind": chance.choice(KINDS[tier]),
+            "signals": signals,
+        }
+        typed = TitleRequest.model_validate(request)
+        worth = score(
+            tier=typed.tier, kind=typed.kind, signals=typed.signals, created_at=now, publish_at=None, now=now,
+            policy=policy,
+        )  # fmt: skip
+        made.append((worth.points, request))
+    made.sort(key=lambda each: -each[0])
+    # Each decile is dealt out over the whole schedule: that the best few come first or last by luck says nothing.
+    places: list[tuple[float, int]] = []
+    size = decile(count)
+    for first in range(0, count, size):
+        members = range(first, min(first + size, count))
+        places += [((turn + chance.random()) / len(members), each) for turn, each in enumerate(_mixed(members, chance))]
+    order = [made[position] for _, position in sorted(places)]
+    standing = round(STANDING * count)
+    gaps = [chance.expovariate(1.0) for _ in order[standing:]]
+    # Chance decides how unevenly they come, not how many in all: the load is what was asked for.
+    times = [0.0] * standing + [len(gaps) * each / sum(gaps) for each in itertools.accumulate(gaps)]
+    return [
+        Arrival(request=request, value=points, after=after)
+        for (points, request), after in zip(order, times, strict=True)
+    ]
+
+
+def decile(count: int) -> int:
+    """A tenth of the titles, at least one."""
+    return max(1, round(count / 10))
+
+
+def compared(arrivals: Sequence[Arrival], fifo: Arm, policy: Arm) -> dict[str, float]:
+    """The figures of one round."""
+    by_value = [each.title_id for each in sorted(arrivals, key=lambda each: -each.value)]
+    size = decile(len(by_value))
+    groups = {"top_decile": by_value[:size], "all": by_value, "bottom_decile": by_value[-size:]}
+    metrics: dict[str, float] = {}
+    for group, names in groups.items():
+        for statistic, of in (("mean", statistics.mean), ("median", statistics.median)):
+            before, after = (of([arm.turnaround_s[name] for name in names]) for arm in (fifo, policy))
+            metrics[f"{group}_turnaround_{statistic}_s_fifo"] = before
+            metrics[f"{group}_turnaround_{statistic}_s_policy"] = after
+            metrics[f"{group}_turnaround_{statistic}_change"] = after / before - 1
+    for group, names in groups.items():
+        for label, arm in (("fifo", fifo), ("policy", policy)):
+            metrics[f"{group}_vmaf_{label}"] = statistics.mean(arm.vmaf[name] for name in names)
+    metrics["vmaf_most_lost_by_a_title"] = max(fifo.vmaf[name] - policy.vmaf[name] for name in by_value)
+    metrics["recipes_that_differ"] = float(sum(fifo.recipes[name] != policy.recipes[name] for name in by_value))
+    values = {each.title_id: each.value for each in arrivals}
+    weighted = [sum(values[name] * arm.turnaround_s[name] for name in by_value) for arm in (fifo, policy)]
+    metrics["value_weighted_turnaround_change"] = weighted[1] / weighted[0] - 1
+    for name in fifo.totals:
+        metrics[f"{name}_fifo"], metrics[f"{name}_policy"] = fifo.totals[name], policy.totals[name]
+    for name in ("encode_cpu_s", "stack_cpu_s", "makespan_s"):
+        metrics[f"{name}_change"] = policy.totals[name] / fifo.totals[name] - 1
+    return metrics
+
+
+def _warm_up(bench: Bench, arrivals: Sequence[Arrival]) -> float:
+    """Encode a few of the titles; returns the seconds that this machine needs for one when all cores are busy."""
+    time.sleep(SETTLE_S)
+    some = arrivals[:: max(1, len(arrivals) // WARM_UP)][:WARM_UP]
+    titles = [{**each.request, "title_id": f"warm-{each.title_id}"} for each in some]
+    before = bench.cpu_s()
+    bench.client.submit({"batch_id": "warm", "titles": titles}, wait=False)
+    _until_published(bench, {"warm": len(titles)})
+    used = (bench.cpu_s() - before) / len(titles)
+    workers = statistics.mean(bench.worker_cpu_s(each) for each in bench.catalog.titles(batch_id="warm"))
+    cores = bench.settings.encode_slots
+    _say(f"warmed up: {used:.1f} CPU s a title, {workers:.1f} of them its workers'")
+    _say(f"so a title takes {used / cores:.1f} s of {cores} cores")
+    time.sleep(SETTLE_S)
+    return used / cores
+
+
+def _send(bench: Bench, arrivals: Sequence[Arrival], *, gap_s: float) -> Arm:
+    """Post the titles when they are due, wait for the last publication, gather what became of them."""
+    before, began, batches = bench.cpu_s(), time.monotonic(), {}
+    others = _busy_s()
+    first_post = datetime.now(UTC)
+    posted: dict[str, datetime] = {}
+    latest_s = 0.0
+    waves = _waves(arrivals)
+    for number, (after, wave) in enumerate(waves):
+        due_s = after * gap_s - (time.monotonic() - began)
+        time.sleep(max(0.0, due_s))
+        latest_s = max(latest_s, -due_s)
+        batch_id = f"wave{number:03d}"
+        asked = datetime.now(UTC)
+        bench.client.submit({"batch_id": batch_id, "titles": [each.request for each in wave]}, wait=False)
+        batches[batch_id] = len(wave)
+        posted |= {each.title_id: asked for each in wave}
+    arrived_s = time.monotonic() - began
+    _say(f"all {len(arrivals)} titles are posted after {arrived_s:.0f} s")
+    _until_published(bench, batches)
+    wall_s, used = time.monotonic() - began, bench.cpu_s() - before
+    records = [each for batch_id in batches for each in bench.catalog.titles(batch_id=batch_id)]
+    reports = {each.title_id: _report(bench, each) for each in records}
+    published = {each.title_id: _published_at(bench, each) for each in records}
+    makespan_s = (max(published.values()) - first_post).total_seconds()
+    late = [each for each in arrivals if each.after > 0]
+    return Arm(
+        turnaround_s={name: (published[name] - posted[name]).total_seconds() for name in posted},
+        vmaf={name: _vmaf(report) for name, report in reports.items()},
+        recipes={name: _recipes(report) for name, report in reports.items()},
+        totals={
+            "encode_cpu_s": sum(report.encode_cpu_s for report in reports.values()),
+            "worker_cpu_s": sum(bench.worker_cpu_s(each) for each in records),
+            "stack_cpu_s": used,
+            "makespan_s": makespan_s,
+            "load": (len(late) / arrived_s) * (makespan_s / len(arrivals)) if late else 0.0,
+            "starts_out_of_order": float(_out_of_order(records)),
+            "latest_post_s": latest_s,
+            "others_cpu_share": max(0.0, _busy_s() - others - used) / wall_s / bench.settings.encode_slots,
+        },
+    )
+
+
+def _waves(arrivals: Sequence[Arrival]) -> list[tuple[float, list[Arrival]]]:
+    """What is posted together: the titles that are there from the beginning, then one at a time."""
+    standing = [each for each in arrivals if each.after == 0]
+    return [(0.0, standing), *((each.after, [each]) for each in arrivals if each.after > 0)]
+
+
+def _until_published(bench: Bench, batches: dict[str, int]) -> None:
+    """Until all titles are published; raises :class:`SystemExit` where one comes to another end."""
+    end, said, wanted = time.monotonic() + LIMIT_S, 0, sum(batches.values())
+    while time.monotonic() < end:
+        records = [each for batch_id in batches for each in bench.catalog.titles(batch_id=batch_id)]
+        for each in records:
+            if each.state.final and each.state is not State.PUBLISHED:
+                raise SystemExit(f"{each.title_id} ended as {each.state}: {each.message}")
+        done = sum(each.state.final for each in records)
+        if done == wanted:
+            return
+        if done >= said + 10:
+            said = done
+            _say(f"{done} of {wanted} titles are published")
+        time.sleep(LOOK_EVERY_S)
+    raise SystemExit(f"not all of {wanted} titles were published within {LIMIT_S:.0f} s")
+
+
+def _check_order(bench: Bench, arm: str) -> None:
+    """A stack that did not run its copy of the project has measured nothing."""
+    priorities = {each.priority for each in bench.catalog.titles()}
+    if (priorities == {0}) != (arm == "fifo"):
+        raise SystemExit(
+            f"{arm}: the titles had the priorities {sorted(priorities)[:5]}…: not the policy that was meant"
+        )
+
+
+def _out_of_order(records: Sequence[TitleRecord]) -> int:
+    """Titles that were released after one that came later."""
+    released = [each.released_at for each in sorted(records, key=lambda each: each.seq) if each.released_at]
+    return sum(any(later < moment for later in released[place:]) for place, moment in enumerate(released))
+
+
+def _report(bench: Bench, record: TitleRecord) -> Report:
+    key = f"titles/{record.title_id}/v{record.version}/report.json"
+    return Report.model_validate_json(open_store(bench.settings).get_bytes(key))
+
+
+def _vmaf(report: Report) -> float:
+    scores = [each.vmaf.harmonic_mean for each in report.renditions if each.vmaf is not None]
+    if len(scores) < len(report.renditions) or not scores:
+        raise SystemExit(f"{report.title_id} has renditions without VMAF")
+    return statistics.mean(scores)
+
+
+def _recipes(report: Report) -> str:
+    return json.dumps([each.recipe.model_dump(mode="json") for each in report.renditions], sort_keys=True)
+
+
+def _published_at(bench: Bench, record: TitleRecord) -> datetime:
+    """When the whole set was published, whatever of it was to be had before."""
+    version = bench.catalog.current_version(record.title_id)
+    if version is None:
+        raise SystemExit(f"{record.request_id} is published and has no version")
+    return version.published_at
+
+
+def _busy_s() -> float:
+    """CPU seconds of everything on this machine, since its start."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
+
+
+def copy_project(tree: Path, *, blind: bool) -> Path:
+    """A copy of the project, so that no edit meanwhile changes what is measured; ``blind``: all titles are alike."""
+    for part in PARTS:
+        source = stack.ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, tree / part)
+    if blind:
+        path = tree / "include" / "recipes" / "policy.yaml"
+        policy: dict[str, Any] = yaml.safe_load(path.read_text())
+        value = policy["value"]
+        value["tiers"] = dict.fromkeys(value["tiers"], 0)
+        value["kinds"] = dict.fromkeys(value["kinds"], 0)
+        value["audience"]["points"] = 1e-6  # some there must be; none is left when points are rounded
+        value["time"]["points"] = 0
+        policy["priority"] |= {"urgency_points": 0, "waiting_points": 0}
+        path.write_text(yaml.safe_dump(policy))
+    return tree
+
+
+def _cut(folder: Path) -> list[Path]:
+    """Mezzanines of a few seconds, of real clips."""
+    found = fetch_clips(folder / "whole", say=_say)
+    cuts = []
+    for number, (name, start_s, length_s) in enumerate(CUTS):
+        cut = folder / f"cut{number}.mp4"
+        argv = [ffmpeg(Settings()), "-nostdin", "-v", "error", "-y", "-ss", f"{start_s}", "-i", str(found[name])]
+        argv += ["-t", f"{length_s}", "-vf", f"scale='min({LONG_SIDE},iw)':-2"]
+        subprocess.run([*argv, "-c:v", "libx264", "-crf", "12", "-c:a", "aac", str(cut)], check=True)
+        cuts.append(cut)
+    return cuts
+
+
+def _mixed(members: Sequence[int], chance: random.Random) -> list[int]:
+    return chance.sample(members, len(members))
+
+
+@contextmanager
+def _running(settings: Settings, tree: Path) -> Iterator[Bench]:
+    """A stack of the project's copy in ``tree``."""
+    root, stack.ROOT = stack.ROOT, tree
+    try:
+        yield Bench(settings, stack.up(settings, say=_say))
+    finally:
+        stack.down(settings)
+        stack.ROOT = root
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
