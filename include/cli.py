@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from include.client import Client, all_good
-from include.console import follow, show_queue, show_quote, show_results, show_valuation
+from include.console import follow, show_calibration, show_queue, show_quote, show_results, show_valuation
 from include.domain.request import batch_schema
 from include.domain.title import Tier
 from include.errors import CallsheetError, RequestRejected
@@ -293,9 +293,12 @@ def dead_letters(
 def up() -> None:
     """Start the local stack: Airflow on SQLite with generated secrets, on a free port."""
     from include import stack
+    from include.orchestration.valuation import kept_calibration
 
     running = stack.up(load_settings(), say=_say)
     _say(f"{running.url}  login admin / {running.passwords['admin']}")
+    if kept_calibration(load_settings()) is None:
+        _say("forecasts do not know this machine yet: `callsheet calibrate` measures it, in two minutes at most")
 
 
 @app.command()
@@ -353,6 +356,55 @@ def simulate(
     figures = [run.figures for run in answer.runs.values()]
     console = Console() if sys.stdout.isatty() else Console(width=130)
     console.print(show.table(figures, title=answer.title, focus=answer.scenario.focus))
+
+
+@app.command()
+def calibrate(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+            help="Clips that are like the farm's titles; without any ffmpeg makes pictures.",
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Keep what `python -m include.orchestration.calibration` has printed elsewhere; - reads stdin.",
+            allow_dash=True,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn this machine's speed by sample encodes, for the forecasts; two minutes at most."""
+    from include.orchestration import calibration
+    from include.recipes import load_rates
+
+    settings = load_settings()
+    if measured is not None:
+        if files:
+            raise RequestRejected("--from: takes what was measured; clips are for a measurement here")
+        found = calibration.read(_read_text(measured), where=str(measured))
+    else:
+        found = calibration.measure(settings, files or [], say=_say, now=datetime.now(UTC))
+    where = calibration.keep(settings, found)
+    if as_json:
+        pairs = [
+            {"encoder": encoder, "preset": preset, "factor": round(each.factor, 4), "lowest": round(each.lowest, 4),
+             "highest": round(each.highest, 4), "samples": each.samples, "counts": each.counts}
+            for (encoder, preset), each in found.spreads(load_rates()).items()
+        ]  # fmt: skip
+        _print_json({"kept": where, "measured_at": found.measured_at.isoformat(),
+                     "encoder_version": found.encoder_version, "pairs": pairs})  # fmt: skip
+    else:
+        show_calibration(found.spreads(load_rates()), Console())
+        _say(f"kept at {where}")
 
 
 @app.command()
@@ -433,12 +485,18 @@ def _watch(client: Client, name: str, *, as_json: bool) -> None:
 
 def _read_json(file: Path) -> Any:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-        return json.loads(text)
-    except OSError as error:
-        raise RequestRejected(f"{file}: {error.strerror}") from error
+        return json.loads(_read_text(file))
     except ValueError as error:
         raise RequestRejected(f"{file}: not JSON: {error}") from error
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text()
+    except OSError as error:
+        raise RequestRejected(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestRejected(f"{file}: not text: {error}") from error
 
 
 def _print_json(value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from include.domain.prior import Spread
 from include.domain.title import State
 
 STYLES = {
@@ -183,6 +184,21 @@ def show_quote(quote: dict[str, Any], console: Console) -> None:
         console.print(Text(later + (" and miss its deadline" if each["misses"] else ""), style=style))
     if not quote["displaced"]:
         console.print("Nobody would be displaced.", highlight=False)
+
+
+def show_calibration(spreads: Mapping[tuple[str, str], Spread], console: Console) -> None:
+    """Factors on the prior of this machine's sample encodes: the median, which counts, and how far they lie apart."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("encoder", "preset"):
+        table.add_column(name, no_wrap=True)
+    for name in ("factor", "lowest", "highest", "samples"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for (encoder, preset), each in spreads.items():
+        note = "" if each.counts else Text("too few to count", style="dim")
+        figures = (f"{value:.2f}" for value in (each.factor, each.lowest, each.highest))
+        table.add_row(encoder, preset, *figures, str(each.samples), note)
+    console.print(table)
 
 
 def eta_text(quote: dict[str, Any]) -> Text:

@@ -7,6 +7,7 @@ are multiplied by a calibration: how much slower or quicker this farm has shown 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from statistics import median
 
 from pydantic import Field, model_validator
@@ -21,6 +22,12 @@ from include.domain.title import Kind, Tier
 NANO = 1e-9
 MEASURED_FROM = 5
 """A farm's own encodes with an encoder and preset, from which on they count."""
+SAMPLED_FROM = 3
+"""The same of sample encodes, whose contents are chosen to differ."""
+TELLING_S = 0.5
+"""An encode of less predicted work tells how long a program takes to start, not how quick the farm is."""
+Pair = tuple[str, str]
+"""Encoder and preset."""
 
 
 class TypicalSource(Document):
@@ -128,7 +135,7 @@ def shape_of(
 def encode_cost(
     *, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: Rates, factor: float = 1.0
 ) -> Forecast:
-    """Slot seconds of one encode.
+    """Slot seconds of one encode, the start of its task included.
 
     Args:
         pixels: Of a frame of the rendition.
@@ -139,11 +146,17 @@ def encode_cost(
         rates: Cost per pixel.
         factor: Of this farm for this encoder and preset, from :func:`calibration`.
     """
+    encoding_s = encoder_s(pixels=pixels, encoder=encoder, preset=preset, source=source, fps=fps, rates=rates)
+    seconds = rates.start_s + encoding_s * factor
+    return spread(seconds, rates.sigma_known if source.known else rates.sigma_unknown)
+
+
+def encoder_s(*, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: Rates) -> float:
+    """CPU seconds that the encoder's own process takes by the bare rates; arguments as of :func:`encode_cost`."""
     known = rates.encode.get(encoder, {})
     rate = known.get(preset, max(known.values(), default=200.0))
     pixels_out, pixels_in = pixels * source.duration_s * fps, source.width * source.height * source.frames
-    seconds = rates.start_s + (pixels_out * rate + pixels_in * rates.decode) * NANO
-    return spread(seconds * factor, rates.sigma_known if source.known else rates.sigma_unknown)
+    return (pixels_out * rate + pixels_in * rates.decode) * NANO
 
 
 def title_work(
@@ -152,7 +165,7 @@ def title_work(
     policy: TierPolicy,
     *,
     rates: Rates,
-    factors: Mapping[tuple[str, str], float],
+    factors: Mapping[Pair, float],
     tier: Tier | None = None,
 ) -> TitleWork:
     """Predicted work of a title that is not inspected yet.
@@ -180,7 +193,7 @@ def planned_work(
     *,
     fps: float,
     rates: Rates,
-    factors: Mapping[tuple[str, str], float],
+    factors: Mapping[Pair, float],
     tier: Tier | None = None,
 ) -> TitleWork:
     """Predicted work of a title whose plan is made."""
@@ -193,7 +206,7 @@ def _work(
     source: SourceShape,
     fps: float,
     rates: Rates,
-    factors: Mapping[tuple[str, str], float],
+    factors: Mapping[Pair, float],
     tier: Tier | None,
 ) -> TitleWork:
     sigma = rates.sigma_known if source.known else rates.sigma_unknown
@@ -221,15 +234,80 @@ def _work(
     )
 
 
-def calibration(measured: Mapping[tuple[str, str], Sequence[float]]) -> dict[tuple[str, str], float]:
+class SampleEncode(Document):
+    """An encode that was made to learn this farm's speed."""
+
+    content: str
+    """What it shows, for people."""
+    encoder: str
+    preset: str
+    pixels: int = Field(ge=1)
+    """Of a frame of the rendition."""
+    fps: float = Field(gt=0)
+    source: SourceShape
+    cpu_s: float = Field(ge=0)
+
+    def ratio(self, rates: Rates) -> float | None:
+        """Measured over predicted CPU seconds; None for an encode that is too short to tell."""
+        predicted_s = encoder_s(
+            pixels=self.pixels, encoder=self.encoder, preset=self.preset, source=self.source, fps=self.fps, rates=rates
+        )
+        return ratio(self.cpu_s, predicted_s)
+
+
+class Spread(Document):
+    """How the sample encodes with one encoder and preset lie about the prior."""
+
+    factor: float
+    """Median of measured over predicted CPU seconds."""
+    lowest: float
+    highest: float
+    samples: int
+
+    @property
+    def counts(self) -> bool:
+        """Whether they are enough to go by."""
+        return self.samples >= SAMPLED_FROM
+
+
+class Calibration(Document):
+    """Sample encodes of one machine. It holds what was measured, not factors: the rates may change under it."""
+
+    measured_at: datetime
+    encoder_version: str
+    samples: tuple[SampleEncode, ...]
+
+    def spreads(self, rates: Rates) -> dict[Pair, Spread]:
+        """By encoder and preset; samples that are too short to tell do not count."""
+        found: dict[Pair, list[float]] = {}
+        for each in self.samples:
+            measured = each.ratio(rates)
+            if measured is not None:
+                found.setdefault((each.encoder, each.preset), []).append(measured)
+        return {
+            pair: Spread(factor=median(ratios), lowest=min(ratios), highest=max(ratios), samples=len(ratios))
+            for pair, ratios in sorted(found.items())
+        }
+
+    def factors(self, rates: Rates) -> dict[Pair, float]:
+        """How this machine differs from the rates, where enough was measured."""
+        return {pair: each.factor for pair, each in self.spreads(rates).items() if each.counts}
+
+
+def ratio(cpu_s: float, predicted_s: float) -> float | None:
+    """Measured over predicted CPU seconds; None where too little was predicted to tell."""
+    return cpu_s / predicted_s if predicted_s >= TELLING_S and cpu_s > 0 else None
+
+
+def calibration(measured: Mapping[Pair, Sequence[float]]) -> dict[Pair, float]:
     """How this farm differs from the rates, by encoder and preset.
 
     Args:
-        measured: Ratios of actual to predicted slot seconds of past encodes, by encoder and preset.
+        measured: Ratios of actual to predicted CPU seconds of past encodes, by encoder and preset.
 
     A few encodes say little of the next title's content: a median counts from five of them on.
     """
-    return {key: median(ratios) for key, ratios in measured.items() if len(ratios) >= MEASURED_FROM}
+    return {pair: median(ratios) for pair, ratios in measured.items() if len(ratios) >= MEASURED_FROM}
 
 
 def _together(parts: Sequence[Forecast]) -> Forecast:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.domain.binding import Pace, least_work, shape_of_source, work_of
 from include.domain.media import Inspection
@@ -33,7 +33,7 @@ def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
         slots=settings.encode_slots + settings.gpu_slots,
         policy=load_policy().parallel,
     )
-    return Pace(factors=farm_factors(catalog), slots=slots, overhead_s=OVERHEAD_S)
+    return Pace(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
 
 
 def note_planned(
@@ -44,8 +44,10 @@ def note_planned(
     *,
     pace: Callable[[], Pace],
     now: datetime,
-) -> None:
+) -> dict[str, Any] | None:
     """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
+
+    Returns what the event of the planning should tell: why its core rungs go first, if they do.
 
     A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
     """
@@ -54,11 +56,16 @@ def note_planned(
     try:
         source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
         if not isinstance(source, Inspection) or not isinstance(plan, Plan):
-            return
-        full = work_of(plan, shape_of_source(source), rates=load_rates(), pace=pace(), tier=title.tier)
-        catalog.note_work(title.request_id, Work(full=full, least=least_work(plan, full), planned=True))
+            return None
+        shape, rates, timed = shape_of_source(source), load_rates(), plan.of_first
+        full, needed = (work_of(each, shape, rates=rates, pace=pace(), tier=title.tier) for each in (plan, timed))
+        playable = needed if plan.first else None
+        work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
+        catalog.note_work(title.request_id, work)
         valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
         if valued is not None:
             log.info("%s planned: %s", title.request_id, valued.admission)
     except Exception:
         log.exception("%s: the plan's work cannot be entered", title.request_id)
+        return None
+    return {"first": plan.first.model_dump(mode="json")} if plan.first else None

@@ -20,10 +20,21 @@ from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
 from include.domain.plan import Ladder
 from include.domain.presets import Presets
-from include.domain.prior import Rates, SourceShape, calibration, encode_cost, shape_of, title_work
+from include.domain.prior import (
+    Calibration,
+    Pair,
+    Rates,
+    SourceShape,
+    calibration,
+    encoder_s,
+    ratio,
+    shape_of,
+    title_work,
+)
 from include.domain.request import Refusal, TitleRequest
 from include.domain.title import Tier
 from include.domain.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
+from include.errors import StorageError
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
 
 if TYPE_CHECKING:
@@ -39,8 +50,9 @@ FRESH = timedelta(seconds=FRESH_S)
 """Arrivals of so long say how much work keeps coming."""
 RECENT_ENCODES = 400
 """Past encodes that calibrate the forecast."""
-Factors = Mapping[tuple[str, str], float]
-
+CALIBRATION = "models/calibration/current.json"
+"""Store key of the sample encodes that ``callsheet calibrate`` has made."""
+Factors = Mapping[Pair, float]
 
 WORTH_TELLING_S = 60.0
 """A title that ends later by less than this is not called displaced."""
@@ -144,7 +156,7 @@ def _with_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> tuple[dict[str, Standing], list[Standing], FarmState]:
     """Standings of a new batch by title id, those of the open titles, and the farm."""
-    factors = farm_factors(catalog)
+    factors = farm_factors(catalog, settings)
     open_titles = catalog.open_titles()
     standings = _standings(open_titles, factors)
     last = max((each.seq for each in standings), default=0)
@@ -177,7 +189,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
     """
     open_titles = catalog.open_titles()
     # Only the catalog of an older release has titles whose work nobody has reckoned.
-    factors = {} if all(title.work for title in open_titles) else farm_factors(catalog)
+    factors = {} if all(title.work for title in open_titles) else farm_factors(catalog, settings)
     standings = _standings(open_titles, factors)
     farm = farm_state(open_titles, settings, now=now)
     valued = value_titles(standings, farm=farm, now=now, policy=_recipes().policy)
@@ -235,16 +247,37 @@ def quickest(policy: TierPolicy) -> TierPolicy:
     return policy.model_copy(update={"presets": {codec: of(codec, each) for codec, each in policy.presets.items()}})
 
 
-def farm_factors(catalog: Catalog) -> dict[tuple[str, str], float]:
-    """How this farm's recent encodes differ from the prior's rates, by encoder and preset."""
+def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
+    """How this farm differs from the prior's rates, by encoder and preset.
+
+    Its own recent encodes say it; where they are too few, the sample encodes of ``callsheet calibrate``.
+    """
     rates = _recipes().rates
-    ratios: dict[tuple[str, str], list[float]] = {}
+    ratios: dict[Pair, list[float]] = {}
     for row in catalog.recent_history(limit=RECENT_ENCODES):
-        predicted = _predicted(row, rates)
-        if predicted:
-            key = (str(row.features["encoder"]), str(row.features["preset"]))
-            ratios.setdefault(key, []).append(row.cpu_s / predicted)
-    return calibration(ratios)
+        measured = _ratio(row, rates)
+        if measured is not None:
+            pair = (str(row.features["encoder"]), str(row.features["preset"]))
+            ratios.setdefault(pair, []).append(measured)
+    kept = kept_calibration(settings)
+    return {**(kept.factors(rates) if kept else {}), **calibration(ratios)}
+
+
+def kept_calibration(settings: Settings) -> Calibration | None:
+    """The sample encodes of ``callsheet calibrate``; None where there are none that can be read.
+
+    No title waits for them: the prior does without.
+    """
+    from include.adapters.documents import load_document
+    from include.adapters.store import open_store
+
+    try:
+        return load_document(open_store(settings), CALIBRATION, Calibration)
+    except FileNotFoundError:
+        return None
+    except StorageError as error:
+        log.warning("forecasts go without the calibration: %s", error)
+        return None
 
 
 def farm_state(open_titles: Iterable[TitleRecord], settings: Settings, *, now: datetime) -> FarmState:
@@ -262,8 +295,8 @@ def _standings(open_titles: Iterable[TitleRecord], factors: Factors) -> list[Sta
     ]
 
 
-def _predicted(row: HistoryRow, rates: Rates) -> float | None:
-    """Slot seconds that the bare rates give for a past encode; None where its features do not say enough."""
+def _ratio(row: HistoryRow, rates: Rates) -> float | None:
+    """Measured over predicted CPU seconds of a past encode; None where its features do not say enough."""
     known = row.features
     try:
         numerator, _, denominator = str(known["frame_rate"]).partition("/")
@@ -273,13 +306,14 @@ def _predicted(row: HistoryRow, rates: Rates) -> float | None:
             height=int(known["source_height"]),
             fps=float(known["source_fps"]),
         )
-        return encode_cost(
+        predicted_s = encoder_s(
             pixels=int(known["width"]) * int(known["height"]),
             encoder=str(known["encoder"]),
             preset=str(known["preset"]),
             source=source,
             fps=int(numerator) / int(denominator or 1),
             rates=rates,
-        ).p50_s
+        )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
+    return ratio(row.cpu_s, predicted_s)

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, delete
 
 from include.adapters.catalog import HistoryRow
 from include.adapters.catalog.schema import history
-from include.domain.prior import SourceShape, TitleWork, encode_cost, title_work
+from include.domain.prior import SourceShape, TitleWork, encoder_s, title_work
 from include.domain.request import parse_batch
 from include.domain.steering import Steering
 from include.domain.title import State, Tier
@@ -45,9 +45,9 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
         parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=99, now=datetime.now(UTC)
     )
     live.catalog.settle("past/past", State.CANCELLED, now=datetime.now(UTC))
-    predicted = encode_cost(
+    predicted = encoder_s(
         pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_rates()
-    ).p50_s
+    )
     features = {
         "encoder": "libx264", "preset": "slow", "width": 426, "height": 240, "frame_rate": "25",
         "source_duration_s": 60, "source_width": 426, "source_height": 240, "source_fps": 25,

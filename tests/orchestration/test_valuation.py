@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog, HistoryRow
-from include.domain.prior import MEASURED_FROM
+from include.adapters.store import open_store
+from include.domain.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
 from include.domain.request import Signals
 from include.domain.title import State
+from include.orchestration import calibration
 from include.orchestration.valuation import (
+    CALIBRATION,
     FRESH,
     OVERHEAD_S,
     codecs_of,
@@ -22,6 +25,7 @@ from include.orchestration.valuation import (
     revalue,
     value_batch,
 )
+from include.recipes import load_rates
 from include.settings import Settings
 from tests.catalog.samples import NOW, a_batch, accept, after, find, start
 
@@ -110,13 +114,52 @@ def test_codecs_are_those_of_the_pipeline_s_plan() -> None:
     assert codecs_of("gone") == ("h264",)
 
 
-def test_a_farm_that_is_slower_than_the_prior_says_so(catalog: Catalog) -> None:
-    assert farm_factors(catalog) == {}
+def sampled(*ratios: float, preset: str = "medium") -> Calibration:
+    """Sample encodes that took so many times what the prior says."""
+    shape = SourceShape(duration_s=10, width=1280, height=720, fps=25)
+    given: dict[str, Any] = {"encoder": "libx264", "preset": preset, "pixels": 1280 * 720, "fps": 25, "source": shape}
+    predicted_s = encoder_s(**given, rates=load_rates())
+    samples = tuple(SampleEncode(content="a", cpu_s=each * predicted_s, **given) for each in ratios)
+    return Calibration(measured_at=NOW, encoder_version="9", samples=samples)
+
+
+def test_a_farm_that_is_slower_than_the_prior_says_so(catalog: Catalog, settings: Settings) -> None:
+    assert farm_factors(catalog, settings) == {}
     encoded(catalog, *[FEATURES] * MEASURED_FROM, cpu_s=1000)
 
-    factors = farm_factors(catalog)
+    factors = farm_factors(catalog, settings)
 
-    assert factors["libx264", "medium"] > 2
+    predicted_s = 250 * (1280 * 720 * 48e-9 + 1920 * 1080 * 3.6e-9)
+    assert factors == {("libx264", "medium"): pytest.approx(1000 / predicted_s)}
+
+
+def test_sample_encodes_count_until_the_farm_has_encodes_of_its_own(catalog: Catalog, settings: Settings) -> None:
+    medium, slow = sampled(1.5, 2, 7), sampled(3, 3, 3, preset="slow")
+    both = medium.model_copy(update={"samples": medium.samples + slow.samples})
+    calibration.keep(settings, both)
+    assert farm_factors(catalog, settings) == {("libx264", "medium"): 2, ("libx264", "slow"): 3}
+
+    encoded(catalog, *[FEATURES] * MEASURED_FROM, cpu_s=1000)
+
+    factors = farm_factors(catalog, settings)
+    assert factors["libx264", "medium"] > 10
+    assert factors["libx264", "slow"] == 3
+
+
+def test_a_calibration_that_cannot_be_read_holds_no_title_up(
+    catalog: Catalog, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(settings).put_bytes(CALIBRATION, b"{}")
+
+    assert farm_factors(catalog, settings) == {}
+    assert "forecasts go without the calibration" in caplog.text
+
+
+def test_an_encode_of_a_moment_calibrates_nothing(catalog: Catalog, settings: Settings) -> None:
+    short = {**FEATURES, "source_duration_s": 0.1}
+    encoded(catalog, *[short] * MEASURED_FROM, cpu_s=0.4)
+
+    assert farm_factors(catalog, settings) == {}
 
 
 @pytest.mark.parametrize(
@@ -125,16 +168,18 @@ def test_a_farm_that_is_slower_than_the_prior_says_so(catalog: Catalog) -> None:
      {**FEATURES, "frame_rate": "x"}],
     ids=["nothing", "no rate", "no source", "no width", "no number"],
 )  # fmt: skip
-def test_an_encode_that_says_too_little_calibrates_nothing(features: dict[str, Any], catalog: Catalog) -> None:
+def test_an_encode_that_says_too_little_calibrates_nothing(
+    features: dict[str, Any], catalog: Catalog, settings: Settings
+) -> None:
     encoded(catalog, *[features] * MEASURED_FROM)
 
-    assert farm_factors(catalog) == {}
+    assert farm_factors(catalog, settings) == {}
 
 
-def test_a_frame_rate_without_a_denominator_is_one_too(catalog: Catalog) -> None:
+def test_a_frame_rate_without_a_denominator_is_one_too(catalog: Catalog, settings: Settings) -> None:
     encoded(catalog, *[{**FEATURES, "frame_rate": "25"}] * MEASURED_FROM)
 
-    assert list(farm_factors(catalog)) == [("libx264", "medium")]
+    assert list(farm_factors(catalog, settings)) == [("libx264", "medium")]
 
 
 def test_the_farm_s_load_is_what_has_come_of_late(catalog: Catalog, settings: Settings) -> None:

@@ -27,7 +27,7 @@ def faster(preset: str, encoder: str = "libx264", presets: Presets = PRESETS) ->
         ("slow", "libx264", ["slow", "medium", "fast", "veryfast", "superfast", "ultrafast"]),
         ("veryfast", "libx264", ["veryfast", "superfast", "ultrafast"]),
         ("ultrafast", "libx264", ["ultrafast"]),
-        ("4", "libvpx-vp9", ["4", "5", "8"]),
+        ("4", "libvpx-vp9", ["4", "5"]),
         ("placebo", "libx264", ["placebo"]),
         ("p5", "h264_nvenc", ["p5"]),
     ],

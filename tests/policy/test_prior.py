@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from pydantic import ValidationError
 
 from include.domain.ladder import cut_ladder, decide
 from include.domain.prior import (
+    SAMPLED_FROM,
+    Calibration,
     Rates,
+    SampleEncode,
     SourceShape,
     calibration,
     encode_cost,
@@ -39,7 +43,8 @@ def test_an_encode_costs_its_pixels_and_those_that_are_decoded() -> None:
     encoded, decoded = 640 * 360 * 1500 * 48e-9, 1280 * 720 * 1500 * 3.6e-9
 
     assert cost() == pytest.approx(RATES.start_s + encoded + decoded)
-    assert cost(factor=1.3) == pytest.approx(1.3 * cost())
+    # A slow farm starts its tasks no later.
+    assert cost(factor=1.3) == pytest.approx(RATES.start_s + 1.3 * (encoded + decoded))
 
 
 @given(
@@ -137,7 +142,47 @@ def test_a_farm_that_is_slower_shows_in_its_forecasts() -> None:
     assert factors == {("libx264", "medium"): 1.5}
     slower = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors=factors)
     usual = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
-    assert slower.encodes[0].p50_s == pytest.approx(1.5 * usual.encodes[0].p50_s)
+    for slow, once in zip(slower.encodes, usual.encodes, strict=True):
+        assert slow.p50_s - RATES.start_s == pytest.approx(1.5 * (once.p50_s - RATES.start_s))
+
+
+def sample(preset: str, cpu_s: float, *, seconds: float = 10.0, encoder: str = "libx264") -> SampleEncode:
+    source = HD.model_copy(update={"duration_s": seconds})
+    return SampleEncode(
+        content="detail", encoder=encoder, preset=preset, pixels=640 * 360, fps=25, source=source, cpu_s=cpu_s
+    )
+
+
+def test_sample_encodes_are_compared_with_the_rates_of_today_and_count_from_three_on() -> None:
+    measured = Calibration(
+        measured_at=datetime(2026, 1, 1, tzinfo=UTC),
+        encoder_version="9",
+        samples=(*(sample("medium", each) for each in (9.0, 3.0, 6.0)), sample("slow", 5.0), sample("slow", 7.0)),
+    )
+    predicted = 250 * (640 * 360 * 48e-9 + 1280 * 720 * 3.6e-9)
+    dearer = RATES.model_copy(update={"encode": {"libx264": {"medium": 480.0, "slow": 750.0}}})
+
+    spreads = measured.spreads(RATES)
+
+    assert measured.factors(RATES) == {("libx264", "medium"): pytest.approx(6.0 / predicted)}
+    assert measured.factors(dearer)["libx264", "medium"] < 0.2 * measured.factors(RATES)["libx264", "medium"]
+    assert [(pair[1], each.samples, each.counts) for pair, each in spreads.items()] == [
+        ("medium", 3, True),
+        ("slow", 2, False),
+    ]
+    medium = spreads["libx264", "medium"]
+    assert (medium.lowest, medium.highest) == (pytest.approx(3.0 / predicted), pytest.approx(9.0 / predicted))
+
+
+@pytest.mark.parametrize(("cpu_s", "seconds"), [(3.0, 0.5), (0.0, 10.0)], ids=["too short", "no time at all"])
+def test_a_sample_that_tells_nothing_is_left_out(cpu_s: float, seconds: float) -> None:
+    telling = Calibration(
+        measured_at=datetime(2026, 1, 1, tzinfo=UTC),
+        encoder_version="9",
+        samples=(sample("medium", cpu_s, seconds=seconds),) * SAMPLED_FROM,
+    )
+
+    assert telling.spreads(RATES) == {}
 
 
 @pytest.mark.parametrize(
