@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,6 +71,23 @@ def test_a_run_is_told_what_weight_and_deadline_are_read_from(
     assert airflow.runs["batch__spring", "a__1"]["conf"] == conf
     title = find(catalog, "spring/a")
     assert (title.state, title.run_id, title.released_at) == ("queued", "a__1", NOW)
+
+
+def test_tasks_of_one_weight_go_in_the_order_of_arrival_whenever_their_titles_were_released(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    accept(catalog, "spring", "a", "b", tier="ugc")
+    accept(catalog, "urgent", "c", tier="premium")
+    airflow.dags.add("batch__urgent")
+    revalue(catalog, settings, now=NOW)
+
+    assert release(catalog, api, settings, now=NOW).started == ("urgent/c", "spring/a", "spring/b")
+
+    posted = [body for method, path, body in airflow.bodies if method == "POST" and path.endswith("/dagRuns")]
+    dates = {body["dag_run_id"]: datetime.fromisoformat(body["logical_date"]) for body in posted}
+    assert sorted(dates, key=lambda run_id: dates[run_id]) == ["a__1", "b__1", "c__1"]
+    assert len(set(dates.values())) == len(dates), "Airflow takes a date once"
+    assert all(date - NOW < timedelta(seconds=1) for date in dates.values())
 
 
 def test_a_run_has_a_note_from_its_release_on_and_starts_without_one_where_airflow_takes_none(
