@@ -319,9 +319,17 @@ def demo() -> None:
 
 @app.command()
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="A name; an unknown one lists those there are.")],
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            help="usual, premium_release, viral_title, live_event, complex_animation, surge, node_failures, "
+            "corrupt_sources or insufficient_capacity; any other word tells what happens in each."
+        ),
+    ],
     titles: Annotated[int, typer.Option(min=10, max=100_000, help="How many are drawn.")] = 1500,
-    load: Annotated[float | None, typer.Option(min=0.05, max=5, help="Work per slot; default: the scenario's.")] = None,
+    load: Annotated[
+        float | None, typer.Option(min=0.05, max=5, help="Work per slot; not for --history. Default: the scenario's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same titles.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, max=1000, help="Machines with two slots each.")] = 8,
     chart: Annotated[Path | None, typer.Option(help="Turnaround and lateness as a PNG.")] = None,
@@ -332,13 +340,16 @@ def simulate(
     history: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of past jobs instead of drawn titles: `submit_s`, `tier`, `kind`, `deadline_s`, `predicted_s`, "
-            "`actual_s`, `views`; kind, deadline_s, predicted_s and views may be empty."
+            help="CSV of past jobs instead of drawn titles, as `callsheet history` writes it (docs/simulator.md)."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the policies on a simulated farm, against FIFO, strict tiers, EDF and an oracle."""
+    """Try the policies on a simulated farm, against FIFO, strict tiers, EDF and an oracle.
+
+    The same titles, drawn from the seed or read from --history, go through the farm once for each order. Prints a table
+    (--json: one document): turnaround in hours, premium titles in time, what was given up for that.
+    """
     from include.simulation import show
     from include.simulation.command import Asked, run_scenario
 
@@ -354,8 +365,7 @@ def simulate(
         _print_json(answer.document())
         return
     figures = [run.figures for run in answer.runs.values()]
-    console = Console() if sys.stdout.isatty() else Console(width=130)
-    console.print(show.table(figures, title=answer.title, focus=answer.scenario.focus))
+    Console().print(show.table(figures, title=answer.title, focus=answer.scenario.focus))
 
 
 @app.command()

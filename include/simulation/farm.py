@@ -274,9 +274,11 @@ class Simulation:
     # Release and the life of a title
 
     def _release(self) -> None:
-        """The best waiting titles get their runs, up to the window."""
-        while self.waiting and len(self.open) < self.farm.window:
-            best = max(self.waiting, key=lambda active: (active.key, -active.seq))
+        """The best waiting titles get their runs: up to the window, and beyond it where one goes before all others."""
+        while self.waiting and len(self.open) < self.farm.window + self.farm.express:
+            best = max(self.waiting, key=_first)
+            if len(self.open) >= self.farm.window and best.key <= max(each.key for each in self.open):
+                return
             self.waiting.remove(best)
             self.open.add(best)
             best.open = True
@@ -396,7 +398,7 @@ class Simulation:
         self._later(task.bound_s, self._done, task, attempt)
 
     def _bind(self, task: _Task) -> tuple[float, float]:
-        """Time that the task really takes with the preset that it takes now, and the VMAF that this gives up."""
+        """Time that the task really takes with the option that it takes now, and the VMAF that this gives up."""
         title, encode = task.active.title, task.encode
         if encode is None or self.order.policy is None or title.deadline_s is None:
             return task.true_s, 0.0
@@ -408,8 +410,10 @@ class Simulation:
         own_s, p90_s = task.forecast.p50_s, task.forecast.p90_s
         fair = own_s / (own_s + queued_s / max(1, task.active.running))
         options = preset_options(encode.faster, p50_s=own_s, p90_s=p90_s, may_lose=encode.may_lose)
-        chosen = best_that_fits(options, time_left_s=left_s * fair).option
-        return task.true_s * chosen.p50_s / own_s, chosen.vmaf_loss
+        choice = best_that_fits(options, time_left_s=left_s * fair)
+        if choice.fit == "late" and encode.dropped_loss is not None:
+            return 0.0, encode.dropped_loss
+        return task.true_s * choice.option.p50_s / own_s, choice.option.vmaf_loss
 
     def _done(self, task: _Task, attempt: int) -> None:
         if task.attempt != attempt:
@@ -425,6 +429,7 @@ class Simulation:
         active.true_remaining_s = max(0.0, active.true_remaining_s - task.true_s)
         if task.encode is not None:
             active.outcome.losses.append((task.true_s, task.loss))
+            active.outcome.dropped += task.bound_s == 0
         if self.order.follows == "work":
             self._weigh(active)
         active.unfinished -= 1
@@ -476,7 +481,8 @@ def _chunk(encode: Encode, number: int, overhead: float) -> Encode:
     if number == 1:
         return encode
     share = (1 + overhead) / number
-    return replace(encode, true_s=encode.true_s * share, forecast=encode.forecast.scaled(share))
+    # No chunk can be left out alone.
+    return replace(encode, true_s=encode.true_s * share, forecast=encode.forecast.scaled(share), dropped_loss=None)
 
 
 def simulate(titles: Sequence[SimTitle], farm: Farm, order: Order, *, say: Say | None = None) -> list[Outcome]:

@@ -39,6 +39,8 @@ class Figures(Document):
     """By the admission, in time or not."""
     premium_degraded: int
     """With VMAF given up for the deadline."""
+    premium_dropped: int
+    """With a rung left out for the deadline."""
     premium_vmaf_lost: float
     """Mean over all premium titles."""
     premium_vmaf_lost_most: float
@@ -106,6 +108,7 @@ def sum_up(name: str, outcomes: Sequence[Outcome], *, utilisation: float, focus:
         premium_late=sum((each.late_s or 0) > 0 for each in premium),
         premium_refused=sum(each.refused for each in premium),
         premium_degraded=sum(loss > 0 for loss in losses),
+        premium_dropped=sum(each.dropped > 0 for each in premium),
         premium_vmaf_lost=sum(losses) / len(losses) if losses else 0.0,
         premium_vmaf_lost_most=max(losses, default=0.0),
         late=len(late),

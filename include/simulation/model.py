@@ -12,6 +12,7 @@ from include.domain.presets import Relative
 from include.domain.prior import TitleWork
 from include.domain.request import Signals
 from include.domain.title import Kind, Tier
+from include.orchestration.dispatch import EXPRESS_SHARE
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When simulated time begins; nothing depends on it but the ages and leads that the value score counts."""
@@ -34,6 +35,8 @@ class Encode:
     """The tier's preset and those that it may fall back to."""
     may_lose: float
     """VMAF points; the tier's floor."""
+    dropped_loss: float | None = None
+    """VMAF points that its viewers lose where the rung is left out for the deadline; None for a core rung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,11 @@ class Farm:
         return slots + 8
 
     @property
+    def express(self) -> int:
+        """Places beyond the window, for a title that goes before all that have a run."""
+        return max(1, self.window // EXPRESS_SHARE)
+
+    @property
     def slots(self) -> int:
         """Of the pool."""
         return self.nodes * self.slots_per_node
@@ -148,6 +156,8 @@ class Outcome:
     """Slot seconds of tasks that a failing node took with it."""
     losses: list[tuple[float, float]] = field(default_factory=list)
     """For each encode or chunk: slot seconds at its tier's preset, and VMAF points given up."""
+    dropped: int = 0
+    """Rungs that were left out for the deadline."""
 
     @property
     def turnaround_s(self) -> float:

@@ -177,8 +177,10 @@ def shaped(
 
     quickest = [min(each.time for each in job if each.vmaf_loss <= policy.vmaf_may_lose) for job in options]
     encodes = tuple(
-        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose)
-        for time, seen, faster in zip(true_s, foreseen, options, strict=True)
+        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=dropped)
+        for time, seen, faster, dropped in zip(
+            true_s, foreseen, options, _dropped(tier, source.width, source.height), strict=True
+        )
     )
     return SimTitle(
         name=name,
@@ -224,6 +226,15 @@ def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Rela
         )
         for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)
     )
+
+
+@cache
+def _dropped(tier: Tier, width: int, height: int) -> tuple[float | None, ...]:
+    """What each rung loses where it is left out; None for the core rungs."""
+    recipes = Recipes.load()
+    names = [cut.rung.name for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)]
+    core = set(names) & set(recipes.tiers[tier].core) or {names[0]}
+    return tuple(None if name in core else recipes.presets.dropped_rung for name in names)
 
 
 def valued(title: SimTitle, recipes: Recipes) -> SimTitle:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from include.simulation.figures import HOUR_S, Figures, Run, quantile
@@ -32,49 +33,46 @@ LABELS = {
     "callsheet_uncut": "Callsheet, no chunks",
     "oracle": "oracle, no chunks",
 }
+HEADS = {name: label.replace(", ", "\n").replace("strict ", "strict\n") for name, label in LABELS.items()}
+"""The same in two lines, for narrow columns."""
 STYLES = {"fifo": ":", "tiers": (0, (1, 1)), "edf": "-.", "callsheet": "-", "callsheet_uncut": "--", "oracle": "-"}
 
 
 def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table:
-    """One row per order.
-
-    Turnaround of the most valuable tenth, value × turnaround against the oracle's, p99 of the least valuable tenth,
-    premium titles in time, refused and degraded, all that were late, share of the slots held.
-    """
+    """One column per order, for a terminal of 80 columns. Turnarounds are in hours."""
     by_name = {each.order: each for each in figures}
     fifo, oracle = by_name.get("fifo"), by_name.get("oracle")
-    shown = Table(title=title, title_justify="left")
-    shown.add_column("order", no_wrap=True)
-    columns = [
-        "top tenth",
-        "to FIFO",
-        "to oracle",
-        "least p99",
-        "in time",
-        "refused",
-        "degraded",
-    ]
-    columns += ["VMAF lost", "late", "held"]
-    for column in [*columns, *([focus] if focus else [])]:
-        shown.add_column(column, justify="right")
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    shown.add_column("", no_wrap=True)
     for each in figures:
-        against = f"{each.top_decile_h / fifo.top_decile_h - 1:+.0%}" if fifo and fifo.top_decile_h else "–"
-        weighted = each.weighted_completion / oracle.weighted_completion if oracle else None
-        about = [] if focus is None else ["–" if each.focus_h is None else f"{each.focus_h:.2f} h"]
-        shown.add_row(
-            LABELS[each.order],
-            f"{each.top_decile_h:.2f} h",
-            against,
-            "–" if weighted is None else f"{weighted:.2f}",
-            f"{each.least_decile_p99_h:.1f} h",
-            f"{each.premium_on_time:.1%}",
-            str(each.premium_refused),
-            str(each.premium_degraded),
-            f"{each.premium_vmaf_lost:.3f}",
-            f"{each.late} of {each.due}",
-            f"{each.utilisation:.0%}",
-            *about,
-        )
+        shown.add_column(HEADS[each.order], justify="right", no_wrap=True)
+
+    def row(name: str, of: Callable[[Figures], str], *, last: bool = False) -> None:
+        shown.add_row(name, *map(of, figures), end_section=last)
+
+    def to_fifo(each: Figures) -> str:
+        return f"{each.top_decile_h / fifo.top_decile_h - 1:+.0%}" if fifo and fifo.top_decile_h else "–"
+
+    def to_oracle(each: Figures) -> str:
+        return f"{each.weighted_completion / oracle.weighted_completion:.2f}" if oracle else "–"
+
+    row("most valuable tenth, h", lambda each: f"{each.top_decile_h:.2f}")
+    row("  against FIFO", to_fifo)
+    row("least valuable, p99 h", lambda each: f"{each.least_decile_p99_h:.1f}")
+    row("value × time, to oracle", to_oracle, last=True)
+    row("premium in time", lambda each: f"{each.premium_on_time:.1%}")
+    row("  refused", lambda each: str(each.premium_refused))
+    row("  degraded", lambda each: str(each.premium_degraded))
+    row("  a rung left out", lambda each: str(each.premium_dropped))
+    row("  VMAF lost, mean", lambda each: f"{each.premium_vmaf_lost:.3f}")
+    due = max((each.due for each in figures), default=0)
+    row(f"late, of {due} due", lambda each: str(each.late), last=True)
+    if focus is not None:
+        row(f"{focus}, h", lambda each: "–" if each.focus_h is None else f"{each.focus_h:.2f}")
+        row("  late", lambda each: "–" if each.focus_late is None else str(each.focus_late), last=True)
+    row("slots held", lambda each: f"{each.utilisation:.0%}")
+    if any(each.lost_h for each in figures):
+        row("lost to failures, slot h", lambda each: f"{each.lost_h:.1f}")
     return shown
 
 
@@ -85,7 +83,7 @@ def chart(runs: Mapping[str, Run], path: Path, *, title: str) -> None:
 
     figure = Figure(figsize=(13, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle("\n".join(textwrap.wrap(title, 110)), fontsize=13)
+    figure.suptitle("\n".join(textwrap.wrap(title, 120)), fontsize=12, x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     groups = _groups(next(iter(runs.values())).outcomes)
     height = 0.8 / len(runs)
@@ -114,6 +112,9 @@ def chart(runs: Mapping[str, Run], path: Path, *, title: str) -> None:
     left.set_xlabel("hours from arrival to publication (logarithmic)")
     left.set_title("Turnaround by class: median, and from the 5th to the 95th percentile", fontsize=11)
     _lateness(right, runs)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(runs), frameon=False)
     figure.savefig(path, dpi=110)
@@ -132,10 +133,13 @@ def _lateness(axes: Axes, runs: Mapping[str, Run]) -> None:
     axes.axvline(0, color="#555555", linewidth=1)
     axes.text(0.0, 0.985, " the deadline", transform=axes.get_xaxis_transform(), va="top", fontsize=9, color="#555555")
     axes.set_xlim(-6, max(2.0, min(most * 1.05, 24.0)))
-    axes.set_ylim(0, 100)
+    # Few titles are late under most orders, and how few is the question.
+    axes.set_yscale("log")
+    axes.set_ylim(0.1, 100)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(color="#eeeeee")
     axes.set_xlabel("hours after the deadline (negative: before it)")
-    axes.set_ylabel("% of titles with a deadline still not published")
+    axes.set_ylabel("% of titles with a deadline still not published (logarithmic)")
     axes.set_title("Lateness", fontsize=11)
 
 

@@ -234,8 +234,43 @@ def test_the_command_prints_a_row_for_every_order(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["simulate", "usual", "--history", str(past)])
 
     assert found.exit_code == 0, found.output
-    assert all(name in found.stdout for name in ("FIFO", "strict tiers", "EDF", "Callsheet, no chunks", "oracle"))
     assert "12 titles" in " ".join(found.stdout.split())
+    lines = found.stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if "FIFO" in line)
+    heads = (lines[head - 1] + lines[head]).split()
+    assert heads == [
+        "strict",
+        "Callsheet",
+        "oracle",
+        "FIFO",
+        "tiers",
+        "EDF",
+        "Callsheet",
+        "no",
+        "chunks",
+        "no",
+        "chunks",
+    ]
+    row = next(line for line in lines if line.strip().startswith("premium in time"))
+    assert len(row.split("time")[1].split()) == len(ORDERS)
+    assert max(map(len, lines)) <= 80
+    assert "…" not in found.stdout, "nothing is cut at 80 columns"
+
+
+def test_a_scenario_s_own_titles_and_lost_hours_have_rows_where_there_are_any() -> None:
+    rows = {
+        name: CliRunner().invoke(app, ["simulate", name, "--titles", "60", "--load", "0.9"]).stdout
+        for name in ("premium_release", "node_failures")
+    }
+
+    assert ("premiere, h" in rows["premium_release"], "lost to failures" in rows["premium_release"]) == (True, False)
+    assert ("premiere, h" in rows["node_failures"], "lost to failures" in rows["node_failures"]) == (False, True)
+
+
+def test_help_names_every_scenario() -> None:
+    said = " ".join(CliRunner().invoke(app, ["simulate", "--help"]).stdout.replace("│", " ").split())
+
+    assert all(name in said for name in SCENARIOS)
 
 
 def test_an_unknown_scenario_is_answered_with_those_there_are() -> None:
