@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -366,6 +366,21 @@ def simulate(
         return
     figures = [run.figures for run in answer.runs.values()]
     Console().print(show.table(figures, title=answer.title, focus=answer.scenario.focus))
+
+
+@app.command()
+def history(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Titles that settled in so many days up to now.")] = 30,
+) -> None:
+    """The farm's past jobs as CSV on stdout, for `callsheet simulate usual --history`; reads the catalog."""
+    from include.adapters.catalog import Catalog
+    from include.orchestration.past import write_history
+
+    now = datetime.now(UTC)
+    written = write_history(
+        Catalog(load_settings().catalog_url), sys.stdout, since=now - timedelta(days=days), until=now
+    )
+    _say(f"{written} titles")
 
 
 @app.command()
