@@ -55,15 +55,13 @@ PARTS = ("include", "dags", "plugins", "airflow_settings.yaml")
 """Of the project: what a stack runs."""
 ARMS = ("fifo", "policy")
 CUTS = (
-    ("bigbuckbunny.mp4", 0.0, 2.0),
-    ("bigbuckbunny.mp4", 2.4, 2.0),
-    ("bikes.mp4", 0.0, 3.0),
-    ("bikes.mp4", 4.5, 3.0),
-    ("carphone_pristine.mp4", 0.0, 3.0),
+    ("bigbuckbunny.mp4", 0.0, {"duration_s": 2.0, "width": 640, "height": 360, "frame_rate": 25.0}),
+    ("bigbuckbunny.mp4", 2.4, {"duration_s": 2.0, "width": 640, "height": 360, "frame_rate": 25.0}),
+    ("bikes.mp4", 0.0, {"duration_s": 3.0, "width": 640, "height": 272, "frame_rate": 25.0}),
+    ("bikes.mp4", 4.5, {"duration_s": 3.0, "width": 640, "height": 272, "frame_rate": 25.0}),
+    ("carphone_pristine.mp4", 0.0, {"duration_s": 3.0, "width": 176, "height": 144, "frame_rate": 30000 / 1001}),
 )
-"""Clip, start and length in seconds."""
-LONG_SIDE = 640
-"""Of the cuts, in pixels."""
+"""Clip, start in seconds, and what becomes of it: the CMS tells that too, or all would count as long as is typical."""
 SHARES = {"premium": 0.15, "standard": 0.35, "ugc": 0.5}
 """Of the titles."""
 AUDIENCES = {"premium": 6.0, "standard": 4.2, "ugc": 2.5}
@@ -169,6 +167,7 @@ def schedule(clips: Sequence[Path], *, count: int, seed: int) -> list[Arrival]:
         request = {
             "title_id": f"t{number:03d}",
             "mezzanine": clips[number % len(clips)].as_uri(),
+            "source": CUTS[number % len(clips)][2],
             "tier": tier,
             "kind": chance.choice(KINDS[tier]),
             "signals": signals,
@@ -383,10 +382,10 @@ def _cut(folder: Path) -> list[Path]:
     """Mezzanines of a few seconds, of real clips."""
     found = fetch_clips(folder / "whole", say=_say)
     cuts = []
-    for number, (name, start_s, length_s) in enumerate(CUTS):
+    for number, (name, start_s, source) in enumerate(CUTS):
         cut = folder / f"cut{number}.mp4"
         argv = [ffmpeg(Settings()), "-nostdin", "-v", "error", "-y", "-ss", f"{start_s}", "-i", str(found[name])]
-        argv += ["-t", f"{length_s}", "-vf", f"scale='min({LONG_SIDE},iw)':-2"]
+        argv += ["-t", f"{source['duration_s']}", "-vf", f"scale={source['width']}:{source['height']}"]
         subprocess.run([*argv, "-c:v", "libx264", "-crf", "12", "-c:a", "aac", str(cut)], check=True)
         cuts.append(cut)
     return cuts
