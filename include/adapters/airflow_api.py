@@ -159,9 +159,13 @@ class AirflowApi:
             params={"update_mask": "state"},
         )
 
-    def tell_weights(self) -> int:
-        """Have Callsheet's plugin bring live runs to the catalog's priorities; returns how many it told."""
-        return len(self.request("POST", "/callsheet/api/v1/weights"))
+    def tell_weights(self, *, ended: str | None = None) -> int:
+        """Have Callsheet's plugin bring live runs to the catalog's priorities; returns how many it told.
+
+        Args:
+            ended: Id of a task instance that is about to free its slot: the next encode of its title may have it.
+        """
+        return len(self.request("POST", "/callsheet/api/v1/weights", params={"ended": ended} if ended else None))
 
     def note(self, dag_id: str, run_id: str, text: str) -> None:
         """Put a note (Markdown) on a run."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -92,16 +93,18 @@ async def steer_request(
 
 
 @router.post("/weights")
-async def weights(user: GetUserDep, store: CatalogDep) -> list[dict[str, Any]]:
-    """Bring live runs to the priorities and deadlines of the catalog; answers what changed.
+async def weights(user: GetUserDep, store: CatalogDep, ended: UUID | None = None) -> list[dict[str, Any]]:
+    """Bring live runs to the priorities and deadlines of the catalog, and share out the slots; answers what changed.
 
-    For the service account, which needs edit permission on all DAGs. Takes no values: the catalog's count.
+    For the service account, which needs edit permission on all DAGs. Takes no values, the catalog's count; only the
+    task instance that is about to free its slot says so (``ended``).
     """
-    from include.orchestration.live_runs import tell_runs
+    from include.orchestration.live_runs import share_slots, tell_runs
 
     if not get_auth_manager().is_authorized_dag(method="PUT", user=user):
         raise HTTPException(403, "this needs edit permission on all DAGs")
     told = await on_own_thread(partial(tell_runs, store))
+    await on_own_thread(partial(share_slots, ended))
     return [each.model_dump(mode="json") for each in told]
 
 

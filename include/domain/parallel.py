@@ -49,7 +49,7 @@ def slots_for(*, score: int, laxity_s: float | None, slots: int, policy: Paralle
     share = policy.least_share + (policy.most_share - policy.least_share) * score / 1000
     if laxity_s is not None and laxity_s <= 0:
         share = policy.most_share
-    return max(1, math.floor(slots * share + 1e-9))
+    return max(1, math.ceil(slots * share - 1e-9))
 
 
 def chunks_for(*, work_s: float, score: int, laxity_s: float | None, slots: int, policy: ParallelPolicy) -> int:

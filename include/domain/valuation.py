@@ -74,6 +74,8 @@ class Valuation(Document):
     admission: Admission
     ahead: int
     """Waiting titles that go before it."""
+    slots: int = 1
+    """For its encodes at once while other titles wait."""
 
     @property
     def at_risk(self) -> bool:
@@ -135,6 +137,7 @@ def value_titles(
                 policy=policy.admission,
             ),
             ahead=0 if standing.running else waiting_ahead,
+            slots=share,
         )
         if not standing.held and not standing.running:
             waiting_ahead += 1

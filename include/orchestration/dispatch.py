@@ -119,11 +119,12 @@ def arrival(title: TitleRecord) -> datetime:
 
 
 def run_conf(title: TitleRecord) -> dict[str, object]:
-    """The conf of a title's run: ids, and what the weight and the deadline are read from."""
+    """The conf of a title's run: ids, and what the weights and the deadline are read from."""
     return {
         "request_id": title.request_id,
         "tier": title.request.tier.value,
         "priority": title.priority,
+        "slots": title.valuation.slots if title.valuation else None,
         "publish_at": title.deadline.isoformat() if title.deadline else None,
     }
 

@@ -1,7 +1,8 @@
 """Changes of runs that are under way: weights and deadlines, in Airflow's own database, so in its API server alone.
 
 The catalog's word counts: :func:`tell_runs` brings each run to what the catalog says of its title at that moment, and
-may be called at any time, by anyone, as often as one likes.
+may be called at any time, by anyone, as often as one likes. So may :func:`share_slots`, which lets a title's next
+encode in where one has ended.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from include.domain.document import Document
 from include.orchestration.deadlines import CONF_KEY
-from include.orchestration.weights import RESUMED, weight_of
+from include.orchestration.names import BATCH_PREFIX
+from include.orchestration.weights import RESUMED, STEPS, is_job, is_raised, weight_of, whole
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from include.adapters.catalog import Catalog, TitleRecord
 
 log = logging.getLogger(__name__)
+
+HOLDS_SLOT = frozenset({"queued", "running", "deferred", "restarting"})
+"""States of a task instance that has its slot."""
 
 _one_at_a_time = threading.Lock()
 """SQLite has no row locks: there, one API server is all there is."""
@@ -53,6 +62,35 @@ def tell_runs(catalog: Catalog) -> list[ToldRun]:
         except Exception:  # another run's row may be well
             log.exception("%s: its run could not be told its priority; tried again within a minute", title.request_id)
     return told
+
+
+def share_slots(ended: UUID | None = None) -> int:
+    """Weigh anew the encodes that wait beyond their titles' shares of the slots; returns how many have another weight.
+
+    Args:
+        ended: A task instance that is about to free its slot: the next encode of its title may have it.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from sqlalchemy import select
+
+    changed = 0
+    with _one_at_a_time, create_session(scoped=False) as session:
+        runs = (
+            select(DagRun)
+            .where(DagRun.state == DagRunState.RUNNING, DagRun.dag_id.startswith(BATCH_PREFIX, autoescape=True))
+            .where(
+                select(TaskInstance.id)
+                .where(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
+                .where(TaskInstance.priority_weight < 0, _not_started())
+                .exists()
+            )
+        )
+        for run in session.scalars(runs):
+            changed += _weigh(session, run, ended=ended)
+    return changed
 
 
 def _tell(catalog: Catalog, title: TitleRecord) -> ToldRun:
@@ -93,35 +131,61 @@ def _change(session: Session, run: DagRun | None, title: TitleRecord) -> ToldRun
     conf = run.conf if isinstance(run.conf, dict) else {}
     had = conf.get(CONF_KEY)
     # A new dictionary: a change inside of the old one would not be written.
-    run.conf = {**conf, "priority": title.priority, CONF_KEY: deadline}
+    slots = title.valuation.slots if title.valuation else None
+    run.conf = {**conf, "priority": title.priority, "slots": slots, CONF_KEY: deadline}
     session.flush()
     moved = False
     if title.deadline is not None and had != deadline:
         _move_deadline(session, run, title.deadline)
         moved = True
-    return ToldRun(**known, found=True, task_instances=_weigh(session, run, title.priority), deadline_moved=moved)
+    return ToldRun(**known, found=True, task_instances=_weigh(session, run), deadline_moved=moved)
 
 
-def _weigh(session: Session, run: DagRun, priority: int) -> int:
-    """Weigh the run's task instances anew that have not started; those that come later are weighed from the conf."""
+def _not_started() -> ColumnElement[bool]:
+    """Task instances that have yet to start, or to resume."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.state import State, TaskInstanceState
-    from sqlalchemy import or_, select
+    from sqlalchemy import or_
 
     waiting = [state for state in State.unfinished if state not in (None, TaskInstanceState.RUNNING)]
-    query = select(TaskInstance).where(
-        TaskInstance.dag_id == run.dag_id,
-        TaskInstance.run_id == run.run_id,
-        or_(TaskInstance.state.is_(None), TaskInstance.state.in_(waiting)),
-    )
+    return or_(TaskInstance.state.is_(None), TaskInstance.state.in_(waiting))
+
+
+def _weigh(session: Session, run: DagRun, *, ended: UUID | None = None) -> int:
+    """Weigh the run's task instances anew that have not started; those that come later are weighed from the conf."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.state import TaskInstanceState
+    from sqlalchemy import or_, select
+
+    conf = run.conf if isinstance(run.conf, dict) else {}
+    mine = (TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+    query = select(TaskInstance).where(*mine, or_(TaskInstance.state == TaskInstanceState.RUNNING, _not_started()))
+    held, jobs = 0, []
     changed = 0
     for each in session.scalars(query):
-        raised = RESUMED if (each.priority_weight or 0) >= RESUMED else 0
-        weight = weight_of(priority, each.task_id) + raised
-        if each.priority_weight != weight:
-            each.priority_weight = weight
-            changed += 1
+        if is_job(each) and (each.state in HOLDS_SLOT or is_raised(each.priority_weight)):
+            held += each.id != ended
+        if each.state == TaskInstanceState.RUNNING:
+            continue
+        if is_job(each) and each.state not in HOLDS_SLOT and not is_raised(each.priority_weight):
+            jobs.append(each)
+        else:
+            changed += _set_weight(each, weight_of(conf["priority"], each.task_id))
+    jobs.sort(key=lambda each: (-STEPS.get(each.task_id, 1), each.map_index))
+    slots = whole(conf, "slots")
+    for place, each in enumerate(jobs, start=held):
+        beyond = slots is not None and place >= slots
+        changed += _set_weight(each, weight_of(conf["priority"], each.task_id, beyond_share=beyond))
     return changed
+
+
+def _set_weight(instance: TaskInstance, weight: int) -> bool:
+    """Whether it is another than before; a task that waits to resume keeps its raise."""
+    weight += RESUMED if is_raised(instance.priority_weight) else 0
+    if instance.priority_weight == weight:
+        return False
+    instance.priority_weight = weight
+    return True
 
 
 def _move_deadline(session: Session, run: DagRun, moment: datetime) -> None:

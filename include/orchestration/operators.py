@@ -112,7 +112,7 @@ class TitleTask(BaseOperator):
         from include.adapters.catalog import Catalog
         from include.adapters.store import open_store
         from include.pipelines.core import find_pipeline
-        from include.pipelines.runner import TaskJob
+        from include.pipelines.runner import TaskJob, load_plan
         from include.settings import load_settings
 
         settings = load_settings()
@@ -148,6 +148,8 @@ class TitleTask(BaseOperator):
                 raise _for_airflow(error, document) from error
             raise
         note("finished", {**(detail or {}), **_choice(task_job)} or None)
+        if self.job is not None:
+            _let_the_next_in(context, load_plan(task_job.title, pipeline.task(self.pipeline_task), store))
         return returned
 
     def work(
@@ -356,6 +358,21 @@ def _choice(task_job: TaskJob) -> dict[str, Any]:
         return {}
     binding = task_job.encode.binding
     return {"option": binding.model_dump(mode="json", exclude={"rendition"}), "why": str(binding)}
+
+
+def _let_the_next_in(context: Context, plan: Plan) -> None:
+    """Let the title's next encode have the slot of this one; otherwise ``dispatch`` does so within a minute."""
+    from include.adapters.airflow_api import AirflowApi
+    from include.orchestration.weights import whole
+
+    slots = whole(context["dag_run"].conf or {}, "slots")
+    if slots is None or len(plan.jobs) <= slots:
+        return
+    try:
+        with AirflowApi.from_connection() as api:
+            api.tell_weights(ended=str(context["ti"].id))
+    except CallsheetError as error:
+        log.warning("the title's next encode waits for dispatch: %s", error)
 
 
 def _leave_word(store: ObjectStore, task_job: TaskJob, document: ErrorDocument) -> None:

@@ -23,6 +23,8 @@ HIGHEST_PRIORITY = 1_000_000
 """The weight must fit Airflow's 32-bit column, or no task of the run could be created."""
 RESUMED = 1_000_000_000
 """Added while a resumed task waits for its slot: above every other weight, and resumed tasks keep their order."""
+BEYOND_SHARE = -2 * HIGHEST_PRIORITY * PRIORITY_STEP
+"""Added to an encode beyond its title's share of the slots: it takes only what no other title wants."""
 
 
 def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
@@ -30,15 +32,39 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     if dag_run is None or not str(task_instance.dag_id).startswith(BATCH_PREFIX):
         return
     conf = dag_run.conf if isinstance(dag_run.conf, dict) else {}
-    priority = conf.get("priority", DEFAULT_PRIORITY)
-    if not isinstance(priority, int) or isinstance(priority, bool):
-        priority = DEFAULT_PRIORITY
-    task_instance.priority_weight = weight_of(priority, str(task_instance.task_id))
+    priority, slots = whole(conf, "priority"), whole(conf, "slots")
+    beyond = slots is not None and is_job(task_instance) and task_instance.map_index >= slots
+    task_instance.priority_weight = weight_of(
+        DEFAULT_PRIORITY if priority is None else priority, str(task_instance.task_id), beyond_share=beyond
+    )
 
 
-def weight_of(priority: int, task_id: str) -> int:
-    """The weight of a task of a title: its priority first, within one priority how near it is to the end."""
-    return min(HIGHEST_PRIORITY, max(0, priority)) * PRIORITY_STEP + STEPS.get(task_id, 1)
+def weight_of(priority: int, task_id: str, *, beyond_share: bool = False) -> int:
+    """The weight of a task of a title: its priority first, within one priority how near it is to the end.
+
+    Args:
+        priority: Of the title.
+        task_id: Airflow's.
+        beyond_share: Whether the title's other encodes take all the slots that it may use while others wait.
+    """
+    weight = min(HIGHEST_PRIORITY, max(0, priority)) * PRIORITY_STEP + STEPS.get(task_id, 1)
+    return weight + BEYOND_SHARE if beyond_share else weight
+
+
+def is_job(task_instance: TaskInstance) -> bool:
+    """Whether it is one of a title's encodes, which share its slots."""
+    return task_instance.map_index >= 0 and str(task_instance.task_id).endswith(("_cpu", "_gpu"))
+
+
+def is_raised(weight: int | None) -> bool:
+    """Whether a weight is that of a task that waits to resume."""
+    return (weight or 0) > RESUMED // 2
+
+
+def whole(conf: dict[str, Any], name: str) -> int | None:
+    """A whole number of a run's conf, which anybody may have written; None where it is none."""
+    value = conf.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def watch_resumptions() -> None:
@@ -69,7 +95,7 @@ def weigh_resumed(mapper: Any, connection: Any, row: Any) -> None:
         return
     weight = row.priority_weight or 0
     waits = row.next_method is not None and row.state in ("scheduled", "queued")
-    if waits and weight < RESUMED:
+    if waits and not is_raised(weight):
         row.priority_weight = weight + RESUMED
-    elif not waits and weight >= RESUMED:
+    elif not waits and is_raised(weight):
         row.priority_weight = weight - RESUMED

@@ -40,6 +40,8 @@ class AirflowServer:
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    queries: list[tuple[str, str]] = field(default_factory=list)
+    """Path and query string of each request that has one."""
     bodies: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path and document of each request that brought one."""
     html: set[str] = field(default_factory=set)
@@ -120,6 +122,8 @@ def _handler(known: AirflowServer) -> type[BaseHTTPRequestHandler]:
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path = urlsplit(self.path).path
             known.asked.append((self.command, path))
+            if query := urlsplit(self.path).query:
+                known.queries.append((path, query))
             if raw:
                 known.bodies.append((self.command, path, json.loads(raw)))
             if path in known.html:

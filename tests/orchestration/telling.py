@@ -29,7 +29,7 @@ from sqlalchemy import select
 from include.adapters.catalog import Catalog, TitleRecord
 from include.domain.steering import Steering
 from include.orchestration.dispatch import run_conf
-from include.orchestration.live_runs import tell_runs
+from include.orchestration.live_runs import share_slots, tell_runs
 from include.settings import load_settings
 from tests.catalog.samples import accept
 from tests.catalog.test_queue import valued
@@ -43,6 +43,7 @@ dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
 NOW = datetime.now(UTC).replace(microsecond=0)
 DUE = NOW + timedelta(hours=5)
 SOONER = NOW + timedelta(hours=1)
+JOBS, SLOTS = 4, 2
 TITLES = ("due", "free", "missed", "gone")
 
 
@@ -85,11 +86,16 @@ def main(folder: Path) -> dict[str, Any]:
     steer(catalog, "due", SOONER)
     seen["again"], seen["unchanged"] = told(catalog), shown() == seen["after"]
     seen["expanded"] = expanded("due")
+    seen["shares"] = shares("due")
     return seen
 
 
 def value(catalog: Catalog, **priorities: int) -> None:
-    catalog.value({f"spring/{name}": valued(priority) for name, priority in priorities.items()}, now=NOW)
+    entered = {}
+    for name, priority in priorities.items():
+        work, valuation = valued(priority)
+        entered[f"spring/{name}"] = work, valuation.model_copy(update={"slots": SLOTS})
+    catalog.value(entered, now=NOW)
 
 
 def steer(catalog: Catalog, name: str, moment: datetime) -> None:
@@ -150,10 +156,45 @@ def expanded(name: str) -> list[int]:
         run = session.scalars(select(DagRun).where(DagRun.run_id == f"{name}__1")).one()
         dag = SerializedDagModel.get_dag(run.dag_id, session=session)
         assert dag is not None
-        session.add(TaskMap(dag_id=run.dag_id, task_id="plan", run_id=run.run_id, map_index=-1, length=3, keys=None))
+        session.add(TaskMap(dag_id=run.dag_id, task_id="plan", run_id=run.run_id, map_index=-1, length=JOBS, keys=None))
         session.flush()
         instances, _ = TaskMap.expand_mapped_task(dag.get_task("encode_cpu"), run.run_id, session=session)
         return [each.priority_weight for each in instances]
+
+
+def shares(name: str) -> dict[str, list[int]]:
+    """Weights of the encodes as some of them start, resume and end."""
+    seen: dict[str, list[int]] = {}
+
+    def look(moment: str, ended: int | None = None, **states: Any) -> None:
+        with create_session() as session:
+            for index, state in states.items():
+                job = jobs(session, name)[int(index[1:])]
+                job.state, job.next_method = state if isinstance(state, tuple) else (state, None)
+            gone = None if ended is None else jobs(session, name)[ended].id
+        changed = share_slots(gone)
+        with create_session() as session:
+            seen[moment] = [each.priority_weight for each in jobs(session, name)]
+        seen[f"{moment}_changed"] = [changed, share_slots(gone)]
+
+    look("waiting", _0="scheduled", _1="scheduled", _2="scheduled")
+    look("full", _0="running", _1="queued")
+    look("ending", ended=0)
+    look("ended", _0="success")
+    look("resumes", _1=("scheduled", "trigger_reentry"), _2="deferred")
+    value(load(), **{name: 950})
+    seen["told"] = [each.task_instances for each in tell_runs(load())]
+    look("told", _1="failed", _2="up_for_retry")
+    return seen
+
+
+def load() -> Catalog:
+    return Catalog(load_settings().catalog_url)
+
+
+def jobs(session: Any, name: str) -> list[TaskInstance]:
+    query = select(TaskInstance).where(TaskInstance.run_id == f"{name}__1", TaskInstance.task_id == "encode_cpu")
+    return list(session.scalars(query.order_by(TaskInstance.map_index)))
 
 
 if __name__ == "__main__":

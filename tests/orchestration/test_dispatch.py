@@ -67,7 +67,8 @@ def test_a_run_is_told_what_weight_and_deadline_are_read_from(
     accept(catalog, "spring", "a", publish_at="2026-03-02T00:00:00+01:00", tier="premium")
     release(catalog, api, settings, now=NOW)
 
-    conf = {"request_id": "spring/a", "tier": "premium", "priority": 0, "publish_at": "2026-03-01T23:00:00+00:00"}
+    conf = {"request_id": "spring/a", "tier": "premium", "priority": 0, "slots": None,
+            "publish_at": "2026-03-01T23:00:00+00:00"}  # fmt: skip
     assert airflow.runs["batch__spring", "a__1"]["conf"] == conf
     title = find(catalog, "spring/a")
     assert (title.state, title.run_id, title.released_at) == ("queued", "a__1", NOW)

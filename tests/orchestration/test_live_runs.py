@@ -15,6 +15,8 @@ import include
 from include.orchestration.weights import RESUMED, STEPS, weight_of
 
 ROOT = Path(next(iter(include.__path__))).parent
+WITHIN, BEYOND = (weight_of(900, "encode_cpu", beyond_share=beyond) for beyond in (False, True))
+"""Weights of an encode within its title's share of the slots, which is two, and of one beyond it."""
 SEEN_ONCE = {"found": True, "task_instances": 0, "deadline_moved": False}
 
 
@@ -71,8 +73,10 @@ def test_a_task_that_resumes_keeps_its_raise(seen: dict[str, Any]) -> None:
     assert seen["after"]["due"]["weights"]["extras"] == RESUMED + weight_of(900, "extras")
 
 
-def test_encodes_that_are_expanded_later_have_the_new_weight(seen: dict[str, Any]) -> None:
-    assert seen["expanded"] == [weight_of(900, "encode_cpu")] * 3
+def test_encodes_that_are_expanded_later_have_the_new_weight_and_those_beyond_the_share_wait(
+    seen: dict[str, Any],
+) -> None:
+    assert seen["expanded"] == [WITHIN, WITHIN, BEYOND, BEYOND]
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,24 @@ def test_telling_the_same_again_changes_nothing(seen: dict[str, Any]) -> None:
     assert list(seen["again"]) == ["due"]
     assert seen["again"]["due"].items() >= SEEN_ONCE.items()
     assert seen["unchanged"] is True
+
+
+@pytest.mark.parametrize(
+    ("moment", "weights", "changed"),
+    [
+        ("waiting", [WITHIN, WITHIN, BEYOND, BEYOND], 0),
+        ("full", [WITHIN, WITHIN, BEYOND, BEYOND], 0),
+        ("ending", [WITHIN, WITHIN, WITHIN, BEYOND], 1),
+        ("ended", [WITHIN, WITHIN, WITHIN, BEYOND], 0),
+        ("resumes", [WITHIN, RESUMED + WITHIN, WITHIN, BEYOND], 0),
+    ],
+)
+def test_the_next_encode_comes_in_where_one_of_its_title_ends(
+    moment: str, weights: list[int], changed: int, seen: dict[str, Any]
+) -> None:
+    assert seen["shares"][moment] == weights
+    assert seen["shares"][f"{moment}_changed"] == [changed, 0]
+
+
+def test_encodes_that_fail_or_wait_for_their_next_attempt_hold_no_slot(seen: dict[str, Any]) -> None:
+    assert seen["shares"]["told"][2:] == [weight_of(950, "encode_cpu")] * 2

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import HIGHEST_PRIORITY, RESUMED, weigh, weigh_resumed
+from include.orchestration.weights import BEYOND_SHARE, HIGHEST_PRIORITY, RESUMED, weigh, weigh_resumed
 
 ROOT = Path(next(iter(include.__path__))).parent
 
@@ -87,6 +87,8 @@ def raised(**fields: Any) -> Any:
         ({"priority_weight": RESUMED + 12}, RESUMED + 12),
         ({"priority_weight": RESUMED + 12, "next_method": None}, 12),
         ({"priority_weight": RESUMED + 12, "state": "running"}, 12),
+        ({"priority_weight": BEYOND_SHARE + 12}, RESUMED + BEYOND_SHARE + 12),
+        ({"priority_weight": RESUMED + BEYOND_SHARE + 12, "state": "running"}, BEYOND_SHARE + 12),
         ({"state": "deferred"}, 12),
         ({"next_method": None}, 12),
         ({"dag_id": "somebody__elses"}, 12),
@@ -104,7 +106,7 @@ def test_the_least_raised_weight_is_above_every_other_and_the_highest_fits_the_c
 
     weigh(heaviest, run)
 
-    assert heaviest.priority_weight < raised(priority_weight=0)
+    assert heaviest.priority_weight < raised(priority_weight=BEYOND_SHARE)
     assert raised(priority_weight=heaviest.priority_weight) < 2**31
 
 

@@ -14,8 +14,10 @@ ROOT = Path(next(iter(include.__path__))).parent
 UNTOUCHED = 7
 
 
-def weight(conf: Any, *, task_id: str = "encode_cpu", dag_id: str = "batch__spring", run: bool = True) -> int:
-    instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, priority_weight=UNTOUCHED)
+def weight(
+    conf: Any, *, task_id: str = "encode_cpu", map_index: int = -1, dag_id: str = "batch__spring", run: bool = True
+) -> int:
+    instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, map_index=map_index, priority_weight=UNTOUCHED)
     dag_run: Any = SimpleNamespace(conf=conf) if run else None
     weigh(instance, dag_run)
     result: int = instance.priority_weight
@@ -52,6 +54,26 @@ def test_the_weight_fits_the_column_whatever_the_priority(priority: int) -> None
 @pytest.mark.parametrize("dag_id", ["intake", "dispatch", "somebody__elses", "abatch__x", None])
 def test_other_dags_are_left_alone(dag_id: Any) -> None:
     assert weight({"priority": 3}, dag_id=dag_id) == UNTOUCHED
+
+
+@pytest.mark.parametrize("task_id", ["encode_cpu", "encode_gpu"])
+def test_an_encode_beyond_its_titles_share_weighs_less_than_anything_else_of_any_title(task_id: str) -> None:
+    conf = {"priority": 10**7, "slots": 2}
+
+    assert weight(conf, task_id=task_id, map_index=1) == weight({"priority": 10**7}, task_id=task_id)
+    assert weight(conf, task_id=task_id, map_index=2) < weight({"priority": 0}, task_id="prepare")
+    assert weight(conf, task_id=task_id, map_index=2) > weight(
+        {"priority": 5, "slots": 2}, task_id=task_id, map_index=2
+    )
+
+
+@pytest.mark.parametrize("conf", [{"slots": None}, {"slots": "2"}, {"slots": True}, {"slots": 8}], ids=repr)
+def test_a_share_that_says_nothing_sensible_holds_nothing_back(conf: Any) -> None:
+    assert weight(conf, map_index=7) == weight({}, map_index=7)
+
+
+def test_tasks_that_are_no_encodes_have_no_share() -> None:
+    assert weight({"slots": 1}, task_id="publish", map_index=5) == weight({}, task_id="publish")
 
 
 def test_without_a_run_nothing_changes() -> None:

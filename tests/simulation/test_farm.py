@@ -271,7 +271,7 @@ def test_a_valuable_title_is_cut_into_chunks_that_are_no_longer_than_the_policy_
 
 def test_a_title_keeps_to_its_share_of_the_slots_while_others_wait() -> None:
     others = [title(f"{n}", 0, [600], tier=Tier.UGC, views=1) for n in range(24)]
-    film = title("film", 1, [6000], tier=Tier.PREMIUM, views=1e8, deadline_s=20_000.0)
+    film = title("film", 1, [6000], tier=Tier.PREMIUM, views=1e5, deadline_s=20_000.0)
     share = slots_for(score=film.value, laxity_s=20_000 - 6000 - 600, slots=8, policy=RECIPES.policy.parallel)
 
     found = run([*others, film], farm(8), "callsheet")
