@@ -48,6 +48,7 @@ def plan_file(
             name=file.name,
             tier=tier,
             publish_at=publish_at,
+            binding_deadline=publish_at,
         )
         for task in dict.fromkeys(chosen.owner(stage) for stage in STAGES):
             run_task(

@@ -112,7 +112,7 @@ def stage_context(folder: Path, mezzanine: Path | str, *, settings: dict[str, An
         "title_id": "title1",
         "run_key": "batch1.1",
         "pipeline": "vod",
-        "pipeline_version": 2,
+        "pipeline_version": 3,
         "mezzanine": mezzanine.as_uri() if isinstance(mezzanine, Path) else mezzanine,
         "tier": Tier.UGC,
         **title,

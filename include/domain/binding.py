@@ -16,6 +16,7 @@ from include.domain.forecast import Forecast
 from include.domain.ladder import TierPolicy
 from include.domain.media import Inspection
 from include.domain.plan import EncodeJob, EncodeOption, Plan
+from include.domain.playable import Prospects, first_set, later_s, still
 from include.domain.presets import Presets, faster_presets, preset_options
 from include.domain.prior import Rates, SourceShape, TitleWork, planned_work
 from include.domain.title import Tier
@@ -73,6 +74,21 @@ def least_work(plan: Plan, work: TitleWork) -> TitleWork:
     return work.model_copy(update={"encodes": tuple(least)})
 
 
+def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
+    """The same with every rung, each by the quickest preset that the tier allows.
+
+    Args:
+        plan: With its options.
+        work: With nothing given up.
+    """
+    quickest: list[Forecast] = []
+    for job, encode in zip(plan.jobs, work.encodes, strict=True):
+        presets = [each.option for each in job.options if each.option.allowed and each.rendition is not None]
+        best = min(presets, key=lambda each: each.p50_s, default=None)
+        quickest.append(encode if best is None else Forecast(p50_s=best.p50_s, p90_s=best.p90_s))
+    return work.model_copy(update={"encodes": tuple(quickest)})
+
+
 def with_options(plan: Plan, work: TitleWork, source: SourceShape, *, recipes: Recipes, pace: Pace) -> Plan:
     """The plan with the options of each job, and with what follows it.
 
@@ -90,6 +106,50 @@ def with_options(plan: Plan, work: TitleWork, source: SourceShape, *, recipes: R
         }
         jobs.append(job.model_copy(update=changes))
     return plan.model_copy(update={"jobs": tuple(jobs)})
+
+
+def laid_out(
+    plan: Plan,
+    source: SourceShape,
+    *,
+    recipes: Recipes,
+    pace: Pace,
+    tier: Tier,
+    asked: bool | None,
+    left_s: float | None,
+    degrade: bool,
+) -> Plan:
+    """The plan with the options of its jobs, for everything at once or for its core rungs first.
+
+    Jobs that follow a first version have no options: they bind to no deadline.
+
+    Args:
+        plan: Without options.
+        source: How much picture it has.
+        recipes: What options are made from.
+        pace: Of the title on this farm.
+        tier: Of the title.
+        asked: Whether the request wants a first version; None leaves it to the tier's policy.
+        left_s: Until the deadline that something may be given up for; None where there is none.
+        degrade: Whether encodes may take quicker presets.
+    """
+
+    def reckoned(part: Plan) -> tuple[Plan, TitleWork, Forecast]:
+        work = work_of(part, source, rates=recipes.rates, pace=pace, tier=tier)
+        part = with_options(part, work, source, recipes=recipes, pace=pace)
+        quickest = quickest_work(part, work) if degrade else work
+        return part, work, still(quickest, slots=pace.slots, overhead_s=pace.overhead_s)
+
+    core = tuple(job for job in plan.jobs if job.rendition.core)
+    whole, whole_work, whole_s = reckoned(plan)
+    first, first_work, first_s = reckoned(plan.model_copy(update={"jobs": core}))
+    prospects = Prospects(whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=pace.slots))
+    chosen = first_set(plan, prospects, asked=asked, wish=recipes.policy.playable_first, left_s=left_s)
+    if chosen is None:
+        return whole
+    with_theirs = {job.name: job for job in first.jobs}
+    jobs = tuple(with_theirs.get(job.name, job) for job in plan.jobs)
+    return plan.model_copy(update={"jobs": jobs, "first": chosen})
 
 
 def _options(job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: Recipes) -> tuple[EncodeOption, ...]:
@@ -160,7 +220,8 @@ def deadline_notes(plan: Plan, work: TitleWork, *, publish_at: datetime | None, 
     """Laxity and what may be given up, in sentences for the report; nothing for a title without a deadline."""
     if publish_at is None:
         return []
-    spare_s = (publish_at - now).total_seconds() - work.elapsed(pace.slots).p90_s + work.prepare.p90_s - pace.overhead_s
+    needed = still(work, slots=pace.slots, overhead_s=pace.overhead_s)
+    spare_s = (publish_at - now).total_seconds() - needed.p90_s
     spare = f"{spare_s:.0f} s to spare" if spare_s >= 0 else f"{-spare_s:.0f} s too few"
     due = f"Due at {publish_at:%Y-%m-%d %H:%M:%S} UTC: {spare} at full quality, in {pace.slots} slots."
     return [due, f"For the deadline it may give up: {_what_may_go(plan.jobs)}."]

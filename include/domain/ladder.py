@@ -82,6 +82,9 @@ class TierPolicy(Document):
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
     """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
+    playable_first: Literal["always", "deadline", "never"] = "deadline"
+    """When the core rungs go out as a first version, where the request does not say: for every title, for one whose
+    deadline all of its rungs would miss, or for none."""
 
 
 class Cut(Document):

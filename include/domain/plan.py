@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from include.domain.degradation import Binding, Option
 from include.domain.document import Document, digest
 
@@ -113,6 +115,18 @@ class SourceTreatment(Document):
     """HDR source to BT.709 SDR."""
 
 
+class FirstSet(Document):
+    """What of a title is published as a first version, and what follows as the next."""
+
+    jobs: tuple[str, ...]
+    """Names of the jobs of the first version; the others start when these have ended."""
+    rest: tuple[str, ...]
+    why: Literal["asked", "tier", "deadline"]
+    """Whose wish it is: the request's, the tier's, or the deadline's."""
+    message: str
+    """A sentence for people: why, and what it costs."""
+
+
 class Plan(Document):
     """Result of the stage ``plan``: our decision for one title."""
 
@@ -124,6 +138,16 @@ class Plan(Document):
     frame_rate: str
     notes: tuple[str, ...] = ()
     """Why the plan is what it is, in sentences for the report."""
+    first: FirstSet | None = None
+    """None publishes everything at once."""
+
+    @property
+    def of_first(self) -> Plan:
+        """The part that makes the first version; the whole plan where there is none."""
+        if self.first is None:
+            return self
+        names = set(self.first.jobs)
+        return self.model_copy(update={"jobs": tuple(job for job in self.jobs if job.name in names)})
 
     @property
     def renditions(self) -> tuple[Rendition, ...]:

@@ -71,15 +71,13 @@ def faults(rendition: Rendition, facts: RenditionFacts, *, frames: tuple[int, in
     return tuple(found)
 
 
-def unlike_the_others(facts: dict[str, RenditionFacts]) -> dict[str, str]:
+def unlike_the_others(frames: dict[str, int]) -> dict[str, str]:
     """Renditions whose frame count is not that of most: players could not switch to them in place."""
-    if not facts:
+    if not frames:
         return {}
-    usual, _ = Counter(each.frames for each in facts.values()).most_common(1)[0]
+    usual, _ = Counter(frames.values()).most_common(1)[0]
     return {
-        name: f"has {each.frames} frames, the other renditions have {usual}"
-        for name, each in facts.items()
-        if each.frames != usual
+        name: f"has {each} frames, the other renditions have {usual}" for name, each in frames.items() if each != usual
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from include.domain.degradation import Binding
 from include.domain.document import Document
 from include.domain.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
-from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.plan import EncodeJob, FirstSet, Plan, Rendition, SourceTreatment
 from include.domain.results import (
     AudioRendition,
     AudioResult,
@@ -49,6 +49,8 @@ class ReportedPlan(Document):
     segment_frames: int
     treatment: SourceTreatment
     notes: tuple[str, ...]
+    first: FirstSet | None
+    """What went out, or goes out, as a first version, and why."""
 
 
 class ReportedRendition(Document):
@@ -90,8 +92,10 @@ class Report(Document):
     text: tuple[TextRendition, ...]
     duration_s: float
     degraded: bool
+    whole: bool
+    """False for a first version: the core rungs alone, by intention."""
     missing: tuple[str, ...]
-    """Renditions that the plan had and the set lacks."""
+    """Renditions that the plan had and the set lacks; those of a first version follow with the next."""
     given_up: tuple[Binding, ...]
     """What the set lacks for the title's deadline."""
     findings: tuple[str, ...]
@@ -115,6 +119,7 @@ def build_report(
     verdicts: CheckResult,
     rungs: tuple[PackagedRendition, ...],
     *,
+    whole: bool = True,
     tools: dict[str, str],
     files: dict[str, Any],
 ) -> Report:
@@ -152,6 +157,7 @@ def build_report(
             segment_frames=decision.segment_frames,
             treatment=decision.treatment,
             notes=decision.notes,
+            first=decision.first,
         ),
         renditions=tuple(
             _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
@@ -163,7 +169,11 @@ def build_report(
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
-        missing=tuple(planned.name for planned in decision.renditions if planned.name not in packaged),
+        whole=whole,
+        missing=(
+            *(planned.name for planned in decision.renditions if planned.name not in packaged),
+            *(decision.first.rest if decision.first and not whole else ()),
+        ),
         given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio),
         encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),

@@ -120,6 +120,9 @@ class TitleRequest(Document):
     kind: Kind | None = None
     publish_at: Moment | None = None
     """The deadline."""
+    playable_first: bool | None = None
+    """Whether the core rungs go out as soon as they are ready, as a first version, and all rungs as the next; where it
+    is not said, the policy of the tier decides."""
     wait_until: Moment | None = None
     """The mezzanine may arrive until then."""
     signals: Signals = Signals()

@@ -176,6 +176,9 @@ class RenditionVerdict(Document):
     """Why not pass, in sentences."""
     vmaf: QualityScore | None = None
     check_cost: Cost | None = None
+    key: str | None = None
+    """Of the encode's result that was checked; None where there was none."""
+    frames: int | None = None
 
 
 class CheckResult(Document):
@@ -225,9 +228,11 @@ class PackageResult(Document):
     duration_s: float
     rungs: tuple[PackagedRendition, ...]
     degraded: bool
-    """Whether the plan's renditions are not all here, or not with all of their quality."""
+    """Whether what this set should have is not all here, or not with all of its quality."""
+    whole: bool = True
+    """False for a title's first version: the core rungs alone, by intention."""
     missing: tuple[str, ...] = ()
-    """Rungs that the plan had and this set lacks."""
+    """Rungs that the plan had and this set lacks; those of a first version follow with the next."""
     given_up: tuple[Binding, ...] = ()
     """What this set lacks for its title's deadline: quality, or rungs, which are among the missing ones too."""
     packager_version: str
@@ -240,10 +245,14 @@ class PublishResult(Document):
     prefix: str
     """Store key ``titles/<title_id>/v<n>``."""
     published_at: datetime
+    playable_at: datetime
+    """Since when a version of this request can be played: the moment of its first one."""
+    whole: bool = True
+    """False for a first version, which another one of the same request follows."""
     hls: str
     """Address of the HLS manifest as a player gets it."""
     dash: str | None
     preview: str
     degraded: bool
     deadline_met: bool | None
-    """None without a deadline."""
+    """Whether the title was playable in time; None without a deadline."""

@@ -39,13 +39,22 @@ class Settlement(Document):
 
 
 def settlement(
-    *, packaged: PackageResult | None, published: PublishResult | None, failures: Sequence[TaskFailure]
+    *,
+    packaged: PackageResult | None,
+    published: PublishResult | None,
+    first_packaged: PackageResult | None = None,
+    first_published: PublishResult | None = None,
+    failures: Sequence[TaskFailure],
 ) -> Settlement:
     """The final state of a title.
 
+    Where its first version went out and the whole set came to nothing, it is degraded: what plays goes on playing.
+
     Args:
-        packaged: The set that was made, if one was.
-        published: The version that was published, if one was.
+        packaged: The whole set, if it was made.
+        published: Its version, if it was published.
+        first_packaged: The set of the first version, if one was made.
+        first_published: The first version, if one was published.
         failures: Of tasks without a result, in the order of the pipeline.
     """
     if published is not None and packaged is not None:
@@ -58,6 +67,9 @@ def settlement(
     error = cause.error
     if error.type == "StaleRequest":
         state = State.CANCELLED
+    elif first_published is not None and first_packaged is not None:
+        message = f"{lacks(first_packaged, first_published.version)}, which should have followed: {error.message}"
+        return Settlement(state=State.DEGRADED, reason="rendition_missing", message=message, failure=cause)
     elif error.owner is Owner.SOURCE and error.retry is Retry.NEVER:
         state = State.REJECTED
     else:

@@ -80,6 +80,10 @@ class TitleJob(Document):
     tier: Tier
     kind: Kind | None = None
     publish_at: datetime | None = None
+    binding_deadline: datetime | None = None
+    """The same where something may be given up for it."""
+    playable_first: bool | None = None
+    """Whether the core rungs go out as a first version; None leaves it to the tier."""
     wait_until: datetime | None = None
     """The mezzanine may arrive until then; None once that has passed by Airflow's clock: workers do not ask theirs."""
     subtitles: tuple[SubtitleFile, ...] = ()

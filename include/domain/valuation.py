@@ -36,6 +36,8 @@ class Work(Document):
     full: TitleWork
     least: TitleWork
     """With everything given up that its tier allows."""
+    playable: TitleWork | None = None
+    """Until its first version plays, where its core rungs go out first: that is what its deadline waits for."""
     planned: bool = False
     """Whether it stands on the plan of an inspected mezzanine, not on what is typical."""
 
@@ -59,6 +61,22 @@ class Standing(Document):
     pinned: bool = False
     held: bool = False
     """Not to be started: it is ahead of nobody."""
+    playable: bool = False
+    """Whether a first version plays already: no deadline waits for the rest."""
+
+    @property
+    def due(self) -> datetime | None:
+        """The deadline, while it counts."""
+        return None if self.playable else self.publish_at
+
+    @property
+    def timed(self) -> tuple[TitleWork, float]:
+        """Work that the deadline waits for, and the share of it, 0–1, that is left. A first version's is done first."""
+        full, first = self.work.full, self.work.playable
+        if self.playable or first is None:
+            return full, 1 - self.progress
+        done_s, needed_s = self.progress * full.whole.p50_s, first.whole.p50_s
+        return first, max(0.0, 1 - done_s / needed_s) if needed_s > 0 else 0.0
 
 
 class Valuation(Document):
@@ -120,7 +138,7 @@ def value_titles(
     for claim, (standing, value, place, laxity_s, remaining) in zip(claims, placed, strict=True):
         wait = NOTHING if standing.running else backlog.wait(claim, laxity_s=laxity_s, horizon_s=horizon_s)
         share = slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
-        left = 1 - standing.progress
+        timed, left = standing.timed
         found[standing.request_id] = Valuation(
             at=now,
             score=value,
@@ -129,9 +147,9 @@ def value_titles(
             remaining=remaining,
             admission=admit(
                 now=now,
-                deadline=standing.publish_at,
+                deadline=standing.due,
                 wait=wait,
-                full=standing.work.full.elapsed(share).scaled(left).later(farm.overhead_s),
+                full=timed.elapsed(share).scaled(left).later(farm.overhead_s),
                 degraded=standing.work.least.elapsed(slots).scaled(left).later(farm.overhead_s),
                 work=remaining,
                 policy=policy.admission,
@@ -149,8 +167,8 @@ def _claim(
 ) -> Claim:
     age_s = (now - standing.created_at).total_seconds()
     urgent, due_s = place.points, None
-    if standing.publish_at is not None:
-        due_s = (standing.publish_at - now).total_seconds()
+    if standing.due is not None:
+        due_s = (standing.due - now).total_seconds()
         pressed = priority_points(
             score=value.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
         )
@@ -181,10 +199,11 @@ def _place(
     left = 1 - standing.progress
     remaining = standing.work.full.whole.scaled(left)
     laxity_s = None
-    if standing.publish_at is not None:
+    if standing.due is not None:
         # The p90: a title that is in time only with luck has no time to spare.
-        needed_s = standing.work.full.elapsed(slots).scaled(left).p90_s + farm.overhead_s
-        laxity_s = (standing.publish_at - now).total_seconds() - needed_s
+        timed, still = standing.timed
+        needed_s = timed.elapsed(slots).scaled(still).p90_s + farm.overhead_s
+        laxity_s = (standing.due - now).total_seconds() - needed_s
     place = priority(
         score=value.points,
         work_s=remaining.p50_s,

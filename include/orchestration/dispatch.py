@@ -239,7 +239,7 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, n
             continue
         if run is not None and run["end_date"] and _is_recent(datetime.fromisoformat(run["end_date"]), now):
             continue
-        if title.state is State.PLAYABLE or _completed(catalog, settings, title):
+        if _completed(catalog, settings, title) or title.state is State.PLAYABLE:
             if _settle_published(catalog, settings, title, now=now):
                 lost.append(title.request_id)
             continue
@@ -273,7 +273,7 @@ def _is_recent(moment: datetime, now: datetime) -> bool:
 
 
 def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool:
-    """Tell the catalog of a publication that died between pointer and catalog; False where players see another set."""
+    """Tell the catalog of publications that died between pointer and catalog; False where players see another set."""
     from include.adapters.store import open_store
     from include.domain.results import PackageResult
     from include.pipelines.runner import load_result
@@ -281,12 +281,15 @@ def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool
     from include.stages.publish import is_current, make_current
 
     job, store = title.job(), open_store(settings)
-    packaged = load_result(job, "package", PackageResult, store) if is_current(store, job) else None
-    if not isinstance(packaged, PackageResult):
-        return False
     context = ControlContext(settings=settings, store=store, title=job, scratch=settings.scratch, catalog=catalog)
-    make_current(context, job, packaged)
-    return True
+    for stage, whole in (("first_package", False), ("package", True)):
+        if catalog.is_published(title.request_id, whole=whole):
+            continue
+        packaged = load_result(job, stage, PackageResult, store) if is_current(store, job, whole=whole) else None
+        if isinstance(packaged, PackageResult):
+            make_current(context, job, packaged)
+            return True
+    return False
 
 
 def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, *, now: datetime) -> bool:
@@ -298,11 +301,14 @@ def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, 
     from include.pipelines.runner import result_key
 
     version = catalog.current_version(title.title_id)
-    if version is None or version.request_id != title.request_id or not version.degraded:
-        return catalog.settle(title.request_id, State.PUBLISHED, now=now)
+    if version is None or version.request_id != title.request_id or (version.whole and not version.degraded):
+        if catalog.is_published(title.request_id, whole=True):
+            return catalog.settle(title.request_id, State.PUBLISHED, now=now)
+        message = "its first version was published; a newer request was quicker than its whole set"
+        return catalog.settle(title.request_id, State.CANCELLED, reason="superseded", message=message, now=now)
     reason, message = "rendition_missing", f"published as v{version.version} without {', '.join(version.missing)}"
     packaged = load_if_whole(open_store(settings), result_key(title.job(), "package"), PackageResult)
-    if packaged is not None:
+    if packaged is not None and version.whole:
         reason, message = why_degraded(packaged), lacks(packaged, version.version)
     if not title.is_repair:
         kind: RepairKind = "backfill" if reason == "for_deadline" else "repair"

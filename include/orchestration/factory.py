@@ -6,13 +6,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, XComArg
+from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, TaskGroup, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
-from include.orchestration.names import CONTROL_POOL, CPU_POOL, GPU_POOL, done_id, gpu_jobs_id, mapped_task_id
-from include.orchestration.operators import ControlTask, PublishTask, TitleTask, WorkerTask
+from include.orchestration.names import (
+    CONTROL_POOL,
+    CPU_POOL,
+    FIRST,
+    FIRST_ASKED,
+    GPU_POOL,
+    done_id,
+    jobs_id,
+    mapped_task_id,
+    rest_of,
+)
+from include.orchestration.operators import ControlTask, Gate, PublishTask, TitleTask, WorkerTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
 from include.settings import load_settings
 
@@ -51,19 +61,25 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
         ),
     ) as dag:
         worker = _worker_kind()
-        first: dict[str, list[Operator]] = {}
-        last: dict[str, Operator] = {}
+        begins: dict[str, list[Operator]] = {}
+        ends: dict[str, Operator] = {}
         for task in described.tasks:
-            if task.mapped_over is None:
-                last[task.name] = _operator(described, task, worker)
-                first[task.name] = [last[task.name]]
-            else:
-                plan = last[described.owner(task.mapped_over)]
-                first[task.name], last[task.name] = _mapped(described, task, plan, worker)
+            if task.mapped_over is not None:
+                plan = ends[described.owner(task.mapped_over)]
+                begins[task.name], ends[task.name] = _mapped(described, task, plan, worker)
+            elif task.first_of is None:
+                ends[task.name] = _operator(described, task, worker)
+                begins[task.name] = [ends[task.name]]
+        waits_for_first = _first_version(described, begins, ends, worker) if described.publishes_first else None
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
-            for upstream in task.upstream:
-                last[upstream] >> first[task.name]
+            above = [described.task(upstream) for upstream in task.upstream]
+            for each in above:
+                if task.first_of or not each.first_of:
+                    ends[each.name] >> begins[task.name]
+            # What a first version needs may be skipped, and nothing but its join may follow a skipped task.
+            if waits_for_first and not task.first_of and any(each.first_of or each.mapped_over for each in above):
+                waits_for_first >> begins[task.name]
     return dag
 
 
@@ -88,25 +104,84 @@ def _operator(pipeline: Pipeline, task: Task, worker: type[TitleTask]) -> BaseOp
 
 def _mapped(pipeline: Pipeline, task: Task, plan: Operator, worker: type[TitleTask]) -> tuple[list[Operator], Operator]:
     """The mapped tasks of each pool, and the join behind them."""
-    gpu_jobs = EmptyOperator(task_id=gpu_jobs_id(task.name), pool=CONTROL_POOL, **_no_work("The jobs for GPUs."))
-    plan >> gpu_jobs
+    lists = {CPU_POOL: plan, GPU_POOL: _list_of_jobs(task.name, GPU_POOL, plan)}
+    mapped = _by_pool(pipeline, task, task.name, lists, worker)
     done = EmptyOperator(
         task_id=done_id(task.name), pool=CONTROL_POOL, trigger_rule="all_done", **_no_work("All jobs have ended.")
     )
-    mapped: list[Operator] = []
-    for pool, jobs in ((CPU_POOL, plan), (GPU_POOL, gpu_jobs)):
-        partial = worker.partial(
-            task_id=mapped_task_id(task.name, pool),
+    mapped >> done
+    return mapped, done
+
+
+def _first_version(
+    pipeline: Pipeline, begins: dict[str, list[Operator]], ends: dict[str, Operator], worker: type[TitleTask]
+) -> Operator:
+    """The tasks that make a title's first version, the encodes that wait meanwhile, and the join behind both.
+
+    The gate skips all of it for a title without a first version. The other encodes wait for what the first version
+    waits for: encodes are not interrupted, and theirs would hold the slots that it needs.
+
+    Args:
+        pipeline: With tasks that make a first version.
+        begins: By task, what has to wait for its upstream; the tasks of the first version are added.
+        ends: By task, what has to be waited for; likewise.
+        worker: Of this deployment.
+    """
+    first = [task for task in pipeline.tasks if task.first_of]
+    with TaskGroup("first_version", prefix_group_id=False, tooltip="Core rungs as a first version, where asked for"):
+        plan = ends[pipeline.owner(str(first[0].first_of))]
+        asked = EmptyOperator(
+            task_id=FIRST_ASKED, pool=CONTROL_POOL, **_no_work("Whether there is to be a first version.")
+        )
+        plan >> asked
+        gate = Gate.partial(
+            task_id=FIRST, pool=CONTROL_POOL, **_no_work("Skipped, with all that follows, where there is none.")
+        ).expand(job=XComArg(asked))
+        rest: list[Operator] = []
+        for task in pipeline.tasks:
+            if task.mapped_over == first[0].first_of:
+                name = rest_of(task.name)
+                lists = {pool: _list_of_jobs(name, pool, plan) for pool in (CPU_POOL, GPU_POOL)}
+                rest += _by_pool(pipeline, task, name, lists, worker)
+        for task in first:
+            ends[task.name] = _operator(pipeline, task, worker)
+            begins[task.name] = [ends[task.name]]
+        done = EmptyOperator(
+            task_id=done_id(FIRST),
+            pool=CONTROL_POOL,
+            trigger_rule="all_done",
+            **_no_work("The first version, and the jobs behind it, have ended."),
+        )
+    for upstream in first[0].upstream:
+        ends[upstream] >> rest
+    made = [ends[task.name] for task in first]
+    gate >> [*made, *rest] >> done
+    return done
+
+
+def _list_of_jobs(name: str, pool: str, plan: Operator) -> Operator:
+    """Stands for the jobs that the plan pushes in its name."""
+    jobs = EmptyOperator(task_id=jobs_id(name, pool), pool=CONTROL_POOL, **_no_work("Names of jobs, from the plan."))
+    plan >> jobs
+    return jobs
+
+
+def _by_pool(
+    pipeline: Pipeline, task: Task, name: str, lists: dict[str, Operator], worker: type[TitleTask]
+) -> list[Operator]:
+    """The mapped task called ``name`` of each pool, over the jobs of its list."""
+    return [
+        worker.partial(
+            task_id=mapped_task_id(name, pool),
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,
             pipeline_task=task.name,
             pool=pool,
             map_index_template="{{ task.job }}",
             **_arguments(task),
-        )
-        mapped.append(partial.expand(job=XComArg(jobs)))
-    mapped >> done
-    return mapped, done
+        ).expand(job=XComArg(jobs))
+        for pool, jobs in lists.items()
+    ]
 
 
 def _no_work(doc: str) -> dict[str, Any]:

@@ -15,13 +15,25 @@ def mapped_task_id(task: str, pool: str) -> str:
     return f"{task}_{pool.removesuffix('_encode')}"
 
 
-def gpu_jobs_id(task: str) -> str:
-    """Airflow's id of the task that stands for the list of jobs on GPUs.
+def rest_of(task: str) -> str:
+    """Name, in Airflow's ids, of the part of a mapped task whose jobs wait until the first version's have ended."""
+    return f"{task}_rest"
 
-    Airflow keeps one length per task to map over, and the plan's own is that of the jobs on CPUs. The scheduler marks
-    this one done by itself; the plan pushes the list in its name.
+
+def jobs_id(task: str, pool: str) -> str:
+    """Airflow's id of the task that stands for a list of jobs: ``encode_gpu_jobs``, ``encode_rest_cpu_jobs``.
+
+    Airflow keeps one length per task to map over, and the plan's own is that of the first jobs on CPUs. The scheduler
+    marks these done by itself; the plan pushes the lists in their names.
     """
-    return f"{task}_gpu_jobs"
+    return f"{mapped_task_id(task, pool)}_jobs"
+
+
+FIRST_ASKED = "first_asked"
+"""Stands for the list that :data:`FIRST` is mapped over: one item where the plan wants a first version, else none."""
+FIRST = "first"
+"""The gate before all that a first version needs. Where nobody wants one the scheduler skips it, hence all of that,
+as soon as the plan is made: no process is started, and nothing waits for it."""
 
 
 def done_id(task: str) -> str:

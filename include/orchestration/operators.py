@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
@@ -32,7 +33,7 @@ from include.errors import (
     from_document,
     to_document,
 )
-from include.orchestration.names import CPU_POOL, GPU_POOL, gpu_jobs_id
+from include.orchestration.names import CPU_POOL, FIRST_ASKED, GPU_POOL, jobs_id, rest_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -163,14 +164,16 @@ class TitleTask(BaseOperator):
         from include.domain.results import PublishResult
         from include.pipelines.runner import load_plan, load_result
 
-        stages = {node.stage.name for node in pipeline.task(self.pipeline_task).nodes}
-        if "publish" in stages:
-            published = load_result(task_job.title, "publish", PublishResult, store)
-            if isinstance(published, PublishResult):
-                context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
+        nodes = pipeline.task(self.pipeline_task).nodes
+        for node in nodes:
+            if node.stage.name == "publish":
+                published = load_result(task_job.title, node.name, PublishResult, store)
+                if isinstance(published, PublishResult):
+                    context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
         for mapped in pipeline.tasks:
-            if mapped.mapped_over in stages:
-                return push_jobs(load_plan(task_job.title, mapped, store), mapped.name, context)
+            if mapped.mapped_over in {node.name for node in nodes}:
+                plan = load_plan(task_job.title, mapped, store)
+                return push_jobs(plan, mapped.name, context, in_two_steps=pipeline.publishes_first)
         return None
 
 
@@ -263,7 +266,7 @@ class ControlTask(TitleTask):
                     scratch=Path(scratch),
                 )
             if "plan" in stages:
-                note_planned(catalog, settings, task_job.title, store, pace=pace, now=datetime.now(UTC))
+                return note_planned(catalog, settings, task_job.title, store, pace=pace, now=datetime.now(UTC))
         finally:
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)
@@ -276,25 +279,47 @@ class PublishTask(ControlTask):
     operator_extra_links = (PreviewLink(),)
 
 
-def push_jobs(plan: Plan, task: str, context: Context) -> list[str]:
-    """Push the jobs on GPUs for the mapped ``task`` of that pool; returns those on CPUs, the plan's own list."""
+class Gate(EmptyOperator):
+    """Mapped over nothing or one item: what follows is skipped, or not. The scheduler does it without a process."""
+
+    def __init__(self, *, job: str | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.job = job
+
+
+def push_jobs(plan: Plan, task: str, context: Context, *, in_two_steps: bool) -> list[str]:
+    """Push the lists of jobs that the mapped tasks of ``task`` take; returns the plan's own, of those on CPUs.
+
+    Args:
+        plan: With a first version or without.
+        task: Name of the mapped task in the pipeline.
+        context: Of the task that has planned.
+        in_two_steps: Whether the pipeline can publish a first version: the jobs behind it have lists of their own.
+    """
+    pools = (CPU_POOL, GPU_POOL)
+    for each in plan.jobs:
+        if each.pool not in pools:
+            raise ConfigurationError(f"job {each.name} asks for the pool {each.pool!r}; there are {', '.join(pools)}")
+    later = set(plan.first.rest) if plan.first and in_two_steps else set()
+
+    def of(pool: str, *, rest: bool) -> list[str]:
+        return [each.name for each in plan.jobs if each.pool == pool and (each.name in later) is rest]
+
+    _push(jobs_id(task, GPU_POOL), of(GPU_POOL, rest=False), context)
+    if in_two_steps:
+        for pool in pools:
+            _push(jobs_id(rest_of(task), pool), of(pool, rest=True), context)
+        _push(FIRST_ASKED, ["first"] if later else [], context)
+    return of(CPU_POOL, rest=False)
+
+
+def _push(task_id: str, items: list[str], context: Context) -> None:
+    """Push a list in the name of a task that is mapped over."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    by_pool: dict[str, list[str]] = {CPU_POOL: [], GPU_POOL: []}
-    for each in plan.jobs:
-        if each.pool not in by_pool:
-            raise ConfigurationError(f"job {each.name} asks for the pool {each.pool!r}; there are {', '.join(by_pool)}")
-        by_pool[each.pool].append(each.name)
     run = context["dag_run"]
-    XCom.set(
-        XCom.XCOM_RETURN_KEY,
-        by_pool[GPU_POOL],
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        task_id=gpu_jobs_id(task),
-        _mapped_length=len(by_pool[GPU_POOL]),
-    )
-    return by_pool[CPU_POOL]
+    where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id}
+    XCom.set(XCom.XCOM_RETURN_KEY, items, **where, _mapped_length=len(items))
 
 
 def _die_with_supervisor() -> None:
@@ -318,9 +343,9 @@ def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: in
     from include.pipelines.runner import result_key
 
     return [
-        node.stage.name
+        node.name
         for node in find_pipeline(pipeline, version).task(task_job.task).nodes
-        if store.size(result_key(task_job.title, node.stage.name, task_job.item if node.mapped else None)) is None
+        if store.size(result_key(task_job.title, node.name, task_job.item if node.mapped else None)) is None
     ]
 
 

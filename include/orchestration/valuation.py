@@ -25,6 +25,7 @@ from include.domain.prior import (
     Pair,
     Rates,
     SourceShape,
+    TitleWork,
     calibration,
     encoder_s,
     ratio,
@@ -216,11 +217,26 @@ def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Wor
         fps=known.frame_rate,
         rates=rates,
     )
-    chosen = [ladders[codec] for codec in codecs if codec in ladders]
-    full = title_work(source, chosen, tiers[request.tier], rates=rates, factors=factors, tier=request.tier)
-    quick = quickest(tiers[request.tier])
-    least = title_work(source, chosen[:1], quick, rates=rates, factors=factors, tier=request.tier)
-    return Work(full=full, least=least)
+    chosen, policy = [ladders[codec] for codec in codecs if codec in ladders], tiers[request.tier]
+
+    def work(ladders: list[Ladder], policy: TierPolicy) -> TitleWork:
+        return title_work(source, ladders, policy, rates=rates, factors=factors, tier=request.tier)
+
+    core = [core_of(ladder, policy) for ladder in chosen[:1]]
+    wish = policy.playable_first
+    asked = request.playable_first or (request.playable_first is None and wish == "always")
+    may_go_first = asked or (request.playable_first is None and wish == "deadline")
+    return Work(
+        full=work(chosen, policy),
+        least=work(core if may_go_first else chosen[:1], quickest(policy)),
+        playable=work(core, policy) if asked else None,
+    )
+
+
+def core_of(ladder: Ladder, policy: TierPolicy) -> Ladder:
+    """The rungs of the title's first codec without which it does not go out."""
+    core = tuple(rung for rung in ladder.rungs if rung.name in policy.core)
+    return ladder.model_copy(update={"rungs": core or ladder.rungs[:1]})
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:

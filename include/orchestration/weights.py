@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
 
-STEPS = {"prepare": 1, "plan": 9, "encode_cpu": 2, "encode_gpu": 2, "extras": 3, "finish": 6, "publish": 9, "settle": 9}
+STEPS = {
+    "prepare": 1,
+    "plan": 9,
+    "encode_cpu": 2,
+    "encode_gpu": 2,
+    "encode_rest_cpu": 2,
+    "encode_rest_gpu": 2,
+    "extras": 3,
+    "first_finish": 6,
+    "first_publish": 9,
+    "finish": 6,
+    "publish": 9,
+    "settle": 9,
+}
 """Within one priority what is nearly done goes first: a finished title is worth more than a started one."""
 PRIORITY_STEP = 10
 DEFAULT_PRIORITY = 0

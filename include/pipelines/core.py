@@ -52,6 +52,9 @@ class Task:
     trigger_rule: TriggerRule
     mapped_over: str | None
     """Stage whose result lists the jobs, for a mapped task."""
+    first_of: str | None = None
+    """Stage whose result says what goes out as a first version, for a task that makes it; where it says nothing, the
+    task is skipped."""
 
     @property
     def place(self) -> Place:
@@ -68,6 +71,11 @@ class Pipeline:
     summary: str
     tasks: tuple[Task, ...]
 
+    @property
+    def publishes_first(self) -> bool:
+        """Whether it can publish a first version before the whole set."""
+        return any(task.first_of for task in self.tasks)
+
     def task(self, name: str) -> Task:
         """The task called ``name``; raises :class:`ConfigurationError`."""
         for candidate in self.tasks:
@@ -77,8 +85,8 @@ class Pipeline:
         raise ConfigurationError(f"pipeline {self.name} v{self.version} has no task {name!r} (it has {known})")
 
     def owner(self, stage: str) -> str:
-        """Name of the task that ``stage`` runs in."""
-        return next(task.name for task in self.tasks if any(node.stage.name == stage for node in task.nodes))
+        """Name of the task that ``stage`` runs in; for the first version it is ``first_<stage>``."""
+        return next(task.name for task in self.tasks if any(node.name == stage for node in task.nodes))
 
 
 @dataclass
@@ -94,16 +102,16 @@ class _Description:
     open_task: str | None = None
     nodes: list[Node] = field(default_factory=list)
     mapped: bool = False
+    first: bool = False
 
     def add(self, stage: Stage, arguments: tuple[Handle, ...], options: dict[str, Any]) -> Handle:
         where = f"pipeline {self.pipeline}: stage {stage.name}"
         if self.open_task is None:
             raise ConfigurationError(f"{where}: call it inside `with task(…)`")
-        if stage.name in self.owner_of:
-            raise ConfigurationError(f"{where}: appears twice; a stage runs once per title")
-        if len(arguments) != len(stage.parameters):
+        if not stage.required <= len(arguments) <= len(stage.parameters):
             raise ConfigurationError(f"{where}: takes {len(stage.parameters)} documents, got {len(arguments)}")
-        for number, (handle, annotation) in enumerate(zip(arguments, stage.parameters, strict=True), 1):
+        given = list(zip(arguments, stage.parameters, strict=False))
+        for number, (handle, annotation) in enumerate(given, 1):
             self._check_argument(f"{where}: document {number}", handle, annotation)
         if self.mapped and stage.place != "worker":
             raise ConfigurationError(f"{where}: runs in {stage.place}; only workers run once per job")
@@ -111,12 +119,15 @@ class _Description:
             raise ConfigurationError(f"{where}: runs in {stage.place}, the stages before it in this task do not")
         inputs = tuple(
             Input(producer=handle.producer, many=handle.many, optional=accepts_none(annotation))
-            for handle, annotation in zip(arguments, stage.parameters, strict=True)
+            for handle, annotation in given
         )
-        self.nodes.append(Node(stage=stage, inputs=inputs, options=options, mapped=self.mapped))
-        self.owner_of[stage.name] = self.open_task
-        self.result_of[stage.name] = stage.result
-        return Handle(stage.name, many=self.mapped)
+        node = Node(stage=stage, inputs=inputs, options=options, mapped=self.mapped, first=self.first)
+        if node.name in self.owner_of:
+            raise ConfigurationError(f"{where}: appears twice; a stage runs once per title, and once for its first set")
+        self.nodes.append(node)
+        self.owner_of[node.name] = self.open_task
+        self.result_of[node.name] = stage.result
+        return Handle(node.name, many=self.mapped)
 
     def _check_argument(self, where: str, handle: Handle, annotation: Any) -> None:
         if handle.producer == ITEM and not self.mapped:
@@ -129,7 +140,7 @@ class _Description:
             given = f"{'every ' if handle.many else ''}{made.__name__} of {handle.producer}"
             raise ConfigurationError(f"{where} is {given}; the stage takes {annotation}")
 
-    def open(self, name: str, each_job_of: Handle | None, after: tuple[str, ...]) -> None:
+    def open(self, name: str, each_job_of: Handle | None, first_of: Handle | None, after: tuple[str, ...]) -> None:
         where = f"pipeline {self.pipeline}: task {name}"
         if self.open_task is not None:
             raise ConfigurationError(f"{where} opens inside {self.open_task}")
@@ -141,20 +152,33 @@ class _Description:
             raise ConfigurationError(f"{where}: follows {', '.join(unknown)}, which are not among the tasks before it")
         if each_job_of is not None and self.result_of.get(each_job_of.producer) is not Plan:
             raise ConfigurationError(f"{where}: is mapped over {each_job_of.producer}, which makes no plan")
-        self.open_task, self.nodes, self.mapped = name, [], each_job_of is not None
+        if first_of is not None and first_of.producer not in {each.mapped_over for each in self.tasks}:
+            raise ConfigurationError(
+                f"{where}: makes a first version of {first_of.producer}, over whose jobs no task before it is mapped"
+            )
+        self.open_task, self.nodes, self.mapped, self.first = name, [], each_job_of is not None, first_of is not None
 
-    def close(self, name: str, after: tuple[str, ...], rule: TriggerRule, mapped_over: str | None) -> None:
+    def close(
+        self, name: str, after: tuple[str, ...], rule: TriggerRule, mapped_over: str | None, first_of: str | None
+    ) -> None:
         if not self.nodes:
             raise ConfigurationError(f"pipeline {self.pipeline}: task {name} has no stage")
         producers = [given.producer for node in self.nodes for given in node.inputs]
-        producers += [mapped_over] if mapped_over else []
+        producers += [each for each in (mapped_over, first_of) if each]
         # A mapped task counts as well when it is done, so what follows it must follow its plan as well.
         plans = {each.name: each.mapped_over for each in self.tasks if each.mapped_over}
         producers += [plans[owner] for each in producers if (owner := self.owner_of.get(each)) in plans]
         from_inputs = [self.owner_of[producer] for producer in producers if producer in self.owner_of]
         upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *after] if owner != name))
         self.tasks.append(
-            Task(name=name, nodes=tuple(self.nodes), upstream=upstream, trigger_rule=rule, mapped_over=mapped_over)
+            Task(
+                name=name,
+                nodes=tuple(self.nodes),
+                upstream=upstream,
+                trigger_rule=rule,
+                mapped_over=mapped_over,
+                first_of=first_of,
+            )
         )
 
 
@@ -174,6 +198,7 @@ def task(
     name: str,
     *,
     each_job_of: Handle | None = None,
+    first_of: Handle | None = None,
     after: tuple[str, ...] = (),
     trigger_rule: TriggerRule = "all_success",
 ) -> Iterator[Handle]:
@@ -182,16 +207,19 @@ def task(
     Args:
         name: Task id in Airflow; a mapped task has one per pool (include/orchestration/names.py).
         each_job_of: A plan: the task is mapped over its jobs, and the block's value is the job.
+        first_of: A plan: the task is there for a title that gets a first version alone. Its stages see the plan, and
+            the results of its jobs, as if there were no others, and leave results of their own.
         after: Tasks to follow besides those whose results are taken.
         trigger_rule: When to run, given how the upstream tasks ended.
     """
     description = current_description()
-    description.open(name, each_job_of, after)
+    description.open(name, each_job_of, first_of, after)
     try:
         yield Handle(ITEM)
-        description.close(name, after, trigger_rule, each_job_of.producer if each_job_of else None)
+        mapped_over, part_of = (each.producer if each else None for each in (each_job_of, first_of))
+        description.close(name, after, trigger_rule, mapped_over, part_of)
     finally:
-        description.open_task, description.mapped = None, False
+        description.open_task, description.mapped, description.first = None, False, False
 
 
 _registry: dict[tuple[str, int], Pipeline] = {}

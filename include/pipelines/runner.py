@@ -6,7 +6,10 @@ Layout of a work folder (``work/<title_id>/<run_key>/``)::
     <stage>[.<item>].json           a finished stage's result
     errors/<task>[.<item>].json     the failure of the last attempt
     progress/<task>[.<item>].json   share done and a line for people
-    renditions/  audio/  text/  images/  package/   media, written by the stages
+    usage/<task>[.<item>].json      what the last worker used
+    renditions/  audio/  text/  images/  package/  first_package/   media, written by the stages
+
+Results of stages that make a title's first version are called ``first_<stage>.json``.
 """
 
 from __future__ import annotations
@@ -67,6 +70,11 @@ class TaskJob(Document):
         """Store key of the progress document."""
         return f"{self.title.work}/progress/{self.label}.json"
 
+    @property
+    def usage_key(self) -> str:
+        """Store key of what the last worker used: a :class:`include.domain.results.Cost`."""
+        return f"{self.title.work}/usage/{self.label}.json"
+
 
 class Progress(Document):
     """How far a running task is."""
@@ -91,7 +99,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     Args:
         job: The job document.
         make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``,
-            ``hardware``.
+            ``hardware``, ``first``.
         store: The object store.
         scratch: A folder for temporary files; each stage gets a new one beneath it.
 
@@ -101,11 +109,11 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     task = pipeline.task(job.task)
     deadline = time.monotonic() + job.time_limit_s
     for position, node in enumerate(task.nodes):
-        key = result_key(job.title, node.stage.name, job.item if node.mapped else None)
+        key = result_key(job.title, node.name, job.item if node.mapped else None)
         if load_if_whole(store, key, node.stage.result) is not None:
-            log.info("stage %s is done already: %s/%s", node.stage.name, store.uri, key)
+            log.info("stage %s is done already: %s/%s", node.name, store.uri, key)
             continue
-        documents = [_load(given, annotation, job, store, pipeline) for given, annotation in _arguments(node)]
+        documents = [_load(given, annotation, job, node, store, pipeline) for given, annotation in _arguments(node)]
         folder = scratch / f"{job.label}.{node.stage.name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -116,6 +124,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             report=_reporter(job, store, node, position, len(task.nodes)),
             deadline=deadline,
             hardware=job.hardware,
+            first=node.first,
         )
         started = time.monotonic()
         context.report(0.0, "started")
@@ -125,7 +134,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             shutil.rmtree(folder, ignore_errors=True)
         store.put_bytes(key, result.to_json().encode())
         context.report(1.0, "done")
-        log.info("stage %s took %.1f s: %s/%s", node.stage.name, time.monotonic() - started, store.uri, key)
+        log.info("stage %s took %.1f s: %s/%s", node.name, time.monotonic() - started, store.uri, key)
 
 
 def load_result(title: TitleJob, stage: str, kind: type[Document], store: ObjectStore) -> Document | None:
@@ -152,22 +161,28 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
     """How far a title is, 0–1, from the results in its work folder."""
     done = total = 0.0
     for task in pipeline.tasks:
-        plan = load_result(title, task.mapped_over, Plan, store) if task.mapped_over else None
-        items = [job.name for job in plan.jobs] if isinstance(plan, Plan) else [None]
+        made_of = task.mapped_over or task.first_of
+        plan = load_result(title, made_of, Plan, store) if made_of else None
+        if task.first_of and not (isinstance(plan, Plan) and plan.first):
+            continue
+        items = [job.name for job in plan.jobs] if task.mapped_over and isinstance(plan, Plan) else [None]
         for node in task.nodes:
             share = STAGE_SHARES.get(node.stage.name, 0.5)
-            found = sum(store.size(result_key(title, node.stage.name, item)) is not None for item in items)
+            found = sum(store.size(result_key(title, node.name, item)) is not None for item in items)
             total += share
             done += share * found / max(1, len(items))
     return round(done / total, 3)
 
 
 def _arguments(node: Node) -> list[tuple[Input, Any]]:
-    return list(zip(node.inputs, node.stage.parameters, strict=True))
+    return list(zip(node.inputs, node.stage.parameters, strict=False))
 
 
-def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipeline: Pipeline) -> Any:
-    """One argument of a stage: the title, the job of a mapped stage, one result, or all results of a mapped stage."""
+def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline) -> Any:
+    """One argument of a stage: the title, the job of a mapped stage, one result, or all results of a mapped stage.
+
+    A stage of the first version gets the plan, and the results of its jobs, as far as they belong to that.
+    """
     if given.producer == "title":
         return job.title
     kind = document_type(annotation)
@@ -176,6 +191,8 @@ def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipel
     if given.many:
         mapped = pipeline.task(pipeline.owner(given.producer))
         plan = load_result(job.title, mapped.mapped_over or "plan", Plan, store)
+        if node.first and isinstance(plan, Plan):
+            plan = plan.of_first
         names = [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
         keys = [result_key(job.title, given.producer, name) for name in names]
         return tuple(load_document(store, key, kind) for key in keys if store.size(key) is not None)
@@ -186,7 +203,7 @@ def _load(given: Input, annotation: Any, job: TaskJob, store: ObjectStore, pipel
             "which has not finished",
             reason="upstream_failed",
         )
-    return found
+    return found.of_first if node.first and isinstance(found, Plan) else found
 
 
 def _item(job: TaskJob, pipeline: Pipeline, store: ObjectStore) -> EncodeJob:

@@ -32,9 +32,27 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         text = subtitles(title, source)
         stills = images(title, source, analysis)
         verified = verify_source(title, source)
+    # Only where the plan asks for it: its core rungs go out while the others are encoded.
+    with task("first_finish", first_of=decision):
+        first_verdicts = check(title, source, analysis, decision, renditions, sound, verified)
+        first_packaged = package(
+            title,
+            source,
+            analysis,
+            decision,
+            renditions,
+            sound,
+            text,
+            stills,
+            verified,
+            first_verdicts,
+            progressive=progressive,
+        )
+    with task("first_publish", first_of=decision):
+        first_published = publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish"):
-        verdicts = check(title, source, analysis, decision, renditions, sound, verified)
+        verdicts = check(title, source, analysis, decision, renditions, sound, verified, first_verdicts)
         packaged = package(
             title,
             source,
@@ -52,16 +70,27 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         published = publish(title, packaged)
     # Extras may still run when the title has failed elsewhere; it is not settled before they have ended.
     with task("settle", after=("extras",), trigger_rule="all_done"):
-        settle(title, source, analysis, decision, renditions, verdicts, packaged, published)
+        settle(
+            title,
+            source,
+            analysis,
+            decision,
+            renditions,
+            verdicts,
+            packaged,
+            published,
+            first_packaged,
+            first_published,
+        )
 
 
-@pipeline(version=2)
+@pipeline(version=3)
 def vod(title: Handle) -> None:
     """H.264 ladder cut to the source, as HLS and DASH."""
     describe(title, codecs=("h264",), progressive=False)
 
 
-@pipeline(version=2, name="vod-download")
+@pipeline(version=3, name="vod-download")
 def vod_download(title: Handle) -> None:
     """As vod, with VP9 WebM renditions beside H.264 and progressive MP4 files of every rung."""
     describe(title, codecs=("h264", "vp9"), progressive=True)

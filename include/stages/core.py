@@ -49,6 +49,8 @@ class StageContext:
     """Progress of this stage: share done (0–1) and a short line for people."""
     hardware: bool = True
     """Whether this attempt may use a hardware encoder: it runs where a GPU may be."""
+    first: bool = False
+    """Whether this is the title's first version: plan and renditions are those of its core rungs alone."""
     deadline: float = field(default_factory=lambda: time.monotonic() + 6 * 3600)
     """``time.monotonic()`` after which media tools are stopped with :class:`ToolTimeout`."""
 
@@ -97,8 +99,16 @@ class Node:
 
     stage: Stage
     inputs: tuple[Input, ...]
+    """One per document; those that the stage has a default for may be left out at the end."""
     options: dict[str, Any]
     mapped: bool
+    first: bool = False
+    """Whether it works for the title's first version."""
+
+    @property
+    def name(self) -> str:
+        """Name of the result: the stage's, and another one for the first version."""
+        return f"first_{self.stage.name}" if self.first else self.stage.name
 
 
 TITLE = Handle("title")
@@ -117,15 +127,20 @@ class Stage:
         return self.function.__name__
 
     @cached_property
+    def _documents(self) -> list[python_inspect.Parameter]:
+        parameters = python_inspect.signature(self.function).parameters.values()
+        return [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD][1:]
+
+    @cached_property
     def _types(self) -> tuple[tuple[Any, ...], type[Document]]:
         hints = typing.get_type_hints(self.function, localns=_context_types())
         result = hints.pop("return")
-        names = [
-            parameter.name
-            for parameter in python_inspect.signature(self.function).parameters.values()
-            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        ][1:]
-        return tuple(hints[name] for name in names), result
+        return tuple(hints[each.name] for each in self._documents), result
+
+    @property
+    def required(self) -> int:
+        """How many of its documents it must be given; those after them have defaults."""
+        return sum(each.default is each.empty for each in self._documents)
 
     @property
     def parameters(self) -> tuple[Any, ...]:

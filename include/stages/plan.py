@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from include.domain.binding import Recipes, deadline_notes, shape_of_source, with_options, work_of
+from include.domain.binding import Recipes, deadline_notes, laid_out, shape_of_source, work_of
 from include.domain.ladder import decide
 from include.domain.media import Analysis, Inspection
 from include.domain.plan import Plan
 from include.domain.title import TitleJob
 from include.errors import ConfigurationError
+from include.pipelines.core import find_pipeline
 from include.recipes import load_ladders, load_presets, load_rates, load_tiers
 from include.stages.core import ControlContext, stage
 
@@ -18,7 +19,8 @@ def plan(
 ) -> Plan:
     """Cut the ladders of ``codecs`` to the source and the tier; the first codec's core rungs are the title's.
 
-    Each job gets its options with what they are predicted to take and to lose, for when it starts.
+    Each job gets its options with what they are predicted to take and to lose, for when it starts; the core rungs go
+    out first where request, tier or deadline ask for it.
     """
     ladders = load_ladders()
     missing = [codec for codec in codecs if codec not in ladders]
@@ -37,9 +39,22 @@ def plan(
         ceiling_s=ctx.settings.ffmpeg_timeout_s,
         gpu=ctx.settings.gpu_slots > 0,
     )
-    shape = shape_of_source(source)
-    work = work_of(decision, shape, rates=rates, pace=pace, tier=title.tier)
+    shape, now = shape_of_source(source), ctx.clock()
     recipes = Recipes(policy=policy, presets=load_presets(), rates=rates)
-    decision = with_options(decision, work, shape, recipes=recipes, pace=pace)
-    notes = deadline_notes(decision, work, publish_at=title.publish_at, now=ctx.clock(), pace=pace)
+    due, described = title.binding_deadline, find_pipeline(title.pipeline, title.pipeline_version)
+    decision = laid_out(
+        decision,
+        shape,
+        recipes=recipes,
+        pace=pace,
+        tier=title.tier,
+        asked=title.playable_first if described.publishes_first else False,
+        left_s=None if due is None else (due - now).total_seconds(),
+        degrade=ctx.settings.degrade,
+    )
+    # The deadline is that of the first version, where there is one.
+    timed = decision.of_first
+    work = work_of(timed, shape, rates=rates, pace=pace, tier=title.tier)
+    notes = [decision.first.message[0].upper() + decision.first.message[1:] + "."] if decision.first else []
+    notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, pace=pace)
     return decision.model_copy(update={"notes": (*decision.notes, *notes)})

@@ -1,4 +1,8 @@
-"""Publish: into an immutable version, then one pointer flips, the catalog last."""
+"""Publish: into an immutable version, then one pointer flips, the catalog last.
+
+A request may have two versions: its core rungs alone, and then the whole set. Versions are ordered by request, and of
+one request by that: the pointer never goes back.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FLIP_ATTEMPTS = 10
 POINTER_FIELDS = frozenset({"request_id", "seq", "version", "published_at", "manifests", "preview"})
-"""What this module reads of a pointer."""
+"""What this module reads of a pointer; ``whole`` and ``playable_at`` are not in those of older releases."""
 MEDIA_PATH = "/callsheet/media"
 """Where the API serves a local store (include/api)."""
 
@@ -29,16 +33,17 @@ MEDIA_PATH = "/callsheet/media"
 def publish(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> PublishResult:
     """Copies the set into a version of its own, makes it current unless a newer request already is, tells the catalog.
 
-    Safe to repeat from any point: the version number belongs to the request, files are compared before they are
-    copied, and the pointer never goes back to an older request.
+    Safe to repeat from any point: the version number belongs to the request and its part, files are compared before
+    they are copied, and the pointer never goes back to an older request, or from a whole set to the first version.
     """
     return make_current(ctx, title, packaged)
 
 
 def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> PublishResult:
     """See :func:`publish`; what comes after a publication that died between pointer and catalog completes it so."""
-    seq = _open_request(ctx, title)
-    version = ctx.catalog.allocate_version(title.request_id, now=ctx.clock())
+    whole = packaged.whole
+    seq = _open_request(ctx, title, whole=whole)
+    version = ctx.catalog.allocate_version(title.request_id, whole=whole, now=ctx.clock())
     prefix = f"titles/{title.title_id}/v{version}"
     ctx.store.copy_tree(packaged.prefix, prefix)
     published = ctx.store.list(prefix)
@@ -49,12 +54,15 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
         raise StorageError(f"{prefix}: {len(wrong)} files are not as they were packaged, e.g. {wrong[0]}")
 
     base = f"{public_base(ctx.settings)}/{prefix}"
+    now = ctx.clock().isoformat()
     pointer = {
         "title_id": title.title_id,
         "request_id": title.request_id,
         "seq": seq,
         "version": version,
-        "published_at": ctx.clock().isoformat(),
+        "whole": whole,
+        "published_at": now,
+        "playable_at": now,
         "degraded": packaged.degraded,
         "manifests": {
             "hls": f"{base}/{packaged.hls}",
@@ -64,28 +72,33 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
         "territories": list(title.territories) or ["*"],
     }
     # Copying takes a while: the title may have been cancelled, or a newer request published, meanwhile.
-    _open_request(ctx, title)
+    _open_request(ctx, title, whole=whole)
     current = flip(ctx.store, pointer_key(title.title_id), pointer)
     # An earlier attempt may have flipped it and died: the pointer's word is what players have seen.
-    published_at = datetime.fromisoformat(current["published_at"])
+    published_at, playable_at = (datetime.fromisoformat(moment) for moment in _moments(current))
     result = PublishResult(
-        version=version,
-        prefix=prefix,
+        version=current["version"],
+        prefix=f"titles/{title.title_id}/v{current['version']}",
         published_at=published_at,
+        playable_at=playable_at,
+        whole=_place(current)[1],
         hls=current["manifests"]["hls"],
         dash=current["manifests"]["dash"],
         preview=current["preview"],
         degraded=packaged.degraded,
-        deadline_met=None if title.publish_at is None else published_at <= title.publish_at,
+        deadline_met=None if title.publish_at is None else playable_at <= title.publish_at,
     )
+    if result.whole is not whole:
+        log.info("%s: the whole set is there already, its first version is not wanted any more", title.request_id)
+        return result
     ctx.catalog.publish(title.request_id, result=result, package=packaged, now=ctx.clock())
     return result
 
 
-def is_current(store: ObjectStore, title: TitleJob) -> bool:
-    """Whether players see this very request: its pointer has flipped, whatever the catalog has heard of it."""
+def is_current(store: ObjectStore, title: TitleJob, *, whole: bool) -> bool:
+    """Whether players see this very set of the request: its pointer has flipped, whatever the catalog has heard."""
     _, current = _pointer(store, pointer_key(title.title_id))
-    return current.get("request_id") == title.request_id
+    return current.get("request_id") == title.request_id and _place(current)[1] is whole
 
 
 def pointer_key(title_id: str) -> str:
@@ -96,17 +109,20 @@ def pointer_key(title_id: str) -> str:
 def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any]:
     """Make ``pointer`` current by compare-and-set; returns what is current then: it, or what the same request has set.
 
-    Raises :class:`StaleRequest` where a newer request's pointer is current.
+    A whole set that follows its request's first version has been playable since that. Raises :class:`StaleRequest`
+    where a newer request's pointer is current.
     """
     for _ in range(FLIP_ATTEMPTS):
         marker, current = _pointer(store, key)
-        if current.get("seq", -1) > pointer["seq"]:
+        if current and current["seq"] > pointer["seq"]:
             raise StaleRequest(
                 f"{current['request_id']} is newer and already published as v{current['version']}",
                 reason="superseded",
             )
-        if current.get("seq") == pointer["seq"]:
-            return current
+        if current and current["seq"] == pointer["seq"]:
+            if _place(current) >= _place(pointer):
+                return current
+            pointer = {**pointer, "playable_at": _moments(current)[1]}
         try:
             store.compare_and_set(key, canonical_json(pointer).encode(), marker)
         except ConcurrentChange:
@@ -116,13 +132,24 @@ def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any
     raise StorageError(f"{key} kept changing under us {FLIP_ATTEMPTS} times")
 
 
-def _open_request(ctx: ControlContext, title: TitleJob) -> int:
-    """Number of the request; raises where it has come to an end without a version, or a newer one is published."""
+def _place(pointer: dict[str, Any]) -> tuple[int, bool]:
+    """Where a version stands in the order of its title's."""
+    return pointer["seq"], pointer.get("whole", True)
+
+
+def _moments(pointer: dict[str, Any]) -> tuple[str, str]:
+    """When a version was published, and since when its request has been playable."""
+    return pointer["published_at"], pointer.get("playable_at", pointer["published_at"])
+
+
+def _open_request(ctx: ControlContext, title: TitleJob, *, whole: bool) -> int:
+    """Number of the request; raises where it has come to an end without this set, or a newer request is published."""
     record = ctx.catalog.title(title.request_id)
     if record is None:
         raise PlatformUnavailable(f"{title.request_id} is not in the catalog")
     # What players see already is not taken back by a verdict that came after it.
-    if record.state.final and record.version is None and not is_current(ctx.store, title):
+    seen = ctx.catalog.is_published(title.request_id, whole=whole) or is_current(ctx.store, title, whole=whole)
+    if record.state.final and not seen:
         raise NotReleased(
             f"{title.request_id} is settled as {record.state} and is not published any more: "
             f"repeat it with callsheet replay {title.request_id}",

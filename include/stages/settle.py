@@ -37,17 +37,27 @@ def settle(
     verdicts: CheckResult | None,
     packaged: PackageResult | None,
     published: PublishResult | None,
+    first_packaged: PackageResult | None = None,
+    first_published: PublishResult | None = None,
 ) -> Settlement:
     """Writes history, alert, repair and dead letter, then the final state.
 
     Raises the title's own failure in the end, so that its run is red in Airflow and a cleared run settles anew.
     """
     now = ctx.clock()
-    if published is None and packaged is not None and is_current(ctx.store, title):
-        # Players see it already: the publication died, for good, before the catalog heard of it.
+    # Players see it already: the publication died, for good, before the catalog heard of it.
+    if published is None and packaged is not None and is_current(ctx.store, title, whole=True):
         published = make_current(ctx, title, packaged)
-    failures = task_failures(title, ctx.store)
-    verdict = settlement(packaged=packaged, published=published, failures=failures)
+    if first_published is None and first_packaged is not None and is_current(ctx.store, title, whole=False):
+        first_published = make_current(ctx, title, first_packaged)
+    verdict = settlement(
+        packaged=packaged,
+        published=published,
+        first_packaged=first_packaged,
+        first_published=first_published,
+        failures=task_failures(title, ctx.store),
+    )
+    shown = packaged if published is not None else first_packaged
     if source is not None and decision is not None:
         rows = history_rows(source, analysis, decision, renditions, verdicts)
         ctx.catalog.record_history(title.request_id, rows, now=now)
@@ -56,10 +66,10 @@ def settle(
     if record is not None and record.state.final and record.state is not verdict.state:
         # It was cancelled meanwhile, say. The first verdict stands, and nobody is called for another.
         raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
-    if verdict.state is State.DEGRADED and packaged is not None and record is not None and not record.is_repair:
+    if verdict.state is State.DEGRADED and shown is not None and record is not None and not record.is_repair:
         kind: RepairKind = "backfill" if verdict.reason == "for_deadline" else "repair"
-        ctx.catalog.queue_repair(title.request_id, packaged.missing, now, kind=kind)
-    if verdict.failure is not None and verdict.state is not State.CANCELLED:
+        ctx.catalog.queue_repair(title.request_id, shown.missing, now, kind=kind)
+    if verdict.failure is not None and verdict.state in {State.FAILED, State.REJECTED}:
         ctx.catalog.record_dead_letter(
             title.request_id, error=verdict.failure.error, task=verdict.failure.task, replay_command=replay, now=now
         )
@@ -92,7 +102,7 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
             items = [job.name for job in plan.jobs] if plan else []
         for item in items:
             job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
-            keys = [result_key(title, node.stage.name, item) for node in task.nodes]
+            keys = [result_key(title, node.name, item) for node in task.nodes]
             if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
                 error = load_if_whole(store, job.error_key, ErrorDocument) or NO_WORD
                 found.append(TaskFailure(task=task.name, item=item, error=error))

@@ -31,7 +31,7 @@ def a_batch(batch_id: str = "spring", *titles: str, callback_url: str | None = C
 
 
 def accept(catalog: Catalog, batch_id: str = "spring", *titles: str, **fields: Any) -> None:
-    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=2, now=NOW)
+    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=3, now=NOW)
 
 
 def start(catalog: Catalog, request_id: str, *, now: datetime = NOW) -> TitleRecord:
@@ -42,10 +42,15 @@ def start(catalog: Catalog, request_id: str, *, now: datetime = NOW) -> TitleRec
     return catalog.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
 
 
-def publish(catalog: Catalog, request_id: str, *, now: datetime = NOW, degraded: bool = False) -> int:
-    version = catalog.allocate_version(request_id, now=now)
+def publish(
+    catalog: Catalog, request_id: str, *, now: datetime = NOW, degraded: bool = False, whole: bool = True
+) -> int:
+    version = catalog.allocate_version(request_id, whole=whole, now=now)
     catalog.publish(
-        request_id, result=published(version, degraded=degraded, at=now), package=packaged(degraded=degraded), now=now
+        request_id,
+        result=published(version, degraded=degraded, at=now, whole=whole),
+        package=packaged(degraded=degraded, whole=whole),
+        now=now,
     )
     return version
 
@@ -63,7 +68,8 @@ def given_up(option: str = "veryfast", rendition: str = "h264_360p") -> Binding:
     )
 
 
-def packaged(*, degraded: bool = False) -> PackageResult:
+def packaged(*, degraded: bool = False, whole: bool = True) -> PackageResult:
+    """A set of two rungs; one that is degraded lacks a third, and a first version has yet to get it."""
     return PackageResult(
         prefix="work/alpha/spring.1/package",
         files={"hls.m3u8": 10, "dash.mpd": 20},
@@ -86,17 +92,20 @@ def packaged(*, degraded: bool = False) -> PackageResult:
             for height in (144, 360)
         ),
         degraded=degraded,
-        missing=("h264_720p",) if degraded else (),
+        whole=whole,
+        missing=("h264_720p",) if degraded or not whole else (),
         packager_version="3.4.2",
     )
 
 
-def published(version: int, *, degraded: bool = False, at: datetime = NOW) -> PublishResult:
+def published(version: int, *, degraded: bool = False, at: datetime = NOW, whole: bool = True) -> PublishResult:
     base = f"https://cdn.example/titles/alpha/v{version}"
     return PublishResult(
         version=version,
         prefix=f"titles/alpha/v{version}",
         published_at=at,
+        playable_at=at,
+        whole=whole,
         hls=f"{base}/hls.m3u8",
         dash=f"{base}/dash.mpd",
         preview=f"{base}/preview.html",

@@ -69,7 +69,7 @@ def test_a_batch_without_a_callback_makes_no_webhooks(catalog: Catalog) -> None:
 def test_the_same_batch_again_changes_nothing(catalog: Catalog) -> None:
     accept(catalog)
     before = (catalog.batches(), catalog.titles(), catalog.events(), catalog.outbox("spring/alpha"))
-    assert not catalog.accept_batch(a_batch(), pipeline_version=2, now=after(60))
+    assert not catalog.accept_batch(a_batch(), pipeline_version=3, now=after(60))
     assert (catalog.batches(), catalog.titles(), catalog.events(), catalog.outbox("spring/alpha")) == before
 
 
@@ -114,7 +114,7 @@ def test_a_batch_retires_only_when_all_its_titles_are_settled(catalog: Catalog) 
     assert batch is not None
     assert batch.retired_at == after(1)
     assert catalog.retirable(NOW) == []
-    assert catalog.stubs() == [Stub(batch_id="summer", pipeline="vod", pipeline_version=2)]
+    assert catalog.stubs() == [Stub(batch_id="summer", pipeline="vod", pipeline_version=3)]
     assert catalog.current_version("beta") is not None, "published titles are untouched"
     assert not catalog.retire("winter", NOW)
     assert [event.kind for event in catalog.events(batch_id="spring")].count("batch.retired") == 1
@@ -133,11 +133,11 @@ def test_a_replay_is_a_new_batch_of_one_title_that_says_what_it_repeats(catalog:
     assert replay.batch_id == "spring-replay1"
     assert [title.title_id for title in replay.titles] == ["beta"]
     assert replay.titles[0].metadata == {"k": 1}
-    assert catalog.accept_batch(replay, pipeline_version=2, now=NOW)
+    assert catalog.accept_batch(replay, pipeline_version=3, now=NOW)
     title = find(catalog, "spring-replay1/beta")
     assert title.origin_request_id == "spring/beta"
     assert title.seq > find(catalog, "spring/beta").seq
-    assert title.pipeline_version == 2
+    assert title.pipeline_version == 3
 
 
 def test_two_people_who_replay_the_same_title_at_once_make_one_batch(catalog: Catalog) -> None:

@@ -55,7 +55,7 @@ def queue(catalog: Catalog, settings: Settings, airflow: AirflowServer) -> Catal
     batch = parse_batch({"batch_id": "spring", "titles": titles}, pipelines=frozenset({"vod"}))
     now = datetime.now(UTC)
     valued = value_batch(batch, catalog, settings, now=now)
-    catalog.accept_batch(batch, pipeline_version=2, now=now, valued=valued)
+    catalog.accept_batch(batch, pipeline_version=3, now=now, valued=valued)
     waiting = {"flood", "hostile", "clip-7", "clip-8"}
     for name in waiting:
         steer(catalog, name, hold=True)

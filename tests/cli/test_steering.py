@@ -38,7 +38,7 @@ def asked(server: str, airflow: AirflowServer, tokens: dict[str, str]) -> Any:
 @pytest.fixture
 def held(catalog: Catalog) -> Catalog:
     """Three titles that wait, one of them held so that no test's release takes it."""
-    catalog.accept_batch(a_batch("spring", "alpha", "beta", "gamma"), pipeline_version=2, now=NOW)
+    catalog.accept_batch(a_batch("spring", "alpha", "beta", "gamma"), pipeline_version=3, now=NOW)
     for name in ("alpha", "beta", "gamma"):
         steer(catalog, name, hold=True)
     return catalog
@@ -298,7 +298,7 @@ def test_a_quote_names_those_whom_a_batch_would_push_back(asked: Any, catalog: C
     due = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
     conf = {"duration_s": 1200, "width": 1280, "height": 720, "frame_rate": 25}
     waiting = a_batch("spring", "modest", publish_at=due, tier="ugc", source=conf)
-    catalog.accept_batch(waiting, pipeline_version=2, now=datetime.now(UTC))
+    catalog.accept_batch(waiting, pipeline_version=3, now=datetime.now(UTC))
     film = {"duration_s": 7200, "width": 3840, "height": 2160, "frame_rate": 25}
 
     quote = asked(
@@ -406,7 +406,7 @@ def test_a_dry_run_quotes_and_submits_nothing(server: str, catalog: Catalog, tmp
     due = (datetime.now(UTC) + timedelta(hours=9)).isoformat()
     conf = {"duration_s": 1200, "width": 1280, "height": 720, "frame_rate": 25}
     waiting = a_batch("spring", "modest", publish_at=due, tier="ugc", source=conf)
-    catalog.accept_batch(waiting, pipeline_version=2, now=datetime.now(UTC))
+    catalog.accept_batch(waiting, pipeline_version=3, now=datetime.now(UTC))
     film = {"duration_s": 7200, "width": 3840, "height": 2160, "frame_rate": 25}
     file = tmp_path / "batch.json"
     films = [title(f"film{n}", tier="premium", source=film, publish_at=due) for n in range(30)]

@@ -31,7 +31,7 @@ def test_every_dag_and_every_task_of_every_pipeline_is_told() -> None:
     for name in ("intake", "dispatch", "housekeeping", "batch__<batch_id>"):
         assert f"## `{name}`" in text
     assert text.count("**If it fails**") == 3
-    for pipeline in ("`vod` v2", "`vod-download` v2"):
+    for pipeline in ("`vod` v3", "`vod-download` v3"):
         assert f"### Pipeline {pipeline}" in text
     assert "| `encode` (mapped over the plan's jobs, by pool: `encode_cpu`, `encode_gpu`) | worker | `prepare`" in text
     assert "| `prepare` | worker | — | all_success |" in text

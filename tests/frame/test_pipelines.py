@@ -255,7 +255,7 @@ def test_a_pipeline_is_registered_once_per_version_and_the_newest_is_current() -
         pipeline(version=10)(good)
     assert current_pipelines()["good"] is ten
     assert find_pipeline("good", 1) is one
-    with pytest.raises(ConfigurationError, match=r"good v2 is not registered \(known: good v1, good v10, .*vod v2"):
+    with pytest.raises(ConfigurationError, match=r"good v2 is not registered \(known: good v1, good v10, .*vod v3"):
         find_pipeline("good", 2)
 
 

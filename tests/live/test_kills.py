@@ -136,9 +136,9 @@ def released(tmp_path: Path, live: LiveStack, clip: Path, monkeypatch: pytest.Mo
     catalog.migrate()
     conf = {"batch_id": "hung", "titles": [{"title_id": "hung", "mezzanine": clip.as_uri()}]}
     now = datetime.now(UTC)
-    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=2, now=now)
+    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=now)
     catalog.claim(window=1, now=now, claimant="test")
-    return WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=2)
+    return WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=3)
 
 
 def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: WorkerTask) -> None:

@@ -26,26 +26,35 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from include.domain.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.plan import EncodeJob, FirstSet, Plan, SourceTreatment
 from include.orchestration.operators import push_jobs
 
 STUB = """
 # airflow dag
 from include.orchestration.factory import batch_dag
 
-dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=3)
 """
-TITLES: dict[str, tuple[int, int, tuple[str, ...]]] = {
-    "cpu_only": (2, 0, ()),
-    "gpu_only": (0, 2, ()),
-    "both": (1, 2, ()),
-    "one_rendition_failed": (2, 1, ("encode_cpu.1",)),
-    "every_rendition_failed": (1, 1, ("encode_cpu.0", "encode_gpu.0")),
-    "rejected": (0, 0, ("prepare",)),
-    "no_plan": (0, 0, ("plan",)),
-    "no_sound": (1, 1, ("extras",)),
+TITLES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "cpu_only": ((2, 0), ()),
+    "slow": ((2, 0), ()),
+    "gpu_only": ((0, 2), ()),
+    "both": ((1, 2), ()),
+    "one_rendition_failed": ((2, 1), ("encode_cpu.1",)),
+    "every_rendition_failed": ((1, 1), ("encode_cpu.0", "encode_gpu.0")),
+    "rejected": ((0, 0), ("prepare",)),
+    "no_plan": ((0, 0), ("plan",)),
+    "no_sound": ((1, 1), ("extras",)),
+    "first": ((1, 0, 2, 1), ()),
+    "first_on_gpu": ((0, 1, 1, 0), ()),
+    "first_lacks_its_core": ((1, 0, 1, 0), ("encode_cpu.0", "first_finish", "finish")),
+    "first_is_not_published": ((1, 0, 1, 0), ("first_publish",)),
+    "rest_failed": ((1, 0, 1, 0), ("encode_rest_cpu.0", "finish")),
+    "first_without_sound": ((1, 0, 1, 0), ("extras",)),
 }
-"""By name: jobs on CPUs, jobs on GPUs, and the tasks that fail."""
+"""By name: jobs on CPUs and GPUs, and those behind a first version, if there is one; and the tasks that fail."""
+SLOW = 10
+"""The scheduler's look by which the encodes of the title ``slow`` have ended; all other tasks end at once."""
 
 
 def main(folder: Path) -> dict[str, dict[str, str]]:
@@ -59,8 +68,8 @@ def main(folder: Path) -> dict[str, dict[str, str]]:
     return {name: title(name, *what) for name, what in TITLES.items()}
 
 
-def title(name: str, on_cpus: int, on_gpus: int, failing: tuple[str, ...]) -> dict[str, str]:
-    """Let the scheduler take one title to its end."""
+def title(name: str, jobs: tuple[int, ...], failing: tuple[str, ...]) -> dict[str, str]:
+    """Let the scheduler take one title to its end; the moments at which tasks are scheduled go before their states."""
     day = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=list(TITLES).index(name))
     with create_session() as session:
         dag = SerializedDagModel.get_dag("batch__spring", session=session)
@@ -74,7 +83,8 @@ def title(name: str, on_cpus: int, on_gpus: int, failing: tuple[str, ...]) -> di
             state=DagRunState.RUNNING,
             session=session,
         )
-    for _ in range(20):
+    moments: dict[str, str] = {}
+    for moment in range(25):
         with create_session() as session:
             run = session.scalars(select(DagRun).where(DagRun.run_id == name)).one()
             run.dag = dag
@@ -84,15 +94,19 @@ def title(name: str, on_cpus: int, on_gpus: int, failing: tuple[str, ...]) -> di
             run.schedule_tis(ready, session=session)
         for task_id in scheduled(name):
             if task_id == "plan" and "plan" not in failing:
-                push_plan(name, on_cpus, on_gpus)
+                push_plan(name, *jobs)
         with create_session() as session:
             for each in session.scalars(select(TaskInstance).where(TaskInstance.run_id == name)):
+                if each.state is not None:
+                    moments.setdefault(f"at.{label(each)}", f"{moment:02}")
+                if name == "slow" and each.map_index >= 0 and each.task_id == "encode_cpu" and moment < SLOW:
+                    continue
                 if each.state == TaskInstanceState.SCHEDULED:
                     fails = label(each) in failing
                     each.state = TaskInstanceState.FAILED if fails else TaskInstanceState.SUCCESS
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == name)).all()
-        return {label(each): str(each.state) for each in found}
+        return {**moments, **{label(each): str(each.state) for each in found}}
 
 
 def scheduled(name: str) -> list[str]:
@@ -107,16 +121,20 @@ def label(instance: TaskInstance) -> str:
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id}.{instance.map_index}"
 
 
-def push_plan(name: str, on_cpus: int, on_gpus: int) -> None:
+def push_plan(name: str, on_cpus: int, on_gpus: int, later_on_cpus: int = 0, later_on_gpus: int = 0) -> None:
     """What the task ``plan`` leaves for the mapped tasks."""
-    pools = ["cpu_encode"] * on_cpus + ["gpu_encode"] * on_gpus
+    counts = (on_cpus, on_gpus, later_on_cpus, later_on_gpus)
+    pools = [pool for count, pool in zip(counts, ("cpu_encode", "gpu_encode") * 2, strict=True) for _ in range(count)]
     jobs = tuple(
         EncodeJob.model_construct(name=f"job{number}", pool=pool, memory_mb=1, time_limit_s=1)
         for number, pool in enumerate(pools)
     )
-    plan = Plan.model_construct(treatment=SourceTreatment(), jobs=jobs, segment_frames=1, frame_rate="25")
+    names = tuple(job.name for job in jobs)
+    split = on_cpus + on_gpus
+    first = FirstSet(jobs=names[:split], rest=names[split:], why="asked", message="") if names[split:] else None
+    plan = Plan.model_construct(treatment=SourceTreatment(), jobs=jobs, segment_frames=1, frame_rate="25", first=first)
     context: Any = {"dag_run": SimpleNamespace(dag_id="batch__spring", run_id=name)}
-    own = push_jobs(plan, "encode", context)
+    own = push_jobs(plan, "encode", context, in_two_steps=True)
     message = SetXCom(
         key="return_value", value=own, dag_id="batch__spring", run_id=name, task_id="plan", mapped_length=len(own)
     )

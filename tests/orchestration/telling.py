@@ -38,7 +38,7 @@ DAG = """
 # A dag of airflow.
 from include.orchestration.factory import batch_dag
 
-dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=3)
 """
 NOW = datetime.now(UTC).replace(microsecond=0)
 DUE = NOW + timedelta(hours=5)

@@ -21,7 +21,7 @@ from include.adapters.catalog import Stub
 from include.errors import ConfigurationError
 from include.orchestration.bundle import write_stubs
 from include.orchestration.factory import batch_dag
-from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
+from include.orchestration.operators import ControlTask, Gate, PublishTask, WorkerTask
 
 ROOT = Path(next(iter(include.__path__))).parent
 TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod-download"}
@@ -36,6 +36,15 @@ EDGES = {
     ("finish", "publish"),
     ("prepare", "settle"), ("plan", "settle"), ("encode_done", "settle"), ("extras", "settle"),
     ("finish", "settle"), ("publish", "settle"),
+    # Of a first version: behind the gate, and nothing but the join behind them.
+    ("plan", "first_asked"), ("first_asked", "first"),
+    ("plan", "encode_rest_cpu_jobs"), ("plan", "encode_rest_gpu_jobs"),
+    ("encode_rest_cpu_jobs", "encode_rest_cpu"), ("encode_rest_gpu_jobs", "encode_rest_gpu"),
+    *((upstream, task) for task in ("encode_rest_cpu", "encode_rest_gpu", "first_finish")
+      for upstream in ("first", "prepare", "plan", "encode_done", "extras")),
+    ("first", "first_publish"), ("plan", "first_publish"), ("first_finish", "first_publish"),
+    *((task, "first_done") for task in ("encode_rest_cpu", "encode_rest_gpu", "first_finish", "first_publish")),
+    ("first_done", "finish"), ("first_done", "settle"),
 }  # fmt: skip
 """Of every title's run: what takes from what. Losing one lets a task start too early."""
 HEAVY = (
@@ -51,8 +60,8 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_stubs(
         folder,
         lambda: [
-            Stub(batch_id="spring", pipeline="vod", pipeline_version=2),
-            Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=2),
+            Stub(batch_id="spring", pipeline="vod", pipeline_version=3),
+            Stub(batch_id="autumn", pipeline="vod-download", pipeline_version=3),
             Stub(batch_id="broken", pipeline="vod", pipeline_version=99),
         ],
     )
@@ -77,7 +86,7 @@ def dags(bag: DagBag) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tasks(dags: dict[str, Any]) -> list[tuple[str, Any]]:
     found = [(dag_id, task) for dag_id, dag in dags.items() for task in dag.tasks]
-    assert len(found) == 6 + 2 * 10
+    assert len(found) == 6 + 2 * 19
     return found
 
 
@@ -93,7 +102,7 @@ def test_a_stub_that_cannot_be_parsed_breaks_no_other(bag: DagBag) -> None:
 
 
 def test_an_unknown_version_of_a_pipeline_is_a_configuration_error_that_says_what_there_is() -> None:
-    with pytest.raises(ConfigurationError, match=r"vod v1 is not registered \(known: .*vod v2.*must stay"):
+    with pytest.raises(ConfigurationError, match=r"vod v1 is not registered \(known: .*vod v3.*must stay"):
         batch_dag(batch_id="spring", pipeline="vod", pipeline_version=1)
 
 
@@ -130,8 +139,11 @@ def test_every_task_has_pool_weight_rule_limit_retries_and_a_doc(tasks: list[tup
 
 def test_encodes_wait_in_their_own_pool_and_control_never_behind_them(tasks: list[tuple[str, Any]]) -> None:
     for _, task in tasks:
-        workers = dict.fromkeys(("prepare", "encode_cpu", "extras", "finish"), "cpu_encode")
-        assert task.pool == {**workers, "encode_gpu": "gpu_encode"}.get(task.task_id, "control"), task.task_id
+        workers = dict.fromkeys(
+            ("prepare", "encode_cpu", "encode_rest_cpu", "extras", "first_finish", "finish"), "cpu_encode"
+        )
+        gpus = dict.fromkeys(("encode_gpu", "encode_rest_gpu"), "gpu_encode")
+        assert task.pool == {**workers, **gpus}.get(task.task_id, "control"), task.task_id
 
 
 def test_intake_outranks_dispatch_which_outranks_every_title(dags: dict[str, Any]) -> None:
@@ -162,13 +174,30 @@ def test_failed_renditions_do_not_stop_the_finish_and_nothing_stops_the_settleme
         "encode_gpu": "all_success",
         "encode_done": "all_done",
         "extras": "all_success",
+        "first_asked": "all_success",
+        "first": "all_success",
+        "encode_rest_cpu_jobs": "all_success",
+        "encode_rest_gpu_jobs": "all_success",
+        "encode_rest_cpu": "all_success",
+        "encode_rest_gpu": "all_success",
+        "first_finish": "all_success",
+        "first_publish": "all_success",
+        "first_done": "all_done",
         "finish": "all_success",
         "publish": "all_success",
         "settle": "all_done",
     }
 
 
-@pytest.mark.parametrize(("task_id", "jobs"), [("encode_cpu", "plan"), ("encode_gpu", "encode_gpu_jobs")])
+@pytest.mark.parametrize(
+    ("task_id", "jobs"),
+    [
+        ("encode_cpu", "plan"),
+        ("encode_gpu", "encode_gpu_jobs"),
+        ("encode_rest_cpu", "encode_rest_cpu_jobs"),
+        ("encode_rest_gpu", "encode_rest_gpu_jobs"),
+    ],
+)
 def test_encodes_are_mapped_over_the_plans_jobs_for_their_pool(task_id: str, jobs: str, dags: dict[str, Any]) -> None:
     encode = dags["batch__spring"].get_task(task_id)
 
@@ -185,6 +214,9 @@ def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
         "prepare": WorkerTask, "plan": ControlTask, "extras": WorkerTask, "encode_cpu": WorkerTask,
         "encode_gpu": WorkerTask, "encode_gpu_jobs": EmptyOperator, "encode_done": EmptyOperator,
         "finish": WorkerTask, "publish": PublishTask, "settle": ControlTask,
+        "first_asked": EmptyOperator, "first": Gate, "encode_rest_cpu_jobs": EmptyOperator,
+        "encode_rest_gpu_jobs": EmptyOperator, "encode_rest_cpu": WorkerTask, "encode_rest_gpu": WorkerTask,
+        "first_finish": WorkerTask, "first_publish": PublishTask, "first_done": EmptyOperator,
     }  # fmt: skip
 
 
@@ -196,16 +228,18 @@ def test_on_kubernetes_every_worker_task_is_a_pod_and_the_dag_is_else_the_same(
     for name, value in {"RUNTIME": "kubernetes", "STORE_URI": "s3://vault/x", "WORKER_IMAGE": "worker:1"}.items():
         monkeypatch.setenv(f"CALLSHEET_{name}", value)
 
-    dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+    dag = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=3)
 
     kinds = {task.task_id: getattr(task, "operator_class", type(task)) for task in dag.tasks}
     pods = {task_id for task_id, kind in kinds.items() if kind is PodTask}
-    assert pods == {"prepare", "extras", "encode_cpu", "encode_gpu", "finish"}
+    assert pods == {
+        "prepare", "extras", "encode_cpu", "encode_gpu", "encode_rest_cpu", "encode_rest_gpu", "first_finish", "finish"
+    }  # fmt: skip
     assert edges(dag) == edges(dags["batch__spring"])
     assert {task.task_id: task.pool for task in dag.tasks} == {
         task.task_id: task.pool for task in dags["batch__spring"].tasks
     }
-    again = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=2)
+    again = batch_dag(batch_id="spring", pipeline="vod", pipeline_version=3)
     assert DagSerialization.to_dict(dag) == DagSerialization.to_dict(again)
 
 

@@ -283,8 +283,8 @@ def test_a_real_clip_is_prepared_and_planned(
     title = released(catalog, pipeline="vod", mezzanine=clip.as_uri(), tier="ugc")
     around = context(title)
 
-    WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=2).execute(around)
-    jobs = ControlTask(task_id="plan", pipeline="vod", pipeline_version=2).execute(around)
+    WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=3).execute(around)
+    jobs = ControlTask(task_id="plan", pipeline="vod", pipeline_version=3).execute(around)
 
     assert jobs[0] == "h264_144p"
     assert len(jobs) == 2
@@ -307,8 +307,8 @@ def test_the_last_tasks_publish_settle_and_release_the_next(
     api_run = {"dag_run_id": title.run_id, "state": "running"}
     airflow.runs[title.dag_id, title.run_id or ""] = api_run
 
-    PublishTask(task_id="publish", pipeline="vod", pipeline_version=2).execute(around)
-    ControlTask(task_id="settle", pipeline="vod", pipeline_version=2).execute(around)
+    PublishTask(task_id="publish", pipeline="vod", pipeline_version=3).execute(around)
+    ControlTask(task_id="settle", pipeline="vod", pipeline_version=3).execute(around)
 
     preview = "https://airflow.example/callsheet/media/titles/alpha/v1/preview.html"
     assert around["ti"].xcoms == {"preview": preview}
@@ -323,7 +323,7 @@ def test_a_title_that_came_to_nothing_is_settled_and_its_run_is_red(catalog: Cat
     title = released(catalog, pipeline="vod")
 
     with pytest.raises(AirflowFailException, match="TitleEndedBadly: title failed: "):
-        ControlTask(task_id="settle", pipeline="vod", pipeline_version=2).execute(context(title))
+        ControlTask(task_id="settle", pipeline="vod", pipeline_version=3).execute(context(title))
 
     done = catalog.title(title.request_id)
     assert done is not None
@@ -338,7 +338,7 @@ def test_the_base_class_does_no_work_of_its_own(lab: Lab, catalog: Catalog) -> N
 
 
 def test_the_publishing_task_has_a_button_that_opens_the_preview() -> None:
-    task = PublishTask(task_id="publish", pipeline="vod", pipeline_version=2)
+    task = PublishTask(task_id="publish", pipeline="vod", pipeline_version=3)
 
     assert [link.name for link in task.operator_extra_links] == ["Preview"]
 

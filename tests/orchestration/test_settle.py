@@ -192,7 +192,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     suffix: str, desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
     again = catalog.new_request_from(desk.request_id, suffix=suffix, now=NOW)
-    catalog.accept_batch(again, pipeline_version=2, now=NOW)
+    catalog.accept_batch(again, pipeline_version=3, now=NOW)
     request_id = f"{again.batch_id}/alpha"
     start(catalog, request_id)
     publish(catalog, request_id, degraded=True)

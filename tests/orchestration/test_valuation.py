@@ -38,7 +38,7 @@ FEATURES = {
 
 def entered(catalog: Catalog, settings: Settings, batch_id: str, *names: str, now: Any = NOW, **fields: Any) -> None:
     batch = a_batch(batch_id, *names, **fields)
-    catalog.accept_batch(batch, pipeline_version=2, now=now, valued=value_batch(batch, catalog, settings, now=now))
+    catalog.accept_batch(batch, pipeline_version=3, now=now, valued=value_batch(batch, catalog, settings, now=now))
 
 
 def encoded(catalog: Catalog, *rows: dict[str, Any], cpu_s: float = 100.0) -> None:

@@ -23,7 +23,7 @@ from tests.kube.server import Kube
 
 Item = dict[str, Any]
 VERSIONS = [kubernetes_validate.latest_version(), "1.28"]
-VOD = find_pipeline("vod", 2)
+VOD = find_pipeline("vod", 3)
 WORKERS = [task.name for task in VOD.tasks if task.place == "worker"]
 SETTINGS = Settings(
     store_uri="s3://vault/callsheet", runtime="kubernetes", worker_image="registry.example/worker@sha256:" + "0" * 64
@@ -38,7 +38,7 @@ JOB = EncodeJob(name="h264_1080p", rendition=RENDITION, pool="gpu_encode", memor
 def title(**changes: Any) -> TitleJob:
     given: Item = {
         "request_id": "spring/alpha", "batch_id": "spring", "title_id": "alpha", "run_key": "spring.1",
-        "pipeline": "vod", "pipeline_version": 2, "mezzanine": "s3://vault/alpha.mov", "tier": Tier.STANDARD,
+        "pipeline": "vod", "pipeline_version": 3, "mezzanine": "s3://vault/alpha.mov", "tier": Tier.STANDARD,
     }  # fmt: skip
     return TitleJob(**{**given, **changes})
 
@@ -57,7 +57,7 @@ def a_pod(
     )
     footprint = footprint.model_copy(update={"memory_mb": memory_mb or footprint.memory_mb})
     instance = ("batch__spring", "alpha__1", task, "-1" if item is None else "0")
-    operator = PodTask(task_id=task, pipeline="vod", pipeline_version=2)
+    operator = PodTask(task_id=task, pipeline="vod", pipeline_version=3)
     for name, value in pod_spec(
         document, settings, settings.store_uri, footprint, on_gpu=on_gpu, instance=instance
     ).items():
@@ -86,7 +86,7 @@ def test_every_tasks_pod_keeps_the_official_schema(task: str, tier: Tier, versio
 
 
 def test_all_worker_tasks_are_among_them() -> None:
-    assert WORKERS == ["prepare", "encode", "extras", "finish"]
+    assert WORKERS == ["prepare", "encode", "extras", "first_finish", "finish"]
 
 
 def test_the_pod_runs_the_workers_argv_and_nothing_else() -> None:

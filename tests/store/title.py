@@ -41,12 +41,12 @@ class Life:
         """Have a catalog that has released the title."""
         self.catalog.migrate()
         conf = {"batch_id": "spring", "titles": [{"title_id": "alpha", "mezzanine": mezzanine, "tier": "ugc"}]}
-        assert self.catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=2, now=NOW)
+        assert self.catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=NOW)
         start(self.catalog, "spring/alpha")
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return find_pipeline("vod", 2).tasks
+        return find_pipeline("vod", 3).tasks
 
     def jobs(self, task: Task) -> list[TaskJob]:
         """The task's job documents: one, or one for each encode job of the plan."""
@@ -54,6 +54,8 @@ class Life:
         if task.mapped_over:
             plan: Plan = load_plan(self.record.job(), task, self.store)
             names = [job.name for job in plan.jobs]
+        elif task.first_of and load_plan(self.record.job(), task, self.store).first is None:
+            return []
         title = self.record.job()
         return [TaskJob(task=task.name, title=title, item=name, time_limit_s=LIMIT_S) for name in names]
 

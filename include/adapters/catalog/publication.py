@@ -21,10 +21,18 @@ EVERYWHERE = "*"
 class Publication(Database):
     """The part of the catalog that knows versions."""
 
-    def allocate_version(self, request_id: str, *, now: datetime) -> int:
-        """The version number of a request: unique for its title, and the same however often it is asked for."""
+    def allocate_version(self, request_id: str, *, whole: bool = True, now: datetime) -> int:
+        """The version number of a request: unique for its title, and the same however often it is asked for.
+
+        Args:
+            request_id: The request.
+            whole: False for its first version, which has a number of its own.
+            now: The time.
+        """
         with self._write() as connection:
-            known = connection.scalar(select(versions.c.version).where(versions.c.request_id == request_id))
+            known = connection.scalar(
+                select(versions.c.version).where(versions.c.request_id == request_id, versions.c.whole == whole)
+            )
             if known is not None:
                 return int(known)
             row = request_row(connection, request_id)
@@ -35,6 +43,7 @@ class Publication(Database):
                     title_id=row["title_id"],
                     version=number,
                     request_id=request_id,
+                    whole=whole,
                     seq=row["seq"],
                     allocated_at=now,
                 )
@@ -46,24 +55,35 @@ class Publication(Database):
         with self._read() as connection:
             return connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
 
+    def is_published(self, request_id: str, *, whole: bool) -> bool:
+        """Whether the request's first version, or its whole set, was published."""
+        query = select(versions.c.published_at).where(versions.c.request_id == request_id, versions.c.whole == whole)
+        with self._read() as connection:
+            return connection.scalar(query) is not None
+
     def publish(self, request_id: str, *, result: PublishResult, package: PackageResult, now: datetime) -> None:
         """Make a version the current one, with its renditions, availability, event and webhooks.
 
-        Again for the same request changes nothing. Raises :class:`StaleRequest` where a newer request is current.
+        Again for the same version changes nothing, and neither does a first version behind its request's whole set.
+        Raises :class:`StaleRequest` where a newer request is current.
         """
         with self._write() as connection:
             row = request_row(connection, request_id)
+            this = (versions.c.title_id == row["title_id"]) & (versions.c.version == result.version)
             allocated = (
-                connection.execute(select(versions).where(versions.c.request_id == request_id)).mappings().one_or_none()
+                connection.execute(select(versions).where(this, versions.c.request_id == request_id))
+                .mappings()
+                .one_or_none()
             )
-            if allocated is None or allocated["version"] != result.version:
+            if allocated is None or allocated["whole"] is not result.whole:
                 raise ValueError(f"{request_id}: version {result.version} was not allocated to this request")
             if allocated["published_at"] is not None:
                 return
-            self._advance(connection, row["title_id"], row["seq"], result.version, now)
+            if not self._advance(connection, row["title_id"], row["seq"], result, now):
+                return
             connection.execute(
                 update(versions)
-                .where(versions.c.request_id == request_id)
+                .where(this)
                 .values(
                     published_at=result.published_at,
                     prefix=result.prefix,
@@ -93,37 +113,51 @@ class Publication(Database):
                 "dash": result.dash,
                 "preview": result.preview,
                 "rungs": rungs,
-                "playable_at": row["playable_at"] or result.published_at,
+                "playable_at": row["playable_at"] or result.playable_at,
             }
             if not State(row["state"]).final:
                 changes["state"] = State.PLAYABLE
             connection.execute(update(titles).where(titles.c.request_id == request_id).values(changes))
             manifests = {"version": result.version, "hls": result.hls, "dash": result.dash}
-            outcome = "degraded" if result.degraded else "published"
             add_event(
                 connection,
-                "title.playable",
+                "title.playable" if row["playable_at"] is None else "title.completed",
                 batch_id=row["batch_id"],
                 request_id=request_id,
                 now=now,
-                detail={**manifests, "degraded": result.degraded},
+                detail={
+                    **manifests,
+                    "degraded": result.degraded,
+                    "whole": result.whole,
+                    "missing": list(package.missing),
+                },
             )
             if row["playable_at"] is None:
-                enqueue(connection, "playable", row, now=now, **manifests)
-            enqueue(
-                connection,
-                outcome,
-                row,
-                now=now,
-                **manifests,
-                preview=result.preview,
-                published_at=result.published_at.isoformat(),
-                duration_s=package.duration_s,
-                rungs=rungs,
-                missing=list(package.missing),
-                given_up=[each.model_dump(mode="json") for each in package.given_up],
-                deadline_met=result.deadline_met,
-            )
+                enqueue(
+                    connection,
+                    "playable",
+                    row,
+                    now=now,
+                    **manifests,
+                    whole=result.whole,
+                    missing=list(package.missing),
+                    deadline_met=result.deadline_met,
+                )
+            if result.whole:
+                enqueue(
+                    connection,
+                    "degraded" if result.degraded else "published",
+                    row,
+                    now=now,
+                    **manifests,
+                    preview=result.preview,
+                    published_at=result.published_at.isoformat(),
+                    duration_s=package.duration_s,
+                    rungs=rungs,
+                    missing=list(package.missing),
+                    given_up=[each.model_dump(mode="json") for each in package.given_up],
+                    deadline_met=result.deadline_met,
+                )
 
     def current_version(self, title_id: str, territory: str | None = None) -> VersionRecord | None:
         """The version that plays now, anywhere or in one territory; None where there is none."""
@@ -154,21 +188,33 @@ class Publication(Database):
                 **shown, rungs=tuple(PackagedRendition(**rung) for rung in rungs), territories=territories
             )
 
-    def _advance(self, connection: Connection, title_id: str, seq: int, version: int, now: datetime) -> None:
-        """Move the title's current version, forward only."""
-        current = connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
+    def _advance(self, connection: Connection, title_id: str, seq: int, result: PublishResult, now: datetime) -> bool:
+        """Move the title's current version, forward only; False where the same request is further already."""
+        version = result.version
+        current = connection.execute(
+            select(versions.c.seq, versions.c.whole)
+            .join(
+                current_versions,
+                (current_versions.c.title_id == versions.c.title_id)
+                & (current_versions.c.version == versions.c.version),
+            )
+            .where(versions.c.title_id == title_id)
+        ).one_or_none()
         if current is None:
             connection.execute(
                 insert(current_versions).values(title_id=title_id, version=version, seq=seq, changed_at=now)
             )
-            return
-        if current > seq:
+            return True
+        if current.seq > seq:
             raise StaleRequest(
                 f"title {title_id}: a newer request is published already; version {version} must not overwrite it",
                 reason="superseded",
             )
+        if (current.seq, current.whole) > (seq, result.whole):
+            return False
         connection.execute(
             update(current_versions)
             .where(current_versions.c.title_id == title_id)
             .values(version=version, seq=seq, changed_at=now)
         )
+        return True

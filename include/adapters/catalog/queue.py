@@ -19,6 +19,7 @@ from include.adapters.catalog.titles import (
     select_titles,
     settle_row,
     title_record,
+    whole_is_published,
 )
 from include.domain.request import Signals, TitleRequest
 from include.domain.steering import Steering, updated
@@ -145,7 +146,7 @@ class Queue(Titles, Database):
                 raise SteeringRefused(f"hold: {request_id} is {row['state']} already; cancel it, or let it end")
             if steering.hold and row["claimed_by"] and row["claimed_until"] and row["claimed_until"] > now:
                 raise SteeringRefused(f"hold: {request_id} is being started this moment; cancel it, or let it end")
-            if steering.cancel and row["version"] is not None:
+            if steering.cancel and whole_is_published(connection, request_id):
                 raise SteeringRefused(f"cancel: {request_id} is published already as v{row['version']}")
             fields = {name: asked[name] for name in ("publish_at", "tier") if name in asked}
             changes: dict[str, Any] = {}
@@ -177,7 +178,8 @@ class Queue(Titles, Database):
             )
             if steering.cancel:
                 # In the same transaction: a publication comes before all of this, or after and then finds it settled.
-                message = f"by {by}: {steering.why}"
+                stays = "" if row["version"] is None else f" (v{row['version']} stays published)"
+                message = f"by {by}: {steering.why}{stays}"
                 settle_row(connection, row, State.CANCELLED, reason="cancelled", message=message, now=now)
             return find_title(connection, request_id)
 

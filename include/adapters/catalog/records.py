@@ -160,6 +160,7 @@ class TitleRecord(Document):
             work=work,
             pinned=self.pinned,
             held=self.held,
+            playable=self.playable_at is not None,
         )
 
     def job(self) -> TitleJob:
@@ -178,6 +179,9 @@ class TitleRecord(Document):
             tier=request.tier,
             kind=request.kind,
             publish_at=request.publish_at,
+            binding_deadline=self.binding_deadline,
+            # A request that makes something good would take rungs away that are published already.
+            playable_first=False if self.is_repair else request.playable_first,
             wait_until=request.wait_until,
             subtitles=tuple(SubtitleFile(uri=each.uri, language=each.language) for each in request.subtitles),
             languages=request.languages,
@@ -199,6 +203,8 @@ class VersionRecord(Document):
     dash: str | None
     preview: str
     duration_s: float
+    whole: bool
+    """False for the first version of a request, which its whole set follows as the next."""
     degraded: bool
     missing: tuple[str, ...]
     deadline_met: bool | None

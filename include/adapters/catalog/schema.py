@@ -23,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    true,
 )
 
 
@@ -138,8 +139,10 @@ versions = Table(
     metadata,
     Column("title_id", IDENTIFIER, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("request_id", REQUEST_ID, ForeignKey("titles.request_id"), nullable=False, unique=True),
+    Column("request_id", REQUEST_ID, ForeignKey("titles.request_id"), nullable=False),
     Column("seq", ROW_ID, nullable=False),
+    # False for the core rungs of a title that is published in two steps.
+    Column("whole", Boolean, nullable=False, server_default=true()),
     Column("allocated_at", Moment, nullable=False),
     Column("published_at", Moment),
     Column("prefix", Prose),
@@ -151,6 +154,7 @@ versions = Table(
     Column("missing", JSON),
     Column("deadline_met", Boolean),
     Column("packager_version", Prose),
+    UniqueConstraint("request_id", "whole"),
 )
 
 current_versions = Table(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, sele
 from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import DeadLetter, HistoryRow, TaskEvent, TitleRecord, run_id_of
-from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles
+from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles, versions
 from include.domain.title import FINAL_STATES, GOOD_STATES, State
 from include.errors import ErrorDocument, NotReleased
 
@@ -249,7 +249,12 @@ class Titles(Database):
                 return False
             if state in GOOD_STATES and row["version"] is None:
                 raise ValueError(f"{request_id} has no published version and cannot settle as {state}")
+            whole = whole_is_published(connection, request_id)
+            if state is State.PUBLISHED and not whole:
+                raise ValueError(f"{request_id} has a first version alone and cannot settle as {state}")
             settle_row(connection, row, state, reason=reason, message=message, now=now)
+            if state in GOOD_STATES and not whole:
+                _tell_of_first(connection, row, state, reason=reason, message=message, now=now)
             return True
 
     def endangered(self, now: datetime) -> list[TitleRecord]:
@@ -372,6 +377,33 @@ def settle_row(
     )
     if state not in GOOD_STATES:
         enqueue(connection, state, row, now=now, reason=reason, message=message)
+
+
+def whole_is_published(connection: Connection, request_id: str) -> bool:
+    """Whether the request's whole set was published, not just a first version, or nothing."""
+    published = select(versions.c.published_at).where(versions.c.request_id == request_id, versions.c.whole)
+    return connection.scalar(published) is not None
+
+
+def _tell_of_first(
+    connection: Connection, row: Row, state: State, *, reason: str | None, message: str | None, now: datetime
+) -> None:
+    """The webhook of a title that ends with its first version: nobody was told of a whole set."""
+    query = select(versions).where(versions.c.title_id == row["title_id"], versions.c.version == row["version"])
+    first = connection.execute(query).mappings().one()
+    enqueue(
+        connection,
+        state,
+        row,
+        now=now,
+        **{name: first[name] for name in ("version", "hls", "dash", "preview", "duration_s", "missing")},
+        deadline_met=first["deadline_met"],
+        published_at=first["published_at"].isoformat(),
+        rungs=row["rungs"],
+        given_up=[],
+        reason=reason,
+        message=message,
+    )
 
 
 def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) -> Row:
