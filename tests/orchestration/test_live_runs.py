@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 import include
 from include.orchestration.weights import RESUMED, STEPS, weight_of
+from tests.measured import python
 
 ROOT = Path(next(iter(include.__path__))).parent
 WITHIN, BEYOND = (weight_of(900, "encode_cpu", beyond_share=beyond) for beyond in (False, True))
@@ -37,7 +37,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     program = Path(__file__).with_name("telling.py")
     finished = subprocess.run(
-        [sys.executable, str(program), str(dags)],
+        [*python(), str(program), str(dags)],
         capture_output=True, text=True, env=environment, timeout=300, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]

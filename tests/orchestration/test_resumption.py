@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 import include
 from include.orchestration.weights import BEYOND_SHARE, HIGHEST_PRIORITY, RESUMED, weigh, weigh_resumed
+from tests.measured import python
 
 ROOT = Path(next(iter(include.__path__))).parent
 
@@ -36,7 +36,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     program = Path(__file__).with_name("resumption.py")
     finished = subprocess.run(
-        [sys.executable, str(program), str(dags)],
+        [*python(), str(program), str(dags)],
         capture_output=True, text=True, env=environment, timeout=300, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import watch_resumptions, watches_resumptions, weigh, weigh_resumed
+from include.orchestration.weights import RESUMED, watch_resumptions, watches_resumptions, weigh, weigh_resumed
 
 ROOT = Path(next(iter(include.__path__))).parent
 UNTOUCHED = 7
@@ -110,3 +110,25 @@ def test_resumptions_are_watched_once_however_often_it_is_asked_for() -> None:
         if not before:
             event.remove(Mapper, "before_update", weigh_resumed)
     assert watches_resumptions() is before
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"next_method": "resume", "state": "scheduled"}, 7 + RESUMED),
+        ({"next_method": "resume", "state": "queued", "priority_weight": None}, RESUMED),
+        ({"next_method": "resume", "state": "queued", "priority_weight": 7 + RESUMED}, 7 + RESUMED),
+        ({"next_method": "resume", "state": "deferred"}, 7),
+        ({"next_method": "resume", "state": "running", "priority_weight": 7 + RESUMED}, 7),
+        ({"next_method": None, "state": "scheduled"}, 7),
+        ({"next_method": "resume", "state": "scheduled", "dag_id": "someone_elses"}, 7),
+        ({"next_method": "resume", "state": "scheduled", "__tablename__": "dag_run"}, 7),
+    ],
+)
+def test_a_task_is_raised_only_while_it_waits_to_resume(row: dict[str, Any], expected: int) -> None:
+    given = {"__tablename__": "task_instance", "dag_id": "batch__spring", "priority_weight": 7, **row}
+    written = SimpleNamespace(**given)
+
+    weigh_resumed(None, None, written)
+
+    assert written.priority_weight == expected
