@@ -75,5 +75,14 @@ class Life:
 
 
 @pytest.fixture(scope="session")
+def life_in_two_versions(tmp_path_factory: pytest.TempPathFactory, empty: Farm, mezzanine: Path) -> Life:
+    """The life of a title whose core rung goes out first, and the other one with the next version."""
+    folder = tmp_path_factory.mktemp("two_versions")
+    farm = empty.copied(folder / "empty").of("summer")
+    farm.submit(mezzanine.as_uri(), playable_first=True)
+    return Life(folder, farm)
+
+
+@pytest.fixture(scope="session")
 def life(tmp_path_factory: pytest.TempPathFactory, empty: Farm) -> Life:
     return Life(tmp_path_factory.mktemp("life"), empty)

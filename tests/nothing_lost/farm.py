@@ -36,7 +36,15 @@ PROCESSES.set_forkserver_preload(["tests.nothing_lost.victim"])
 LIMIT_S = 120
 ATTEMPTS = 3
 """As the operators have it: one attempt and two retries."""
-ONCE = ("title.playable", "title.published", "title.degraded", "title.rejected", "title.failed", "title.cancelled")
+ONCE = (
+    "title.playable",
+    "title.completed",
+    "title.published",
+    "title.degraded",
+    "title.rejected",
+    "title.failed",
+    "title.cancelled",
+)
 
 
 @dataclass
@@ -51,8 +59,8 @@ class Farm:
     batch_id: str = "spring"
     seen: dict[str, str] = field(default_factory=dict)
     """Hash of every file of a published version, from the first time that a reader could see it."""
-    pointer: tuple[int, int] = (-1, -1)
-    """Request number and version that the pointer named last."""
+    pointer: tuple[int, bool, int] = (-1, False, -1)
+    """What the pointer named last: request number, whether the whole set, version."""
     finished: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Finished renditions, with what changes when one is written again."""
     log: Path = Path("unset")
@@ -106,13 +114,14 @@ class Farm:
 
     def steps(self) -> Iterator[str]:
         """The tasks of the title's life in order, each job of the plan one: ``encode.<job>``."""
-        for name in ("release", "prepare", "plan"):
-            yield name
-        key = result_key(self.title, "plan")
-        for job in Plan.from_json(self.store.get_bytes(key)).jobs:
-            yield f"encode.{job.name}"
-        for name in ("extras", "finish", "publish", "settle"):
-            yield name
+        yield from ("release", "prepare", "plan")
+        plan = Plan.from_json(self.store.get_bytes(result_key(self.title, "plan")))
+        yield from (f"encode.{job.name}" for job in plan.of_first.jobs)
+        yield "extras"
+        if plan.first:
+            yield from ("first_finish", "first_publish")
+            yield from (f"encode.{name}" for name in plan.first.rest)
+        yield from ("finish", "publish", "settle")
 
     def start(self, step: str, *, point: Point | None = None, trace: Path | None = None,
               later_s: float = 0, **environment: str) -> Any:  # fmt: skip
@@ -279,11 +288,11 @@ def look(root: Path, title_id: str, known: Farm) -> None:
     try:
         pointer = json.loads((root / f"titles/{title_id}/current.json").read_bytes())
     except FileNotFoundError:
-        assert known.pointer == (-1, -1), "the pointer has vanished"
+        assert known.pointer == (-1, False, -1), "the pointer has vanished"
         return
-    now = (pointer["seq"], pointer["version"])
-    assert now[0] >= known.pointer[0], f"the pointer went back from {known.pointer} to {now}"
-    assert now[0] != known.pointer[0] or now == known.pointer, f"one request, two versions: {known.pointer}, {now}"
+    now = (pointer["seq"], pointer["whole"], pointer["version"])
+    assert now[:2] >= known.pointer[:2], f"the pointer went back from {known.pointer} to {now}"
+    assert now[:2] != known.pointer[:2] or now == known.pointer, f"one set, two versions: {known.pointer}, {now}"
     known.pointer = now
     for version in (root / f"titles/{title_id}").glob("v*"):
         if version.name == f"v{pointer['version']}":

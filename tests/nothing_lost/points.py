@@ -170,6 +170,44 @@ POINTS: list[Point] = [
     ),
 ]
 """The kill points of a good title's life."""
+FIRST_POINTS: list[Point] = [
+    *at("plan", "before rename work/plan.json", "after put_bytes work/plan.json"),
+    *at(
+        "first_finish",
+        "after put_bytes work/first_check.json",
+        "before put_file work/first_package/*",
+        "after 5 put_file work/first_package/*",
+        "before put_bytes work/first_package.json",
+        "after put_bytes work/first_package.json",
+    ),
+    *at(
+        "first_publish",
+        "after catalog.allocate_version",
+        "before 7 rename version/*",
+        "after copy_tree version",
+        "before rename pointer",
+        "after compare_and_set pointer",
+        "before catalog.publish",
+        "after catalog.publish",
+        "before put_bytes work/first_publish.json",
+        "after put_bytes work/first_publish.json",
+    ),
+    *at(ENCODE, "after put_bytes work/renditions/h264_240p.*.json", "after put_file work/renditions/h264_240p.*.mp4"),
+    *at("finish", "before put_bytes work/check.json", "after put_bytes work/check.json"),
+    *at("finish", "after 5 put_file work/package/*", "before put_bytes work/package.json"),
+    *at(
+        "publish",
+        "after catalog.allocate_version",
+        "after copy_tree version",
+        "before rename pointer",
+        "after compare_and_set pointer",
+        "before catalog.publish",
+        "after catalog.publish",
+        "before put_bytes work/publish.json",
+    ),
+    *at("settle", "before catalog.record_history", "before catalog.settle", "after catalog.settle"),
+]
+"""The kill points of a title with a first version, as far as they differ."""
 
 
 def random_points(seed: int, count: int, steps: dict[str, list[str]]) -> list[Point]:

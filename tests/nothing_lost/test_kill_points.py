@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.catalog.schema import events
+from include.adapters.catalog.schema import events, versions
 from include.domain.plan import Plan
 from include.orchestration.housekeeping import clean_scratch
 from tests.nothing_lost.conftest import Life
-from tests.nothing_lost.farm import Farm, reading
-from tests.nothing_lost.points import POINTS, Point, at, fired, random_points
+from tests.nothing_lost.farm import Farm, named_files, reading
+from tests.nothing_lost.points import FIRST_POINTS, POINTS, Point, at, fired, random_points
 
 CLAIM_EXPIRES_S = 61
 """After a claimant's death its titles are free again: the clock of the next release is that much later."""
@@ -46,6 +46,71 @@ def test_a_process_that_is_killed_loses_nothing(point: Point, life: Life, tmp_pa
             assert farm.documents() == after.documents()
             assert farm.record.state == after.record.state
             assert farm.children() == []
+
+
+@pytest.mark.parametrize("point", FIRST_POINTS, ids=lambda point: point.id)
+def test_a_kill_around_a_first_version_loses_neither_it_nor_the_next(
+    point: Point, life_in_two_versions: Life, tmp_path: Path
+) -> None:
+    life = life_in_two_versions
+    farm = life.before[point.task].copied(tmp_path / "farm")
+    with reading(farm):
+        killed_and_repeated(farm, point)
+        if point.task in {"first_publish", "publish", "settle"}:
+            farm.live(since=point.task)
+            in_two_versions(farm)
+        else:
+            after = life.before[life.order[life.order.index(point.task) + 1]]
+            assert farm.documents() == after.documents()
+            assert farm.record.state == after.record.state
+            assert farm.children() == []
+
+
+def test_the_life_in_two_versions_is_one(life_in_two_versions: Life) -> None:
+    in_two_versions(life_in_two_versions.end)
+    order = life_in_two_versions.order
+    assert order.index("first_publish") < order.index("encode.h264_240p") < order.index("finish")
+
+
+def in_two_versions(farm: Farm) -> None:
+    """The title has ended with the second of two whole versions, and was playable since the first."""
+    farm.check_end()
+    first, whole = (
+        row for row in sorted(farm.rows(versions), key=lambda row: row["version"]) if row["published_at"] is not None
+    )
+    assert [(row["version"], row["whole"]) for row in (first, whole)] == [(1, False), (2, True)]
+    assert farm.record.playable_at == first["published_at"] < whole["published_at"]
+    assert first["missing"] == ["h264_240p"]
+    media = [
+        {path.parent.name for path in named_files(farm.store.root / f"titles/alpha/v{number}") if path.suffix == ".m4s"}
+        for number in (1, 2)
+    ]
+    assert media[0] < media[1]
+    kinds = [row["kind"] for row in farm.rows(events) if row["request_id"] == farm.request_id]
+    told = [kind for kind in kinds if kind in {"title.playable", "title.completed", "title.published"}]
+    assert told == ["title.playable", "title.completed", "title.published"]
+
+
+@pytest.mark.parametrize("task", ["finish", "publish"])
+def test_a_title_whose_whole_set_comes_to_nothing_ends_with_its_first_version_and_a_repair(
+    task: str, life_in_two_versions: Life, tmp_path: Path
+) -> None:
+    farm = life_in_two_versions.before[task].copied(tmp_path / "farm")
+    with reading(farm):
+        # What nothing can be made of, however often it is tried.
+        lost = "audio.json" if task == "finish" else "package/hls.m3u8"
+        farm.store.delete(f"{farm.title.work}/{lost}")
+        assert [farm.run(task) for _ in range(2)] == [1, 1]
+        farm.finish("settle")
+
+    record = farm.record
+    assert (record.state, record.reason, record.version) == ("degraded", "rendition_missing", 1)
+    assert "published as v1 without h264_240p, which should have followed" in str(record.message)
+    farm.check_end("degraded")
+    assert [repair.missing for repair in farm.catalog.pending_repairs(9)] == [("h264_240p",)]
+    assert farm.catalog.dead_letters() == []
+    types = [row.type for row in farm.catalog.outbox(farm.request_id) if row.type != "title.progress"]
+    assert types == ["title.accepted", "title.started", "title.playable", "title.degraded"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

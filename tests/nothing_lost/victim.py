@@ -49,7 +49,7 @@ def run(environment: dict[str, str], log: str, call: str, arguments: dict[str, A
 
 def task(*, dag_id: str, run_id: str, name: str, item: str | None, version: int) -> None:
     """Execute one operator of a title's run."""
-    kinds = {"plan": ControlTask, "settle": ControlTask, "publish": PublishTask}
+    kinds = {"plan": ControlTask, "settle": ControlTask, "first_publish": PublishTask, "publish": PublishTask}
     operator = kinds.get(name, WorkerTask)(
         task_id=name, pipeline="vod", pipeline_version=version, **({"job": item} if item else {})
     )

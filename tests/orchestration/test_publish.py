@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import threading
 from datetime import datetime
@@ -9,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, update
 
 from include.adapters.catalog import Catalog
+from include.adapters.catalog.schema import titles
 from include.adapters.store import ConcurrentChange, LocalStore
 from include.domain.results import PackageResult, PublishResult
+from include.domain.steering import Steering
 from include.domain.title import State
-from include.errors import NotReleased, PlatformUnavailable, StaleRequest, StorageError
+from include.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
 from include.settings import Settings
 from include.stages.core import ControlContext
 from include.stages.publish import FLIP_ATTEMPTS, flip, public_base, publish
@@ -301,3 +306,121 @@ def test_a_compare_and_set_says_whose_change_it_was(tmp_path: Path) -> None:
 def test_players_go_to_the_public_address_where_there_is_one(settings: Settings) -> None:
     assert public_base(settings.model_copy(update={"public_base_url": "https://cdn.example/"})) == "https://cdn.example"
     assert public_base(settings) == "https://airflow.example/callsheet/media"
+
+
+PUBLISHERS = ("old", "first", "whole")
+STEPS = sorted(set(itertools.permutations([*PUBLISHERS, *PUBLISHERS])))
+"""Every order in which three publications may flip the pointer, die, and be repeated."""
+
+
+class Sets:
+    """An older request's set, and both sets of a newer one, ready to be published."""
+
+    def __init__(self, catalog: Catalog, store: LocalStore, settings: Settings) -> None:
+        self.catalog, self.store, self.settings = catalog, store, settings
+        whole = prepared(catalog, store, "spring"), prepared(catalog, store, "summer")
+        prefix = whole[1].prefix.replace("/package", "/first_package")
+        store.put_bytes(f"{prefix}/hls.m3u8", b"#EXTM3U first")
+        update = {"prefix": prefix, "files": {"hls.m3u8": 13}, "whole": False, "missing": ("h264_720p",)}
+        self.sets = dict(zip(PUBLISHERS, (whole[0], whole[1].model_copy(update=update), whole[1]), strict=True))
+
+    def publish(self, who: str, *, now: datetime) -> PublishResult:
+        batch_id = "spring" if who == "old" else "summer"
+        return published(self.catalog, self.store, self.settings, self.sets[who], batch_id=batch_id, now=now)
+
+    @property
+    def place(self) -> tuple[int, bool]:
+        now = pointer(self.store)
+        return now["seq"], now["whole"]
+
+
+@pytest.mark.parametrize("order", STEPS, ids="-".join)
+def test_in_whatever_order_publications_flip_die_and_are_repeated_the_title_only_goes_forward(
+    order: tuple[str, ...], catalog: Catalog, store: LocalStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = Sets(catalog, store, settings)
+    place, seen, flipped_at = (-1, False), set(), {}
+    for second, who in enumerate(order):
+        dies = who not in seen
+        seen.add(who)
+        with monkeypatch.context() as patched:
+            if dies:
+                patched.setattr(Catalog, "publish", _power_cut)
+            with contextlib.suppress(StaleRequest, PowerCut):
+                sets.publish(who, now=after(second))
+        assert sets.place >= place
+        if sets.place != place:
+            flipped_at[sets.place] = after(second)
+        place = sets.place
+
+    newer = find(catalog, "summer/alpha")
+    assert place == (newer.seq, True)
+    current = catalog.current_version("alpha")
+    assert current is not None
+    assert (current.request_id, current.whole, current.version) == ("summer/alpha", True, pointer(store)["version"])
+    # Since when it plays is what players have seen, whatever the catalog heard in which order.
+    playable = min(moment for (seq, _), moment in flipped_at.items() if seq == newer.seq)
+    assert newer.playable_at == playable == datetime.fromisoformat(pointer(store)["playable_at"])
+    assert store.list(f"titles/alpha/v{current.version}") == sets.sets["whole"].files
+    kinds = [event.kind for event in catalog.events(request_id="summer/alpha")]
+    assert kinds.count("title.playable") == 1
+    types = [row.type for row in catalog.outbox("summer/alpha")]
+    assert (types.count("title.playable"), types.count("title.published")) == (1, 1)
+    assert types.index("title.playable") < types.index("title.published")
+
+
+class PowerCut(Exception):
+    """Between pointer and catalog."""
+
+
+def _power_cut(*_: object, **__: object) -> None:
+    raise PowerCut
+
+
+def test_a_first_version_stays_whole_beside_the_next_and_the_deadline_is_kept_by_it(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    sets = Sets(catalog, store, settings)
+    with create_engine(settings.catalog_url).begin() as connection:
+        request = find(catalog, "summer/alpha").request.model_copy(update={"publish_at": after(10)})
+        connection.execute(
+            update(titles).where(titles.c.request_id == "summer/alpha").values(request=request.model_dump(mode="json"))
+        )
+
+    first, whole = sets.publish("first", now=after(9)), sets.publish("whole", now=after(99))
+
+    assert (first.version, first.whole, whole.version, whole.whole) == (1, False, 2, True)
+    assert (first.deadline_met, whole.deadline_met) == (True, True)
+    assert (whole.published_at, whole.playable_at) == (after(99), after(9))
+    assert store.list("titles/alpha/v1") == {"hls.m3u8": 13}
+    assert sets.publish("first", now=after(100)) == whole
+    title = find(catalog, "summer/alpha")
+    assert (title.state, title.version, title.playable_at) == (State.PLAYABLE, 2, after(9))
+
+
+def test_a_cancelled_title_keeps_its_first_version_and_gets_no_other(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    sets = Sets(catalog, store, settings)
+    sets.publish("first", now=NOW)
+    cancel = Steering(cancel=True, why="the rights are gone")
+    record = catalog.steer("summer/alpha", cancel, by="ops", now=after(1))
+
+    assert (record.state, record.message) == (
+        State.CANCELLED, "by ops: the rights are gone (v1 stays published)",
+    )  # fmt: skip
+    with pytest.raises(NotReleased, match="settled as cancelled"):
+        sets.publish("whole", now=after(2))
+    assert sets.publish("first", now=after(3)).version == 1
+    assert (pointer(store)["version"], pointer(store)["whole"]) == (1, False)
+    with pytest.raises(SteeringRefused, match="settled"):
+        catalog.steer("summer/alpha", cancel, by="ops", now=after(4))
+
+
+def test_a_whole_version_cannot_be_cancelled_any_more(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
+    sets = Sets(catalog, store, settings)
+    sets.publish("first", now=NOW)
+    sets.publish("whole", now=after(1))
+
+    with pytest.raises(SteeringRefused, match="published already as v2"):
+        catalog.steer("summer/alpha", Steering(cancel=True, why="late"), by="ops", now=after(2))
