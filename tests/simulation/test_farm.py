@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from include.domain.admission import Verdict
 from include.domain.backlog import FRESH_S
@@ -170,6 +172,55 @@ def test_every_title_ends_once_and_no_work_is_lost_or_made(name: str) -> None:
     if name in {"fifo", "tiers", "edf", "oracle"}:
         offered = [each.title.true_work_s + each.title.tasks * BUSY.start_delay_s for each in outcomes]
         assert [each.work_s for each in outcomes] == pytest.approx(offered)
+
+
+@st.composite
+def any_title(draw_: st.DrawFn, number: int) -> SimTitle:
+    """One of any tier and size, sound or corrupt, with or without a deadline and new signals; some do nothing."""
+    arrival_s = draw_(st.floats(0, 5000))
+    lead_s = draw_(st.none() | st.floats(1, 5000))
+    boost = draw_(st.none() | st.floats(-100, 5000))
+    made = title(
+        f"{number}",
+        arrival_s,
+        draw_(st.lists(st.floats(0, 2000), max_size=4)),
+        prepare_s=draw_(st.sampled_from([0.0, 3.0])),
+        extras_s=draw_(st.sampled_from([0.0, 5.0])),
+        finish_s=draw_(st.sampled_from([0.0, 2.0])),
+        tier=draw_(st.sampled_from(list(Tier))),
+        views=draw_(st.none() | st.floats(0, 1e8)),
+        may_lose=draw_(st.sampled_from([0.0, 0.2, 2.0, 6.0])),
+        deadline_s=None if lead_s is None else arrival_s + lead_s,
+        corrupt=draw_(st.booleans()),
+        boost=None if boost is None else (arrival_s + boost, Signals(views_last_hour=1e6)),
+    )
+    spare = draw_(st.integers(0, 4))
+    encodes = tuple(
+        replace(each, dropped_loss=12.0 if place < spare else None) for place, each in enumerate(made.encodes)
+    )
+    return replace(made, encodes=encodes)
+
+
+@given(data=st.data(), name=st.sampled_from(ORDERS), count=st.integers(1, 12), window=st.integers(1, 6))
+@settings(max_examples=150, deadline=None)
+def test_every_title_that_is_submitted_ends_once_and_above_its_floor(
+    data: st.DataObject, name: str, count: int, window: int
+) -> None:
+    titles = [data.draw(any_title(number)) for number in range(count)]
+    failures = data.draw(st.sampled_from([0.0, 400.0]))
+    on = Farm(
+        nodes=2, window=window, start_delay_s=1.0, node_failures_per_day=failures, node_repair_s=60.0, detection_s=5.0
+    )
+
+    outcomes = Simulation(titles, on, order(name, RECIPES.policy)).run()
+
+    assert [each.ends for each in outcomes] == [1] * count
+    assert all((each.end is End.REJECTED) == each.title.corrupt for each in outcomes)
+    for each in outcomes:
+        floor = max((job.may_lose for job in each.title.encodes), default=0.0)
+        kept = [loss for _, loss in each.losses if loss != 12.0]
+        assert all(loss <= floor for loss in kept)
+        assert len(each.losses) - len(kept) <= sum(job.dropped_loss is not None for job in each.title.encodes)
 
 
 def test_the_same_seed_gives_the_same_outcomes_and_another_one_others() -> None:

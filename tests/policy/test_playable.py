@@ -1,0 +1,183 @@
+"""Whether a title's core rungs go out first: by the request, by its tier, or because its deadline asks for it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.domain.binding import Recipes, laid_out, shape_of_source
+from include.domain.degradation import DROP
+from include.domain.forecast import Forecast
+from include.domain.ladder import decide
+from include.domain.media import Analysis
+from include.domain.plan import FirstSet, Plan
+from include.domain.playable import Prospects, Wish, first_set, later_s, still
+from include.domain.prior import TitleWork
+from include.domain.title import Tier
+from tests.policy.test_binding import LADDERS, PACE, PRESETS, RATES, TIERS, planned, source
+
+PLAN = planned()[0]
+CORE = tuple(job.name for job in PLAN.jobs if job.rendition.core)
+REST = tuple(job.name for job in PLAN.jobs if not job.rendition.core)
+
+
+def seconds(p50: float, p90: float | None = None) -> Forecast:
+    return Forecast(p50_s=p50, p90_s=p50 * 1.5 if p90 is None else p90)
+
+
+PROSPECTS = Prospects(whole=seconds(100), first=seconds(40), later_s=12)
+
+
+def decided(
+    *, asked: bool | None = None, wish: Wish = "deadline", left_s: float | None = None, prospects: Prospects = PROSPECTS
+) -> FirstSet | None:
+    return first_set(PLAN, prospects, asked=asked, wish=wish, left_s=left_s)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wish", "left_s", "why"),
+    [
+        (None, "deadline", None, None),
+        (None, "deadline", 150, None),
+        (None, "deadline", 149, "deadline"),
+        # Late in any case: the core rungs are the least late.
+        (None, "deadline", -60, "deadline"),
+        (None, "never", 149, None),
+        (None, "always", None, "tier"),
+        (None, "always", 149, "tier"),
+        (True, "never", None, "asked"),
+        (True, "deadline", 149, "asked"),
+        (False, "always", None, None),
+        (False, "deadline", 149, None),
+    ],
+)
+def test_the_request_has_the_first_word_then_the_tier_then_the_deadline(
+    asked: bool | None, wish: Wish, left_s: float | None, why: str | None
+) -> None:
+    found = decided(asked=asked, wish=wish, left_s=left_s)
+
+    assert (found.why if found else None) == why
+    if found:
+        assert (found.jobs, found.rest) == (CORE, REST)
+
+
+def test_a_deadline_does_not_ask_for_what_is_no_quicker() -> None:
+    assert decided(left_s=1, prospects=Prospects(whole=seconds(100), first=seconds(100), later_s=0)) is None
+
+
+@pytest.mark.parametrize("kept", [CORE, REST, ()])
+def test_a_title_without_core_rungs_or_without_others_goes_out_at_once(kept: tuple[str, ...]) -> None:
+    plan = PLAN.model_copy(update={"jobs": tuple(job for job in PLAN.jobs if job.name in kept)})
+
+    assert first_set(plan, PROSPECTS, asked=True, wish="always", left_s=1) is None
+
+
+def test_the_reason_says_what_it_saves_and_what_it_costs() -> None:
+    found, asked = decided(left_s=60), decided(asked=True)
+
+    assert found is not None
+    assert asked is not None
+    assert found.message == (
+        f"{', '.join(CORE)} first, as a version of their own: by the quickest options all rungs would take 150 s, "
+        "these 60 s, and 60 s are left (90th percentiles); it costs no quality for good; the full set comes 12 s later"
+    )
+    assert "as the request asks: it costs no quality for good" in asked.message
+
+
+def work(*encodes: float, extras: float = 10, finish: float = 20) -> TitleWork:
+    return TitleWork(
+        prepare=seconds(5), encodes=tuple(seconds(each) for each in encodes), extras=seconds(extras),
+        finish=seconds(finish),
+    )  # fmt: skip
+
+
+def test_what_is_still_to_come_leaves_the_preparation_out() -> None:
+    # Two slots: 30 + 60 + 10 side by side, then the finish.
+    assert still(work(30, 60), slots=2, overhead_s=7).p50_s == 60 + 20 + 7
+    assert still(work(30, 60), slots=1, overhead_s=0).p90_s == 1.5 * (30 + 60 + 10 + 20)
+
+
+@pytest.mark.parametrize(
+    ("slots", "later"),
+    [
+        # One slot: everything one after the other, and the core rungs are checked once.
+        (1, 0),
+        # Three: at once they take 60; in two steps 30, then 60 beside the first check.
+        (3, 30 - 8),
+    ],
+)
+def test_how_much_later_the_full_set_comes_depends_on_the_slots(slots: int, later: float) -> None:
+    jobs = (PLAN.jobs[-1], PLAN.jobs[0])
+    plan = PLAN.model_copy(update={"jobs": jobs})
+    assert [job.rendition.core for job in jobs] == [True, False]
+
+    assert later_s(plan, work(30, 60), work(30, finish=8), slots=slots) == pytest.approx(later)
+
+
+def plan_of(*, asked: bool | None = None, left_s: float | None = None, degrade: bool = True) -> Plan:
+    decision = decide(
+        source(), Analysis(windows=()), [LADDERS["h264"]], TIERS[Tier.STANDARD], tier="standard", ceiling_s=3600,
+        gpu=False,
+    )  # fmt: skip
+    return laid_out(
+        decision,
+        shape_of_source(source()),
+        recipes=Recipes(policy=TIERS[Tier.STANDARD], presets=PRESETS, rates=RATES),
+        pace=PACE,
+        tier=Tier.STANDARD,
+        asked=asked,
+        left_s=left_s,
+        degrade=degrade,
+    )
+
+
+def quickest_s(plan: Plan) -> float:
+    """By which time left the core rungs are asked for, found by trying."""
+    low, high = 0.0, 3600.0
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if plan_of(left_s=middle).first else (low, middle)
+    return high
+
+
+def test_quicker_presets_come_before_a_first_version_and_that_before_rungs_are_left_out() -> None:
+    enough = quickest_s(PLAN)
+
+    # With presets alone the deadline is kept: nothing goes first, and each job may still take one.
+    assert plan_of(left_s=enough).first is None
+    assert plan_of(left_s=enough - 1, degrade=True).first is not None
+    # Without them it would be missed sooner.
+    assert plan_of(left_s=enough + 1, degrade=False).first is not None
+
+
+def test_jobs_behind_a_first_version_bind_to_no_deadline_and_those_of_it_reckon_with_it_alone() -> None:
+    plan, whole = plan_of(asked=True), plan_of()
+
+    assert plan.first is not None
+    by_name, before = ({job.name: job for job in each.jobs} for each in (plan, whole))
+    assert [job.name for job in plan.jobs] == [job.name for job in whole.jobs]
+    for name in plan.first.rest:
+        assert by_name[name].options == ()
+        assert before[name].options[-1].option.name == DROP
+    for name in plan.first.jobs:
+        assert by_name[name].options == before[name].options
+        assert by_name[name].after_s <= before[name].after_s
+        assert by_name[name].reserve_s < before[name].reserve_s
+    lowest = plan.first.jobs[0]
+    assert by_name[lowest].after_s < before[lowest].after_s
+    assert [job.name for job in plan.of_first.jobs] == list(plan.first.jobs)
+    assert whole.of_first == whole
+
+
+forecasts = st.builds(lambda p50, more: seconds(p50, p50 + more), st.floats(0, 1e5), st.floats(0, 1e5))
+
+
+@given(whole=forecasts, first=forecasts, later=st.floats(0, 1e5), left=st.floats(-1e5, 1e5), less=st.floats(0, 1e5))
+def test_less_time_never_takes_a_first_version_away(
+    whole: Forecast, first: Forecast, later: float, left: float, less: float
+) -> None:
+    prospects = Prospects(whole=whole, first=first, later_s=later)
+
+    if decided(left_s=left, prospects=prospects) is not None:
+        assert decided(left_s=left - less, prospects=prospects) is not None
