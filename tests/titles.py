@@ -49,7 +49,7 @@ class Title:
     stills: ImagesResult
     verified: SourceVerdict
 
-    def check(self) -> CheckResult:
+    def check(self, before: CheckResult | None = None) -> CheckResult:
         """Run the stage ``check``."""
         return _run(
             self.ctx,
@@ -60,6 +60,7 @@ class Title:
             self.renditions,
             self.sound,
             self.verified,
+            before,
         )
 
     def package(self, verdicts: CheckResult, *, progressive: bool = False) -> PackageResult:

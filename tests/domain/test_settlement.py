@@ -116,3 +116,48 @@ def test_states_are_under_way_or_final() -> None:
     assert {state for state in State if state.final} == FINAL_STATES
     assert GOOD_STATES < FINAL_STATES
     assert {state.value for state in State if not state.final} == {"waiting", "queued", "running", "playable"}
+
+
+@pytest.mark.parametrize(
+    ("failures", "state", "reason"),
+    [
+        ([failure("finish", CRASH)], State.DEGRADED, "rendition_missing"),
+        ([failure("finish", REJECTED)], State.DEGRADED, "rendition_missing"),
+        ([], State.DEGRADED, "rendition_missing"),
+        ([failure("publish", StaleRequest("newer", reason="superseded"))], State.CANCELLED, "superseded"),
+    ],
+)
+def test_a_title_whose_first_version_went_out_ends_with_it_whatever_became_of_the_rest(
+    failures: list[TaskFailure], state: State, reason: str
+) -> None:
+    verdict = settlement(
+        packaged=None,
+        published=None,
+        first_packaged=packaged(whole=False),
+        first_published=published(1, whole=False),
+        failures=failures,
+    )
+
+    assert (verdict.state, verdict.reason) == (state, reason)
+    if state is State.DEGRADED:
+        assert (verdict.message or "").startswith("published as v1 without h264_720p, which should have followed: ")
+
+
+def test_a_whole_set_makes_nobody_ask_for_its_first_version() -> None:
+    verdict = settlement(
+        packaged=packaged(),
+        published=published(2),
+        first_packaged=packaged(whole=False),
+        first_published=None,
+        failures=[failure("first_publish", CRASH)],
+    )
+
+    assert verdict.state is State.PUBLISHED
+
+
+def test_a_first_set_that_was_never_published_saves_nothing() -> None:
+    verdict = settlement(
+        packaged=None, published=None, first_packaged=packaged(whole=False), failures=[failure("first_publish", CRASH)]
+    )
+
+    assert verdict.state is State.FAILED

@@ -54,7 +54,7 @@ def gathering(ctx: StageContext, notes: tuple[Note, ...]) -> Other:
 
 
 @stage
-def asking(ctx: StageContext, note: Note | None) -> Other:
+def asking(ctx: StageContext, note: Document | None, more: Note | None = None) -> Other:
     """Does without."""
     return Other()
 
@@ -176,9 +176,28 @@ def of_another_pipeline(title: Handle) -> None:
         second(Handle("stranger"))
 
 
+def first_of_no_mapped_plan(title: Handle) -> None:
+    with task("plan"):
+        decision = planning(title)
+    with task("early", first_of=decision):
+        first(title)
+
+
+def first_set_twice(title: Handle) -> None:
+    with task("plan"):
+        decision = planning(title)
+    with task("make", each_job_of=decision) as job:
+        making(job)
+    with task("early", first_of=decision):
+        first(title)
+        first(title)
+
+
 @pytest.mark.parametrize(
     ("description", "complaint"),
     [
+        (first_of_no_mapped_plan, "task early: makes a first version of planning, over whose jobs no task before it"),
+        (first_set_twice, "stage first: appears twice; a stage runs once per title, and once for its first set"),
         (no_task, "has no task"),
         (outside_of_a_task, r"stage first: call it inside `with task"),
         (empty_task, "task idle has no stage"),
@@ -238,6 +257,35 @@ def test_a_good_description_says_tasks_edges_and_inputs() -> None:
     assert (many.many, many.optional, optional.many, optional.optional) == (True, False, False, True)
     assert described.owner("making") == "make"
     assert described.task("make").place == "worker"
+
+
+def in_two_steps(title: Handle) -> None:
+    """One that can publish a first version."""
+    with task("plan"):
+        decision = planning(title)
+    with task("make", each_job_of=decision) as job:
+        notes = making(job)
+    with task("early", first_of=decision):
+        early = gathering(notes)
+        asked = asking(early)
+    with task("end", trigger_rule="all_done"):
+        gathering(notes)
+        asking(asked)
+
+
+def test_stages_of_a_first_version_have_results_of_their_own() -> None:
+    described = pipeline(version=1)(in_two_steps)
+
+    assert described.publishes_first
+    assert not pipeline(version=4)(good).publishes_first
+    early, end = described.task("early"), described.task("end")
+    assert (early.first_of, end.first_of) == ("planning", None)
+    assert [node.name for node in (*early.nodes, *end.nodes)] == [
+        "first_gathering", "first_asking", "gathering", "asking",
+    ]  # fmt: skip
+    assert [each.producer for node in end.nodes for each in node.inputs] == ["making", "first_asking"]
+    assert (early.upstream, end.upstream) == (("make", "plan"), ("make", "early", "plan"))
+    assert (described.owner("first_asking"), described.owner("asking")) == ("early", "end")
 
 
 def test_a_task_that_does_not_exist_is_named_beside_those_that_do() -> None:

@@ -15,6 +15,7 @@ from include.domain.plan import SourceTreatment
 from include.domain.results import CheckResult, EncodeResult, Outcome, RenditionVerdict
 from include.domain.title import Tier
 from include.errors import CoreRungMissing
+from include.stages import check as check_module
 from tests.clips import Clips, run_ffmpeg
 from tests.titles import Title, fast, make_title
 
@@ -164,6 +165,55 @@ def test_odd_sources_are_compared_in_step(clips: Clips, tmp_path: Path, name: st
     # Pictures of another time would score far below: the clip's counter and bars move in every frame.
     assert top.mean > 80
     assert top.frames == made.verified.frames
+
+
+def test_what_the_first_version_was_checked_for_is_not_checked_again(
+    title: Title, verdicts: CheckResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dataclasses.replace(
+        title,
+        decision=title.decision.model_copy(update={"jobs": title.decision.jobs[:1]}),
+        renditions=title.renditions[:1],
+    ).check()
+    decoded: list[str] = []
+    decode = check_module._decode
+
+    def counted(ctx: Any, planned: Any, result: Any) -> Any:
+        decoded.append(planned.name)
+        return decode(ctx, planned, result)
+
+    monkeypatch.setattr(check_module, "_decode", counted)
+
+    both = title.check(before=first)
+
+    assert decoded == [TOP]
+    assert both.renditions[0] == first.renditions[0]
+    assert [each.model_copy(update={"check_cost": None}) for each in both.renditions] == [
+        each.model_copy(update={"check_cost": None}) for each in verdicts.renditions
+    ]
+    assert both.degraded is False
+
+
+@pytest.mark.parametrize("change", ["encoded anew", "failed before"])
+def test_a_rendition_that_is_another_or_did_not_pass_is_checked_again(
+    change: str, title: Title, verdicts: CheckResult
+) -> None:
+    update = {"key": "another"} if change == "encoded anew" else {"outcome": Outcome.FAIL}
+    before = verdicts.model_copy(
+        update={"renditions": tuple(each.model_copy(update={**update, "vmaf": None}) for each in verdicts.renditions)}
+    )
+
+    assert all(each.vmaf is not None and each.outcome is Outcome.PASS for each in title.check(before=before).renditions)
+
+
+def test_a_checked_rendition_that_is_unlike_the_others_fails_all_the_same(title: Title, verdicts: CheckResult) -> None:
+    longer = tuple(each.model_copy(update={"frames": 9999 + number}) for number, each in enumerate(verdicts.renditions))
+
+    result = title.check(before=verdicts.model_copy(update={"renditions": longer}))
+
+    assert [each.outcome for each in result.renditions] == [Outcome.PASS, Outcome.FAIL]
+    assert result.renditions[1].reasons == ("has 10000 frames, the other renditions have 9999",)
+    assert result.degraded
 
 
 def test_sampled_windows_score_as_their_frames_do_in_the_whole(clips: Clips, tmp_path: Path) -> None:

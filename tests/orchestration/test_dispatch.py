@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
+from include.adapters.store import LocalStore
 from include.domain.steering import Steering
 from include.domain.title import State
 from include.errors import ConfigurationError, PlatformUnavailable, RequestRejected
@@ -26,8 +28,11 @@ from include.orchestration.dispatch import (
 from include.orchestration.replay import replay_title, take_repairs
 from include.orchestration.steering import steer_title, stop_cancelled
 from include.orchestration.valuation import revalue
+from include.pipelines.runner import result_key
 from include.settings import Settings, load_settings
-from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
+from include.stages.core import ControlContext
+from include.stages.publish import make_current
+from tests.catalog.samples import NOW, a_batch, accept, after, find, packaged, publish, start
 from tests.orchestration.airflow_server import AirflowServer
 from tests.receivers import http_receiver
 
@@ -343,6 +348,55 @@ def test_a_lost_run_does_not_unpublish_what_went_out(
     assert find(catalog, running).state == state
     assert len(catalog.pending_repairs()) == repairs
     assert catalog.claim_alerts_to_send(LONG_AFTER, 10, 60) == []
+
+
+@pytest.mark.parametrize(("newer", "state", "repairs"), [(False, "degraded", 1), (True, "cancelled", 0)])
+def test_a_lost_run_behind_a_first_version_ends_with_that(
+    newer: bool, state: str, repairs: int,
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings,
+) -> None:  # fmt: skip
+    publish(catalog, running, whole=False)
+    if newer:
+        accept(catalog, "later", "alpha")
+        start(catalog, "later/alpha")
+        publish(catalog, "later/alpha")
+        catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+    airflow.runs.clear()
+
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
+    title = find(catalog, running)
+    assert (title.state, title.version) == (state, 1)
+    assert [each.missing for each in catalog.pending_repairs()] == [("h264_720p",)] * repairs
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_lost_run_that_flipped_the_pointer_last_is_completed_with_what_players_see(
+    told: bool,
+    running: str, catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Settings, store: LocalStore,
+) -> None:  # fmt: skip
+    """Whether the catalog has heard of the first version or not: it is the pointer's word that counts."""
+    job = find(catalog, running).job()
+    context = ControlContext(
+        settings=settings, store=store, title=job, scratch=settings.scratch, catalog=catalog, clock=lambda: NOW
+    )
+    for stage, whole in (("first_package", False), ("package", True)):
+        store.put_bytes(f"{job.work}/{stage}/hls.m3u8", b"#EXTM3U")
+        made = packaged(whole=whole).model_copy(update={"prefix": f"{job.work}/{stage}", "files": {"hls.m3u8": 7}})
+        store.put_bytes(result_key(job, stage), made.to_json().encode())
+        with pytest.MonkeyPatch.context() as patched:
+            if whole or not told:
+                patched.setattr(Catalog, "publish", lambda *_, **__: 1 / 0)
+            with contextlib.suppress(ZeroDivisionError):
+                make_current(context, job, made)
+        if not told:
+            break
+    airflow.runs.clear()
+
+    assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
+    title = find(catalog, running)
+    assert (title.state, title.version, title.playable_at) == (
+        ("published", 2, NOW) if told else ("degraded", 1, NOW)
+    )  # fmt: skip
 
 
 def degraded_title(catalog: Catalog, request_id: str) -> None:

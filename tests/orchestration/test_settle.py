@@ -99,7 +99,12 @@ class Desk:
         self.store.put_bytes(job.error_key, error.document().to_json().encode())
 
     def settle(
-        self, *, all_results: bool = False, degraded: bool | None = None, gave_up: tuple[Binding, ...] = ()
+        self,
+        *,
+        all_results: bool = False,
+        degraded: bool | None = None,
+        gave_up: tuple[Binding, ...] = (),
+        first: bool = False,
     ) -> Any:
         """Settle, with what a title has that came as far as its packaged set, or with nothing."""
         context = ControlContext(
@@ -110,7 +115,8 @@ class Desk:
         made = packaged(degraded=bool(degraded))
         made = made.model_copy(update={"given_up": gave_up, "missing": ()}) if gave_up else made
         sets = (None, None) if degraded is None else (made, published(1, degraded=degraded))
-        return settle.function(context, self.title, *known, *sets)
+        firsts = (packaged(whole=False), published(1, whole=False)) if first else ()
+        return settle.function(context, self.title, *known, *sets, *firsts)
 
     @property
     def state(self) -> tuple[State, str | None]:
@@ -168,6 +174,24 @@ def test_a_title_that_gave_something_up_is_told_once_and_queued_for_a_back_fill(
     (backfill,) = desk.catalog.pending_repairs(kind="backfill")
     assert (backfill.request_id, backfill.kind) == ("spring/alpha", "backfill")
     assert desk.alerts == [("degraded", "for_deadline")]
+
+
+def test_a_title_that_ends_with_its_first_version_is_degraded_told_once_and_queued_for_repair(desk: Desk) -> None:
+    publish(desk.catalog, desk.request_id, whole=False)
+    desk.failed("finish", CRASH)
+
+    for _ in range(2):
+        desk.settle(first=True)
+
+    assert desk.state == (State.DEGRADED, "rendition_missing")
+    (repair,) = desk.catalog.pending_repairs()
+    assert repair.missing == ("h264_720p",)
+    assert desk.alerts == [("degraded", "encoder: EncoderCrashed")]
+    assert desk.letters == []
+    (told,) = [row.data for row in desk.catalog.outbox(desk.request_id) if row.type == "title.degraded"]
+    assert (told["version"], told["missing"], told["deadline_met"]) == (1, ["h264_720p"], True)
+    assert "which should have followed: x264 fell over" in told["message"]
+    assert [rung["rendition"] for rung in told["rungs"]] == ["h264_144p", "h264_360p"]
 
 
 def test_the_history_has_the_preset_that_was_really_used_and_nothing_of_a_rung_left_out() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.domain.admission import Verdict
+from include.domain.forecast import NOTHING
 from include.domain.prior import SourceShape, title_work
 from include.domain.request import Signals
 from include.domain.title import Kind, Tier
@@ -157,3 +158,36 @@ def test_every_open_title_is_valued_once_and_the_order_follows_the_priority(
     points = [found[name].priority.points for name in found if name in {each.request_id for each in free}]
     assert points == sorted(points, reverse=True)
     assert all(each.admission.finish_p50 <= each.admission.finish_p90 for each in found.values())
+
+
+def test_until_a_first_version_plays_its_work_alone_counts_against_the_deadline_and_then_nothing_does() -> None:
+    one = standing("one", 1, due=timedelta(hours=2), seconds=600, running=True)
+    full = one.work.full
+    core = full.model_copy(update={"encodes": full.encodes[:1]})
+    two = one.model_copy(update={"work": one.work.model_copy(update={"playable": core})})
+    played = two.model_copy(update={"playable": True})
+
+    whole, first, done = (valued(each)["one"] for each in (one, two, played))
+
+    assert whole.laxity_s is not None
+    assert first.laxity_s is not None
+    assert first.laxity_s > whole.laxity_s
+    assert first.admission.finish_p50 < whole.admission.finish_p50
+    assert first.remaining == whole.remaining
+    assert (done.laxity_s, done.admission.miss_chance, done.at_risk) == (None, None, False)
+    assert done.admission.finish_p50 == whole.admission.finish_p50
+
+
+@given(st.floats(0, 1))
+def test_progress_is_that_of_the_first_version_until_that_is_done(progress: float) -> None:
+    one = standing("one", 1, due=timedelta(hours=1), seconds=600, running=True, progress=progress)
+    full = one.work.full
+    core = full.model_copy(update={"encodes": full.encodes[:1]})
+    two = one.model_copy(update={"work": one.work.model_copy(update={"playable": core})})
+
+    needed, left = two.timed
+
+    assert needed == core
+    assert left * core.whole.p50_s == pytest.approx(max(0.0, core.whole.p50_s - progress * full.whole.p50_s))
+    nothing = core.model_copy(update=dict.fromkeys(("prepare", "extras", "finish"), NOTHING) | {"encodes": (NOTHING,)})
+    assert one.model_copy(update={"work": one.work.model_copy(update={"playable": nothing})}).timed[1] == 0
