@@ -14,11 +14,12 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
 from include.adapters.documents import load_document
-from include.adapters.process import Limits, die_with_parent, limit_tools
+from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
 from include.adapters.store import key_of, open_store
 from include.domain.text import printable, redacted
 from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
@@ -57,6 +58,7 @@ def _run(argv: list[str] | None) -> int:
     die_with_parent(int(parent) if parent else None)
     signal.signal(signal.SIGTERM, _stop)
     os.nice(WORKER_NICENESS)
+    started = time.monotonic()
 
     # Connections are Airflow's: a worker has its credentials from its environment.
     settings = load_settings().model_copy(update={"aws_conn_id": ""})
@@ -85,6 +87,11 @@ def _run(argv: list[str] | None) -> int:
             log.error("the failure cannot be stored: %s", refused)
         log.error("%s: %s [%s, owner %s]", document.type, document.message, document.retry, document.owner)
         return EXIT_CODES[document.retry]
+    try:
+        # A pod's task has no other way to learn it.
+        store.put_bytes(job.usage_key, used_so_far(time.monotonic() - started).to_json().encode())
+    except StorageError as refused:
+        log.warning("what this worker used cannot be stored: %s", refused)
     return 0
 
 

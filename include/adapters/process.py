@@ -210,7 +210,7 @@ def run(
         cost=Cost(
             wall_s=round(time.monotonic() - started, 3),
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
-            peak_memory_mb=round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), 1),
+            peak_memory_mb=_megabytes(usage),
         ),
     )
     if any(argument.startswith(("http://", "https://")) for argument in argv):
@@ -335,6 +335,18 @@ def _kernel_limits(limits: Limits, cpu_s: int) -> list[tuple[int, int, int]]:
         most = hard if own == resource.RLIM_INFINITY else min(hard, own)
         found.append((kind, min(soft, most), most))
     return found
+
+
+def used_so_far(wall_s: float) -> Cost:
+    """What this process and the children that it waited for have used; the memory is that of the largest of them."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    peak_mb = max(_megabytes(own), _megabytes(children))
+    return Cost(wall_s=round(wall_s, 3), cpu_s=round(cpu_s, 3), peak_memory_mb=peak_mb)
+
+
+def _megabytes(usage: resource.struct_rusage) -> float:
+    return round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2), 1)
 
 
 def _own_memory_mb(settings: Settings) -> int:
