@@ -9,8 +9,9 @@ the same job document, the same exit codes. What the provider does and what is f
 - *A second pod beside a living one* is prevented by the pod's identity in the task state store and by its labels. The
   provider would also come back to a pod that is being deleted: :meth:`PodTask.get_or_create_pod` waits for its end.
 - *A pod that nobody ends*: on a node that has fallen silent it is Running, or being deleted, for ever, and the provider
-  waits as long. :func:`is_lost` says when to give it up.
-- *An API server that is away* for minutes costs no title: the trigger waits for it (:class:`PatientHook`).
+  waits as long. :func:`is_lost` says when to give it up; then it is deleted by force (:func:`delete_by_force`).
+- *A quota without room* and *an API server that is away* for minutes cost no title: the task defers and asks again
+  (:class:`Pause`), as does the trigger of a pod that is there (:class:`PatientHook`).
 - *A pod for nobody*: clearing or failing a task deletes its pod (the trigger's ``on_kill``, or the operator's). Where
   the triggerer or the task runner died first, the next attempt takes the pod over; where there is none,
   :func:`sweep_pods` deletes it.
@@ -22,10 +23,13 @@ import asyncio
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -45,6 +49,7 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
     detect_pod_terminate_early_issues,
 )
 from airflow.sdk.exceptions import AirflowException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils import parse_quantity
@@ -54,6 +59,8 @@ from include.adapters.documents import load_if_whole
 from include.domain.footprint import START_MARGIN_S, Footprint, encode_footprint, more_memory, task_footprint
 from include.domain.media import Inspection
 from include.domain.plan import Plan
+from include.domain.results import Cost
+from include.domain.text import one_line
 from include.errors import (
     EXIT_CODES,
     CallsheetError,
@@ -107,7 +114,9 @@ DYING_LIMIT_S = 2 * GRACE_S
 SILENCE_S = 120
 """How long after a pod should have ended its node may still say so; their clocks may differ by less."""
 OUTAGE_S = 1800
-"""How long the trigger waits for an API server that does not answer: an upgrade of its cluster takes minutes."""
+"""How long to wait for an API server that does not answer: an upgrade of its cluster takes minutes."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 60.0
+"""Before a pod is asked for again, doubled each time: to resume a task costs a second or two of CPU."""
 POLL_S = 5.0
 LOG_EVERY_S = 15
 ON_NODE = frozenset({"HOME", "FFMPEG", "FFPROBE", "PACKAGER", "ENCODE_SLOTS"})
@@ -120,6 +129,11 @@ ON_CPUS_KEY = "on_cpus"
 LIVING_STATES = frozenset({"running", "deferred", "queued", "scheduled", "up_for_retry", "restarting"})
 """Of a task instance (or none: it was cleared): it waits for its pod, or takes it over when it runs."""
 SWEEP_AFTER = timedelta(minutes=5)
+_QUOTA = re.compile(
+    r"exceeded quota: [^,]+, requested: (?P<requested>\S+), used: \S+, limited: (?P<limited>\S+)"
+    r"|status unknown for quota"
+)
+"""The API server's words for a namespace without room, or whose use of its quota it has not counted yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +214,30 @@ class PodTrigger(KubernetesPodTrigger):
         return pod
 
 
+class Pause(BaseTrigger):
+    """Lets a task ask for its pod again after some seconds; meanwhile it takes no process."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no types
+        self.seconds = seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return "include.orchestration.pods.Pause", {"seconds": self.seconds}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire."""
+        await asyncio.sleep(self.seconds)
+        yield TriggerEvent({})  # type: ignore[no-untyped-call]  # the same
+
+
 class _Manager(PodManager):
     """As the provider's, but it waits for the end of no pod that will not end by itself."""
+
+    def run_pod_async(self, pod: k8s.V1Pod, **options: Any) -> k8s.V1Pod:
+        """Create the pod. The provider would log each refusal as an error with the pod's whole spec."""
+        body = self._client.api_client.sanitize_for_serialization(pod)
+        return self._client.create_namespaced_pod(body=body, namespace=pod.metadata.namespace, **options)
 
     def await_pod_completion(self, pod: k8s.V1Pod, *_: object, **__: object) -> k8s.V1Pod:
         """Poll until the pod has ended, cannot start, or is lost."""
@@ -247,6 +283,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
         )
         self._end: PodEnd | None = None
         self._attempting = False
+        self._since, self._asked = 0.0, 0
+        """When this attempt asked for its pod first (seconds of the epoch), and how often it did in vain."""
 
     @cached_property
     def hook(self) -> KubernetesHook:
@@ -270,13 +308,13 @@ class PodTask(TitleTask, KubernetesPodOperator):
             log.info("all results of %s are there already", task_job.label)
             return None
         self.namespace, self.kubernetes_conn_id = settings.worker_namespace, settings.kubernetes_conn_id
-        self._learn_of_the_dead(settings, context)
-        job = self._encode_job(task_job, store)
-        if job is not None and job.pool == GPU_POOL and not settings.gpu_nodes_on_demand:
-            self._leave_gpus_if_there_are_none(context, settings)
-        task_job = self._shape(task_job, settings, store, context)
-        store.put_bytes(task_job.key, task_job.to_json().encode())
-        return self._until_done(partial(self.execute_async, context), task_job, settings, store, context)
+        begin = partial(self._begin, task_job, settings, store, context)
+        return self._until_done(begin, task_job, settings, store, context)
+
+    def ask_again(self, context: Context, event: dict[str, Any], since: float, asked: int) -> Any:
+        """Where the task goes on that could not have its pod."""
+        self._since, self._asked = since, asked
+        return self._attempt(context, self.work, resumed=True)
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Where the task goes on once its trigger has fired."""
@@ -294,6 +332,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
     ) -> None:
         """As the provider's, which deletes the pod; its end is read before."""
         self._end = pod_end(remote_pod, lost=is_lost(remote_pod, datetime.now(UTC))) if remote_pod else None
+        if self._end is not None and self._end.lost:
+            delete_by_force(self.client, remote_pod)
         super().cleanup(pod, remote_pod, xcom_result=xcom_result, context=context)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
@@ -305,9 +345,23 @@ class PodTask(TitleTask, KubernetesPodOperator):
             if error.status != 409:
                 raise
             # The name is this attempt's own: its first request was carried out, and the answer was lost.
-            pod = self.hook.get_pod(pod_request_obj.metadata.name, pod_request_obj.metadata.namespace)
+            try:
+                pod = self.hook.get_pod(pod_request_obj.metadata.name, pod_request_obj.metadata.namespace)
+            except ApiException as missing:
+                # Or another pod was counted into the quota at the same moment.
+                raise (error if missing.status == 404 else missing) from None
             self._persist_pod_identity_to_task_state_store(context, pod)
             return pod
+
+    def _begin(self, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context) -> None:
+        self._learn_of_the_dead(settings, context)
+        job = self._encode_job(task_job, store)
+        if job is not None and job.pool == GPU_POOL and not settings.gpu_nodes_on_demand:
+            self._leave_gpus_if_there_are_none(context, settings)
+        task_job = self._shape(task_job, settings, store, context)
+        store.delete(task_job.usage_key)
+        store.put_bytes(task_job.key, task_job.to_json().encode())
+        self.execute_async(context)
 
     def _resume(
         self,
@@ -335,13 +389,44 @@ class PodTask(TitleTask, KubernetesPodOperator):
         finally:
             self._attempting = False
         missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
+        if missing and self.pod is None and self._end is None:
+            self._wait_where_that_helps(failure, task_job, store)
         if missing:
             ended = self._verdict(failure, missing, task_job, settings, store)
             raise self._prepared_for_the_next_attempt(ended, settings, context) from failure
         if failure is not None:
             log.warning("%s has left all its results; its pod did not end well: %s", task_job.label, failure)
         why = _state(context).get(ON_CPUS_KEY)
-        return {"pod": self.pod.metadata.name if self.pod else None, **({"on_cpus": why} if why else {})}
+        used = load_if_whole(store, task_job.usage_key, Cost)
+        return {
+            "pod": self.pod.metadata.name if self.pod else None,
+            **({"cpu_s": used.cpu_s, "peak_memory_mb": used.peak_memory_mb} if used else {}),
+            **({"on_cpus": why} if why else {}),
+        }
+
+    def _wait_where_that_helps(self, failure: Exception | None, task_job: TaskJob, store: ObjectStore) -> None:
+        """Defer where there is no pod for want of room in the quota, or of an API server that answers."""
+        if not isinstance(failure, ApiException | HTTPError):
+            return
+        no_room = is_without_room(failure)
+        if not no_room and isinstance(failure, ApiException) and failure.status not in TRANSIENT_STATUS_CODES:
+            return
+        now = time.time()
+        since = self._since or now
+        left_s = since + (self.schedule_timeout_seconds if no_room else OUTAGE_S) - now
+        if left_s <= 0 or never_fits(failure):
+            return
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._asked, left_s)
+        log.warning(
+            "%s has no pod yet; it is asked for again in %.0f s, and for %.0f s at most: %s",
+            task_job.label, pause_s, left_s, one_line(said_by(failure)),
+        )  # fmt: skip
+        if no_room:
+            # What the job binds to is decided when it starts. After an outage a pod may be there that reads it.
+            store.delete(task_job.key)
+        super().defer(
+            trigger=Pause(pause_s), method_name="ask_again", kwargs={"since": since, "asked": self._asked + 1}
+        )
 
     def _shape(self, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context) -> TaskJob:
         """Give this operator the pod's spec; returns the job document that goes with it."""
@@ -427,11 +512,14 @@ class PodTask(TitleTask, KubernetesPodOperator):
             living.sort(key=lambda pod: (pod.metadata.name != noted.get("name"), pod.metadata.creation_timestamp))
             for pod in [*ended, *living[1:]]:
                 self.pod_manager.delete_pod(pod)
+            for pod in dying:
+                if is_lost(pod, datetime.now(UTC)):
+                    delete_by_force(self.client, pod)
             if not dying and not living[1:]:
                 return
             if time.monotonic() > limit:
                 for pod in dying:
-                    log.warning("pod %s does not end; its node may be lost. It is left behind", pod.metadata.name)
+                    log.warning("pod %s does not end; its node may be lost. It is left to the sweep", pod.metadata.name)
                     self.patch_already_checked(pod, reraise=False)
                 return
             time.sleep(1)
@@ -470,7 +558,9 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if isinstance(failure, CallsheetError):
             return failure
         if isinstance(failure, ApiException | HTTPError):
-            return refusal(failure, task_job.label)
+            return refusal(
+                failure, task_job.label, on_gpu=bool(self.tolerations), waited_s=self.schedule_timeout_seconds
+            )
         return PlatformUnavailable(f"the pod of {task_job.label} could not be watched to its end: {failure}")
 
     def _prepared_for_the_next_attempt(
@@ -614,17 +704,78 @@ def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
     )
 
 
-def refusal(failure: ApiException | HTTPError, label: str) -> CallsheetError:
-    """The typed error of a request that the API server refused or did not answer, in its own words."""
+def refusal(
+    failure: ApiException | HTTPError, label: str, *, on_gpu: bool = False, waited_s: float = 0
+) -> CallsheetError:
+    """The typed error of a request that the API server refused or did not answer, in its own words.
+
+    Args:
+        failure: Of the request.
+        label: Of the task, for the message.
+        on_gpu: Whether the pod wanted a GPU.
+        waited_s: How long a pod may wait for room.
+    """
+    said = said_by(failure)
     if not isinstance(failure, ApiException):
-        return PlatformUnavailable(f"the Kubernetes API failed the task {label}: {failure}")
-    try:
-        said = json.loads(failure.body)["message"]
-    except (TypeError, ValueError, KeyError):
-        said = failure.reason
-    # What is wrong with the pod itself is wrong at every attempt; rights and quotas change.
-    kind = ConfigurationError if failure.status in (400, 422) else PlatformUnavailable
+        return PlatformUnavailable(f"the Kubernetes API failed the task {label}: {said}")
+    if is_without_room(failure):
+        hopeless = never_fits(failure)
+        why = "no quota has room for it" if hopeless else f"the quota had no room for it within {waited_s:g} s"
+        words = f"the pod of {label} was not made, {why}: {said}"
+        if on_gpu and GPU in said:
+            return GpuUnavailable(f"{words}; the next attempt runs on CPUs")
+        return ConfigurationError(words) if hopeless else PodUnschedulable(words)
+    # What is wrong with the pod itself, or forbidden, is so at every attempt.
+    kind = ConfigurationError if failure.status in (400, 403, 422) else PlatformUnavailable
     return kind(f"the Kubernetes API failed the task {label} ({failure.status}): {said}")
+
+
+def said_by(failure: ApiException | HTTPError) -> str:
+    """The API server's words, or those of the way to it."""
+    if not isinstance(failure, ApiException):
+        return str(failure)
+    try:
+        return str(json.loads(failure.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(failure.reason)
+
+
+def is_without_room(failure: ApiException | HTTPError) -> bool:
+    """Whether a pod was refused because its namespace's quota is full: that passes, other prohibitions do not."""
+    return isinstance(failure, ApiException) and failure.status == 403 and bool(_QUOTA.search(said_by(failure)))
+
+
+def never_fits(failure: ApiException | HTTPError) -> bool:
+    """Whether a pod asks for more than its namespace's quota would have if it were empty."""
+    found = _QUOTA.search(said_by(failure))
+    if found is None or not found["requested"]:
+        return False
+    asked, most = (dict(_amounts(found[name])) for name in ("requested", "limited"))
+    return any(asked[name] > most[name] for name in asked.keys() & most.keys())
+
+
+def _amounts(text: str) -> Iterable[tuple[str, Decimal]]:
+    """Of ``requests.cpu=4,pods=1``."""
+    for item in text.split(","):
+        name, _, amount = item.partition("=")
+        with suppress(ValueError):
+            yield name, parse_quantity(amount)
+
+
+def delete_by_force(core: Any, pod: Any) -> None:
+    """Delete a pod that is lost without waiting for its node, which would keep the name and the quota for ever.
+
+    Its worker may live on, where the node is cut off from the API server alone, and end beside the one that the next
+    attempt starts. That is safe because no worker can spoil another's work: each has a scratch folder of its own, an
+    object of the store is whole or not there, its key says what it holds, whichever of two equal ones came last is as
+    good, and what is published is compared with what was checked and stands behind one compare-and-set.
+    """
+    log.warning("pod %s has lost its node: deleted by force", pod.metadata.name)
+    try:
+        _again(core.delete_namespaced_pod)(pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0)
+    except ApiException as error:
+        if error.status != 404:
+            raise
 
 
 def verdict(
@@ -685,7 +836,8 @@ def _never_began(end: PodEnd, label: str, said: str, *, on_gpu: bool, waited_s: 
 def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: Any = None) -> list[str]:
     """Delete worker pods that nobody waits for; returns their names.
 
-    A pod outlives its task where task runner or triggerer died before the task was cleared, failed or deleted.
+    A pod outlives its task where task runner or triggerer died before the task was cleared, failed or deleted; and its
+    deletion where its node is lost.
     """
     core = client or _Hook(conn_id=settings.kubernetes_conn_id).core_v1_client
     selector = ",".join(f"{name}={value}" for name, value in OURS.items())
@@ -693,7 +845,12 @@ def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: An
     states: dict[tuple[str, str], dict[tuple[str, str], str | None]] = {}
     for pod in _again(core.list_namespaced_pod)(settings.worker_namespace, label_selector=selector).items:
         meta = pod.metadata
-        if meta.deletion_timestamp or now - meta.creation_timestamp < SWEEP_AFTER:
+        if meta.deletion_timestamp:
+            if is_lost(pod, now):
+                delete_by_force(core, pod)
+                swept.append(meta.name)
+            continue
+        if now - meta.creation_timestamp < SWEEP_AFTER:
             continue
         dag_id, run_id, task_id, map_index = ((meta.annotations or {}).get(each, "") for each in ANNOTATIONS)
         if (dag_id, run_id) not in states:

@@ -60,6 +60,8 @@ def look(ctx: StageContext, title: TitleJob) -> Seen:
         case "hang":
             Path(str(title.metadata["pid_file"])).write_text(str(os.getpid()))
             run([sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=600)
+        case "burn":
+            run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], timeout_s=600)
         case "disobey":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             subprocess.run(["touch", str(title.metadata["pid_file"])], check=True)

@@ -99,12 +99,14 @@ class Bench:
         return self.kube.pods(NAMESPACE)
 
     def error(self, name: str = "look-around", *, job: str | None = None) -> ErrorDocument:
-        document = TaskJob(task=name, title=self.title.job(), item=job, time_limit_s=0)
-        return ErrorDocument.from_json(self.store.get_bytes(document.error_key))
+        return ErrorDocument.from_json(self.store.get_bytes(self.document(name, job).error_key))
+
+    def document(self, name: str = "look-around", job: str | None = None) -> TaskJob:
+        """Where the task's documents lie."""
+        return TaskJob(task=name, title=self.title.job(), item=job, time_limit_s=0)
 
     def job(self, name: str, job: str) -> TaskJob:
-        document = TaskJob(task=name, title=self.title.job(), item=job, time_limit_s=0)
-        return TaskJob.from_json(self.store.get_bytes(document.key))
+        return TaskJob.from_json(self.store.get_bytes(self.document(name, job).key))
 
     def told(self) -> list[str]:
         """Kinds of the title's task events."""

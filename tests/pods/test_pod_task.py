@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from kubernetes.client.exceptions import ApiException
 
 from include.adapters.airflow_api import DagUnknown
-from include.errors import Retry
-from include.orchestration.pods import SWEEP_AFTER, sweep_pods
+from include.domain.results import Cost
+from include.errors import ConfigurationError, PodUnschedulable, Retry
+from include.orchestration import pods
+from include.orchestration.pods import GRACE_S, SILENCE_S, SWEEP_AFTER, never_fits, refusal, sweep_pods
 from include.pipelines.runner import result_key
 from include.settings import load_settings
 from tests.kube.conftest import core, soon
@@ -55,6 +63,29 @@ def test_a_task_runs_in_a_pod_and_its_results_are_in_the_store(bench: Bench) -> 
     assert bench.store.size(result_key(bench.title.job(), "look"))
     assert bench.told() == ["task.started", "task.finished"]
     gone(bench)
+
+
+def test_what_the_worker_used_is_in_the_event_as_it_is_without_a_pod(bench: Bench) -> None:
+    said(bench, do="burn")
+    bench.attempt()
+
+    detail = last_detail(bench)
+    assert detail["pod"].startswith("callsheet-alpha")
+    # The stage burns half a second in a process of its own.
+    assert 0.5 <= detail["cpu_s"] < 30
+    assert 10 < detail["peak_memory_mb"] < 2000
+
+
+def test_what_another_attempt_used_is_not_told(bench: Bench) -> None:
+    """The worker is killed once its results are there, before it says what it used."""
+    key = bench.document().usage_key
+    bench.store.put_bytes(key, Cost(wall_s=1, cpu_s=99, peak_memory_mb=9).to_json().encode())
+
+    deferred = bench.start()
+
+    assert bench.store.size(key) is None or Cost.from_json(bench.store.get_bytes(key)).cpu_s < 99
+    assert bench.finish(deferred) is None
+    assert last_detail(bench)["cpu_s"] < 99
 
 
 def test_a_worker_in_a_pod_sees_no_secret_of_airflows(bench: Bench) -> None:
@@ -140,6 +171,157 @@ def test_a_pod_that_no_node_takes_fails_in_time_with_the_schedulers_reason(bench
         bench.attempt()
 
     gone(bench)
+
+
+@pytest.fixture
+def quota(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the namespace's quota; a task asks again ten times a second."""
+    monkeypatch.setattr(pods, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(pods, "LONGEST_PAUSE_S", 0.1)
+
+    def put(**hard: str) -> None:
+        named = {name.replace("__", "."): amount for name, amount in hard.items()}
+        item = {"metadata": {"name": "workers", "namespace": NAMESPACE}, "spec": {"hard": named}}
+        bench.kube.policies.items["ResourceQuota"] = [item]
+
+    yield put
+    bench.kube.policies.items.pop("ResourceQuota", None)
+
+
+def test_a_pod_that_the_quota_has_no_room_for_is_asked_for_until_it_has(
+    bench: Bench, quota: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    quota(pods="1")
+    said(bench, do="hang", pid_file=str(tmp_path / "pid"))
+    first = bench.start()
+    bench.state.clear()
+    bench.title = released(bench.catalog, batch_id="behind")
+    before = bench.kube.counts["create", "pods"]
+
+    with caplog.at_level(logging.WARNING):
+        second = bench.start()
+    rounds: list[str] = []
+
+    def make_room() -> None:
+        rounds.append(second.method_name)
+        if len(rounds) == 3:
+            asyncio.run(trigger_of(first).on_kill())
+            soon(lambda: bench.pods() == [], "the end of the first pod")
+
+    assert second.method_name == "ask_again"
+    # What an encode binds to is decided when it has its pod.
+    assert bench.store.size(bench.document().key) is None
+    assert bench.finish(second, before_resuming=make_room) is None
+    assert bench.kube.counts["create", "pods"] >= before + 4
+    assert bench.told() == ["task.started", "task.finished"]
+    assert "look-around has no pod yet; it is asked for again in 0 s" in caplog.text
+    assert "exceeded quota: workers, requested: pods=1, used: pods=1, limited: pods=1" in caplog.text
+
+
+def test_a_quota_that_stays_full_fails_in_time_with_the_servers_words(
+    bench: Bench, quota: Callable[..., None], tmp_path: Path
+) -> None:
+    quota(pods="1")
+    said(bench, do="hang", pid_file=str(tmp_path / "pid"))
+    first = bench.start()
+    bench.state.clear()
+    bench.title, bench.patience_s = released(bench.catalog, batch_id="behind"), 1
+
+    with pytest.raises(
+        AirflowException, match=r"PodUnschedulable: .*no room for it within 1 s: .*limited: pods=1"
+    ) as e:
+        bench.attempt()
+
+    assert type(e.value) is AirflowException
+    asyncio.run(trigger_of(first).on_kill())
+    gone(bench)
+
+
+def test_a_pod_that_is_larger_than_the_whole_quota_is_not_waited_for(bench: Bench, quota: Callable[..., None]) -> None:
+    quota(limits__memory="1Gi", pods="10")
+
+    with pytest.raises(
+        AirflowFailException, match=r"ConfigurationError: .*no quota has room for it: .*memory=4294967296"
+    ):
+        bench.attempt()
+
+
+def test_a_quota_without_gpus_sends_the_job_to_the_cpus(bench: Bench, quota: Callable[..., None], lab: Lab) -> None:
+    bench.kube.add_node(GPU_NODE)
+    quota(**{"requests__nvidia__com/gpu": "0"})
+    planned(bench, lab)
+
+    with pytest.raises(AirflowException, match=r"GpuUnavailable: .*exceeded quota.*the next attempt runs on CPUs"):
+        bench.attempt("make-them", job=GPU_JOB)
+    deferred = bench.start("make-them", job=GPU_JOB)
+
+    assert bench.pods()[0]["spec"]["nodeSelector"] == {"callsheet/pool": "cpu"}
+    bench.finish(deferred, "make-them", job=GPU_JOB)
+
+
+def test_what_is_forbidden_and_no_quota_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.kube, "denied", {("create", "pods")})
+
+    with pytest.raises(AirflowFailException, match=r"ConfigurationError: .*\(403\): .*cannot create resource"):
+        bench.attempt()
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "503", "reset"])
+def test_a_server_that_takes_no_request_for_minutes_costs_no_attempt(
+    kind: Any, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, "FIRST_PAUSE_S", 0.1)
+    bench.kube.faults.add(ApiFault(kinds=(kind,), rate=1, methods="POST", retry_after_s=0))
+    deferred = bench.start()
+
+    assert deferred.method_name == "ask_again"
+    # A pod may have come of it, which would read its job document.
+    assert bench.store.size(bench.document().key)
+    assert bench.finish(deferred, before_resuming=bench.kube.faults.clear) is None
+    assert bench.told() == ["task.started", "task.finished"]
+
+
+def test_pauses_grow_and_end_with_the_time_that_is_left(bench: Bench) -> None:
+    bench.kube.faults.add(ApiFault(kinds=("503",), rate=1, methods="POST"))
+    deferred = bench.start()
+    pauses = [deferred.trigger.seconds]
+
+    def again(since: float, asked: int) -> TaskDeferred:
+        with pytest.raises(TaskDeferred) as caught:
+            bench.task().ask_again(bench.context(), event={}, since=since, asked=asked)
+        return caught.value
+
+    for _ in range(3):
+        deferred = again(**deferred.kwargs)
+        pauses.append(deferred.trigger.seconds)
+
+    assert pauses == [15, 30, 60, 60]
+    assert 0 < again(since=time.time() - pods.OUTAGE_S + 9, asked=3).trigger.seconds <= 9
+    with pytest.raises(AirflowException, match="PlatformUnavailable: the Kubernetes API failed the task look-around"):
+        bench.task().ask_again(bench.context(), event={}, since=time.time() - pods.OUTAGE_S, asked=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "fits", "kind"),
+    [
+        ("exceeded quota: w, requested: pods=1, used: pods=9, limited: pods=9", True, PodUnschedulable),
+        ("exceeded quota: w, requested: limits.memory=5Gi, used: limits.memory=0, limited: limits.memory=5000Mi",
+         False, ConfigurationError),
+        ("exceeded quota: w, requested: cpu=4500m,pods=1, used: cpu=1,pods=1, limited: cpu=5,pods=1", True,
+         PodUnschedulable),
+        ("exceeded quota: w, requested: cpu=odd, used: cpu=1, limited: cpu=5", True, PodUnschedulable),
+        ("status unknown for quota: w, resources: pods", True, PodUnschedulable),
+        ("failed quota: w: must specify limits.cpu for: base", True, ConfigurationError),
+        ("maximum memory usage per Container is 64Gi, but limit is 65Gi", True, ConfigurationError),
+    ],
+)  # fmt: skip
+def test_the_servers_words_say_whether_room_may_come(words: str, fits: bool, kind: type[Exception]) -> None:
+    failure = ApiException(status=403, reason="Forbidden")
+    failure.body = json.dumps({"kind": "Status", "message": f'pods "x" is forbidden: {words}'})
+
+    assert never_fits(failure) is not fits
+    assert type(refusal(failure, "encode")) is kind
+    assert words in str(refusal(failure, "encode"))
 
 
 def test_results_count_though_the_pod_ended_badly_afterwards(bench: Bench) -> None:
@@ -368,6 +550,43 @@ def test_a_pod_that_no_task_waits_for_is_swept(
     assert found == ([pod["metadata"]["name"]] if swept else [])
     if not swept:
         asyncio.run(trigger_of(deferred).on_kill())
+    gone(bench)
+
+
+def silent(bench: Bench, tmp_path: Path) -> Item:
+    """The pod of a task whose node fell silent: it is being deleted, and nobody ends it."""
+    said(bench, do="hang", pid_file=str(tmp_path / "pid"))
+    bench.kube.faults.add(PodFault(kind="node_silent"))
+    bench.start()
+    soon(lambda: "deletionTimestamp" in bench.pods()[0]["metadata"], "the node's silence")
+    return bench.pods()[0]
+
+
+def test_a_pod_whose_node_is_silent_is_deleted_by_force_once_it_should_have_ended(bench: Bench, tmp_path: Path) -> None:
+    name = silent(bench, tmp_path)["metadata"]["name"]
+    pod = core(bench.kube).read_namespaced_pod(name, NAMESPACE)
+    last = pod.metadata.deletion_timestamp + timedelta(seconds=SILENCE_S)
+    deferred: Any = Airflow("deferred")
+
+    assert sweep_pods(deferred, load_settings(), now=last) == []
+    assert len(bench.pods()) == 1
+    assert sweep_pods(deferred, load_settings(), now=last + timedelta(seconds=1)) == [name]
+    gone(bench)
+
+
+def test_the_next_attempt_does_not_wait_for_a_pod_whose_node_is_lost(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = silent(bench, tmp_path)["metadata"]["uid"]
+    # As if the node had been silent for long; otherwise the attempt waits for a minute before it leaves the pod behind.
+    monkeypatch.setattr(pods, "SILENCE_S", -GRACE_S - 1)
+    monkeypatch.setattr(pods, "DYING_LIMIT_S", 3600)
+
+    deferred = bench.start()
+
+    (second,) = bench.pods()
+    assert second["metadata"]["uid"] != first
+    asyncio.run(trigger_of(deferred).on_kill())
     gone(bench)
 
 
