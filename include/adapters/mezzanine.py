@@ -11,9 +11,11 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Protocol
@@ -40,6 +42,7 @@ READ_LIMIT_S = 60.0
 """Longest wait for the next bytes of a download."""
 _LATER = frozenset({408, 423, 425, 429})
 _COPY = "mezzanine/source.bin"
+_DOWNLOAD = "mezzanine.bin"
 _RECORD = "mezzanine/identity.json"
 
 
@@ -150,6 +153,30 @@ def local_path(ctx: Workplace, known: MezzanineIdentity) -> Path:
     return ctx.store.local_copy(key_of(ctx.store, known.uri), ctx.scratch) if "://" in address else Path(address)
 
 
+@contextmanager
+def called_as_requested(ctx: Workplace) -> Iterator[None]:
+    """Has a rejection from inside speak of the mezzanine by the address that the request gave.
+
+    A media tool speaks of what it opened: a path of this machine, or an address within the platform.
+    """
+    try:
+        yield
+    except MezzanineRejected as error:
+        raise MezzanineRejected(_as_requested(ctx, error.message), reason=error.reason) from error
+
+
+def _as_requested(ctx: Workplace, text: str) -> str:
+    uri, key = ctx.title.mezzanine, ctx.key(_COPY)
+    copy = ctx.store.readable(key).partition("?")[0]
+    path = [os.path.realpath(unquote(urlsplit(uri).path))] if uri.startswith("file://") else []
+    opened = [copy, str(ctx.scratch / key), str(ctx.scratch / _DOWNLOAD), *path]
+    # The address itself comes first: it may end with one of them.
+    places = [re.escape(each) for each in (_shown(uri), *(f"file:{each}" for each in opened), *opened)]
+    text = re.sub(rf"(?:{'|'.join(places)})(?:\?[^\s'\")]*)?", lambda found: _shown(uri), text)
+    host = urlsplit(copy).netloc
+    return text.replace(host, "the store") if host and host not in uri else text
+
+
 def forget_copy(ctx: Workplace) -> None:
     """Drop the copy of a mezzanine that was incomplete, so that the next attempt fetches it again."""
     ctx.store.delete_tree(ctx.key("mezzanine"))
@@ -232,7 +259,7 @@ def _copied(ctx: Workplace) -> MezzanineIdentity | None:
 
 
 def _copy(ctx: Workplace) -> MezzanineIdentity:
-    target = ctx.scratch / "mezzanine.bin"
+    target = ctx.scratch / _DOWNLOAD
     limit_s = min(ctx.settings.fetch_timeout_s, ctx.time_left_s)
     checksum = fetch(ctx.title.mezzanine, target, ctx.settings, limit_bytes=ctx.settings.max_file_size, limit_s=limit_s)
     identity = MezzanineIdentity(

@@ -22,7 +22,7 @@ from include.adapters.ffprobe import (
     video_stream,
     whole,
 )
-from include.adapters.mezzanine import forget_copy, identify, local_path, open_identified
+from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.domain.ladder import STANDARD_RATES
 from include.domain.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
@@ -60,7 +60,8 @@ SEEK_TOLERANCE = 0.25
 def inspect(ctx: StageContext, title: TitleJob) -> Inspection:
     """Fetch or find the mezzanine, read its streams and decode its head, its tail and windows between."""
     try:
-        return _inspect(ctx)
+        with called_as_requested(ctx):
+            return _inspect(ctx)
     except MezzanineRejected as error:
         if title.wait_until is not None and error.reason in ARRIVING:
             forget_copy(ctx)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from include.adapters import tools
 from include.adapters.decode import Decoded, decode
-from include.adapters.mezzanine import local_path, open_mezzanine
+from include.adapters.mezzanine import called_as_requested, local_path, open_mezzanine
 from include.domain.ladder import output_rate
 from include.domain.media import Finding, Inspection
 from include.domain.rejection import Reason, judge_decode
@@ -48,7 +48,8 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         on_time=lambda seconds: ctx.report(min(0.99, seconds / end), f"decoded {seconds:.0f} of {end:.0f} s"),
     )
     duration = float(result.frames / rate)
-    _judge(ctx, result, expected=round(end * float(rate)), short_s=end - duration, end_s=end)
+    with called_as_requested(ctx):
+        _judge(ctx, result, expected=round(end * float(rate)), short_s=end - duration, end_s=end)
     # The bytes that were decoded are those that were inspected, to the last.
     open_mezzanine(ctx, source)
     return SourceVerdict(
