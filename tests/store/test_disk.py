@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import inspect
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -13,23 +16,62 @@ from include.adapters.store import LocalStore, explained
 from include.errors import Retry, StorageError
 from tests.requirements import missing
 
+Body = Callable[[Path, Path], None]
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True)
-    if mounted.returncode:
-        missing("the right to mount a tmpfs", "run the tests as root")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+
+def on_a_disk_of_its_own(body: Body) -> Callable[[Path], None]:
+    """A test that gets a small file system: mounted by root, or by anybody in a name space of a child process."""
+
+    @wraps(body)
+    def test(tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if mount(disk):
+            try:
+                body(disk, tmp_path)
+            finally:
+                subprocess.run(["umount", str(disk)], check=True)
+            return
+        said = _in_a_child(lambda: _as_root_of_its_own(body, disk, tmp_path))
+        if said == NOT_ALLOWED:
+            missing("the right to mount a tmpfs", "run the tests as root, or allow user name spaces")
+        assert said == "well", said
+
+    # pytest asks for what the signature names.
+    test.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    return test
+
+
+NOT_ALLOWED = "not allowed"
+NEW_USER, NEW_MOUNTS = 0x10000000, 0x00020000
+"""As unshare(2) has them."""
+
+
+def mount(disk: Path) -> bool:
+    argv = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    return subprocess.run(argv, capture_output=True).returncode == 0
+
+
+def _as_root_of_its_own(body: Body, disk: Path, tmp_path: Path) -> str:
+    user, group = os.geteuid(), os.getegid()
+    if ctypes.CDLL(None).unshare(NEW_USER | NEW_MOUNTS) != 0:
+        return NOT_ALLOWED
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    if not mount(disk):
+        return NOT_ALLOWED
+    body(disk, tmp_path)
+    return "well"
 
 
 def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
+@on_a_disk_of_its_own
 def test_a_full_disk_is_said_and_what_was_there_stays_whole(disk: Path, tmp_path: Path) -> None:
     store = LocalStore(disk / "store")
     store.put_bytes("a/x", b"old")
@@ -51,7 +93,8 @@ def test_a_full_disk_is_said_and_what_was_there_stays_whole(disk: Path, tmp_path
     assert [path.name for path in (disk / "store" / "a").iterdir() if not path.name.endswith(".lock")] == ["x"]
 
 
-def test_a_store_that_is_mounted_read_only_is_read_and_says_so_on_writes(disk: Path) -> None:
+@on_a_disk_of_its_own
+def test_a_store_that_is_mounted_read_only_is_read_and_says_so_on_writes(disk: Path, tmp_path: Path) -> None:
     store = LocalStore(disk / "store")
     store.put_bytes("a/x", b"1")
     remount(disk, "ro")
@@ -87,18 +130,28 @@ def test_a_folder_that_this_user_may_not_enter_is_said_by_reads_and_writes(tmp_p
 
 def _as_nobody(root: Path, act: str) -> str:
     """The reason with which a method fails in a process that has no rights of its own."""
+
+    def fail() -> str:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        try:
+            eval(f"store.{act}", {"store": LocalStore(root)})
+        except StorageError as error:
+            return str(error.reason)
+        return "nothing was raised"
+
+    return _in_a_child(fail)
+
+
+def _in_a_child(act: Callable[[], str]) -> str:
+    """What ``act`` returns, or raises, in a process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        said = "nothing was raised"
         try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-            eval(f"store.{act}", {"store": LocalStore(root)})
-        except StorageError as error:
-            said = str(error.reason)
+            said = act()
         except BaseException as error:
             said = repr(error)
         os.write(writing, said.encode())
