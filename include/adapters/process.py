@@ -39,6 +39,8 @@ LINE_LIMIT = 64 * 1024
 LEAST_MEMORY_MB = 4096
 """What the largest encode needs: 4K with two threads was measured at 2,300 MB."""
 OPEN_FILES = 1024
+MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
+"""Where the kernel counts what happened for want of memory in this container (cgroup v2)."""
 _PASSED_ON = (
     "PATH",
     "HOME",
@@ -313,7 +315,7 @@ class _Tail:
 def _memory_kills() -> int:
     """How often the kernel killed for memory in this cgroup (v2); 0 where that cannot be read."""
     try:
-        text = Path("/sys/fs/cgroup/memory.events").read_text()
+        text = MEMORY_EVENTS.read_text()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)

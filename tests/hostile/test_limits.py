@@ -10,7 +10,7 @@ import pytest
 from include.adapters import process
 from include.adapters.process import OPEN_FILES, Limits, limit_tools, run
 from include.adapters.tools import ffmpeg
-from include.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolTimeout
+from include.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolFailed, ToolTimeout
 from include.settings import Settings
 from tests.clips import Clips
 from tests.titles import fast, make_title
@@ -36,6 +36,23 @@ def test_a_tool_that_fills_its_memory_is_out_of_memory_even_where_its_exit_code_
 
     assert caught.value.retry is Retry.MORE_MEMORY
     assert caught.value.exit_code == EXIT_CODES[Retry.MORE_MEMORY]
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["by the kernel, for memory", "by somebody"])
+def test_a_tool_that_the_kernel_kills_for_memory_is_out_of_memory(
+    counted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child plays the kernel: it raises the container's count, and dies."""
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nmax 7\noom 2\noom_kill 2\n")
+    monkeypatch.setattr(process, "MEMORY_EVENTS", events)
+    count = f"open({str(events)!r}, 'w').write('oom 3\\noom_kill 3\\n'); " if counted else ""
+
+    with pytest.raises(ToolFailed) as caught:
+        run([PYTHON, "-c", f"import os; {count}os.kill(os.getpid(), 9)"], timeout_s=30)
+
+    assert caught.value.retry is (Retry.MORE_MEMORY if counted else Retry.TRANSIENT)
+    assert caught.value.exit_code == (137 if counted else 75)
 
 
 def test_a_tool_gets_no_more_than_its_memory() -> None:

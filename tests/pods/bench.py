@@ -38,12 +38,14 @@ class Bench:
     tries: dict[str, int] = field(default_factory=dict)
     patience_s: int | None = None
     """Instead of the configured time that a pod may wait for its node, which is never short."""
+    deadline_s: int | None = None
+    """Instead of the footprint's time that a pod may run, which is never short either."""
 
     def task(self, name: str = "look-around", *, job: str | None = None, **arguments: Any) -> PodTask:
         """A new operator, as each process has its own."""
         quick = {"poll_interval": 0.1, "startup_check_interval_seconds": 0.1, "logging_interval": 1, **arguments}
         task = _Impatient(task_id=name, pipeline="lab", pipeline_version=1, job=job, **quick)
-        task.patience_s = self.patience_s
+        task.patience_s, task.deadline_s = self.patience_s, self.deadline_s
         return task
 
     def context(self, name: str = "look-around", *, job: str | None = None) -> Any:
@@ -118,10 +120,12 @@ class _Impatient(PodTask):
     """A pod task that waits no longer than the test does."""
 
     patience_s: int | None = None
+    deadline_s: int | None = None
 
     def _shape(self, *arguments: Any) -> TaskJob:
         shaped = super()._shape(*arguments)
         self.schedule_timeout_seconds = self.patience_s or self.schedule_timeout_seconds
+        self.active_deadline_seconds = self.deadline_s or self.active_deadline_seconds
         return shaped
 
 

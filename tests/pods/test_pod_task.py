@@ -173,6 +173,17 @@ def test_a_pod_that_no_node_takes_fails_in_time_with_the_schedulers_reason(bench
     gone(bench)
 
 
+def test_a_pod_past_its_deadline_is_ended_by_the_cluster_and_tried_again(bench: Bench, tmp_path: Path) -> None:
+    said(bench, do="hang", pid_file=str(tmp_path / "pid"))
+    bench.deadline_s = 3
+
+    with pytest.raises(AirflowException, match="PodTimeout: the pod of look-around ran past its deadline") as caught:
+        bench.attempt()
+
+    assert type(caught.value) is AirflowException
+    gone(bench)
+
+
 @pytest.fixture
 def quota(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Sets the namespace's quota; a task asks again ten times a second."""
