@@ -114,7 +114,7 @@ def test_a_retry_after_running_out_of_memory_fits_the_limits() -> None:
     quota = named("ResourceQuota", "workers")["spec"]["hard"]
     assert most <= gibibytes(quota["limits.memory"]) * 1024
     slots = int(values_environment()["CALLSHEET_ENCODE_SLOTS"]) + int(values_environment()["CALLSHEET_GPU_SLOTS"])
-    assert slots <= int(quota["pods"]) * 3 / 4, "a pod that the quota refuses is an error, not a wait"
+    assert slots <= int(quota["pods"]) * 3 / 4, "what the quota refuses waits in no order"
 
 
 def test_settings_load_from_the_chart_s_environment_for_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
