@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.domain.priority import HIGHEST_PRIORITY, PINNED, Priority, priority, priority_points
@@ -29,6 +29,7 @@ def full(score: int = 500, work_s: float = 100, laxity_s: float | None = None, *
 
 
 @given(score=scores, work_s=works, waiting_s=waits)
+@settings(deadline=None)
 def test_less_laxity_never_lowers_the_priority(score: int, work_s: float, waiting_s: float) -> None:
     seconds = [10 ** (step / 40) for step in range(240, -41, -1)]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.domain.admission import Verdict
@@ -135,6 +135,7 @@ def test_a_busy_farm_makes_titles_wait_longer_that_others_will_overtake() -> Non
     ),
     st.integers(1, 50),
 )
+@settings(deadline=None)
 def test_every_open_title_is_valued_once_and_the_order_follows_the_priority(
     drawn: list[tuple[Tier, bool, bool, float, int | None]], slots: int
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -61,6 +61,7 @@ def term(result: Score, name: str) -> float:
     publish_at=st.none() | moments,
     field=st.sampled_from(["predicted_views_7d", "views_last_hour", "watch_minutes_7d"]),
 )
+@settings(deadline=None)
 def test_raising_a_signal_never_lowers_the_score(
     tier: Tier,
     kind: Kind | None,
