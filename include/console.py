@@ -272,6 +272,8 @@ def _where(title: dict[str, Any]) -> Iterator[Text]:
         for name in ("hls", "dash", "preview"):
             if title[name]:
                 yield Text(f"  {name:8}{title[name]}")
+    if title["state"] == State.PLAYABLE:
+        yield Text(f"  v{title['version']} plays with its core rungs; the full ladder follows as the next version")
     if title["message"]:
         yield Text.assemble((title["title_id"], "bold"), f"  {title['message']}", style=STYLES.get(title["state"], ""))
 

@@ -65,6 +65,8 @@ def queued_view(title: TitleRecord, place: int) -> dict[str, Any]:
         "progress": title.progress,
         "created_at": title.created_at.isoformat(),
         "deadline": title.deadline.isoformat() if title.deadline else None,
+        "deadline_kept": deadline_kept(title),
+        "version": title.version,
         "score": None,
         "priority": None,
         "laxity_s": None,

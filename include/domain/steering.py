@@ -22,7 +22,7 @@ class Steering(Document):
     pin: bool | None = None
     """True puts it before every other title."""
     cancel: bool = False
-    """Stop it: running work ends, nothing half-made is published."""
+    """Stop it: running work ends, nothing half-made is published; a first version that plays already stays."""
     why: Annotated[str, Field(min_length=3, max_length=500), AfterValidator(plain)]
     """For the record."""
 

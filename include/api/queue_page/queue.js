@@ -141,7 +141,8 @@ function fillState(cell, title) {
   setText(what, title.running ? `${title.state} ${share} %` : title.state);
   bar.hidden = !title.running;
   bar.firstChild.style.width = `${share}%`;
-  setText(task, title.running && title.task ? title.task : "");
+  const plays = title.state === "playable" ? `v${title.version} plays, the rest follows` : title.task;
+  setText(task, title.running && plays ? plays : "");
 }
 
 function fillScore(cell, score) {
@@ -165,7 +166,8 @@ function fillTimes(cells, title) {
   const deadline = title.deadline ? new Date(title.deadline) : null;
   setText(cells.deadline.firstChild, deadline ? clock(deadline) : "none");
   setClass(cells.deadline.firstChild, deadline ? "" : "dim");
-  setText(cells.deadline.lastChild, deadline ? relative(deadline) : "");
+  const kept = { true: "kept", false: "missed" }[title.deadline_kept];
+  setText(cells.deadline.lastChild, deadline ? kept || relative(deadline) : "");
   setText(cells.laxity, title.laxity_s === null ? "" : span(title.laxity_s));
   setClass(cells.laxity, title.laxity_s !== null && title.laxity_s < 0 ? "n late" : "n");
   const quote = title.admission;
@@ -183,8 +185,7 @@ function fillActions(cell, title) {
   if (title.may_edit) {
     if (title.held) wanted.push("resume");
     else if (!title.running) wanted.push("hold");
-    wanted.push(title.pinned ? "unpin" : "pin", "reschedule");
-    if (title.state !== "playable") wanted.push("cancel");
+    wanted.push(title.pinned ? "unpin" : "pin", "reschedule", "cancel");
   }
   if (cell.dataset.shows === wanted.join()) return;
   cell.dataset.shows = wanted.join();
