@@ -70,27 +70,40 @@ def share_slots(ended: UUID | None = None) -> int:
     Args:
         ended: A task instance that is about to free its slot: the next encode of its title may have it.
     """
+    changed = 0
+    try:
+        for dag_id, run_id in _with_encodes_beyond_their_share():
+            changed += _share(dag_id, run_id, ended)
+    except Exception:  # an operator's change has been told; the next call shares what this one did not
+        log.exception("the slots could not be shared out; tried again within a minute")
+    return changed
+
+
+def _with_encodes_beyond_their_share() -> list[tuple[str, str]]:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState
     from sqlalchemy import select
 
-    changed = 0
+    waits = (
+        select(TaskInstance.id)
+        .where(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
+        .where(TaskInstance.priority_weight < 0, _not_started())
+        .exists()
+    )
+    of_batches = DagRun.dag_id.startswith(BATCH_PREFIX, autoescape=True)
+    runs = select(DagRun.dag_id, DagRun.run_id).where(DagRun.state == DagRunState.RUNNING, of_batches, waits)
+    with create_session(scoped=False) as session:
+        return [(dag_id, run_id) for dag_id, run_id in session.execute(runs)]
+
+
+def _share(dag_id: str, run_id: str, ended: UUID | None) -> int:
+    from airflow.utils.session import create_session
+
     with _one_at_a_time, create_session(scoped=False) as session:
-        runs = (
-            select(DagRun)
-            .where(DagRun.state == DagRunState.RUNNING, DagRun.dag_id.startswith(BATCH_PREFIX, autoescape=True))
-            .where(
-                select(TaskInstance.id)
-                .where(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
-                .where(TaskInstance.priority_weight < 0, _not_started())
-                .exists()
-            )
-        )
-        for run in session.scalars(runs):
-            changed += _weigh(session, run, ended=ended)
-    return changed
+        run = _locked_run(session, dag_id, run_id)
+        return 0 if run is None else _weigh(session, run, ended=ended)
 
 
 def _tell(catalog: Catalog, title: TitleRecord) -> ToldRun:

@@ -45,9 +45,7 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
         parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=99, now=datetime.now(UTC)
     )
     live.catalog.settle("past/past", State.CANCELLED, now=datetime.now(UTC))
-    predicted = encoder_s(
-        pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_rates()
-    )
+    predicted = encoder_s(pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_rates())
     features = {
         "encoder": "libx264", "preset": "slow", "width": 426, "height": 240, "frame_rate": "25",
         "source_duration_s": 60, "source_width": 426, "source_height": 240, "source_fps": 25,
