@@ -84,15 +84,19 @@ class Titles(RuleBasedStateMachine):
         else:
             assert title.state in {State.RUNNING, State.PLAYABLE, *GOOD_STATES}
 
-    @rule(request=requests)
-    def publish(self, request: str) -> None:
+    @rule(request=requests, whole=st.booleans())
+    def publish(self, request: str, whole: bool) -> None:
         if self.states[request] in {State.WAITING, State.QUEUED}:
             return  # only a run publishes
-        version = self.catalog.allocate_version(request, now=self.now)
+        version = self.catalog.allocate_version(request, whole=whole, now=self.now)
+        before = self.catalog.is_published(request, whole=whole)
         try:
-            self.catalog.publish(request, result=published(version), package=packaged(), now=self.now)
+            self.catalog.publish(
+                request, result=published(version, whole=whole), package=packaged(whole=whole), now=self.now
+            )
         except StaleRequest:
-            assert self.catalog.title(request).version is None  # type: ignore[union-attr] # it exists
+            assert not before
+            assert not self.catalog.is_published(request, whole=whole)
 
     @rule(request=requests, state=st.sampled_from(sorted(FINAL_STATES)))
     def settle(self, request: str, state: State) -> None:
@@ -110,12 +114,21 @@ class Titles(RuleBasedStateMachine):
             assert title.state is before or title.state in ALLOWED[before]
             assert (title.settled_at is not None) is title.state.final
             assert title.state not in GOOD_STATES or title.version is not None
+            whole = self.catalog.is_published(title.request_id, whole=True)
+            assert title.state is not State.PUBLISHED or whole
 
     @invariant()
     def the_current_version_only_moves_to_newer_requests(self) -> None:
         for title_id, seq in self.current.items():
             self.current[title_id] = self.catalog.published_seq(title_id) or 0
             assert self.current[title_id] >= seq
+
+    @invariant()
+    def a_first_version_is_never_current_over_its_requests_whole_set(self) -> None:
+        for title_id in self.current:
+            current = self.catalog.current_version(title_id)
+            if current is not None and not current.whole:
+                assert not self.catalog.is_published(current.request_id, whole=True)
 
     @invariant()
     def events_are_only_added(self) -> None:

@@ -115,4 +115,19 @@ def test_only_a_deadline_that_can_still_be_kept_is_worth_quality(
         request_id = f"{replay_title(catalog, TWO_SLOTS, request_id, now=NOW, suffix=suffix)}/alpha"
 
     title = find(catalog, request_id)
-    assert title.binding_deadline == (title.deadline if counts else None)
+    assert title.job().binding_deadline == title.binding_deadline == (title.deadline if counts else None)
+
+
+def test_a_request_that_makes_good_what_is_missing_takes_no_rung_away_meanwhile(catalog: Catalog) -> None:
+    accept(catalog, "spring", playable_first=True)
+    degraded_title(catalog, "spring/alpha")
+    asked, repair, replay = (
+        find(catalog, request_id).job().playable_first
+        for request_id in (
+            "spring/alpha",
+            f"{replay_title(catalog, TWO_SLOTS, 'spring/alpha', now=NOW, suffix='repair')}/alpha",
+            f"{replay_title(catalog, TWO_SLOTS, 'spring/alpha', now=NOW)}/alpha",
+        )
+    )
+
+    assert (asked, repair, replay) == (True, False, True)

@@ -21,6 +21,7 @@ from include.settings import Settings
 from tests.orchestration.lab import Lab, context, released
 from tests.orchestration.test_settle import SOURCE
 from tests.policy.test_binding import planned as a_plan
+from tests.policy.test_playable import plan_of
 
 OPTIONS = [
     {"name": "slow", "p50_s": 3000, "p90_s": 4000, "vmaf_loss": 0},
@@ -135,6 +136,31 @@ def test_a_planned_title_is_valued_by_its_plan(catalog: Catalog, store: LocalSto
     assert (before.planned, after.planned) == (False, True)
     assert less < remaining
     assert len(after.least.encodes) < len(after.full.encodes) == len(a_plan()[0].jobs)
+
+
+def test_a_title_whose_core_rungs_go_first_is_valued_by_the_way_to_them_and_says_why(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    title = released(catalog, pipeline="vod", tier="standard", publish_at=in_s(900).isoformat())
+    job = title.job()
+    store.put_bytes(result_key(job, "inspect"), SOURCE.to_json().encode())
+
+    def noted(plan: Plan) -> tuple[Any, Any]:
+        store.put_bytes(result_key(job, "plan"), plan.to_json().encode())
+        told = note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
+        found = catalog.title(title.request_id)
+        assert found is not None
+        return told, found
+
+    at_once, before = noted(plan_of())
+    told, after = noted(plan_of(asked=True))
+
+    assert (at_once, before.work.playable) == (None, None)
+    assert (told["first"]["why"], told["first"]["jobs"]) == ("asked", ["h264_360p", "h264_720p"])
+    assert after.work.full == before.work.full
+    assert len(after.work.playable.encodes) == 2
+    assert after.valuation.laxity_s > before.valuation.laxity_s
+    assert after.valuation.remaining == before.valuation.remaining
 
 
 def test_a_plan_whose_work_cannot_be_entered_fails_nothing(

@@ -215,3 +215,21 @@ def test_a_quote_names_whom_it_pushes_back_and_who_would_miss_first(catalog: Cat
     assert [title.title_id for title in quote.titles] == [f"n{n}" for n in range(20)]
     tiny = a_batch("tiny", "t", tier="ugc", source={**short, "duration_s": 1})
     assert quote_batch(tiny, catalog, settings, now=NOW).displaced == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "least"), [(None, None, 2), (True, 2, 2), (False, None, 5)], ids=["not said", "asked", "refused"]
+)
+def test_before_its_plan_a_title_is_taken_to_play_with_the_core_rungs_that_it_is_asked_to(
+    asked: bool | None, first: int | None, least: int
+) -> None:
+    """Of a 720p source: five rungs, two of them the tier's core."""
+    source = {"duration_s": 60, "width": 1280, "height": 720, "frame_rate": 25}
+    (request,) = a_batch("spring", source=source, playable_first=asked).titles
+
+    work = expected_work(request, "vod", {})
+
+    assert len(work.full.encodes) == 5
+    assert (work.playable and len(work.playable.encodes)) == first
+    assert len(work.least.encodes) == least
+    assert work.least.whole.p50_s < (work.playable or work.full).whole.p50_s
