@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 
 from include.adapters.catalog import Catalog
@@ -124,3 +127,36 @@ def test_a_publication_that_fails_halfway_leaves_the_old_version_whole(catalog: 
         catalog.publish("new/alpha", result=published(version), package=twice, now=NOW)
     assert (catalog.current_version("alpha", "DE"), find(catalog, "new/alpha")) == before
     assert publish(catalog, "new/alpha") == version
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("old", "first", "whole"))), ids="-".join)
+def test_whatever_is_published_in_whatever_order_the_newest_whole_set_is_current(
+    order: tuple[str, ...], catalog: Catalog
+) -> None:
+    accept(catalog, "old", "alpha")
+    accept(catalog, "new", "alpha")
+    for second, name in enumerate(order):
+        with contextlib.suppress(StaleRequest):
+            request_id = "old/alpha" if name == "old" else "new/alpha"
+            publish(catalog, request_id, whole=name != "first", now=after(second))
+
+    current = catalog.current_version("alpha")
+    assert current is not None
+    assert (current.request_id, current.whole, current.published_at) == ("new/alpha", True, after(order.index("whole")))
+    assert catalog.current_version("alpha", "DE") is not None
+    title = find(catalog, "new/alpha")
+    assert (title.version, title.rungs) == (current.version, current.rungs)
+    late = order.index("first") > order.index("whole")
+    assert catalog.is_published("new/alpha", whole=False) is not late
+    kinds = [event.kind for event in catalog.events(request_id="new/alpha")]
+    assert kinds == ["title.accepted", "title.playable", *([] if late else ["title.completed"])]
+
+
+def test_a_title_with_a_first_version_alone_does_not_settle_as_published(catalog: Catalog) -> None:
+    accept(catalog)
+    start(catalog, "spring/alpha")
+    publish(catalog, "spring/alpha", whole=False)
+
+    with pytest.raises(ValueError, match="has a first version alone"):
+        catalog.settle("spring/alpha", State.PUBLISHED, now=NOW)
+    assert catalog.settle("spring/alpha", State.DEGRADED, now=NOW)
