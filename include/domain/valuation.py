@@ -6,7 +6,7 @@ Intake, the DAG ``dispatch``, the API and the simulator's tests call the same on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from include.domain.admission import Admission, AdmissionPolicy, admit
@@ -113,11 +113,23 @@ class FarmState(Document):
 
 
 def value_titles(
-    standings: Sequence[Standing], *, farm: FarmState, now: datetime, policy: Policy
+    standings: Sequence[Standing],
+    *,
+    farm: FarmState,
+    now: datetime,
+    policy: Policy,
+    only: Collection[str] | None = None,
 ) -> dict[str, Valuation]:
     """The valuation of every title of the queue, by request id, in the order in which they go.
 
     Running titles come before waiting ones; among each, the higher priority first, ties in the order of arrival.
+
+    Args:
+        standings: All open titles.
+        farm: Their slots.
+        now: The time.
+        policy: Values and orders them.
+        only: Requests whose valuation is wanted, None for all: the others are just what is ahead and behind.
     """
     slots = max(1, farm.slots)
     placed = [(standing, *_place(standing, slots=slots, farm=farm, now=now, policy=policy)) for standing in standings]
@@ -136,6 +148,11 @@ def value_titles(
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
     for claim, (standing, value, place, laxity_s, remaining) in zip(claims, placed, strict=True):
+        ahead = 0 if standing.running else waiting_ahead
+        if not standing.held and not standing.running:
+            waiting_ahead += 1
+        if only is not None and standing.request_id not in only:
+            continue
         wait = NOTHING if standing.running else backlog.wait(claim, laxity_s=laxity_s, horizon_s=horizon_s)
         share = slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
         timed, left = standing.timed
@@ -154,11 +171,9 @@ def value_titles(
                 work=remaining,
                 policy=policy.admission,
             ),
-            ahead=0 if standing.running else waiting_ahead,
+            ahead=ahead,
             slots=share,
         )
-        if not standing.held and not standing.running:
-            waiting_ahead += 1
     return found
 
 

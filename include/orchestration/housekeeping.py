@@ -11,7 +11,7 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, dag_id_of
 from include.adapters.store import ObjectStore, open_store
 from include.domain.digest import DAY, Digest, Due, Ended, digest_of
-from include.domain.title import FINAL_STATES
+from include.domain.title import FINAL_STATES, State
 from include.settings import load_settings
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def todays_digest(catalog: Catalog, *, now: datetime) -> Digest:
             miss_chance=(title.valuation.admission.miss_chance or 0.0) if title.valuation else 0.0,
             at_risk=title.valuation is not None and title.valuation.at_risk,
         )
-        for title in catalog.open_titles()
+        for title in catalog.titles(states=set(State) - FINAL_STATES, limit=EVERY)
         if title.deadline is not None
     ]
     return digest_of(ended, due, cpu_s=catalog.encode_cpu_s(now - DAY, now), now=now)

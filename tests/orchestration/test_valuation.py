@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from include.adapters.store import open_store
 from include.domain.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
 from include.domain.request import Signals
 from include.domain.title import State
+from include.errors import PlatformUnavailable
 from include.orchestration import calibration
 from include.orchestration.valuation import (
     CALIBRATION,
@@ -180,6 +183,20 @@ def test_a_frame_rate_without_a_denominator_is_one_too(catalog: Catalog, setting
     encoded(catalog, *[{**FEATURES, "frame_rate": "25"}] * MEASURED_FROM)
 
     assert list(farm_factors(catalog, settings)) == [("libx264", "medium")]
+
+
+def test_the_collector_rests_only_while_titles_are_valued(catalog: Catalog, settings: Settings, tmp_path: Path) -> None:
+    entered(catalog, settings, "spring", "a", "b")
+    assert gc.isenabled()
+    with pytest.raises(PlatformUnavailable):
+        revalue(Catalog(f"sqlite:///{tmp_path / 'no' / 'catalog.db'}"), settings, now=NOW)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        revalue(catalog, settings, now=NOW)
+        assert not gc.isenabled(), "whoever has switched it off wants it off"
+    finally:
+        gc.enable()
 
 
 def test_the_farm_s_load_is_what_has_come_of_late(catalog: Catalog, settings: Settings) -> None:

@@ -66,6 +66,22 @@ def test_titles_go_by_priority_and_ties_by_arrival_and_running_ones_are_before_t
     assert order == ["running", "pinned", "premium", "twin", "late-twin", "held"]
 
 
+def test_one_title_s_valuation_is_the_same_without_those_of_the_others() -> None:
+    titles = [
+        standing("running", 1, tier=Tier.PREMIUM, running=True, progress=0.2),
+        standing("held", 2, tier=Tier.PREMIUM, held=True),
+        standing("first", 3, tier=Tier.PREMIUM),
+        standing("due", 4, due=timedelta(minutes=3)),
+        standing("last", 5, tier=Tier.UGC),
+    ]
+    every = valued(*titles)
+    assert [each.ahead for each in every.values()] == [0, 0, 1, 2, 3]
+
+    for name, valuation in every.items():
+        farm = FarmState(slots=2)
+        assert value_titles(titles, farm=farm, now=NOW, policy=POLICY, only={name}) == {name: valuation}
+
+
 def test_a_title_waits_for_what_goes_before_it_and_for_no_held_one() -> None:
     alone = valued(standing("b", 2))["b"]
     behind = valued(standing("b", 2), standing("a", 1, tier=Tier.PREMIUM))["b"]

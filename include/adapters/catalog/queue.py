@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.journal import add_event, enqueue, request_row
-from include.adapters.catalog.records import TitleRecord, valued_columns
-from include.adapters.catalog.schema import titles
+from include.adapters.catalog.records import OpenTitle, TitleRecord, valued_columns
+from include.adapters.catalog.schema import batches, titles
 from include.adapters.catalog.titles import (
     RELEASED_STATES,
     Titles,
@@ -27,15 +27,21 @@ from include.domain.title import FINAL_STATES, State
 from include.domain.valuation import Valuation, Work
 from include.errors import SteeringRefused
 
-EVERY = 100_000
-
 
 class Queue(Titles, Database):
     """The part of the catalog that knows the order of open titles."""
 
-    def open_titles(self) -> list[TitleRecord]:
+    def open_titles(self) -> list[OpenTitle]:
         """All titles that are not settled, in order of arrival."""
-        return self.titles(states=set(State) - FINAL_STATES, limit=EVERY)
+        columns = [titles.c[name] for name in OpenTitle.model_fields if name in titles.c]
+        query = (
+            select(*columns, batches.c.pipeline)
+            .join(batches, batches.c.batch_id == titles.c.batch_id)
+            .where(titles.c.state.not_in(FINAL_STATES))
+            .order_by(titles.c.seq)
+        )
+        with self._read() as connection:
+            return [OpenTitle(**row) for row in connection.execute(query).mappings()]
 
     def queue(self, *, limit: int, batch_ids: Collection[str] | None = None) -> list[TitleRecord]:
         """Open titles in the policy's order: running ones first, then the waiting ones by priority, held ones last.

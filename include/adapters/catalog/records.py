@@ -72,74 +72,30 @@ class BatchRecord(Document):
     """Number of titles by state; states without a title are left out."""
 
 
-class TitleRecord(Document):
-    """One request of a title as it stands."""
+class OpenTitle(Document):
+    """What the order is made from: a title without what is only shown. There may be thousands at once."""
 
     request_id: str
     seq: int
     """Order of arrival over all batches; of two requests of a title the one with the higher number is the newer."""
-    batch_id: str
-    dag_id: str
     title_id: str
-    state: State
-    attempt: int
-    run_id: str | None
-    """Known from the moment the title is claimed for release."""
     pipeline: str
-    pipeline_version: int
     request: TitleRequest
-    origin_request_id: str | None
-    """The request that this one repeats, for a replay or a repair."""
-    task: str | None
-    """The task that was last heard of."""
     progress: float | None
     """0–1."""
-    reason: str | None
-    message: str | None
-    version: int | None
-    hls: str | None
-    dash: str | None
-    preview: str | None
-    rungs: tuple[PackagedRendition, ...]
     created_at: datetime
     released_at: datetime | None
-    started_at: datetime | None
     playable_at: datetime | None
-    settled_at: datetime | None
-    score: int
-    """0–1000, as of the last valuation."""
     priority: int
     """0–10,000: the highest goes first."""
-    valuation: Valuation | None
-    """None until the title was valued."""
     work: Work | None
     held: bool
     pinned: bool
 
     @property
-    def is_repair(self) -> bool:
-        """Whether this request makes good what another lacks, as a repair or a back-fill.
-
-        One that ends degraded itself needs a person, not another one.
-        """
-        suffixes = (f"-{REPAIR_SUFFIX}", f"-{BACKFILL_SUFFIX}")
-        return self.origin_request_id is not None and any(each in self.batch_id for each in suffixes)
-
-    @property
     def deadline(self) -> datetime | None:
         """When the title has to be published."""
         return self.request.publish_at
-
-    @property
-    def binding_deadline(self) -> datetime | None:
-        """The deadline that an encode may give up quality for.
-
-        None where there is nothing to save: it had passed when the request came, a library's old titles say; or the
-        request makes good what an earlier one lacks.
-        """
-        if self.deadline is None or self.deadline <= self.created_at or self.is_repair:
-            return None
-        return self.deadline
 
     def standing(self, work: Work) -> Standing:
         """The title as the order sees it.
@@ -162,6 +118,55 @@ class TitleRecord(Document):
             held=self.held,
             playable=self.playable_at is not None,
         )
+
+
+class TitleRecord(OpenTitle):
+    """One request of a title as it stands."""
+
+    batch_id: str
+    dag_id: str
+    state: State
+    attempt: int
+    run_id: str | None
+    """Known from the moment the title is claimed for release."""
+    pipeline_version: int
+    origin_request_id: str | None
+    """The request that this one repeats, for a replay or a repair."""
+    task: str | None
+    """The task that was last heard of."""
+    reason: str | None
+    message: str | None
+    version: int | None
+    hls: str | None
+    dash: str | None
+    preview: str | None
+    rungs: tuple[PackagedRendition, ...]
+    started_at: datetime | None
+    settled_at: datetime | None
+    score: int
+    """0–1000, as of the last valuation."""
+    valuation: Valuation | None
+    """None until the title was valued."""
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether this request makes good what another lacks, as a repair or a back-fill.
+
+        One that ends degraded itself needs a person, not another one.
+        """
+        suffixes = (f"-{REPAIR_SUFFIX}", f"-{BACKFILL_SUFFIX}")
+        return self.origin_request_id is not None and any(each in self.batch_id for each in suffixes)
+
+    @property
+    def binding_deadline(self) -> datetime | None:
+        """The deadline that an encode may give up quality for.
+
+        None where there is nothing to save: it had passed when the request came, a library's old titles say; or the
+        request makes good what an earlier one lacks.
+        """
+        if self.deadline is None or self.deadline <= self.created_at or self.is_repair:
+            return None
+        return self.deadline
 
     def job(self) -> TitleJob:
         """The root of the job documents of this title's run."""
