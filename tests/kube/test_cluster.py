@@ -120,7 +120,8 @@ def test_a_pod_that_fits_nowhere_says_why_until_a_node_joins(
         scheduled = condition(status(kube, name), "PodScheduled")
         assert (scheduled["status"], scheduled["reason"]) == ("False", "Unschedulable")
         assert why in scheduled["message"]
-        assert (status(kube, name)["phase"], reasons(kube, name)) == ("Pending", ["FailedScheduling"])
+        soon(lambda: reasons(kube, name) == ["FailedScheduling"], "the event of it, which comes after the condition")
+        assert status(kube, name)["phase"] == "Pending"
         assert said(kube, name) == ""
         kube.add_node(Node(name="big", cpu="200", memory="128Gi", gpu=1, labels={"pool": "gpu"}))
         assert ended(kube, name)["phase"] == "Succeeded"
