@@ -96,7 +96,7 @@ def measure(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
             wait_until(lambda: at_rest(running, stream.batches), LIMIT_S)
             rest_s = time.monotonic() - rest_began
         ends = states(running, stream.batches)
-        wrong = [*watch.violations, *end_violations(running, stream.batches)]
+        wrong = [*watch.violations, *end_violations(running, stream.batches), *_blamed(running, stream.batches)]
         attempts = _attempts(running, stream.batches)
     unfinished = sum(count for state, count in ends.items() if not State(state).final)
     metrics: dict[str, float] = {
@@ -122,6 +122,12 @@ def measure(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
         "violations": wrong,
         "cores": psutil.cpu_count(),
     }
+
+
+def _blamed(running: Farm, batches: list[str]) -> list[str]:
+    """Titles of which a kill was taken for a fault of their mezzanine, which is sound."""
+    titles = [title for batch_id in batches for title in running.catalog.titles(batch_id=batch_id)]
+    return [f"{each.request_id} is rejected: {each.message}" for each in titles if each.state is State.REJECTED]
 
 
 def _attempts(running: Farm, batches: list[str]) -> list[float]:

@@ -31,6 +31,15 @@ from include.settings import Settings, available_cores, load_settings
 
 log = logging.getLogger(__name__)
 
+_STOPPED = {
+    **{-each: each.name for each in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)},
+    **{code: f"exit code {code}" for code in (123, 255)},
+}
+"""Exit codes of a tool that somebody has stopped, and how it is said.
+
+ffmpeg answers a polite signal with 255, and more than three of them with 123.
+"""
+
 STDERR_TAIL = 4000
 STDERR_LIMIT = 8 * 1024**2
 STDOUT_LIMIT = 64 * 1024**2
@@ -137,13 +146,14 @@ def run(
 ) -> Finished:
     """Run ``argv`` to its end and account for it. Call it from a thread that outlives the child.
 
-    A tool that runs into a limit raises :class:`ToolTimeout`, :class:`OutOfMemory` or :class:`OutputTooLarge`.
+    A tool that runs into a limit raises :class:`ToolTimeout`, :class:`OutOfMemory` or :class:`OutputTooLarge`, one that
+    somebody has stopped ``failure``.
 
     Args:
         argv: Program and arguments; never a shell.
         timeout_s: After this the child is killed and :class:`ToolTimeout` raised.
         failure: What a non-zero exit code raises.
-        check: False returns the result whatever the exit code; what ran into a limit has no result.
+        check: False returns the result whatever the exit code; what ran into a limit or was stopped has no result.
         on_line: Gets each line of stdout as it comes (ffmpeg's ``-progress pipe:1``); stdout is then not kept.
         cwd: Working directory.
         file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
@@ -225,7 +235,8 @@ def run(
         # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
         killed = finished.returncode == -signal.SIGKILL and _memory_kills() > memory_kills
         finished = _within(finished, limits, cpu_s, killed=killed)
-    if check and finished.returncode != 0:
+    # Half of what a tool would have said is no verdict on what it has read.
+    if finished.returncode in _STOPPED or (check and finished.returncode != 0):
         raise failed(finished, failure)
     return finished
 
@@ -278,8 +289,10 @@ def failed(finished: Finished, failure: type[ToolFailed], message: str | None = 
     tool = _tool(finished)
     lines = [line for line in finished.stderr_tail.splitlines() if line.strip()]
     last = lines[-1] if lines else "no message"
-    killed = finished.returncode == -signal.SIGKILL
-    text = message or (f"{tool} was killed (SIGKILL)" if killed else f"{tool} ended with {finished.returncode}: {last}")
+    stopped = _STOPPED.get(finished.returncode)
+    text = message or (
+        f"{tool} was killed ({stopped})" if stopped else f"{tool} ended with {finished.returncode}: {last}"
+    )
     if finished.out_of_memory:
         failure, text = OutOfMemory, f"{tool} ran out of memory: {last}"
     return failure(text, command=finished.command, stderr_tail=finished.stderr_tail)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import signal
 import sys
+import time
 
+import psutil
 import pytest
 
 from include.adapters.process import redacted, run
+from include.adapters.tools import ffmpeg
 from include.errors import EncoderCrashed, OutOfMemory, PackagerFailed, ToolTimeout
+from include.settings import load_settings
 
 PYTHON = sys.executable
 
@@ -47,6 +52,39 @@ def test_a_tool_that_gets_no_memory_is_out_of_memory_and_another_kill_is_not() -
         run([PYTHON, "-c", "raise SystemExit('x264: Cannot allocate memory')"], timeout_s=30)
     with pytest.raises(EncoderCrashed, match="SIGKILL"):
         run([PYTHON, "-c", "import os; os.kill(os.getpid(), 9)"], timeout_s=30)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda each: each.name
+)
+def test_what_a_stopped_tool_has_left_is_no_result(number: signal.Signals) -> None:
+    program = f"import os, signal; signal.signal({number}, 0) if {number} != 9 else 0; os.kill(os.getpid(), {number})"
+
+    with pytest.raises(EncoderCrashed, match=f"was killed .{number.name}"):
+        run([PYTHON, "-c", program], timeout_s=30, check=False)
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, 255), (9, 123)])
+def test_an_ffmpeg_that_was_asked_to_end_has_no_result(times: int, code: int) -> None:
+    endless = [ffmpeg(load_settings()), "-nostdin", "-f", "lavfi", "-re", "-i", "testsrc=rate=5", "-progress", "pipe:1"]
+
+    left = [signal.SIGTERM] * times
+
+    def stop(line: str) -> None:
+        for child in psutil.Process().children():
+            while left and child.is_running():
+                child.send_signal(left.pop())
+                time.sleep(0.01)  # signals that wait are merged
+
+    with pytest.raises(EncoderCrashed, match=f"was killed .exit code {code}"):
+        run([*endless, "-f", "null", "-"], timeout_s=30, check=False, on_line=stop)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE], ids=lambda each: each.name)
+def test_a_tool_that_crashes_on_what_it_reads_has_one(number: signal.Signals) -> None:
+    finished = run([PYTHON, "-c", f"import os; os.kill(os.getpid(), {number})"], timeout_s=30, check=False)
+
+    assert finished.returncode == -number
 
 
 def test_a_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from include.domain.rejection import Reason
 from include.domain.results import SourceVerdict
-from include.errors import MezzanineRejected, ToolTimeout
+from include.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
 from include.stages.core import StageContext
 from include.stages.verify_source import verify_source
 from tests.clips import Clips
@@ -45,6 +46,25 @@ def test_a_sound_mezzanine_is_hashed_and_counted(clips: Clips, context: Context)
         result.warnings,
     )
     assert result.cost.cpu_s > 0
+
+
+@pytest.mark.parametrize("tool", ["ffmpeg", "ffprobe"])
+def test_a_tool_that_was_killed_says_nothing_about_the_mezzanine(
+    tool: str, clips: Clips, context: Context, tmp_path: Path
+) -> None:
+    """It looked undecodable: what is the platform's fault was told to the CMS as the source's."""
+    killed = tmp_path / tool
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    sound = context(clips("served-plain.mp4"))
+    source = inspected(sound)
+    broken = dataclasses.replace(sound, settings=sound.settings.model_copy(update={tool: str(killed)}))
+
+    with pytest.raises(EncoderCrashed, match=f"{tool} was killed .SIGKILL"):
+        inspected(broken)
+    if tool == "ffmpeg":
+        with pytest.raises(EncoderCrashed, match=r"ffmpeg was killed .SIGKILL"):
+            verify_source.function(broken, broken.title, source)
 
 
 def test_another_checksum_is_refused_with_both(clips: Clips, context: Context) -> None:
