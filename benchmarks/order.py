@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def measure_readable(home: Path, metrics: dict[str, float], *, waiting: int, req
         metrics["titles_waiting_meanwhile"] = _waiting(catalog)
         metrics["encodes_meanwhile"] = _encoded(catalog) - before
         metrics["score_readable_p50_s"] = round(statistics.median(readable), 2)
-        metrics["score_readable_p99_s"] = round(readable[min(len(readable) - 1, int(0.99 * len(readable)))], 2)
+        metrics["score_readable_p99_s"] = round(readable[math.ceil(0.99 * len(readable)) - 1], 2)
         metrics["score_readable_worst_s"] = round(readable[-1], 2)
         _say(f"score and verdict readable after {metrics['score_readable_p50_s']} s (p50), "
              f"{metrics['score_readable_p99_s']} s (p99); {metrics['encodes_meanwhile']:.0f} encodes in the "
