@@ -63,15 +63,13 @@ def least_work(plan: Plan, work: TitleWork) -> TitleWork:
         plan: With its options.
         work: With nothing given up.
     """
-    least: list[Forecast] = []
-    for job, encode in zip(plan.jobs, work.encodes, strict=True):
-        options = [each.option for each in job.options if each.option.allowed]
-        if not options:
-            least.append(encode)
-        elif all(each.name != DROP for each in options):
-            quickest = min(options, key=lambda each: each.p50_s)
-            least.append(Forecast(p50_s=quickest.p50_s, p90_s=quickest.p90_s))
+    quickest = zip(plan.jobs, quickest_work(plan, work).encodes, strict=True)
+    least = (encode for job, encode in quickest if not any(_may_go(each.option) for each in job.options))
     return work.model_copy(update={"encodes": tuple(least)})
+
+
+def _may_go(option: Option) -> bool:
+    return option.name == DROP and option.allowed
 
 
 def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:

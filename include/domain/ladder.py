@@ -11,7 +11,7 @@ from pydantic import Field
 
 from include.domain.document import Document
 from include.domain.media import Analysis, Inspection, VideoStream
-from include.domain.plan import EncodeJob, Ladder, Plan, Rendition, Rung, SourceTreatment
+from include.domain.plan import EncodeJob, Ladder, Plan, Rendition, Rung, SourceTreatment, Wish
 
 MAX_RATE = Fraction(60)
 STANDARD_RATES = tuple(
@@ -82,9 +82,12 @@ class TierPolicy(Document):
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
     """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
-    playable_first: Literal["always", "deadline", "never"] = "deadline"
-    """When the core rungs go out as a first version, where the request does not say: for every title, for one whose
-    deadline all of its rungs would miss, or for none."""
+    playable_first: Wish = "deadline"
+    """When the core rungs go out as a first version, where the request does not say."""
+
+    def core_of(self, rungs: Sequence[str]) -> set[str]:
+        """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""
+        return set(rungs) & set(self.core) or set(rungs[:1])
 
 
 class Cut(Document):
@@ -163,7 +166,7 @@ def decide(
     jobs: list[tuple[int, int, EncodeJob]] = []
     for position, ladder in enumerate(ladders):
         cuts = cut_ladder(ladder.rungs, width=video.display_width, height=video.display_height)
-        core = {cut.rung.name for cut in cuts} & set(policy.core) or {cuts[0].rung.name}
+        core = policy.core_of([cut.rung.name for cut in cuts])
         for cut in cuts:
             rendition = _rendition(
                 cut,

@@ -115,6 +115,11 @@ class SourceTreatment(Document):
     """HDR source to BT.709 SDR."""
 
 
+Wish = Literal["always", "deadline", "never"]
+"""When core rungs go out as a first version: for every title, for one whose deadline all of its rungs would miss, or
+for none."""
+
+
 class FirstSet(Document):
     """What of a title is published as a first version, and what follows as the next."""
 

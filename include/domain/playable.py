@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from include.domain.forecast import Forecast
-from include.domain.plan import FirstSet, Plan
+from include.domain.plan import FirstSet, Plan, Wish
 from include.domain.prior import TitleWork
-
-Wish = Literal["always", "deadline", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +24,11 @@ class Prospects:
     """Of the core rungs alone."""
     later_s: float
     """How much later the full set comes where the core rungs go first (median)."""
+
+
+def wish_of(asked: bool | None, tier: Wish) -> Wish:
+    """The request's word where it has one, else the tier's."""
+    return tier if asked is None else "always" if asked else "never"
 
 
 def first_set(
@@ -50,14 +52,17 @@ def first_set(
         return None
     costs = f"it costs no quality for good; the full set comes {prospects.later_s:.0f} s later"
     names = ", ".join(jobs)
-    if asked or (asked is None and wish == "always"):
+    wanted = wish_of(asked, wish)
+    if wanted == "always":
         who = "the request" if asked else "the tier"
-        why: Literal["asked", "tier"] = "asked" if asked else "tier"
         return FirstSet(
-            jobs=jobs, rest=rest, why=why, message=f"{names} first, as a version of their own, as {who} asks: {costs}"
+            jobs=jobs,
+            rest=rest,
+            why="asked" if asked else "tier",
+            message=f"{names} first, as a version of their own, as {who} asks: {costs}",
         )
     whole, first = prospects.whole, prospects.first
-    if asked is False or wish == "never" or left_s is None or whole.p90_s <= left_s or first.p90_s >= whole.p90_s:
+    if wanted == "never" or left_s is None or whole.p90_s <= left_s or first.p90_s >= whole.p90_s:
         return None
     return FirstSet(
         jobs=jobs,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,8 @@ class TitleTask(BaseOperator):
             raise
         note("finished", {**(detail or {}), **_choice(task_job)} or None)
         if self.job is not None:
-            _let_the_next_in(context, load_plan(task_job.title, pipeline.task(self.pipeline_task), store))
+            plan = partial(load_plan, task_job.title, pipeline.task(self.pipeline_task), store)
+            _let_the_next_in(context, plan, settings)
         return returned
 
     def work(
@@ -385,13 +386,14 @@ def _choice(task_job: TaskJob) -> dict[str, Any]:
     return {"option": binding.model_dump(mode="json", exclude={"rendition"}), "why": str(binding)}
 
 
-def _let_the_next_in(context: Context, plan: Plan) -> None:
+def _let_the_next_in(context: Context, plan: Callable[[], Plan], settings: Settings) -> None:
     """Let the title's next encode have the slot of this one; otherwise ``dispatch`` does so within a minute."""
     from include.adapters.airflow_api import AirflowApi
     from include.orchestration.weights import whole
 
     slots = whole(context["dag_run"].conf or {}, "slots")
-    if slots is None or len(plan.jobs) <= slots:
+    # A title that may use all slots has nobody to wait for, and its plan need not be read again.
+    if slots is None or slots >= settings.encode_slots + settings.gpu_slots or len(plan().jobs) <= slots:
         return
     try:
         with AirflowApi.from_connection() as api:

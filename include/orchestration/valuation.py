@@ -21,6 +21,7 @@ from include.domain.backlog import FRESH_S
 from include.domain.document import Document
 from include.domain.ladder import ENCODERS, TierPolicy
 from include.domain.plan import Ladder
+from include.domain.playable import wish_of
 from include.domain.presets import Presets
 from include.domain.prior import (
     Calibration,
@@ -228,20 +229,18 @@ def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Wor
         return title_work(source, ladders, policy, rates=rates, factors=factors, tier=request.tier)
 
     core = [core_of(ladder, policy) for ladder in chosen[:1]]
-    wish = policy.playable_first
-    asked = request.playable_first or (request.playable_first is None and wish == "always")
-    may_go_first = asked or (request.playable_first is None and wish == "deadline")
+    wish = wish_of(request.playable_first, policy.playable_first)
     return Work(
         full=work(chosen, policy),
-        least=work(core if may_go_first else chosen[:1], quickest(policy)),
-        playable=work(core, policy) if asked else None,
+        least=work(chosen[:1] if wish == "never" else core, quickest(policy)),
+        playable=work(core, policy) if wish == "always" else None,
     )
 
 
 def core_of(ladder: Ladder, policy: TierPolicy) -> Ladder:
     """The rungs of the title's first codec without which it does not go out."""
-    core = tuple(rung for rung in ladder.rungs if rung.name in policy.core)
-    return ladder.model_copy(update={"rungs": core or ladder.rungs[:1]})
+    names = policy.core_of([rung.name for rung in ladder.rungs])
+    return ladder.model_copy(update={"rungs": tuple(rung for rung in ladder.rungs if rung.name in names)})
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:

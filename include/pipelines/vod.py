@@ -32,40 +32,17 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         text = subtitles(title, source)
         stills = images(title, source, analysis)
         verified = verify_source(title, source)
+    contents = (title, source, analysis, decision, renditions, sound, text, stills, verified)
     # Only where the plan asks for it: its core rungs go out while the others are encoded.
     with task("first_finish", first_of=decision):
         first_verdicts = check(title, source, analysis, decision, renditions, sound, verified)
-        first_packaged = package(
-            title,
-            source,
-            analysis,
-            decision,
-            renditions,
-            sound,
-            text,
-            stills,
-            verified,
-            first_verdicts,
-            progressive=progressive,
-        )
+        first_packaged = package(*contents, first_verdicts, progressive=progressive)
     with task("first_publish", first_of=decision):
         first_published = publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish"):
         verdicts = check(title, source, analysis, decision, renditions, sound, verified, first_verdicts)
-        packaged = package(
-            title,
-            source,
-            analysis,
-            decision,
-            renditions,
-            sound,
-            text,
-            stills,
-            verified,
-            verdicts,
-            progressive=progressive,
-        )
+        packaged = package(*contents, verdicts, progressive=progressive)
     with task("publish"):
         published = publish(title, packaged)
     # Extras may still run when the title has failed elsewhere; it is not settled before they have ended.

@@ -328,6 +328,14 @@ def test_a_run_that_may_still_settle_is_left_alone(
     assert find(catalog, running).state is State.RUNNING
 
 
+def publish_newer(catalog: Catalog) -> None:
+    """A later request of the title is published and settled."""
+    accept(catalog, "later", "alpha")
+    start(catalog, "later/alpha")
+    publish(catalog, "later/alpha")
+    catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("degraded", "newer", "state", "repairs"),
     [(False, False, "published", 0), (True, False, "degraded", 1), (True, True, "published", 0)],
@@ -338,10 +346,7 @@ def test_a_lost_run_does_not_unpublish_what_went_out(
 ) -> None:  # fmt: skip
     publish(catalog, running, degraded=degraded)
     if newer:
-        accept(catalog, "later", "alpha")
-        start(catalog, "later/alpha")
-        publish(catalog, "later/alpha")
-        catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+        publish_newer(catalog)
     airflow.runs.clear()
 
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
@@ -357,10 +362,7 @@ def test_a_lost_run_behind_a_first_version_ends_with_that(
 ) -> None:  # fmt: skip
     publish(catalog, running, whole=False)
     if newer:
-        accept(catalog, "later", "alpha")
-        start(catalog, "later/alpha")
-        publish(catalog, "later/alpha")
-        catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+        publish_newer(catalog)
     airflow.runs.clear()
 
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]

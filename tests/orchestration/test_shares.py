@@ -9,6 +9,7 @@ import pytest
 
 from include.adapters.airflow_api import ATTEMPTS
 from include.orchestration.operators import _let_the_next_in
+from include.settings import Settings
 from tests.orchestration.airflow_server import AirflowServer
 from tests.policy.test_binding import planned
 
@@ -16,10 +17,13 @@ PLAN = planned()[0]
 WEIGHTS = "/callsheet/api/v1/weights"
 
 
+FARM = 10
+
+
 def ended(slots: Any) -> None:
     """An encode is done whose run was told this share."""
     context: Any = {"dag_run": SimpleNamespace(conf={"slots": slots}), "ti": SimpleNamespace(id="an-instance")}
-    _let_the_next_in(context, PLAN)
+    _let_the_next_in(context, lambda: PLAN, Settings(encode_slots=FARM))
 
 
 def test_the_end_of_an_encode_is_told_where_others_of_its_title_wait_for_its_slot(airflow: AirflowServer) -> None:
@@ -28,7 +32,7 @@ def test_the_end_of_an_encode_is_told_where_others_of_its_title_wait_for_its_slo
     assert airflow.queries == [(WEIGHTS, "ended=an-instance")]
 
 
-@pytest.mark.parametrize("slots", [len(PLAN.jobs), 100, None, "1"])
+@pytest.mark.parametrize("slots", [len(PLAN.jobs), FARM, None, "1"])
 def test_a_title_whose_encodes_all_have_slots_costs_no_request(slots: Any, airflow: AirflowServer) -> None:
     ended(slots)
 
