@@ -203,6 +203,8 @@ def stack_environment(settings: Settings, port: int, keys: dict[str, str], *, da
     if database_url.startswith("postgresql"):
         # Airflow would guess asyncpg, another driver to install; psycopg serves both ways.
         airflow["DATABASE__SQL_ALCHEMY_CONN_ASYNC"] = database_url
+    else:
+        airflow["DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "include.sqlite_wait.CONNECT_ARGS"
     callsheet = {name: _as_text(getattr(settings, name)) for name in Settings.model_fields}
     callsheet["airflow_base_url"] = settings.airflow_base_url or f"http://127.0.0.1:{port}"
     callsheet["webhook_secret"] = settings.webhook_secret.get_secret_value() or keys["webhook"]

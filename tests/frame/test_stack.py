@@ -171,6 +171,24 @@ def test_every_process_of_the_stack_gets_the_same_settings(
     assert all(isinstance(value, str) for value in environment.values())
 
 
+BUSY_TIMEOUT = """
+from sqlalchemy import text
+from airflow import settings
+with settings.engine.connect() as connection:
+    print("waits", connection.execute(text("PRAGMA busy_timeout")).scalar_one())
+"""
+
+
+@pytest.mark.parametrize(("component", "wait_ms"), [("api-server", 2_000), ("scheduler", 30_000)])
+def test_only_the_api_server_gives_up_sqlites_lock_early(component: str, wait_ms: int, settings: Settings) -> None:
+    environment = stack_environment(settings, 8123, local_stack._secrets(settings))
+
+    argv = [sys.executable, "-c", BUSY_TIMEOUT, component]
+    said = subprocess.run(argv, env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout
+
+    assert said.splitlines()[-1] == f"waits {wait_ms}"
+
+
 @pytest.fixture
 def server() -> Iterator[AirflowServer]:
     with airflow_server() as running:
