@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from datetime import datetime
 
 from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
 from include.adapters.catalog.records import Repair, RepairKind
+from include.domain.title import State
 from include.errors import RequestRejected
 from include.orchestration.valuation import value_batch
 from include.pipelines.core import current_pipelines
@@ -40,8 +42,9 @@ def take_repairs(
     suffix = REPAIR_SUFFIX if kind == "repair" else BACKFILL_SUFFIX
     taken: list[str] = []
     for repair in catalog.pending_repairs(limit, kind=kind):
-        if kind == "backfill" and _has_newer_request(catalog, repair):
-            log.info("%s is not back-filled: its title has a newer request", repair.request_id)
+        newer = _newer_request(catalog, repair)
+        if newer is not None:
+            log.info("%s is not made good: %s is newer, and would be published over", repair.request_id, newer)
             catalog.repair_taken(repair.id, None, now)
             continue
         try:
@@ -78,6 +81,8 @@ def is_idle(catalog: Catalog, settings: Settings) -> bool:
     return used < slots
 
 
-def _has_newer_request(catalog: Catalog, repair: Repair) -> bool:
-    newest = catalog.newest(repair.title_id)
-    return newest is not None and newest.request_id != repair.request_id
+def _newer_request(catalog: Catalog, repair: Repair) -> str | None:
+    """A later request of the title that is under way or went out."""
+    states = set(State) - {State.FAILED, State.REJECTED, State.CANCELLED}
+    newest = catalog.titles(title_id=repair.title_id, states=states, limit=sys.maxsize)[-1:]
+    return next((each.request_id for each in newest if each.request_id != repair.request_id), None)

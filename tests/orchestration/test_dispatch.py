@@ -420,8 +420,8 @@ def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog
 
 def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Catalog) -> None:
     catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
-    accept(catalog, "spring", "alpha")
-    for request_id in ("old/alpha", "spring/alpha"):
+    accept(catalog, "spring", "beta")
+    for request_id in ("old/alpha", "spring/beta"):
         degraded_title(catalog, request_id)
         catalog.queue_repair(request_id, ["h264_720p"], NOW)
 
@@ -429,6 +429,26 @@ def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Cata
     assert catalog.pending_repairs() == []
     (alert,) = catalog.claim_alerts_to_send(NOW, 10, 60)
     assert (alert.level, alert.request_id, alert.cause) == ("repair", "old/alpha", "unknown_pipeline")
+
+
+@pytest.mark.parametrize(
+    ("state", "taken"),
+    [(None, []), (State.PUBLISHED, []), (State.FAILED, ["spring-repair1"]), (State.REJECTED, ["spring-repair1"])],
+)
+def test_a_newer_request_is_not_repaired_over(state: State | None, taken: list[str], catalog: Catalog) -> None:
+    accept(catalog, "spring", "alpha")
+    degraded_title(catalog, "spring/alpha")
+    catalog.queue_repair("spring/alpha", ["h264_720p"], NOW)
+    if state is State.PUBLISHED:
+        publish_newer(catalog)
+    else:
+        accept(catalog, "later", "alpha")
+        start(catalog, "later/alpha")
+    if state in {State.FAILED, State.REJECTED}:
+        catalog.settle("later/alpha", state, now=NOW)
+
+    assert take_repairs(catalog, Settings(), now=NOW, limit=5) == taken
+    assert catalog.pending_repairs() == []
 
 
 def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
