@@ -1,8 +1,8 @@
 """``python -m tests.audit``: what the dependencies are, as far as this machine can tell; part of ``make check``.
 
-Without a network: every requirement is pinned, the lock files are in step with what was asked for and with each other,
-what is installed is what is locked, and every licence is one that we may use. With one: no known vulnerability
-(osv.dev). Where that service does not answer stderr says so, and the rest still counts.
+Without a network: every requirement is pinned and has its line of reason, the lock files are in step with what was
+asked for and with each other, what is installed is what is locked, and every licence is one that we may use. With one:
+no known vulnerability (osv.dev). Where that service does not answer stderr says so, and the rest still counts.
 """
 
 from __future__ import annotations
@@ -107,6 +107,15 @@ def pins(root: Path) -> tuple[dict[str, str], list[str]]:
 
 
 _FILES = ("requirements", "requirements-dev")
+REASONS = Path("docs/decisions/0007-dependencies.md")
+
+
+def unexplained(root: Path) -> list[str]:
+    """What is asked for without a line that says why."""
+    rows = {line.split("|")[1].strip() for line in (root / REASONS).read_text().splitlines() if line.startswith("| ")}
+    explained = {canonicalize_name(row.partition("[")[0]) for row in rows}
+    asked = [each for name in _FILES for each in asked_for((root / f"{name}.in").read_text())]
+    return [f"{each} has no line in {REASONS} that says why it is there" for each in asked if each not in explained]
 
 
 def installed(wanted: Mapping[str, str]) -> list[str]:
@@ -161,7 +170,7 @@ def vulnerabilities(wanted: Mapping[str, str], *, url: str = OSV) -> list[str]:
 def main(*, root: Path = ROOT, url: str = OSV) -> int:
     """Print every fault to stderr; 1 where there is one."""
     wanted, faults = pins(root)
-    faults += installed(wanted) + licences(wanted)
+    faults += unexplained(root) + installed(wanted) + licences(wanted)
     try:
         faults += vulnerabilities(wanted, url=url)
     except (httpx.HTTPError, ValueError, KeyError) as error:

@@ -49,8 +49,10 @@ def _root(folder: Path, **files: str) -> Path:
         "requirements.txt": "good==1.0",
         "requirements-dev.in": "-c requirements.txt\ntool  # why",
         "requirements-dev.txt": "tool==2.0",
+        str(audit.REASONS): "| package | why |\n|---|---|\n| good | is |\n| Tool[extra] | helps |",
     }
     for name, text in {**known, **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
 
@@ -59,6 +61,7 @@ def test_the_projects_own_dependencies_pass() -> None:
     wanted, faults = audit.pins(audit.ROOT)
 
     assert faults == []
+    assert audit.unexplained(audit.ROOT) == []
     assert audit.licences(wanted) == []
     assert len(wanted) > 100
 
@@ -72,6 +75,7 @@ def test_the_projects_own_dependencies_pass() -> None:
         ("requirements.txt", "-e .\ngood==1.0", "is no requirement of the index"),
         ("requirements.txt", "other==1.0", "good of requirements.in is missing"),
         ("requirements-dev.txt", "tool==2.0\ngood==1.1", "good is 1.0 in requirements.txt and 1.1 in"),
+        (str(audit.REASONS), "| good | is |", "tool has no line in"),
     ],
 )
 def test_lock_files_that_are_loose_or_out_of_step_fail(
