@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import include
 from include.orchestration.weights import RESUMED, STEPS, weight_of
-from tests.measured import python
+from tests.orchestration.own_airflow import told_by
 
-ROOT = Path(next(iter(include.__path__))).parent
 WITHIN, BEYOND = (weight_of(900, "encode_cpu", beyond_share=beyond) for beyond in (False, True))
 """Weights of an encode within its title's share of the slots, which is two, and of one beyond it."""
 SEEN_ONCE = {"found": True, "task_instances": 0, "deadline_moved": False}
@@ -23,25 +17,7 @@ SEEN_ONCE = {"found": True, "task_instances": 0, "deadline_moved": False}
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What was told to four titles' runs, and what the database held before and after."""
-    folder = tmp_path_factory.mktemp("telling")
-    home, dags = folder / "airflow", folder / "dags"
-    dags.mkdir()
-    environment = {
-        **{n: value for n, value in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "CALLSHEET"))},
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "CALLSHEET_HOME": str(folder / "callsheet"),
-        "PYTHONPATH": str(ROOT),
-    }
-    program = Path(__file__).with_name("telling.py")
-    finished = subprocess.run(
-        [*python(), str(program), str(dags)],
-        capture_output=True, text=True, env=environment, timeout=300, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    found: dict[str, Any] = told_by("telling.py", tmp_path_factory.mktemp("telling"))
     return found
 
 

@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import include
 from include.orchestration.weights import BEYOND_SHARE, HIGHEST_PRIORITY, RESUMED, weigh, weigh_resumed
-from tests.measured import python
-
-ROOT = Path(next(iter(include.__path__))).parent
+from tests.orchestration.own_airflow import told_by
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What happened to a modest title's deferred task beside two valuable titles that wait for the same slot."""
-    folder = tmp_path_factory.mktemp("resumption")
-    home, dags = folder / "airflow", folder / "dags"
-    dags.mkdir()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))},
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": str(ROOT),
-    }
-    program = Path(__file__).with_name("resumption.py")
-    finished = subprocess.run(
-        [*python(), str(program), str(dags)],
-        capture_output=True, text=True, env=environment, timeout=300, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    found: dict[str, Any] = told_by("resumption.py", tmp_path_factory.mktemp("resumption"))
     return found
 
 

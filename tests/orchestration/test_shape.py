@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-import include
+from tests.orchestration.own_airflow import told_by
 
-ROOT = Path(next(iter(include.__path__))).parent
 LISTS = ("encode_gpu_jobs", "encode_rest_cpu_jobs", "encode_rest_gpu_jobs", "first_asked")
 ALONE = ("prepare", "plan", "extras", "encode_done", "first_done", "finish", "publish", "settle", *LISTS)
 NO_FIRST = dict.fromkeys(("first", "first_finish", "first_publish", "encode_rest_cpu", "encode_rest_gpu"), "skipped")
@@ -30,24 +23,7 @@ NOTHING_PLANNED = {
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """States of all tasks of each title."""
-    folder = tmp_path_factory.mktemp("shape")
-    home, dags = folder / "airflow", folder / "dags"
-    dags.mkdir()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))},
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "PYTHONPATH": str(ROOT),
-    }
-    program = Path(__file__).with_name("shape.py")
-    finished = subprocess.run(
-        [sys.executable, str(program), str(dags)],
-        capture_output=True, text=True, env=environment, timeout=120, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    found: dict[str, dict[str, str]] = json.loads(finished.stdout.splitlines()[-1])
+    found: dict[str, dict[str, str]] = told_by("shape.py", tmp_path_factory.mktemp("shape"))
     return found
 
 
