@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.core_api.security import GetUserDep
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, BackgroundTasks, HTTPException
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
@@ -39,57 +41,49 @@ async def on_own_thread(work: Callable[[], T]) -> T:
     return await to_thread.run_sync(work, limiter=_steering)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What every change of a title is given beside its name and body."""
+
+    user: BaseUser
+    store: Catalog
+    settings: Settings
+    after: BackgroundTasks
+
+
+async def _call(user: GetUserDep, store: CatalogDep, settings: SettingsDep, after: BackgroundTasks) -> Call:
+    return Call(user=user, store=store, settings=settings, after=after)
+
+
+CallDep = Annotated[Call, Depends(_call)]
+
+
 @router.post("/titles/{title_id}/signals")
-async def signals(
-    title_id: str,
-    body: SignalUpdate,
-    user: GetUserDep,
-    store: CatalogDep,
-    settings: SettingsDep,
-    after: BackgroundTasks,
-) -> dict[str, Any]:
+async def signals(title_id: str, body: SignalUpdate, call: CallDep) -> dict[str, Any]:
     """New signals of a title's newest request: its value, place in the order and weights change at once."""
-    find = partial(find_newest, store, title_id, user, "PUT")
-    return await on_own_thread(partial(_take_signals, store, settings, find, body, user.get_name(), after))
+    find = partial(find_newest, call.store, title_id, call.user, "PUT")
+    return await on_own_thread(partial(_take_signals, call, find, body))
 
 
 @router.post("/titles/{batch_id}/{title_id}/signals")
-async def signals_of_request(
-    batch_id: str,
-    title_id: str,
-    body: SignalUpdate,
-    user: GetUserDep,
-    store: CatalogDep,
-    settings: SettingsDep,
-    after: BackgroundTasks,
-) -> dict[str, Any]:
+async def signals_of_request(batch_id: str, title_id: str, body: SignalUpdate, call: CallDep) -> dict[str, Any]:
     """New signals of one request of a title."""
-    find = partial(find_request, store, batch_id, title_id, user, "PUT")
-    return await on_own_thread(partial(_take_signals, store, settings, find, body, user.get_name(), after))
+    find = partial(find_request, call.store, batch_id, title_id, call.user, "PUT")
+    return await on_own_thread(partial(_take_signals, call, find, body))
 
 
 @router.patch("/titles/{title_id}")
-async def steer(
-    title_id: str, body: Steering, user: GetUserDep, store: CatalogDep, settings: SettingsDep, after: BackgroundTasks
-) -> dict[str, Any]:
+async def steer(title_id: str, body: Steering, call: CallDep) -> dict[str, Any]:
     """Change a title's newest request: publish_at, tier, hold, pin, or cancel it. Audited with user and why."""
-    find = partial(find_newest, store, title_id, user, "PUT")
-    return await on_own_thread(partial(_steer, store, settings, find, body, user.get_name(), after))
+    find = partial(find_newest, call.store, title_id, call.user, "PUT")
+    return await on_own_thread(partial(_steer, call, find, body))
 
 
 @router.patch("/titles/{batch_id}/{title_id}")
-async def steer_request(
-    batch_id: str,
-    title_id: str,
-    body: Steering,
-    user: GetUserDep,
-    store: CatalogDep,
-    settings: SettingsDep,
-    after: BackgroundTasks,
-) -> dict[str, Any]:
+async def steer_request(batch_id: str, title_id: str, body: Steering, call: CallDep) -> dict[str, Any]:
     """Change one request of a title."""
-    find = partial(find_request, store, batch_id, title_id, user, "PUT")
-    return await on_own_thread(partial(_steer, store, settings, find, body, user.get_name(), after))
+    find = partial(find_request, call.store, batch_id, title_id, call.user, "PUT")
+    return await on_own_thread(partial(_steer, call, find, body))
 
 
 @router.post("/weights")
@@ -108,37 +102,35 @@ async def weights(user: GetUserDep, store: CatalogDep, ended: UUID | None = None
     return [each.model_dump(mode="json") for each in told]
 
 
-def _take_signals(
-    store: Catalog, settings: Settings, find: Find, body: SignalUpdate, by: str, after: BackgroundTasks
-) -> dict[str, Any]:
+def _take_signals(call: Call, find: Find, body: SignalUpdate) -> dict[str, Any]:
     from include.orchestration.steering import take_signals
 
-    changed = take_signals(store, settings, find().request_id, body, by=by, now=datetime.now(UTC))
-    return _follow_up(store, settings, changed, after)
+    request_id, now = find().request_id, datetime.now(UTC)
+    changed = take_signals(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
+    return _follow_up(call, changed)
 
 
-def _steer(
-    store: Catalog, settings: Settings, find: Find, body: Steering, by: str, after: BackgroundTasks
-) -> dict[str, Any]:
+def _steer(call: Call, find: Find, body: Steering) -> dict[str, Any]:
     from include.orchestration.steering import steer_title, stop_run
 
-    changed = steer_title(store, settings, find().request_id, body, by=by, now=datetime.now(UTC))
+    request_id, now = find().request_id, datetime.now(UTC)
+    changed = steer_title(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
     if body.cancel:
         try:
             with AirflowApi.from_connection() as api:
                 stop_run(api, changed)
         except Exception:  # it is cancelled; dispatch stops its run within a minute
             log.exception("%s is cancelled, and its run could not be stopped yet", changed.request_id)
-    return _follow_up(store, settings, changed, after)
+    return _follow_up(call, changed)
 
 
-def _follow_up(store: Catalog, settings: Settings, title: TitleRecord, after: BackgroundTasks) -> dict[str, Any]:
+def _follow_up(call: Call, title: TitleRecord) -> dict[str, Any]:
     """Tell the runs their weights; then, when the answer is out, release what may go now."""
     from include.orchestration.live_runs import tell_runs
 
-    tell_runs(store)
-    after.add_task(_release, store, settings)
-    (view,) = title_views([title], settings)
+    tell_runs(call.store)
+    call.after.add_task(_release, call.store, call.settings)
+    (view,) = title_views([title], call.settings)
     return view
 
 
