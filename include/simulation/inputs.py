@@ -120,7 +120,7 @@ def _past(path: Path, line: int, row: dict[str, str], error: float, rng: random.
         finish_s=title.finish_s * exact,
         encodes=tuple(replace(each, true_s=each.true_s * exact) for each in title.encodes),
         expected=scaled(title.expected, foreseen),
-        least=scaled(title.least, foreseen),
+        least=scaled(title.least, foreseen * actual_s / typical.whole.p50_s),
     )
 
 

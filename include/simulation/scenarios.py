@@ -17,6 +17,7 @@ from include.domain.request import Signals
 from include.domain.title import Kind, Tier
 from include.domain.valuation import Policy
 from include.domain.value import score_points
+from include.orchestration.valuation import core_of, quickest
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
@@ -153,6 +154,8 @@ def shaped(
 ) -> SimTitle:
     """A title whose true times lie about the forecast as the prior says they do, and whose plan sees them better.
 
+    Its ``least`` is what the product reckons for such a source, whatever is expected of this one.
+
     Args:
         name: Of the title.
         group: Of the figures.
@@ -175,13 +178,12 @@ def shaped(
     def other(forecast: Forecast) -> float:
         return forecast.p50_s * math.exp(rng.gauss(0, OTHERS_SIGMA))
 
-    quickest = [min(each.time for each in job if each.vmaf_loss <= policy.vmaf_may_lose) for job in options]
+    dropped = _dropped(tier, source.width, source.height)
     encodes = tuple(
-        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=dropped)
-        for time, seen, faster, dropped in zip(
-            true_s, foreseen, options, _dropped(tier, source.width, source.height), strict=True
-        )
+        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=loss)
+        for time, seen, faster, loss in zip(true_s, foreseen, options, dropped, strict=True)
     )
+    core = core_of(recipes.ladder, policy)
     return SimTitle(
         name=name,
         group=group,
@@ -192,9 +194,7 @@ def shaped(
         value=0,
         deadline_s=None,
         expected=expected,
-        least=expected.model_copy(
-            update={"encodes": tuple(each.scaled(time) for each, time in zip(expected.encodes, quickest, strict=True))}
-        ),
+        least=title_work(source, [core], quickest(policy), rates=recipes.rates, factors={}, tier=tier),
         planned=TitleWork(
             prepare=spread(expected.prepare.p50_s, OTHERS_SIGMA),
             encodes=tuple(foreseen),

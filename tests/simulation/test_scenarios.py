@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from typer.testing import CliRunner
 
 from benchmarks.farm import lower_bound
 from include.cli import app
+from include.domain.prior import SourceShape
+from include.domain.request import TitleRequest
 from include.domain.title import Kind, Tier
 from include.errors import ConfigurationError
+from include.orchestration import valuation
 from include.simulation.figures import run_order, sum_up
 from include.simulation.inputs import HISTORY, read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
 from include.simulation.orders import ORDERS
-from include.simulation.scenarios import SCENARIOS, Load, build, draw
+from include.simulation.scenarios import SCENARIOS, Load, build, draw, expected_work, shaped
 from tests.simulation.titles import RECIPES, farm, run, title
 
 FARM = Farm()
@@ -62,6 +66,20 @@ def test_forecasts_are_off_by_what_was_wanted_and_not_to_one_side() -> None:
     assert ratios[200] == pytest.approx(1, abs=0.05)
     # One sigma to each side holds 68 %.
     assert ratios[336] / ratios[64] == pytest.approx(2.718281828**0.4, rel=0.12)
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_a_title_is_expected_to_take_what_the_product_says_and_at_least_what_it_says(tier: Tier) -> None:
+    source = SourceShape(duration_s=1800, width=1920, height=1080, fps=25)
+    expected = expected_work(source, tier, RECIPES)
+    drawn = shaped("film", "films", tier, Kind.MOVIE, source, expected, 0.2, random.Random(1), RECIPES)
+    title = {"title_id": "film", "mezzanine": "file:///film.mov", "tier": tier, "kind": "movie"}
+    known = {"duration_s": 1800, "width": 1920, "height": 1080, "frame_rate": 25}
+
+    product = valuation.expected_work(TitleRequest.model_validate({**title, "source": known}), "vod", {})
+
+    assert drawn.expected == product.full
+    assert drawn.least == product.least
 
 
 def test_a_premiere_and_an_event_come_at_once_in_the_middle() -> None:
@@ -140,6 +158,8 @@ def test_a_farms_past_is_replayed_as_it_was(tmp_path: Path) -> None:
     assert (upload.arrival_s, upload.deadline_s, upload.kind) == (60, None, None)
     assert (film.true_work_s, upload.true_work_s) == (pytest.approx(1000), pytest.approx(40))
     assert (film.expected.whole.p50_s, upload.expected.whole.p50_s) == (pytest.approx(800), pytest.approx(40))
+    assert 100 < film.least.whole.p50_s < 500
+    assert 4 < upload.least.whole.p50_s < 30
     assert film.value > upload.value
     assert set(run([film, upload], farm(4), "callsheet")) == {"line 2", "line 3"}
 
