@@ -134,9 +134,13 @@ def value_titles(
     slots = max(1, farm.slots)
     placed = [(standing, *_place(standing, slots=slots, farm=farm, now=now, policy=policy)) for standing in standings]
     placed.sort(key=lambda each: (not each[0].running, each[0].held, -each[2].points, each[0].seq))
+    shares = [
+        slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
+        for _, value, _, laxity_s, _ in placed
+    ]
     claims = [
-        _claim(standing, value, place, remaining, now=now, policy=policy.priority)
-        for standing, value, place, _, remaining in placed
+        _claim(standing, value, place, remaining, share=share, now=now, policy=policy.priority)
+        for share, (standing, value, place, _, remaining) in zip(shares, placed, strict=True)
     ]
     backlog = Backlog(
         (claim for claim, each in zip(claims, placed, strict=True) if each[0].running or not each[0].held),
@@ -147,14 +151,13 @@ def value_titles(
     horizon_s = policy.priority.urgency_horizon_h * 3600
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
-    for claim, (standing, value, place, laxity_s, remaining) in zip(claims, placed, strict=True):
+    for claim, share, (standing, value, place, laxity_s, remaining) in zip(claims, shares, placed, strict=True):
         ahead = 0 if standing.running else waiting_ahead
         if not standing.held and not standing.running:
             waiting_ahead += 1
         if only is not None and standing.request_id not in only:
             continue
         wait = NOTHING if standing.running else backlog.wait(claim, laxity_s=laxity_s, horizon_s=horizon_s)
-        share = slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
         timed, left = standing.timed
         found[standing.request_id] = Valuation(
             at=now,
@@ -178,7 +181,14 @@ def value_titles(
 
 
 def _claim(
-    standing: Standing, value: Score, place: Priority, remaining: Forecast, *, now: datetime, policy: PriorityPolicy
+    standing: Standing,
+    value: Score,
+    place: Priority,
+    remaining: Forecast,
+    *,
+    share: int,
+    now: datetime,
+    policy: PriorityPolicy,
 ) -> Claim:
     age_s = (now - standing.created_at).total_seconds()
     urgent, due_s = place.points, None
@@ -196,6 +206,7 @@ def _claim(
         work_s=remaining.mean_s,
         held_s=held_s(standing.work.full, remaining_s=remaining.mean_s) if standing.running else 0.0,
         fresh=age_s <= FRESH_S,
+        slots=min(share, len(standing.work.full.encodes) + 1),
     )
 
 

@@ -255,6 +255,7 @@ class Simulation:
             work_s=work_s,
             held_s=min(work_s, active.held_s) if active.open else 0.0,
             fresh=self._is_fresh(active),
+            slots=active.share if self.order.cuts else min(active.share, len(active.title.encodes) + 1),
         )
 
     def _is_fresh(self, active: _Active) -> bool:

@@ -19,7 +19,8 @@ HOUR_S = 3600.0
 
 
 def claim(seq: int, points: int, work_s: float = 100.0, **fields: Any) -> Claim:
-    given: dict[str, Any] = {"urgent": points, "due_s": None, "held_s": 0.0, "fresh": False, **fields}
+    known = {"urgent": points, "due_s": None, "held_s": 0.0, "fresh": False, "slots": 100}
+    given: dict[str, Any] = {**known, **fields}
     return Claim(seq=seq, points=points, work_s=work_s, **given)
 
 
@@ -62,6 +63,43 @@ def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:
     running = [claim(seq, 100, held_s=40) for seq in range(2, 10)]
 
     assert wait(claim(1, 500), *running) == pytest.approx(wait(claim(1, 500), *running[:2]))
+
+
+def test_a_long_film_ahead_leaves_the_slots_that_it_cannot_use() -> None:
+    film = claim(0, 900, work_s=80_000, slots=7)
+
+    # It gets nine of sixteen slots at once, instead of all.
+    assert wait(claim(1, 500), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
+    assert wait(claim(1, 500, slots=1), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
+    assert wait(claim(1, 500), film, slots=7) == pytest.approx(80_000 / 7)
+    # Two of them leave nothing before one has ended.
+    assert wait(claim(1, 500), film, claim(2, 900, work_s=7000, slots=9), slots=16) == pytest.approx(7000 / 9, rel=0.01)
+    assert wait(claim(1, 500), claim(2, 400, work_s=80_000, slots=7), slots=16) == 0
+
+
+def test_a_rival_when_the_deadline_presses_leaves_slots_too() -> None:
+    crowd = claim(3, 1000, work_s=1e6)
+    rival = claim(2, 200, work_s=1e5, urgent=2500, due_s=HOUR_S, slots=1)
+
+    found = wait(claim(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
+
+    assert found == pytest.approx(100 - 50)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e5), st.integers(1, 6)), max_size=12), st.floats(0, 1e4), st.integers(1, 20))
+@example([(0.1, 1)] * 10, 0.0, 10)
+def test_work_is_done_when_those_ahead_have_done_what_they_can(
+    ahead: list[tuple[float, int]], own_s: float, slots: int
+) -> None:
+    wide = [(work_s, min(slots, width)) for work_s, width in ahead]
+    others = [claim(seq, 900, work_s, slots=width) for seq, (work_s, width) in enumerate(wide, start=2)]
+
+    waited = wait(claim(1, 500, own_s), *others, slots=slots)
+
+    done_s = waited + own_s / slots
+    beside_s = sum(min(work_s, width * done_s) for work_s, width in wide)
+    assert slots * done_s == pytest.approx(own_s + beside_s, rel=1e-6, abs=1e-6)
+    assert 0 <= waited <= sum(work_s for work_s, _ in wide) / slots * (1 + 1e-9)
 
 
 def test_a_title_with_a_far_deadline_does_not_stay_behind_until_it_is_late() -> None:
