@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from include.domain.prior import SourceShape, TitleWork, encoder_s, title_work
 from include.domain.request import parse_batch
 from include.domain.steering import Steering
 from include.domain.title import State, Tier
+from include.errors import SteeringRefused
 from include.recipes import load_ladders, load_rates, load_tiers
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
@@ -60,10 +62,19 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
     live.catalog.record_history("past/past", rows, now=datetime.now(UTC))
     for title in live.catalog.titles(states={State.WAITING}):
         # Other tests leave titles behind that can never start.
-        live.catalog.steer(title.request_id, Steering(hold=True, why="a test"), by="tests", now=datetime.now(UTC))
+        wait_for(partial(held, live, title.request_id), f"the hold of {title.request_id}", limit_s=60)
     yield
     with create_engine(live.settings.catalog_url).begin() as connection:
         connection.execute(delete(history).where(history.c.request_id == "past/past"))
+
+
+def held(live: LiveStack, request_id: str) -> bool:
+    """Hold a title; False while a release has it in its hands."""
+    try:
+        live.catalog.steer(request_id, Steering(hold=True, why="a test"), by="tests", now=datetime.now(UTC))
+    except SteeringRefused:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
