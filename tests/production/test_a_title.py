@@ -58,9 +58,8 @@ def test_a_bad_mezzanine_is_rejected_by_its_first_verdict(titles: dict[str, Any]
     assert (titles["bad"]["state"], titles["bad"]["reason"]) == ("rejected", "invalid_type")
     # Not Airflow's count of attempts: it takes a pod that ends before the executor has told of the deferral for lost.
     events = production.catalog.events(request_id="titles/bad")
-    assert [(each.task, (each.detail or {})["type"]) for each in events if each.kind == "task.failed"] == [
-        ("prepare", "MezzanineRejected")
-    ]
+    failed = [each for each in events if (each.kind, each.task) == ("task.failed", "prepare")]
+    assert [(each.detail or {})["type"] for each in failed] == ["MezzanineRejected"]
 
 
 def test_the_task_s_log_has_the_worker_s_and_ffmpeg_s_words(titles: dict[str, Any], production: Farm) -> None:
