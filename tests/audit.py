@@ -112,7 +112,8 @@ REASONS = Path("docs/decisions/0007-dependencies.md")
 
 def unexplained(root: Path) -> list[str]:
     """What is asked for without a line that says why."""
-    rows = {line.split("|")[1].strip() for line in (root / REASONS).read_text().splitlines() if line.startswith("| ")}
+    taken = (root / REASONS).read_text().partition("## Rejected")[0]
+    rows = {line.split("|")[1].strip() for line in taken.splitlines() if line.startswith("| ")}
     explained = {canonicalize_name(row.partition("[")[0]) for row in rows}
     asked = [each for name in _FILES for each in asked_for((root / f"{name}.in").read_text())]
     return [f"{each} has no line in {REASONS} that says why it is there" for each in asked if each not in explained]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from datetime import datetime
 
 from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
@@ -84,5 +83,5 @@ def is_idle(catalog: Catalog, settings: Settings) -> bool:
 def _newer_request(catalog: Catalog, repair: Repair) -> str | None:
     """A later request of the title that is under way or went out."""
     states = set(State) - {State.FAILED, State.REJECTED, State.CANCELLED}
-    newest = catalog.titles(title_id=repair.title_id, states=states, limit=sys.maxsize)[-1:]
-    return next((each.request_id for each in newest if each.request_id != repair.request_id), None)
+    newest = catalog.newest(repair.title_id, states=states)
+    return newest.request_id if newest and newest.request_id != repair.request_id else None

@@ -233,7 +233,7 @@ def _dropped(tier: Tier, width: int, height: int) -> tuple[float | None, ...]:
     """What each rung loses where it is left out; None for the core rungs."""
     recipes = Recipes.load()
     names = [cut.rung.name for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)]
-    core = set(names) & set(recipes.tiers[tier].core) or {names[0]}
+    core = recipes.tiers[tier].core_of(names)
     return tuple(None if name in core else recipes.presets.dropped_rung for name in names)
 
 

@@ -76,6 +76,7 @@ def test_the_projects_own_dependencies_pass() -> None:
         ("requirements.txt", "other==1.0", "good of requirements.in is missing"),
         ("requirements-dev.txt", "tool==2.0\ngood==1.1", "good is 1.0 in requirements.txt and 1.1 in"),
         (str(audit.REASONS), "| good | is |", "tool has no line in"),
+        (str(audit.REASONS), "| good | is |\n## Rejected\n| tool | is not |", "tool has no line in"),
     ],
 )
 def test_lock_files_that_are_loose_or_out_of_step_fail(

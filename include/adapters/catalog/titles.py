@@ -51,9 +51,10 @@ class Titles(Database):
         with self._read() as connection:
             return [title_record(row) for row in connection.execute(query).mappings()]
 
-    def newest(self, title_id: str) -> TitleRecord | None:
-        """The newest request of a title, None where there is none."""
-        query = select_titles().where(titles.c.title_id == title_id).order_by(titles.c.seq.desc()).limit(1)
+    def newest(self, title_id: str, *, states: Collection[State] = tuple(State)) -> TitleRecord | None:
+        """The newest request of a title, of those in ``states``; None where there is none."""
+        wanted = and_(titles.c.title_id == title_id, titles.c.state.in_(states))
+        query = select_titles().where(wanted).order_by(titles.c.seq.desc()).limit(1)
         with self._read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return title_record(row) if row else None
