@@ -126,12 +126,13 @@ def show_valuation(title: dict[str, Any], console: Console) -> None:
 
 def show_queue(queue: dict[str, Any], console: Console) -> None:
     """Open titles in the policy's order."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("#", "score", "priority"):
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in ("#", "score", "prio"):
         table.add_column(name, justify="right", no_wrap=True)
+    # On a narrow terminal words wrap, so that no column is lost: that of the titles went first.
     table.add_column("title", min_width=12, overflow="fold")
-    for name in ("tier", "state", "deadline", "ETA p50–p90", "verdict"):
-        table.add_column(name, no_wrap=True)
+    for name, least in (("tier", 8), ("state", 8), ("deadline", 8), ("ETA p50–p90", 11), ("verdict", 10)):
+        table.add_column(name, min_width=least)
     for title in queue["titles"]:
         score, priority, quote = title["score"], title["priority"], title["admission"]
         mark = "held" if title["held"] else "pinned" if title["pinned"] else None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from include.console import deadline_text, duration, follow, progress_table, show_results, state_text
+from include.console import deadline_text, duration, follow, progress_table, show_queue, show_results, state_text
 from include.domain.title import State
 from include.load_report import report, summary
 
@@ -141,3 +141,22 @@ def test_failed_jobs_count_in_the_rate_and_not_in_the_latency() -> None:
     assert found["throughput_jobs_per_hour"] == 120.0
     assert found["intake_latency_s"]["max"] == 2.0
     assert found["processing_latency_s"]["max"] == 155.0
+
+
+def test_the_queue_loses_no_column_on_a_terminal_of_80() -> None:
+    at = {"finish_p50": "2026-11-22T22:32:00+00:00", "finish_p90": "2026-11-23T01:29:00+00:00", "miss_chance": 1.0}
+    title = {
+        "place": 4321, "score": {"points": 1000}, "priority": {"points": 6213}, "request_id": "look/t1",
+        "tier": "standard", "state": "playable", "held": True, "pinned": False,
+        "deadline": "2026-11-21T21:49:55+00:00", "admission": {"verdict": "feasible_degraded", **at},
+    }  # fmt: skip
+    counts = {"open": 1, "waiting": 0, "queued": 0, "running": 0, "playable": 1}
+    written = io.StringIO()
+
+    show_queue({"titles": [title], "counts": counts}, Console(width=80, file=written))
+
+    shown = written.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("4321", "1000", "6213", "look/t1", "standard", "playable,", "held", "21:49:55", "feasible", "100%"):
+        assert word in shown, word
