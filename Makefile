@@ -28,11 +28,11 @@ check: $(VENV)/dev ## Lint, types, layers, generated docs, dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m include.docs --check
+	$(BIN)/python -m include.cli.docs --check
 	$(BIN)/python -m tests.audit
 
 docs: $(VENV)/runtime ## Write the generated docs
-	$(BIN)/python -m include.docs
+	$(BIN)/python -m include.cli.docs
 
 bench: $(VENV)/dev ## Run the benchmarks; results under benchmarks/results/
 	@$(BIN)/python -m benchmarks

@@ -15,18 +15,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from include.adapters.ffmpeg import encode_argv
+from include.adapters.ffmpeg.commands import encode_argv
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
-from include.domain.forecast import NOTHING, spread
-from include.domain.media import VideoStream
-from include.domain.plan import Rendition, SourceTreatment
-from include.domain.presets import Relative
-from include.domain.prior import TitleWork
-from include.domain.priority import priority_points
-from include.domain.request import Signals
-from include.domain.title import Tier
-from include.settings import Settings, load_settings
+from include.base.settings import Settings, load_settings
+from include.domain.cost.forecast import NOTHING, spread
+from include.domain.cost.prior import TitleWork
+from include.domain.media.media import VideoStream
+from include.domain.order.priority import priority_points
+from include.domain.plan.plan import Rendition, SourceTreatment
+from include.domain.plan.presets import Relative
+from include.domain.title.request import Signals
+from include.domain.title.title import Tier
 from include.simulation.farm import simulate
 from include.simulation.figures import quantile
 from include.simulation.model import Encode, Farm, Outcome, SimTitle

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from include.domain.title import State
+from include.domain.title.title import State
 from tests.clips import make_clip
 from tests.farm import UNITS, Farm, farm
 from tests.production.chaos import (

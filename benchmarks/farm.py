@@ -27,8 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from include.errors import CallsheetError
-from include.settings import available_cores
+from include.base.errors import CallsheetError
+from include.base.settings import available_cores
 from include.simulation import show
 from include.simulation.figures import Figures, Run, run_order
 from include.simulation.inputs import read_gaps, read_history, read_trends

@@ -25,16 +25,16 @@ from typing import Any
 
 import psutil
 
-from include import stack
 from include.adapters.airflow_api import DagUnknown
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.tools import ffmpeg
-from include.client import Client
-from include.demo import fetch_clips
-from include.domain.request import parse_batch
-from include.domain.title import State
-from include.load_report import run_jobs
-from include.settings import Settings
+from include.base.settings import Settings
+from include.cli.bench import run_jobs
+from include.cli.client import Client
+from include.cli.demo import fetch_clips
+from include.domain.title.request import parse_batch
+from include.domain.title.title import State
+from include.local import stack
 
 IDLE_S = 60.0
 SETTLE_S = 15.0

@@ -24,17 +24,17 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from include import stack
 from include.adapters.airflow_api import AirflowApi, DagUnknown
 from include.adapters.catalog import Catalog
 from include.adapters.tools import ffmpeg
-from include.client import BASE, Client
-from include.demo import fetch_clips
-from include.domain.request import MAX_TITLES, parse_batch
-from include.domain.title import State
-from include.orchestration.valuation import value_batch
+from include.base.settings import Settings
+from include.cli.client import BASE, Client
+from include.cli.demo import fetch_clips
+from include.domain.title.request import MAX_TITLES, parse_batch
+from include.domain.title.title import State
+from include.local import stack
 from include.pipelines.core import current_pipelines
-from include.settings import Settings
+from include.services.valuation import value_batch
 
 PARTS = ("lag", "waiting", "readable")
 WINDOWS = (0, 4, 8, 16, 32, 64, 128)

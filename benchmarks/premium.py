@@ -33,17 +33,17 @@ import psutil
 import yaml
 
 from benchmarks.orchestration import Bench
-from include import stack
 from include.adapters.catalog import TitleRecord
-from include.adapters.store import open_store
+from include.adapters.store.store import open_store
 from include.adapters.tools import ffmpeg
-from include.demo import fetch_clips
-from include.domain.report import Report
-from include.domain.request import TitleRequest
-from include.domain.title import State
-from include.domain.value import score
+from include.base.settings import Settings
+from include.cli.demo import fetch_clips
+from include.domain.order.value import score
+from include.domain.outcome.report import Report
+from include.domain.title.request import TitleRequest
+from include.domain.title.title import State
+from include.local import stack
 from include.recipes import load_policy
-from include.settings import Settings
 
 TITLES = 40
 STANDING = 0.4

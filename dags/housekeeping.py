@@ -38,19 +38,19 @@ from include.orchestration.names import CONTROL_POOL
 def housekeeping() -> None:
     @task(doc_md="Tell the channel how the last day went.")
     def digest() -> bool:
-        from include.orchestration.housekeeping import send_digest
+        from include.services.housekeeping import send_digest
 
         return send_digest()
 
     @task(doc_md="Retire batches that have come to rest.")
     def retire_batches() -> list[str]:
-        from include.orchestration.housekeeping import retire_batches as retire
+        from include.services.housekeeping import retire_batches as retire
 
         return retire()
 
     @task(doc_md="Remove work folders that nobody will need again.")
     def clean_work() -> list[str]:
-        from include.orchestration.housekeeping import clean_work as clean
+        from include.services.housekeeping import clean_work as clean
 
         return clean()
 

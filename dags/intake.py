@@ -44,13 +44,13 @@ INTAKE_WEIGHT = 1_000_000
 def intake() -> None:
     @task(doc_md="Validate the request and enter it in the catalog, whole or not at all.")
     def accept(dag_run: Any = None) -> str:
-        from include.orchestration.intake import accept_request
+        from include.services.intake import accept_request
 
         return accept_request(dag_run.conf)
 
     @task(doc_md="Start the titles' runs, as many as the release window has room for; tell the CMS.")
     def release(batch_id: str) -> None:
-        from include.orchestration.intake import release_batch
+        from include.services.intake import release_batch
 
         release_batch(batch_id)
 

@@ -43,7 +43,7 @@ WORKDIR /scratch
 USER 10001:10001
 # Kubernetes does not look at it; with plain Docker it says whether tools run and scratch space can be written.
 HEALTHCHECK --interval=60s --timeout=40s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import os; from include.adapters import tools; from include.settings import load_settings; s = load_settings(); tools.ffmpeg_version(s); tools.packager_version(s); assert os.access(s.home, os.W_OK)"]
+    CMD ["python", "-c", "import os; from include.adapters import tools; from include.base.settings import load_settings; s = load_settings(); tools.ffmpeg_version(s); tools.packager_version(s); assert os.access(s.home, os.W_OK)"]
 # Empty, so that a base's own entry point never comes before the pod's argv. No init process: the worker handles SIGTERM
 # itself and waits for each of its children, which start none of their own (docs/decisions/0010).
 ENTRYPOINT []

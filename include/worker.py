@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from include.adapters.documents import load_document
 from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
-from include.adapters.store import key_of, open_store
-from include.domain.text import printable, redacted
-from include.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
+from include.adapters.store.documents import load_document
+from include.adapters.store.store import key_of, open_store
+from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
+from include.base.settings import load_settings
+from include.base.text import printable, redacted
 from include.pipelines.runner import TaskJob, run_task
-from include.settings import load_settings
 from include.stages.core import StageContext
 
 log = logging.getLogger("include.worker")

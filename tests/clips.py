@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import open_store
+from include.adapters.store.store import open_store
 from include.adapters.tools import ffmpeg
-from include.domain.title import Tier, TitleJob
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import Tier, TitleJob
 from include.stages.core import ControlContext
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")

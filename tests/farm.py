@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from include import stack as local_stack
 from include.adapters.catalog import Catalog
-from include.settings import Settings
+from include.base.settings import Settings
+from include.local import stack as local_stack
 from tests.postgres import PostgresServer, postgres
 from tests.receivers import http_receiver
 from tests.stack import LiveStack, faulty_ffmpeg, slack_connection

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from include.adapters import players
-from include.errors import ToolFailed
+from include.base.errors import ToolFailed
 from tests.requirements import missing, require
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from include.adapters.tools import ffmpeg
-from include.settings import Settings
+from include.base.settings import Settings
 
 CardFault = Literal["", "no_encoder", "busy", "small_refused", "dies", "hangs", "odd_keyframes"]
 """What is wrong with the card: the last three show only after a trial of a few frames."""

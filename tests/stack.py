@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 
-from include import stack as local_stack
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store import ObjectStore, open_store
+from include.adapters.store.store import ObjectStore, open_store
 from include.adapters.tools import ffmpeg
-from include.client import Client
-from include.settings import Settings
+from include.base.settings import Settings
+from include.cli.client import Client
+from include.local import stack as local_stack
 from tests.receivers import Receiver, http_receiver
 
 

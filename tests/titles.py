@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import EncodeJob, Plan, Rendition
-from include.domain.results import (
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome.results import (
     AudioResult,
     CheckResult,
     EncodeResult,
@@ -19,6 +18,7 @@ from include.domain.results import (
     SourceVerdict,
     TextResult,
 )
+from include.domain.plan.plan import EncodeJob, Plan, Rendition
 from include.stages.analyse import analyse
 from include.stages.audio import audio
 from include.stages.check import check

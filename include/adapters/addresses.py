@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import httpx
 
-from include.errors import RequestRejected
-from include.settings import Settings
+from include.base.errors import RequestRejected
+from include.base.settings import Settings
 
 MAX_REDIRECTS = 5
 CONNECT_LIMIT_S = 15.0

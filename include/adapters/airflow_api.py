@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
-from include.errors import ConfigurationError, PlatformUnavailable
-from include.settings import Settings
+from include.base.errors import ConfigurationError, PlatformUnavailable
+from include.base.settings import Settings
 
 CONNECTION_ID = "callsheet_airflow"
 ATTEMPTS = 5

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.cmaf import Sized, Track, average_bps, peak_bps
-from include.domain.captions import Cue, cut, webvtt
-from include.domain.languages import UNDETERMINED
+from include.domain.media.captions import Cue, cut, webvtt
+from include.domain.media.languages import UNDETERMINED
 
 MASTER = "hls.m3u8"
 DASH = "dash.mpd"

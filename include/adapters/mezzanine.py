@@ -24,14 +24,20 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
-from include.adapters.documents import load_if_whole
-from include.adapters.s3 import code_of, failure, s3_client, stream, told
-from include.adapters.store import ObjectStore, key_of
-from include.domain.media import Inspection, MezzanineIdentity
-from include.domain.rejection import Reason
-from include.domain.title import TitleJob
-from include.errors import CallsheetError, ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
-from include.settings import Settings
+from include.adapters.s3.store import code_of, failure, s3_client, stream, told
+from include.adapters.store.documents import load_if_whole
+from include.adapters.store.store import ObjectStore, key_of
+from include.base.errors import (
+    CallsheetError,
+    ConfigurationError,
+    MezzanineRejected,
+    MezzanineUnreachable,
+    StorageError,
+)
+from include.base.settings import Settings
+from include.domain.media.media import Inspection, MezzanineIdentity
+from include.domain.media.rejection import Reason
+from include.domain.title.title import TitleJob
 
 log = logging.getLogger(__name__)
 

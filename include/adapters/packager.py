@@ -11,8 +11,8 @@ from pathlib import Path
 
 from include.adapters.process import Finished, run
 from include.adapters.tools import packager
-from include.errors import PackagerFailed
-from include.settings import Settings
+from include.base.errors import PackagerFailed
+from include.base.settings import Settings
 
 PACKAGER_MASTER = "packager.m3u8"
 """The packager writes media playlists only together with a master; ours is written from what is measured."""

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from include.adapters.process import run
-from include.errors import ConfigurationError, ToolFailed
+from include.base.errors import ConfigurationError, ToolFailed
 
 PROJECT = Path(__file__).parents[2]
 SCRIPT = Path("node_modules/hls.js/dist/hls.min.js")

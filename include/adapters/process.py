@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from include.domain.results import Cost
-from include.domain.text import command_line, printable, redacted
-from include.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
-from include.settings import Settings, available_cores, load_settings
+from include.base.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
+from include.base.settings import Settings, available_cores, load_settings
+from include.base.text import command_line, printable, redacted
+from include.domain.outcome.results import Cost
 
 log = logging.getLogger(__name__)
 

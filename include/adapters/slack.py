@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.adapters.airflow_api import ui_base_url
-from include.domain.alerts import Alert, AlertLevel, Message, group
-from include.domain.digest import Digest, lines
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.telling.alerts import Alert, AlertLevel, Message, group
+from include.domain.telling.digest import Digest, lines
 
 if TYPE_CHECKING:
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
     from include.adapters.catalog import Catalog
-    from include.settings import Settings
+    from include.base.settings import Settings
 
 log = logging.getLogger(__name__)
 

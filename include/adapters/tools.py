@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from include.errors import ConfigurationError, PlatformUnavailable
-from include.settings import Settings, available_cores
+from include.base.errors import ConfigurationError, PlatformUnavailable
+from include.base.settings import Settings, available_cores
 
 VERSION_LIMIT_S = 30
 

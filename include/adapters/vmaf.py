@@ -7,13 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg import Node, input_options, loglevel, scaled, source_filters
+from include.adapters.ffmpeg.commands import Node, input_options, loglevel, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
-from include.domain.media import VideoStream, Window
-from include.domain.plan import SourceTreatment
-from include.errors import EncoderCrashed
-from include.settings import Settings
+from include.base.errors import EncoderCrashed
+from include.base.settings import Settings
+from include.domain.media.media import VideoStream, Window
+from include.domain.plan.plan import SourceTreatment
 
 LEAD_IN_FRAMES = 12
 """Decoded before a window and thrown away: a seek may miss its first frame, and deinterlacing needs neighbours."""

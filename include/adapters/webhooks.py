@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
-from include.domain.webhooks import body, signed_headers
+from include.domain.telling.webhooks import body, signed_headers
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, OutboxRow
-    from include.settings import Settings
+    from include.base.settings import Settings
 
 log = logging.getLogger(__name__)
 

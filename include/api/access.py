@@ -10,7 +10,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from fastapi import Depends, HTTPException, Query
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
-from include.settings import Settings, load_settings
+from include.base.settings import Settings, load_settings
 
 
 def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:

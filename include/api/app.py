@@ -16,15 +16,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
-from include.adapters.s3 import S3Store
-from include.adapters.store import cache_control, checked_key, content_type, open_store
+from include.adapters.s3.store import S3Store
+from include.adapters.store.store import cache_control, checked_key, content_type, open_store
 from include.api import queue, steering
 from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find_request, may
 from include.api.health import health_report
 from include.api.views import batch_view, title_views
-from include.domain.request import fault_of
-from include.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
-from include.settings import Settings
+from include.base.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
+from include.base.settings import Settings
+from include.domain.title.request import fault_of
 
 app = FastAPI(
     title="Callsheet",
@@ -100,7 +100,7 @@ def title_request(
 @app.post("/api/v1/titles/{batch_id}/{title_id}/replay", status_code=202)
 def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, str]:
     """The same title again, as a new request in a batch of its own."""
-    from include.orchestration.replay import replay_title
+    from include.services.replay import replay_title
 
     found = find_request(store, batch_id, title_id, user, "PUT")
     if not found.state.final:

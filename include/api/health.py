@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import open_store
-from include.settings import load_settings
+from include.adapters.store.store import open_store
+from include.base.settings import load_settings
 
 
 def health_report() -> dict[str, Any]:

@@ -15,8 +15,8 @@ from include.adapters.catalog import Catalog
 from include.api.access import CatalogDep, Limit, SettingsDep, batch_checker, may
 from include.api.steering import on_own_thread
 from include.api.views import queued_view
-from include.domain.title import State
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import State
 
 router = APIRouter()
 
@@ -69,7 +69,7 @@ async def quotes(
 
 
 def _quote(conf: Any, user: Any, store: Catalog, settings: Settings) -> dict[str, Any]:
-    from include.orchestration.intake import quote_request
+    from include.services.intake import quote_request
 
     may_read = batch_checker(user, "GET")
     quote = quote_request(conf, store, settings, now=datetime.now(UTC))

@@ -24,8 +24,8 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.api.access import CatalogDep, SettingsDep, find_newest, find_request
 from include.api.views import title_views
-from include.domain.steering import SignalUpdate, Steering
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.steering import SignalUpdate, Steering
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v1")
@@ -103,7 +103,7 @@ async def weights(user: GetUserDep, store: CatalogDep, ended: UUID | None = None
 
 
 def _take_signals(call: Call, find: Find, body: SignalUpdate) -> dict[str, Any]:
-    from include.orchestration.steering import take_signals
+    from include.services.steering import take_signals
 
     request_id, now = find().request_id, datetime.now(UTC)
     changed = take_signals(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
@@ -111,7 +111,7 @@ def _take_signals(call: Call, find: Find, body: SignalUpdate) -> dict[str, Any]:
 
 
 def _steer(call: Call, find: Find, body: Steering) -> dict[str, Any]:
-    from include.orchestration.steering import steer_title, stop_run
+    from include.services.steering import steer_title, stop_run
 
     request_id, now = find().request_id, datetime.now(UTC)
     changed = steer_title(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
@@ -140,7 +140,7 @@ async def _release(store: Catalog, settings: Settings) -> None:
 
 def release_now(store: Catalog, settings: Settings) -> None:
     """Release at once what may go; ``dispatch`` does the same each minute."""
-    from include.orchestration.dispatch import release
+    from include.services.dispatch import release
 
     try:
         with AirflowApi.from_connection() as api:

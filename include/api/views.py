@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from include.adapters.catalog import BatchRecord, TitleRecord
-from include.adapters.store import ObjectStore, open_store
-from include.domain.title import State
+from include.adapters.store.store import ObjectStore, open_store
+from include.base.settings import Settings
+from include.domain.title.title import State
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import Progress, TaskJob
-from include.settings import Settings
 
 LIVE = {State.RUNNING, State.PLAYABLE}
 

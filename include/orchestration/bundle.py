@@ -17,7 +17,7 @@ from airflow.dag_processing.bundles.base import BaseDagBundle
 
 import include
 from include.adapters.catalog import Catalog, Stub
-from include.settings import load_settings
+from include.base.settings import load_settings
 
 _TEMPLATE = """\
 # Batch {batch_id!r}, generated from the catalog. Code: {code}.

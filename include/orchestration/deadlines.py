@@ -54,8 +54,8 @@ async def title_missed_its_deadline(context: dict[str, Any] | None = None, **_: 
 
 def _note_miss(request_id: str) -> None:
     from include.adapters.catalog import Catalog
-    from include.orchestration.dispatch import note_missed, send_alerts
-    from include.settings import load_settings
+    from include.base.settings import load_settings
+    from include.services.dispatch import note_missed, send_alerts
 
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, TaskGro
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
+from include.base.settings import load_settings
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
 from include.orchestration.names import (
     CONTROL_POOL,
@@ -22,9 +23,8 @@ from include.orchestration.names import (
     mapped_task_id,
     rest_of,
 )
-from include.orchestration.operators import ControlTask, Gate, PublishTask, TitleTask, WorkerTask
+from include.orchestration.runtimes.operators import ControlTask, Gate, PublishTask, TitleTask, WorkerTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
-from include.settings import load_settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """Fixed: a start date that moves makes a new DAG version at every parse."""
@@ -88,7 +88,7 @@ def _worker_kind() -> type[TitleTask]:
     if load_settings().runtime == "local":
         return WorkerTask
     # The Kubernetes client costs more than all the rest of a parse.
-    from include.orchestration.pods import PodTask
+    from include.orchestration.runtimes.kubernetes.pods import PodTask
 
     return PodTask
 

@@ -12,7 +12,7 @@ import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.domain.document import Document
+from include.base.document import Document
 from include.orchestration.deadlines import CONF_KEY
 from include.orchestration.names import BATCH_PREFIX
 from include.orchestration.weights import RESUMED, STEPS, is_job, is_raised, weight_of, whole

@@ -26,10 +26,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from include.domain.document import Document
-from include.domain.plan import EncodeJob, Plan
-from include.domain.title import TitleJob
-from include.errors import ConfigurationError
+from include.base.document import Document
+from include.base.errors import ConfigurationError
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.title.title import TitleJob
 from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_many, accepts_none, document_type
 
 TriggerRule = Literal["all_success", "all_done"]

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.adapters.documents import load_document, load_if_whole
-from include.adapters.store import ObjectStore
-from include.domain.document import Document
-from include.domain.plan import EncodeJob, Plan
-from include.domain.title import TitleJob
-from include.errors import MissingInput
+from include.adapters.store.documents import load_document, load_if_whole
+from include.adapters.store.store import ObjectStore
+from include.base.document import Document
+from include.base.errors import MissingInput
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.title.title import TitleJob
 from include.pipelines.core import Pipeline, Task, find_pipeline
 from include.stages.core import Input, Node, StageContext, document_type
 
@@ -72,7 +72,7 @@ class TaskJob(Document):
 
     @property
     def usage_key(self) -> str:
-        """Store key of what the last worker used: a :class:`include.domain.results.Cost`."""
+        """Store key of what the last worker used: a :class:`include.domain.outcome.results.Cost`."""
         return f"{self.title.work}/usage/{self.label}.json"
 
 

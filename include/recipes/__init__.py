@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from include.domain.ladder import ENCODERS, TierPolicy
-from include.domain.plan import Ladder, Rung
-from include.domain.presets import Presets
-from include.domain.prior import Rates
-from include.domain.title import Tier
-from include.domain.valuation import Policy
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.cost.prior import Rates
+from include.domain.order.valuation import Policy
+from include.domain.plan.plan import Ladder, Rung
+from include.domain.plan.presets import Presets
+from include.domain.recipe.ladder import ENCODERS, TierPolicy
+from include.domain.title.title import Tier
 
 FOLDER = Path(__file__).parent
 

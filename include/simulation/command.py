@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
 from include.simulation.farm import Say
 from include.simulation.figures import Run, run_order
 from include.simulation.inputs import read_gaps, read_history, read_trends

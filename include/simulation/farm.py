@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 import simpy
 
-from include.domain.admission import admit
-from include.domain.backlog import FRESH_S, Backlog, Claim, held_s
-from include.domain.degradation import best_that_fits
-from include.domain.forecast import Forecast
-from include.domain.parallel import chunks_for, slots_for
-from include.domain.presets import preset_options
-from include.domain.priority import priority_points
-from include.domain.request import Signals
-from include.domain.title import Kind
-from include.domain.valuation import Policy
-from include.domain.value import score_points
+from include.domain.cost.forecast import Forecast
+from include.domain.order.admission import admit
+from include.domain.order.backlog import FRESH_S, Backlog, Claim, held_s
+from include.domain.order.parallel import chunks_for, slots_for
+from include.domain.order.priority import priority_points
+from include.domain.order.valuation import Policy
+from include.domain.order.value import score_points
+from include.domain.plan.degradation import best_that_fits
+from include.domain.plan.presets import preset_options
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind
 from include.simulation.model import Encode, End, Farm, Outcome, SimTitle, moment
 from include.simulation.orders import Order, Standing
 
@@ -209,7 +209,7 @@ class Simulation:
         )
 
     def _admit(self, active: _Active) -> None:
-        """The quote of :func:`include.domain.valuation.value_titles` for this title alone."""
+        """The quote of :func:`include.domain.order.valuation.value_titles` for this title alone."""
         title, policy, now_s = active.title, self.order.policy, self.env.now
         if policy is None or title.deadline_s is None:
             return

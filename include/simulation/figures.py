@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from include.domain.document import Document
-from include.domain.title import Tier
+from include.base.document import Document
+from include.domain.title.title import Tier
 from include.simulation.farm import Say, Simulation
 from include.simulation.model import End, Farm, Outcome, SimTitle
 from include.simulation.orders import order

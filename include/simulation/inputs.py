@@ -11,10 +11,10 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
-from include.domain.prior import TitleWork, shape_of
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.cost.prior import TitleWork, shape_of
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.simulation.model import SimTitle
 from include.simulation.scenarios import Recipes, expected_work, shaped, valued
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from include.domain.admission import Verdict
-from include.domain.forecast import Forecast
-from include.domain.presets import Relative
-from include.domain.prior import TitleWork
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.orchestration.dispatch import EXPRESS_SHARE
+from include.domain.cost.forecast import Forecast
+from include.domain.cost.prior import TitleWork
+from include.domain.order.admission import Verdict
+from include.domain.plan.presets import Relative
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
+from include.services.dispatch import EXPRESS_SHARE
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When simulated time begins; nothing depends on it but the ages and leads that the value score counts."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from include.domain.priority import priority_points
-from include.domain.title import Tier
-from include.domain.valuation import Policy
+from include.domain.order.priority import priority_points
+from include.domain.order.valuation import Policy
+from include.domain.title.title import Tier
 from include.simulation.model import SimTitle
 
 ORDERS = ("fifo", "tiers", "edf", "callsheet", "callsheet_uncut", "oracle")

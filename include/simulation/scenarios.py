@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from include.domain.forecast import Forecast, spread
-from include.domain.ladder import ENCODERS, TierPolicy, cut_ladder
-from include.domain.plan import Ladder
-from include.domain.presets import Presets, Relative, faster_presets
-from include.domain.prior import Rates, SourceShape, TitleWork, title_work
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.domain.valuation import Policy
-from include.domain.value import score_points
-from include.orchestration.valuation import core_of, quickest
+from include.domain.cost.forecast import Forecast, spread
+from include.domain.cost.prior import Rates, SourceShape, TitleWork, title_work
+from include.domain.order.valuation import Policy
+from include.domain.order.value import score_points
+from include.domain.plan.plan import Ladder
+from include.domain.plan.presets import Presets, Relative, faster_presets
+from include.domain.recipe.ladder import ENCODERS, TierPolicy, cut_ladder
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
+from include.services.valuation import core_of, quickest
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
 NOISE = 0.05

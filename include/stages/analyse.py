@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from include.adapters import tools
-from include.adapters.ffmpeg import analysis_argv, loudness_argv
+from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
-from include.domain.content import Frame, parse_frames, parse_loudness, summarise
-from include.domain.media import Analysis, Inspection
-from include.domain.sampling import sample_windows
-from include.domain.title import TitleJob
-from include.errors import ToolFailed
+from include.base.errors import ToolFailed
+from include.domain.media.content import Frame, parse_frames, parse_loudness, summarise
+from include.domain.media.media import Analysis, Inspection
+from include.domain.media.sampling import sample_windows
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)

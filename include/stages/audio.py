@@ -8,16 +8,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.adapters.ffmpeg import input_argv
+from include.adapters.ffmpeg.commands import input_argv
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
-from include.domain.labels import label, matches
-from include.domain.media import AudioStream, Finding, Inspection
-from include.domain.results import AudioRendition, AudioResult
-from include.domain.title import TitleJob
-from include.errors import EncoderCrashed
-from include.settings import Settings
+from include.base.errors import EncoderCrashed
+from include.base.settings import Settings
+from include.domain.media.labels import label, matches
+from include.domain.media.media import AudioStream, Finding, Inspection
+from include.domain.outcome.results import AudioRendition, AudioResult
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 SAMPLE_RATE_HZ = 48_000

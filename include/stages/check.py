@@ -12,10 +12,10 @@ from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import compare
-from include.domain import qc
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import Plan, Rendition
-from include.domain.results import (
+from include.base.errors import EncoderCrashed
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome import rules as qc
+from include.domain.outcome.results import (
     AudioResult,
     CheckResult,
     Cost,
@@ -25,8 +25,8 @@ from include.domain.results import (
     RenditionVerdict,
     SourceVerdict,
 )
-from include.domain.title import TitleJob
-from include.errors import EncoderCrashed
+from include.domain.plan.plan import Plan, Rendition
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 

@@ -23,14 +23,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from include.domain.binding import Pace
-from include.domain.document import Document
-from include.domain.title import TitleJob
+from include.base.document import Document
+from include.domain.plan.binding import Pace
+from include.domain.title.title import TitleJob
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog
-    from include.adapters.store import ObjectStore
-    from include.settings import Settings
+    from include.adapters.store.store import ObjectStore
+    from include.base.settings import Settings
 
 Place = Literal["worker", "airflow"]
 """``worker``: a process or pod without Airflow and without the catalog. ``airflow``: inside an Airflow task."""

@@ -10,19 +10,20 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.adapters import nvenc, tools
-from include.adapters.documents import load_if_whole
-from include.adapters.ffmpeg import ProgressParser, encode_argv
-from include.adapters.ffprobe import number, packets, picture_streams, probe
+from include.adapters import tools
+from include.adapters.ffmpeg import nvenc
+from include.adapters.ffmpeg.commands import ProgressParser, encode_argv
+from include.adapters.ffmpeg.ffprobe import number, packets, picture_streams, probe
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
-from include.domain.degradation import Binding
-from include.domain.document import digest
-from include.domain.media import Inspection
-from include.domain.plan import EncodeJob, Plan, Rendition
-from include.domain.results import Cost, EncodeResult, Fallback, HardwareFault
-from include.domain.title import TitleJob
-from include.errors import EncoderCrashed, ToolFailed
+from include.adapters.store.documents import load_if_whole
+from include.base.document import digest
+from include.base.errors import EncoderCrashed, ToolFailed
+from include.domain.media.media import Inspection
+from include.domain.outcome.results import Cost, EncodeResult, Fallback, HardwareFault
+from include.domain.plan.degradation import Binding
+from include.domain.plan.plan import EncodeJob, Plan, Rendition
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)

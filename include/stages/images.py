@@ -7,16 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg import input_options, scaled, source_filters
+from include.adapters.ffmpeg.commands import input_options, scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
-from include.domain.captions import timestamp
-from include.domain.media import Analysis, Inspection, VideoStream
-from include.domain.plan import SourceTreatment
-from include.domain.results import ImagesResult
-from include.domain.title import TitleJob
-from include.errors import EncoderCrashed, ToolFailed
+from include.base.errors import EncoderCrashed, ToolFailed
+from include.domain.media.captions import timestamp
+from include.domain.media.media import Analysis, Inspection, VideoStream
+from include.domain.outcome.results import ImagesResult
+from include.domain.plan.plan import SourceTreatment
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 POSTER_BOX = (1920, 1080)

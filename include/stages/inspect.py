@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from include.adapters import tools
-from include.adapters.decode import decode
-from include.adapters.ffmpeg import CONTAINERS, MAX_SIDE
-from include.adapters.ffprobe import (
+from include.adapters.ffmpeg.commands import CONTAINERS, MAX_SIDE
+from include.adapters.ffmpeg.decode import decode
+from include.adapters.ffmpeg.ffprobe import (
     Fields,
     Packets,
     Probe,
@@ -23,12 +23,12 @@ from include.adapters.ffprobe import (
     whole,
 )
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
-from include.domain.ladder import STANDARD_RATES
-from include.domain.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
-from include.domain.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
-from include.domain.sampling import sample_windows
-from include.domain.title import TitleJob
-from include.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
+from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
+from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
+from include.domain.media.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
+from include.domain.media.sampling import sample_windows
+from include.domain.recipe.ladder import STANDARD_RATES
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 CODECS = frozenset({"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1"})

@@ -12,12 +12,12 @@ from include.adapters.manifests import AudioEntry, Contents, TextEntry, VideoEnt
 from include.adapters.packager import AudioInput, VideoInput, make_set
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
-from include.domain.captions import Cue
-from include.domain.labels import unique
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import Plan, Rendition
-from include.domain.report import Report, build_report
-from include.domain.results import (
+from include.base.errors import PackagerFailed
+from include.domain.media.captions import Cue
+from include.domain.media.labels import unique
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome.report import Report, build_report
+from include.domain.outcome.results import (
     AudioRendition,
     AudioResult,
     CheckResult,
@@ -28,8 +28,8 @@ from include.domain.results import (
     SourceVerdict,
     TextResult,
 )
-from include.domain.title import TitleJob
-from include.errors import PackagerFailed
+from include.domain.plan.plan import Plan, Rendition
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.preview import PAGE, write_preview
 from include.stages.subtitles import decoded, parsed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from include.domain.binding import Recipes, deadline_notes, laid_out, shape_of_source, work_of
-from include.domain.ladder import decide
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import Plan
-from include.domain.title import TitleJob
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.media.media import Analysis, Inspection
+from include.domain.plan.binding import Recipes, deadline_notes, laid_out, shape_of_source, work_of
+from include.domain.plan.plan import Plan
+from include.domain.recipe.ladder import decide
+from include.domain.title.title import TitleJob
 from include.pipelines.core import find_pipeline
 from include.recipes import load_ladders, load_presets, load_rates, load_tiers
 from include.stages.core import ControlContext, stage

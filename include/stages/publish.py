@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from include.adapters.airflow_api import ui_base_url
-from include.adapters.store import ConcurrentChange, ObjectStore
-from include.domain.document import canonical_json
-from include.domain.results import PackageResult, PublishResult
-from include.domain.title import TitleJob
-from include.errors import ConfigurationError, NotReleased, PlatformUnavailable, StaleRequest, StorageError
-from include.settings import Settings
+from include.adapters.store.store import ConcurrentChange, ObjectStore
+from include.base.document import canonical_json
+from include.base.errors import ConfigurationError, NotReleased, PlatformUnavailable, StaleRequest, StorageError
+from include.base.settings import Settings
+from include.domain.outcome.results import PackageResult, PublishResult
+from include.domain.title.title import TitleJob
 from include.stages.core import ControlContext, stage
 
 log = logging.getLogger(__name__)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from include.adapters.documents import load_if_whole
-from include.adapters.store import ObjectStore
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import Plan, Rendition
-from include.domain.results import CheckResult, EncodeResult, PackageResult, PublishResult
-from include.domain.settlement import NO_WORD, Settlement, TaskFailure, settlement
-from include.domain.title import GOOD_STATES, State, TitleJob
-from include.errors import ErrorDocument, TitleEndedBadly
+from include.adapters.store.documents import load_if_whole
+from include.adapters.store.store import ObjectStore
+from include.base.errors import ErrorDocument, TitleEndedBadly
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult, PublishResult
+from include.domain.outcome.settlement import NO_WORD, Settlement, TaskFailure, settlement
+from include.domain.plan.plan import Plan, Rendition
+from include.domain.title.title import GOOD_STATES, State, TitleJob
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key
 from include.stages.core import ControlContext, stage

@@ -7,16 +7,16 @@ import logging
 import re
 from pathlib import Path
 
-from include.adapters.ffmpeg import input_argv
+from include.adapters.ffmpeg.commands import input_argv
 from include.adapters.mezzanine import fetch, open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
-from include.domain.captions import Cue, clean_cue, clip, webvtt
-from include.domain.labels import label
-from include.domain.media import Finding, Inspection, SubtitleStream
-from include.domain.results import TextRendition, TextResult
-from include.domain.title import SubtitleFile, TitleJob
-from include.errors import CallsheetError, StorageError, ToolFailed
+from include.base.errors import CallsheetError, StorageError, ToolFailed
+from include.domain.media.captions import Cue, clean_cue, clip, webvtt
+from include.domain.media.labels import label
+from include.domain.media.media import Finding, Inspection, SubtitleStream
+from include.domain.outcome.results import TextRendition, TextResult
+from include.domain.title.title import SubtitleFile, TitleJob
 from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)

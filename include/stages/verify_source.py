@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 from include.adapters import tools
-from include.adapters.decode import Decoded, decode
+from include.adapters.ffmpeg.decode import Decoded, decode
 from include.adapters.mezzanine import called_as_requested, local_path, open_mezzanine
-from include.domain.ladder import output_rate
-from include.domain.media import Finding, Inspection
-from include.domain.rejection import Reason, judge_decode
-from include.domain.results import SourceVerdict
-from include.domain.title import TitleJob
-from include.errors import MezzanineRejected, ToolTimeout
+from include.base.errors import MezzanineRejected, ToolTimeout
+from include.domain.media.media import Finding, Inspection
+from include.domain.media.rejection import Reason, judge_decode
+from include.domain.outcome.results import SourceVerdict
+from include.domain.recipe.ladder import output_rate
+from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 CHUNK_BYTES = 4 * 1024**2

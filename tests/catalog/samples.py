@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.domain.degradation import Binding
-from include.domain.request import ParsedBatch, parse_batch
-from include.domain.results import PackagedRendition, PackageResult, PublishResult
+from include.domain.outcome.results import PackagedRendition, PackageResult, PublishResult
+from include.domain.plan.degradation import Binding
+from include.domain.title.request import ParsedBatch, parse_batch
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CALLBACK = "https://cms.example/hooks"

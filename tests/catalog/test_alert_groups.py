@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from include.domain.alerts import GATHER, Alert, AlertLevel, due_at, group, retry_after
+from include.domain.telling.alerts import GATHER, Alert, AlertLevel, due_at, group, retry_after
 from tests.catalog.samples import NOW
 
 

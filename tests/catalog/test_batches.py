@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from include.adapters.catalog import Catalog, Stub
-from include.domain.request import ID_PATTERN, parse_batch
-from include.domain.title import State
-from include.errors import BatchConflict
+from include.base.errors import BatchConflict
+from include.domain.title.request import ID_PATTERN, parse_batch
+from include.domain.title.title import State
 from tests.catalog.samples import CALLBACK, NOW, a_batch, accept, after, find, publish, start
 
 MIXED = {

@@ -7,8 +7,8 @@ import signal
 from multiprocessing import get_context
 
 from include.adapters.catalog import Catalog, publication
-from include.domain.title import State
-from include.errors import StaleRequest
+from include.base.errors import StaleRequest
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, a_batch, accept, after, find, packaged, publish, published
 from tests.catalog.together import PROCESSES, Together
 

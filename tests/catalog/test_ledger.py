@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from include.adapters.catalog import Catalog
-from include.domain.alerts import GATHER, STORM_WINDOW, Alert, AlertLevel
-from include.errors import EncoderCrashed
+from include.base.errors import EncoderCrashed
+from include.domain.telling.alerts import GATHER, STORM_WINDOW, Alert, AlertLevel
 from tests.catalog.samples import NOW, accept, after, start
 
 

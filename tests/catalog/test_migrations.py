@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import metadata
-from include.errors import ConfigurationError, PlatformUnavailable
+from include.base.errors import ConfigurationError, PlatformUnavailable
 from tests.catalog.samples import accept
 from tests.catalog.together import PROCESSES, Together
 

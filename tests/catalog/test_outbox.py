@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from include.adapters.catalog import Catalog, OutboxRow
-from include.domain.title import State
-from include.domain.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, accept, after, start
 
 

@@ -6,8 +6,8 @@ import itertools
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.domain.title import State
-from include.errors import StaleRequest
+from include.base.errors import StaleRequest
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, accept, after, find, packaged, publish, published, start
 
 

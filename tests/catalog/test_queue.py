@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.domain.admission import Admission, Verdict
-from include.domain.forecast import NOTHING, Forecast
-from include.domain.prior import TitleWork
-from include.domain.priority import Priority
-from include.domain.request import Signals
-from include.domain.steering import Steering
-from include.domain.title import State
-from include.domain.valuation import Valuation, Work
-from include.domain.value import Score
-from include.errors import SteeringRefused
+from include.base.errors import SteeringRefused
+from include.domain.cost.forecast import NOTHING, Forecast
+from include.domain.cost.prior import TitleWork
+from include.domain.order.admission import Admission, Verdict
+from include.domain.order.priority import Priority
+from include.domain.order.valuation import Valuation, Work
+from include.domain.order.value import Score
+from include.domain.title.request import Signals
+from include.domain.title.steering import Steering
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
 
 HOUR = Forecast(p50_s=3600, p90_s=5000)

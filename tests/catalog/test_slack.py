@@ -11,11 +11,11 @@ import pytest
 
 from include.adapters.catalog import Catalog
 from include.adapters.slack import send_alerts, send_digest
-from include.domain.alerts import GATHER, AlertLevel
-from include.domain.digest import Ended, digest_of
-from include.domain.title import State, Tier
-from include.errors import EncoderCrashed
-from include.settings import Settings
+from include.base.errors import EncoderCrashed
+from include.base.settings import Settings
+from include.domain.telling.alerts import GATHER, AlertLevel
+from include.domain.telling.digest import Ended, digest_of
+from include.domain.title.title import State, Tier
 from tests.catalog.samples import NOW, accept, after, publish, start
 from tests.receivers import Receiver
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from include.adapters.catalog import Catalog
-from include.domain.title import FINAL_STATES, GOOD_STATES, State
-from include.errors import NotReleased, StaleRequest
+from include.base.errors import NotReleased, StaleRequest
+from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
 from tests.catalog.samples import NOW, a_batch, packaged, published
 
 REQUESTS = ("one/alpha", "two/alpha", "two/beta")

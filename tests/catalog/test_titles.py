@@ -6,8 +6,8 @@ import pytest
 
 from include.adapters.catalog import Catalog, HistoryRow
 from include.adapters.catalog.records import TaskEvent
-from include.domain.title import State
-from include.errors import EncoderCrashed, NotReleased
+from include.base.errors import EncoderCrashed, NotReleased
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
 
 

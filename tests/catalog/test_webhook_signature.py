@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from include.domain.webhooks import REPLAY_WINDOW, body, signed_headers, verify
+from include.domain.telling.webhooks import REPLAY_WINDOW, body, signed_headers, verify
 from tests.catalog.samples import NOW
 
 SECRET = "key"

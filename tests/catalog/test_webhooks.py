@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from include.adapters import webhooks
 from include.adapters.catalog import Catalog
 from include.adapters.webhooks import Delivered, deliver
-from include.domain.title import State
-from include.domain.webhooks import verify
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.telling.webhooks import verify
+from include.domain.title.title import State
 from tests.catalog.samples import NOW, accept, after, publish, start
 from tests.receivers import Received, Receiver
 

@@ -21,11 +21,11 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.title import State
-from include.errors import EncoderCrashed
-from include.orchestration.intake import accept_request
-from include.settings import load_settings
+from include.adapters.store.store import LocalStore
+from include.base.errors import EncoderCrashed
+from include.base.settings import load_settings
+from include.domain.title.title import State
+from include.services.intake import accept_request
 from tests.catalog.samples import packaged, published
 
 USERS = {"admin": "admin", "cms": "user", "viewer": "viewer"}

@@ -10,7 +10,7 @@ import pytest
 
 from include.adapters import airflow_api
 from include.adapters.catalog import Catalog
-from include.settings import Settings, load_settings
+from include.base.settings import Settings, load_settings
 from tests.cli.callsheet_server import airflow_of_users, application, served
 from tests.orchestration.airflow_server import AirflowServer, airflow_server
 

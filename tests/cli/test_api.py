@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
+from include.adapters.store.store import LocalStore
 from include.api.views import deadline_kept, title_views
-from include.domain.title import State
+from include.base.settings import Settings
+from include.domain.title.title import State
 from include.pipelines.runner import Progress
-from include.settings import Settings
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
 
 BASE = "/callsheet/api/v1"

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from include import cli, client
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.cli import app
-from include.settings import Settings
+from include.adapters.store.store import LocalStore
+from include.base.settings import Settings
+from include.cli import app as cli
+from include.cli import client
+from include.cli.app import app
 from tests.catalog.samples import NOW
 from tests.clips import Clips
 
@@ -284,7 +285,7 @@ def test_a_plan_of_an_unknown_pipeline_or_no_video_is_one_line(settings: Setting
 
     for arguments, complaint in ((("--pipeline", "nope"), "no pipeline 'nope'"), ((), "Invalid file type")):
         # A process of its own: Airflow, where a test has imported it, logs to stdout.
-        argv = [sys.executable, "-m", "include.cli", "plan", str(text), *arguments]
+        argv = [sys.executable, "-m", "include.cli.app", "plan", str(text), *arguments]
         said = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert said.returncode == 1
         assert said.stdout == ""
@@ -343,7 +344,9 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_the_installed_command_lists_its_commands() -> None:
-    done = subprocess.run([sys.executable, "-m", "include.cli", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "include.cli.app", "--help"], capture_output=True, text=True, check=True
+    )
 
     assert all(command in done.stdout for command in COMMANDS)
     assert done.stderr == ""

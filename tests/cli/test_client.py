@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from include import client as module
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.client import Client, NotFound, all_good
-from include.errors import CallsheetError, RequestRejected
+from include.base.errors import CallsheetError, RequestRejected
+from include.cli import client as module
+from include.cli.client import Client, NotFound, all_good
 
 REQUEST: dict[str, Any] = {"batch_id": "spring", "titles": [{"title_id": "good", "mezzanine": "file:///a.mov"}]}
 

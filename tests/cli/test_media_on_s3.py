@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import open_store
-from include.settings import load_settings
+from include.adapters.store.store import open_store
+from include.base.settings import load_settings
 from include.stages.publish import public_base
 from tests.catalog.samples import accept, publish, start
 from tests.s3 import S3, Fault, s3_server

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from include.adapters.catalog import Catalog
-from include.domain.request import parse_batch
-from include.domain.steering import Steering
-from include.domain.title import State
-from include.orchestration.valuation import revalue, value_batch
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.request import parse_batch
+from include.domain.title.steering import Steering
+from include.domain.title.title import State
+from include.services.valuation import revalue, value_batch
 from tests.catalog.samples import find
 from tests.orchestration.airflow_server import AirflowServer
 from tests.playback.conftest import chromium  # noqa: F401 - a fixture

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from include import cli
 from include.adapters.catalog import Catalog
 from include.api.queue import PAGE_FILES
-from include.domain.title import State
+from include.cli import app as cli
+from include.domain.title.title import State
 from tests.catalog.samples import a_batch, find, publish
 from tests.orchestration.airflow_server import AirflowServer
 from tests.stack import wait_for
@@ -45,7 +45,7 @@ def held(catalog: Catalog) -> Catalog:
 
 
 def steer(catalog: Catalog, name: str, **change: Any) -> None:
-    from include.domain.steering import Steering
+    from include.domain.title.steering import Steering
 
     catalog.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=NOW)
 
@@ -147,7 +147,7 @@ def test_cancelling_a_running_title_stops_its_run_and_lets_the_next_one_go(
 def test_a_cancelled_title_whose_run_cannot_be_stopped_now_is_cancelled_all_the_same(
     asked: Any, held: Catalog, airflow: AirflowServer
 ) -> None:
-    from include.orchestration.steering import stop_cancelled
+    from include.services.steering import stop_cancelled
 
     run(held, airflow, "alpha")
     airflow.fail("PATCH", "dagRuns/alpha__1", 400, times=1)

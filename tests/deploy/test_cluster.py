@@ -9,8 +9,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from include.domain.title import Tier
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import Tier
 from tests.deploy.manifests import ROOT, named, objects, values, values_environment
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())

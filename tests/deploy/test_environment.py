@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from compose_spec import PyCompose
 
-from include.settings import Settings
-from include.stack import ROOT as PROJECT
-from include.stack import USERS, stack_environment
+from include.base.settings import Settings
+from include.local.stack import ROOT as PROJECT
+from include.local.stack import USERS, stack_environment
 from tests.deploy.manifests import COMPOSE, ROOT, compose, example_environment, image_environment, values_environment
 
 OWN = ("migrate", "api-server", "scheduler", "dag-processor", "triggerer", "configure")
@@ -65,8 +65,8 @@ def test_airflow_is_configured_as_in_the_local_stack(place: str, local: dict[str
         short = name.removeprefix("AIRFLOW__")
         if short in PER_PLACE or (place == "values" and short in BY_THE_CHART):
             continue
-        assert name in there, f"{name} is in include/stack.py and not in the {place}"
-        assert same(there[name], value), f"{name}: {there[name]!r} in the {place}, {value!r} in include/stack.py"
+        assert name in there, f"{name} is in include/local/stack.py and not in the {place}"
+        assert same(there[name], value), f"{name}: {there[name]!r} in the {place}, {value!r} in include/local/stack.py"
 
 
 def test_every_exception_still_exists(local: dict[str, str]) -> None:

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include import errors
-from include.domain.document import Document, canonical_json, digest
-from include.domain.title import Tier, TitleJob
-from include.errors import (
+from include.base import errors
+from include.base.document import Document, canonical_json, digest
+from include.base.errors import (
     EXIT_CODES,
     CallsheetError,
     ErrorDocument,
@@ -22,6 +21,7 @@ from include.errors import (
     from_document,
     to_document,
 )
+from include.domain.title.title import Tier, TitleJob
 
 ALL = [
     each

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from include.domain.footprint import encode_footprint, task_footprint
-from include.domain.media import Inspection, MezzanineIdentity, VideoStream
-from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.media.media import Inspection, MezzanineIdentity, VideoStream
+from include.domain.plan.footprint import encode_footprint, task_footprint
+from include.domain.plan.plan import EncodeJob, Plan, Rendition, SourceTreatment
 
 
 def rendition(width: int, height: int, **changes: Any) -> Rendition:

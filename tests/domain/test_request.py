@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from include.domain.request import MAX_METADATA_BYTES, MAX_TITLES, ParsedBatch, batch_schema, parse_batch
-from include.errors import RequestRejected
+from include.base.errors import RequestRejected
+from include.domain.title.request import MAX_METADATA_BYTES, MAX_TITLES, ParsedBatch, batch_schema, parse_batch
 
 PIPELINES = frozenset({"vod", "vod-download"})
 TITLE: dict[str, Any] = {"title_id": "alpha", "mezzanine": "file:///media/alpha.mov"}

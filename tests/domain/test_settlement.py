@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.domain.degradation import Binding
-from include.domain.settlement import TaskFailure, settlement
-from include.domain.title import FINAL_STATES, GOOD_STATES, State
-from include.errors import (
+from include.base.errors import (
     CallsheetError,
     CoreRungMissing,
     EncoderCrashed,
@@ -15,6 +12,9 @@ from include.errors import (
     StaleRequest,
     StorageError,
 )
+from include.domain.outcome.settlement import TaskFailure, settlement
+from include.domain.plan.degradation import Binding
+from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
 from tests.catalog.samples import given_up, packaged, published
 
 CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include import docs
+from include.cli import docs
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from include.domain.document import Document
-from include.domain.plan import EncodeJob, Plan
-from include.domain.title import TitleJob
-from include.errors import ConfigurationError
+from include.base.document import Document
+from include.base.errors import ConfigurationError
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.title.title import TitleJob
 from include.pipelines import core
 from include.pipelines.core import Pipeline, current_pipelines, find_pipeline, pipeline, registry, task
 from include.stages.core import ControlContext, Handle, StageContext, document_type, stage

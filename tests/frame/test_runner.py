@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from include.adapters.store import LocalStore
-from include.errors import MissingInput
+from include.adapters.store.store import LocalStore
+from include.base.errors import MissingInput
 from include.pipelines import runner
 from include.pipelines.core import current_pipelines, find_pipeline
 from include.pipelines.runner import Progress, TaskJob, load_plan, result_key, run_task, share_done

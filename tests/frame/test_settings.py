@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import ConfigurationError
-from include.settings import Settings, available_cores, load_settings
+from include.base.errors import ConfigurationError
+from include.base.settings import Settings, available_cores, load_settings
 
 
 def test_everything_is_beneath_the_home_by_default(tmp_path: Path) -> None:

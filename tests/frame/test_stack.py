@@ -17,10 +17,10 @@ import psutil
 import pytest
 import yaml
 
-from include import stack as local_stack
-from include.errors import ConfigurationError, PlatformUnavailable
-from include.settings import Settings
-from include.stack import Stack, down, find, stack_environment, up
+from include.base.errors import ConfigurationError, PlatformUnavailable
+from include.base.settings import Settings
+from include.local import stack as local_stack
+from include.local.stack import Stack, down, find, stack_environment, up
 from tests.orchestration.airflow_server import AirflowServer, airflow_server
 
 PASSWORDS = {"admin": "a", "cms": "b", "callsheet": "open-sesame"}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.adapters.store import MAX_KEY, ConcurrentChange, LocalStore, key_of, open_store
-from include.errors import ConfigurationError, StorageError
-from include.settings import Settings
+from include.adapters.store.store import MAX_KEY, ConcurrentChange, LocalStore, key_of, open_store
+from include.base.errors import ConfigurationError, StorageError
+from include.base.settings import Settings
 from tests.requirements import missing
 
 

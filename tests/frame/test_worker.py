@@ -14,9 +14,9 @@ import pytest
 
 import include
 from include.adapters.process import run
-from include.adapters.store import LocalStore
-from include.domain.title import TitleJob
-from include.errors import ErrorDocument, ToolTimeout
+from include.adapters.store.store import LocalStore
+from include.base.errors import ErrorDocument, ToolTimeout
+from include.domain.title.title import TitleJob
 from include.pipelines.runner import TaskJob, result_key
 from include.worker import main
 from tests.clips import stage_context

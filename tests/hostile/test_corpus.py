@@ -13,10 +13,10 @@ import pytest
 from include.adapters import process
 from include.adapters.process import Limits, limit_tools
 from include.adapters.tools import ffmpeg
-from include.domain.media import Inspection
-from include.domain.results import AudioResult, SourceVerdict
-from include.errors import CallsheetError, MezzanineRejected
-from include.settings import Settings
+from include.base.errors import CallsheetError, MezzanineRejected
+from include.base.settings import Settings
+from include.domain.media.media import Inspection
+from include.domain.outcome.results import AudioResult, SourceVerdict
 from include.stages.analyse import analyse
 from include.stages.check import check
 from include.stages.encode import encode

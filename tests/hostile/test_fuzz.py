@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from include.adapters.catalog import Stub
-from include.adapters.ffmpeg import input_argv
+from include.adapters.ffmpeg.commands import input_argv
 from include.adapters.slack import blocks, headline
-from include.adapters.store import LocalStore
-from include.domain.alerts import Alert, Message
-from include.domain.document import canonical_json
-from include.domain.request import MAX_SHOWN, ParsedBatch, parse_batch
-from include.domain.text import MAX_SHOWN as LONGEST
-from include.domain.text import command_line, one_line
-from include.domain.title import Tier, TitleJob
-from include.domain.webhooks import body
-from include.errors import CallsheetError, ErrorDocument, RequestRejected, StorageError, from_document, to_document
+from include.adapters.store.store import LocalStore
+from include.base.document import canonical_json
+from include.base.errors import CallsheetError, ErrorDocument, RequestRejected, StorageError, from_document, to_document
+from include.base.text import MAX_SHOWN as LONGEST
+from include.base.text import command_line, one_line
+from include.domain.telling.alerts import Alert, Message
+from include.domain.telling.webhooks import body
+from include.domain.title.request import MAX_SHOWN, ParsedBatch, parse_batch
+from include.domain.title.title import Tier, TitleJob
 from include.orchestration.bundle import stub_text
 from include.pipelines.runner import TaskJob
 from include.worker import SafeFormatter

@@ -10,8 +10,8 @@ import pytest
 from include.adapters import process
 from include.adapters.process import OPEN_FILES, Limits, limit_tools, run
 from include.adapters.tools import ffmpeg
-from include.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolFailed, ToolTimeout
-from include.settings import Settings
+from include.base.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolFailed, ToolTimeout
+from include.base.settings import Settings
 from tests.clips import Clips
 from tests.titles import fast, make_title
 

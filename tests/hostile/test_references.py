@@ -10,16 +10,16 @@ from urllib.parse import quote
 
 import pytest
 
-from include.adapters.decode import decode
-from include.adapters.ffmpeg import analysis_argv, input_argv, input_options, loudness_argv
-from include.adapters.ffprobe import packets, probe
+from include.adapters.ffmpeg.commands import analysis_argv, input_argv, input_options, loudness_argv
+from include.adapters.ffmpeg.decode import decode
+from include.adapters.ffmpeg.ffprobe import packets, probe
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg, ffprobe
-from include.domain.media import Inspection, Window
-from include.domain.results import TextResult
-from include.domain.title import SubtitleFile
-from include.errors import CallsheetError, MezzanineRejected
-from include.settings import Settings
+from include.base.errors import CallsheetError, MezzanineRejected
+from include.base.settings import Settings
+from include.domain.media.media import Inspection, Window
+from include.domain.outcome.results import TextResult
+from include.domain.title.title import SubtitleFile
 from include.stages.inspect import inspect
 from include.stages.subtitles import subtitles
 from tests.clips import Clips, make_clip, stage_context

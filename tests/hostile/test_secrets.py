@@ -17,12 +17,12 @@ from sqlalchemy import create_engine, text
 
 from include.adapters.addresses import pinned_client
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.text import redacted
-from include.domain.title import Tier, TitleJob
-from include.errors import CallsheetError, to_document
+from include.adapters.store.store import LocalStore
+from include.base.errors import CallsheetError, to_document
+from include.base.settings import Settings
+from include.base.text import redacted
+from include.domain.title.title import Tier, TitleJob
 from include.pipelines.runner import TaskJob
-from include.settings import Settings
 from tests.clips import Clips
 from tests.media_core.conftest import Server
 from tests.media_core.conftest import server as server

@@ -11,9 +11,9 @@ import httpx
 import m3u8
 import pytest
 
-from include.domain.webhooks import verify
-from include.errors import RequestRejected
-from include.stack import find
+from include.base.errors import RequestRejected
+from include.domain.telling.webhooks import verify
+from include.local.stack import find
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
 
@@ -200,7 +200,7 @@ def test_a_batch_dag_started_by_hand_fails_its_first_task_and_says_what_to_do(
 
 
 def test_a_malformed_batch_breaks_no_other(live: LiveStack, clip: Path) -> None:
-    from include.domain.request import parse_batch
+    from include.domain.title.request import parse_batch
 
     conf = {
         "batch_id": "broken",
@@ -217,7 +217,7 @@ def test_a_malformed_batch_breaks_no_other(live: LiveStack, clip: Path) -> None:
 
 
 def test_a_missed_deadline_is_told_once_whether_or_not_the_title_has_a_run(live: LiveStack, clip: Path) -> None:
-    from include.domain.request import parse_batch
+    from include.domain.title.request import parse_batch
 
     past = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     unreleased = {"batch_id": "unreleased", "titles": [
@@ -274,7 +274,7 @@ def test_the_stack_is_healthy_and_says_so_only_to_users(live: LiveStack) -> None
 
 
 def _plan_of(live: LiveStack, request_id: str) -> Any:
-    from include.domain.plan import Plan
+    from include.domain.plan.plan import Plan
     from include.pipelines.runner import load_result
 
     record = live.catalog.title(request_id)

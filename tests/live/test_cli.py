@@ -22,7 +22,7 @@ def clip(live: LiveStack) -> Path:
 def callsheet(live: LiveStack, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLSHEET_")}
     return subprocess.run(
-        [sys.executable, "-m", "include.cli", *arguments],
+        [sys.executable, "-m", "include.cli.app", *arguments],
         env={**environment, "CALLSHEET_HOME": str(live.settings.home), "COLUMNS": "80", **settings},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip

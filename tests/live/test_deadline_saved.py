@@ -13,11 +13,11 @@ from sqlalchemy import create_engine, delete
 
 from include.adapters.catalog import HistoryRow
 from include.adapters.catalog.schema import history
-from include.domain.prior import SourceShape, TitleWork, encoder_s, title_work
-from include.domain.request import parse_batch
-from include.domain.steering import Steering
-from include.domain.title import State, Tier
-from include.errors import SteeringRefused
+from include.base.errors import SteeringRefused
+from include.domain.cost.prior import SourceShape, TitleWork, encoder_s, title_work
+from include.domain.title.request import parse_batch
+from include.domain.title.steering import Steering
+from include.domain.title.title import State, Tier
 from include.recipes import load_ladders, load_rates, load_tiers
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for

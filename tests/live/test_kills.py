@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import open_store
-from include.domain.request import parse_batch
-from include.errors import ErrorDocument
-from include.orchestration.operators import WorkerTask
-from include.settings import Settings
+from include.adapters.store.store import open_store
+from include.base.errors import ErrorDocument
+from include.base.settings import Settings
+from include.domain.title.request import parse_batch
+from include.orchestration.runtimes.operators import WorkerTask
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
 

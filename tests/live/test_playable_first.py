@@ -9,7 +9,7 @@ import httpx
 import m3u8
 import pytest
 
-from include.domain.title import State
+from include.domain.title.title import State
 from tests.clips import make_clip
 from tests.live.test_order import slots
 from tests.stack import LiveStack, wait_for

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from include.domain.media import Inspection
+from include.domain.media.media import Inspection
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
 from tests.clips import stage_context

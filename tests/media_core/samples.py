@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from include.domain.media import Analysis, Inspection, MezzanineIdentity, VideoStream, Window
+from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream, Window
 
 
 def video(**fields: Any) -> VideoStream:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from include.adapters.addresses import AddressRefused, check_address, is_public, pinned_client
-from include.settings import Settings
+from include.base.settings import Settings
 from tests.media_core.conftest import Server, start_server
 
 NOBODY = Settings()

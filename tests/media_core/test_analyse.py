@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from include.domain.media import Analysis
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.media.media import Analysis
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
 from include.stages.plan import plan

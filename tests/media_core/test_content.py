@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from include.domain.content import Frame, parse_frames, parse_loudness, summarise
-from include.domain.media import Analysis, Crop, Window
+from include.domain.media.content import Frame, parse_frames, parse_loudness, summarise
+from include.domain.media.media import Analysis, Crop, Window
 from tests.media_core.samples import video
 
 WINDOW = Window(start_s=10.0, duration_s=4.0)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from include.adapters.tools import ffprobe
-from include.domain.media import Analysis, Inspection
-from include.domain.plan import Plan
-from include.domain.rejection import Reason
-from include.domain.results import EncodeResult, SourceVerdict
-from include.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
-from include.settings import Settings
+from include.base.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
+from include.base.settings import Settings
+from include.domain.media.media import Analysis, Inspection
+from include.domain.media.rejection import Reason
+from include.domain.outcome.results import EncodeResult, SourceVerdict
+from include.domain.plan.plan import Plan
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
 from include.stages.encode import encode, rendition_key

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.adapters.ffmpeg import (
+from include.adapters.ffmpeg.commands import (
     ProgressParser,
     analysis_argv,
     decode_argv,
@@ -12,8 +12,8 @@ from include.adapters.ffmpeg import (
     source_matrix,
     trial_argv,
 )
-from include.domain.media import Window
-from include.domain.plan import Rendition, SourceTreatment
+from include.domain.media.media import Window
+from include.domain.plan.plan import Rendition, SourceTreatment
 from tests.media_core.samples import video
 
 GUARDED = (

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from include.adapters.ffprobe import probe
+from include.adapters.ffmpeg.ffprobe import probe
 from include.adapters.tools import ffprobe
-from include.domain.rejection import Reason
-from include.errors import MezzanineRejected, MezzanineUnreachable
-from include.settings import Settings
+from include.base.errors import MezzanineRejected, MezzanineUnreachable
+from include.base.settings import Settings
+from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 from tests.clips import Clips, run_ffmpeg
 from tests.media_core.conftest import Server, inspected

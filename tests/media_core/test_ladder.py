@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.ladder import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, decide, output_rate
-from include.domain.plan import Plan
-from include.domain.title import Tier
+from include.domain.plan.plan import Plan
+from include.domain.recipe.ladder import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, decide, output_rate
+from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection, video
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_identified, open_mezzanine
-from include.domain.rejection import Reason
-from include.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
-from include.settings import Settings
+from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
+from include.base.settings import Settings
+from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 from tests.clips import Clips
 from tests.media_core.conftest import Server, inspected

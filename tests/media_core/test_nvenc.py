@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters import nvenc
+from include.adapters.ffmpeg import nvenc
 from include.adapters.tools import ffmpeg
-from include.domain.media import Inspection
-from include.domain.plan import EncodeJob, Plan
-from include.domain.results import EncodeResult, HardwareFault, Outcome
-from include.domain.title import Tier
-from include.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
+from include.base.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
+from include.base.settings import Settings
+from include.domain.media.media import Inspection
+from include.domain.outcome.results import EncodeResult, HardwareFault, Outcome
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.title.title import Tier
 from include.pipelines.core import current_pipelines
 from include.pipelines.runner import TaskJob, result_key, run_task
-from include.settings import Settings
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
 from include.stages.encode import encode

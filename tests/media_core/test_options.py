@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.binding import bind
-from include.domain.plan import EncodeJob
-from include.domain.results import EncodeResult, Outcome
-from include.domain.title import Tier
+from include.domain.outcome.results import EncodeResult, Outcome
+from include.domain.plan.binding import bind
+from include.domain.plan.plan import EncodeJob
+from include.domain.title.title import Tier
 from include.stages.core import StageContext
 from include.stages.encode import encode
 from include.stages.settle import history_rows

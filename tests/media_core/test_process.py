@@ -9,8 +9,8 @@ import pytest
 
 from include.adapters.process import redacted, run
 from include.adapters.tools import ffmpeg
-from include.errors import EncoderCrashed, OutOfMemory, PackagerFailed, ToolTimeout
-from include.settings import load_settings
+from include.base.errors import EncoderCrashed, OutOfMemory, PackagerFailed, ToolTimeout
+from include.base.settings import load_settings
 
 PYTHON = sys.executable
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.title import Tier
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_tiers
 
 RUNG = "{name: a, width: 256, height: 144, maxrate_kbps: 100, crf: 20}"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from include.domain.languages import language_tag
-from include.domain.rejection import Reason, cut_short, judge_decode, judge_probe
-from include.domain.sampling import sample_windows
+from include.domain.media.languages import language_tag
+from include.domain.media.rejection import Reason, cut_short, judge_decode, judge_probe
+from include.domain.media.sampling import sample_windows
 
 MP4 = b"\x00\x00\x00\x20ftypisom"
 

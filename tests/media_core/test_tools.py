@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from include.adapters import tools
-from include.errors import ConfigurationError, PlatformUnavailable
-from include.settings import Settings
+from include.base.errors import ConfigurationError, PlatformUnavailable
+from include.base.settings import Settings
 
 
 def test_all_tools_come_with_the_requirements_and_say_their_versions() -> None:

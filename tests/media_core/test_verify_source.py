@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.rejection import Reason
-from include.domain.results import SourceVerdict
-from include.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
+from include.base.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
+from include.domain.media.rejection import Reason
+from include.domain.outcome.results import SourceVerdict
 from include.stages.core import StageContext
 from include.stages.verify_source import verify_source
 from tests.clips import Clips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.domain.results import CheckResult
+from include.domain.outcome.results import CheckResult
 from tests.clips import Clips
 from tests.titles import Title, fast, make_title
 

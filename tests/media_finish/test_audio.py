@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from include.adapters.tools import ffmpeg
-from include.domain.media import AudioStream, Inspection
-from include.domain.results import AudioResult
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.media.media import AudioStream, Inspection
+from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
     Loudness,
     audio,

@@ -10,8 +10,8 @@ import webvtt as reader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.captions import Cue, clean_cue, clip, cut, timestamp, webvtt
-from include.domain.labels import label, matches, unique
+from include.domain.media.captions import Cue, clean_cue, clip, cut, timestamp, webvtt
+from include.domain.media.labels import label, matches, unique
 
 
 def cue(start_ms: int, end_ms: int, text: str = "x") -> Cue:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from include.adapters.vmaf import vmaf_argv
-from include.domain.media import Window
-from include.domain.plan import SourceTreatment
-from include.domain.results import CheckResult, EncodeResult, Outcome, RenditionVerdict
-from include.domain.title import Tier
-from include.errors import CoreRungMissing
+from include.base.errors import CoreRungMissing
+from include.domain.media.media import Window
+from include.domain.outcome.results import CheckResult, EncodeResult, Outcome, RenditionVerdict
+from include.domain.plan.plan import SourceTreatment
+from include.domain.title.title import Tier
 from include.stages import check as check_module
 from tests.clips import Clips, run_ffmpeg
 from tests.titles import Title, fast, make_title
@@ -129,7 +129,7 @@ def test_without_a_core_rendition_the_title_does_not_go_out(title: Title) -> Non
 
 
 def test_a_measurement_that_fails_is_none_with_a_reason(title: Title, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("include.domain.qc.vmaf_model", lambda width, height: "no_such_model")
+    monkeypatch.setattr("include.domain.outcome.rules.vmaf_model", lambda width, height: "no_such_model")
 
     result = title.check()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from include.adapters.process import STDOUT_LIMIT
 from include.adapters.tools import ffprobe
-from include.settings import Settings
+from include.base.settings import Settings
 from include.stages.check import REORDERED, Listed, list_packets
 
 

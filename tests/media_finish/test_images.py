@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from include.adapters.tools import ffprobe
-from include.domain.media import Analysis
-from include.domain.results import ImagesResult
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.media.media import Analysis
+from include.domain.outcome.results import ImagesResult
 from include.stages.core import StageContext
 from include.stages.images import MAX_TILES, fitted, images, poster_time, sprite_vtt, tiles
 from include.stages.inspect import inspect

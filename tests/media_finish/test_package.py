@@ -16,9 +16,9 @@ import pytest
 from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, average_bps, peak_bps, read_track
 from include.adapters.packager import AudioInput, VideoInput, packager_argv
-from include.domain.report import Report
-from include.domain.results import CheckResult, Outcome, PackageResult, TextResult
-from include.errors import PackagerFailed
+from include.base.errors import PackagerFailed
+from include.domain.outcome.report import Report
+from include.domain.outcome.results import CheckResult, Outcome, PackageResult, TextResult
 from include.stages.preview import render
 from tests.clips import Clips, run_ffmpeg
 from tests.titles import Title, fast, make_title, with_renditions

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain import qc
-from include.domain.plan import EncodeJob, Plan, Rendition, SourceTreatment
-from include.domain.results import AudioRendition, Cost, Outcome, QualityScore, RenditionVerdict, SourceVerdict
-from include.domain.title import Tier
-from include.errors import CoreRungMissing
+from include.base.errors import CoreRungMissing
+from include.domain.outcome import rules as qc
+from include.domain.outcome.results import AudioRendition, Cost, Outcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.plan.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.title.title import Tier
 
 NTSC_FILM = "24000/1001"
 

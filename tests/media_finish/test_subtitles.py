@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import webvtt
 
-from include.domain.media import SubtitleStream
-from include.domain.results import TextResult
+from include.domain.media.media import SubtitleStream
+from include.domain.outcome.results import TextResult
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
 from include.stages.subtitles import MAX_BYTES, BadSubtitles, decoded, parsed, recognised, subtitles

@@ -22,10 +22,10 @@ from sqlalchemy import select
 
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.catalog.schema import alerts, dead_letters, events, outbox
-from include.adapters.store import LocalStore
-from include.domain.plan import Plan
-from include.domain.request import parse_batch
-from include.domain.title import TitleJob
+from include.adapters.store.store import LocalStore
+from include.domain.plan.plan import Plan
+from include.domain.title.request import parse_batch
+from include.domain.title.title import TitleJob
 from include.pipelines.core import current_pipelines
 from include.pipelines.runner import result_key
 from tests.nothing_lost import points

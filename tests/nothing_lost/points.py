@@ -256,9 +256,10 @@ class _Wrapped:
         self.busy = threading.local()
 
     def install(self) -> None:
-        from include.adapters import mezzanine, store
+        from include.adapters import mezzanine
         from include.adapters.airflow_api import AirflowApi
         from include.adapters.catalog import Catalog
+        from include.adapters.store import store
 
         for name in STORE_STEPS:
             self.wrap(store.LocalStore, name, functools.partial(_store_step, name))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog.schema import events
-from include.domain.title import State
-from include.orchestration.dispatch import settle_lost_runs
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import State
+from include.services.dispatch import settle_lost_runs
 from tests.clips import make_clip
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading

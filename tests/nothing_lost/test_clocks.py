@@ -10,8 +10,8 @@ import pytest
 
 from include.adapters.catalog import Catalog
 from include.adapters.mezzanine import has_arrived
-from include.orchestration.dispatch import settle_lost_runs
-from include.settings import Settings
+from include.base.settings import Settings
+from include.services.dispatch import settle_lost_runs
 from tests.catalog.samples import NOW, accept, after, find, start
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from include.adapters.catalog import Catalog, database
-from include.errors import PlatformUnavailable
+from include.base.errors import PlatformUnavailable
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading
 from tests.nothing_lost.points import CUT_VARIABLE, fired

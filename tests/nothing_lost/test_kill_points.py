@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from include.adapters.catalog.schema import events, versions
-from include.domain.plan import Plan
-from include.orchestration.housekeeping import clean_scratch
+from include.domain.plan.plan import Plan
+from include.services.housekeeping import clean_scratch
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, named_files, reading
 from tests.nothing_lost.points import FIRST_POINTS, POINTS, Point, at, fired, random_points

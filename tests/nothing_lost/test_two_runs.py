@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.title import State
-from include.orchestration.replay import replay_title
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import State
+from include.services.replay import replay_title
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading
 from tests.nothing_lost.points import PAUSE_VARIABLE, Point, at, fired

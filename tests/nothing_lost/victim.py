@@ -20,10 +20,10 @@ from airflow.sdk.bases.xcom import BaseXCom
 import include.worker
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.orchestration import dispatch
-from include.orchestration.operators import ControlTask, PublishTask, WorkerTask
+from include.base.settings import load_settings
+from include.orchestration.runtimes.operators import ControlTask, PublishTask, WorkerTask
 from include.pipelines.core import registry
-from include.settings import load_settings
+from include.services import dispatch
 from tests.nothing_lost import points
 
 registry()

@@ -15,9 +15,9 @@ from airflow.sdk.execution_time.comms import SetXCom
 import include
 import include.pipelines
 from include.adapters.catalog import Catalog, TitleRecord
-from include.domain.request import parse_batch
-from include.orchestration import operators
-from include.orchestration.operators import ControlTask, TitleTask, WorkerTask
+from include.domain.title.request import parse_batch
+from include.orchestration.runtimes import operators
+from include.orchestration.runtimes.operators import ControlTask, TitleTask, WorkerTask
 from include.pipelines import core
 from include.pipelines.core import Pipeline, current_pipelines, find_pipeline
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.process import run
-from include.domain.degradation import Option
-from include.domain.document import Document
-from include.domain.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
-from include.domain.title import TitleJob
-from include.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
+from include.base.document import Document
+from include.base.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
+from include.domain.plan.degradation import Option
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
+from include.domain.title.title import TitleJob
 from include.pipelines.core import pipeline, task
 from include.stages.core import ControlContext, Handle, StageContext, stage
 

@@ -26,8 +26,8 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from include.domain.plan import EncodeJob, FirstSet, Plan, SourceTreatment
-from include.orchestration.operators import push_jobs
+from include.domain.plan.plan import EncodeJob, FirstSet, Plan, SourceTreatment
+from include.orchestration.runtimes.operators import push_jobs
 
 STUB = """
 # airflow dag

@@ -27,10 +27,10 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.domain.steering import Steering
-from include.orchestration.dispatch import run_conf
+from include.base.settings import load_settings
+from include.domain.title.steering import Steering
 from include.orchestration.live_runs import share_slots, tell_runs
-from include.settings import load_settings
+from include.services.dispatch import run_conf
 from tests.catalog.samples import accept
 from tests.catalog.test_queue import valued
 

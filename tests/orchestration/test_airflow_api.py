@@ -8,7 +8,7 @@ import pytest
 
 from include.adapters import airflow_api
 from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
-from include.errors import ConfigurationError, PlatformUnavailable
+from include.base.errors import ConfigurationError, PlatformUnavailable
 from tests.orchestration.airflow_server import HANG_UP, AirflowServer
 
 DAG = "batch__spring"

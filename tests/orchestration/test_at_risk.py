@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.domain.title import State
-from include.orchestration.dispatch import note_at_risk
-from include.orchestration.housekeeping import todays_digest
-from include.orchestration.valuation import revalue
-from include.settings import Settings
+from include.base.settings import Settings
+from include.domain.title.title import State
+from include.services.dispatch import note_at_risk
+from include.services.housekeeping import todays_digest
+from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, publish, start
 
 SOURCE = {"duration_s": 600, "width": 1920, "height": 1080, "frame_rate": 25}

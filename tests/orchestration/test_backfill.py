@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.steering import Steering
-from include.domain.title import State
-from include.orchestration.dispatch import LOST_AFTER, settle_lost_runs
-from include.orchestration.replay import replay_title, take_backfills, take_repairs
-from include.orchestration.valuation import revalue
+from include.adapters.store.store import LocalStore
+from include.base.settings import Settings
+from include.domain.title.steering import Steering
+from include.domain.title.title import State
 from include.pipelines.runner import result_key
-from include.settings import Settings
+from include.services.dispatch import LOST_AFTER, settle_lost_runs
+from include.services.replay import replay_title, take_backfills, take_repairs
+from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, given_up, packaged, publish, start
 from tests.orchestration.airflow_server import AirflowServer
 

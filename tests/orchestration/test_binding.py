@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store import LocalStore
-from include.domain.binding import Pace
-from include.domain.plan import Plan
-from include.domain.steering import Steering
-from include.orchestration.operators import _bound
-from include.orchestration.planning import note_planned, pace_of
-from include.orchestration.valuation import revalue
+from include.adapters.store.store import LocalStore
+from include.base.settings import Settings
+from include.domain.plan.binding import Pace
+from include.domain.plan.plan import Plan
+from include.domain.title.steering import Steering
+from include.orchestration.runtimes.operators import _bound
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key
-from include.settings import Settings
+from include.services.planning import note_planned, pace_of
+from include.services.valuation import revalue
 from tests.orchestration.lab import Lab, context, released
 from tests.orchestration.test_settle import SOURCE
 from tests.policy.test_binding import planned as a_plan

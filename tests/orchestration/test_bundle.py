@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import include
 from include.adapters.catalog import Catalog, Stub
-from include.domain.request import parse_batch
-from include.domain.title import State
+from include.base.settings import Settings
+from include.domain.title.request import parse_batch
+from include.domain.title.title import State
 from include.orchestration import bundle
 from include.orchestration.bundle import CatalogDagBundle, stub_text, write_stubs
-from include.settings import Settings
 from tests.orchestration.lab import NOW
 
 ROOT = Path(next(iter(include.__path__))).parent

@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from include.adapters.catalog import Catalog
-from include.cli import app
-from include.domain.prior import Calibration, Pair
-from include.errors import ConfigurationError
-from include.orchestration import calibration
-from include.orchestration.valuation import farm_factors, kept_calibration
+from include.base.errors import ConfigurationError
+from include.base.settings import Settings
+from include.cli import calibrate as calibration
+from include.cli.app import app
+from include.domain.cost.prior import Calibration, Pair
 from include.recipes import load_rates
-from include.settings import Settings
+from include.services.valuation import farm_factors, kept_calibration
 from tests.catalog.samples import NOW
 from tests.clips import Clips
 

@@ -18,10 +18,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 import include
 from include.adapters.catalog import Stub
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
 from include.orchestration.bundle import write_stubs
 from include.orchestration.factory import batch_dag
-from include.orchestration.operators import ControlTask, Gate, PublishTask, WorkerTask
+from include.orchestration.runtimes.operators import ControlTask, Gate, PublishTask, WorkerTask
 
 ROOT = Path(next(iter(include.__path__))).parent
 TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod-download"}
@@ -223,7 +223,7 @@ def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
 def test_on_kubernetes_every_worker_task_is_a_pod_and_the_dag_is_else_the_same(
     monkeypatch: pytest.MonkeyPatch, dags: dict[str, Any]
 ) -> None:
-    from include.orchestration.pods import PodTask
+    from include.orchestration.runtimes.kubernetes.pods import PodTask
 
     for name, value in {"RUNTIME": "kubernetes", "STORE_URI": "s3://vault/x", "WORKER_IMAGE": "worker:1"}.items():
         monkeypatch.setenv(f"CALLSHEET_{name}", value)

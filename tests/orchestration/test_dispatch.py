@@ -12,11 +12,13 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.steering import Steering
-from include.domain.title import State
-from include.errors import ConfigurationError, PlatformUnavailable, RequestRejected
-from include.orchestration.dispatch import (
+from include.adapters.store.store import LocalStore
+from include.base.errors import ConfigurationError, PlatformUnavailable, RequestRejected
+from include.base.settings import Settings, load_settings
+from include.domain.title.steering import Steering
+from include.domain.title.title import State
+from include.pipelines.runner import result_key
+from include.services.dispatch import (
     LOST_AFTER,
     after_settling,
     release,
@@ -25,11 +27,9 @@ from include.orchestration.dispatch import (
     settle_lost_runs,
     tick,
 )
-from include.orchestration.replay import replay_title, take_repairs
-from include.orchestration.steering import steer_title, stop_cancelled
-from include.orchestration.valuation import revalue
-from include.pipelines.runner import result_key
-from include.settings import Settings, load_settings
+from include.services.replay import replay_title, take_repairs
+from include.services.steering import steer_title, stop_cancelled
+from include.services.valuation import revalue
 from include.stages.core import ControlContext
 from include.stages.publish import make_current
 from tests.catalog.samples import NOW, a_batch, accept, after, find, packaged, publish, start

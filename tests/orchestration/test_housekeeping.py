@@ -6,10 +6,10 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.title import State
-from include.errors import PlatformUnavailable
-from include.orchestration.housekeeping import clean, clean_work, retire, retire_batches
+from include.adapters.store.store import LocalStore
+from include.base.errors import PlatformUnavailable
+from include.domain.title.title import State
+from include.services.housekeeping import clean, clean_work, retire, retire_batches
 from tests.catalog.samples import NOW, accept, after, start
 from tests.orchestration.airflow_server import AirflowServer
 

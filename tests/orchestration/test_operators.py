@@ -12,9 +12,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store import LocalStore
-from include.errors import EXIT_CODES, ErrorDocument, Owner, Retry
-from include.orchestration.operators import ControlTask, PublishTask, TitleTask, WorkerTask
+from include.adapters.store.store import LocalStore
+from include.base.errors import EXIT_CODES, ErrorDocument, Owner, Retry
+from include.orchestration.runtimes.operators import ControlTask, PublishTask, TitleTask, WorkerTask
 from include.pipelines.runner import TaskJob, result_key
 from tests.catalog.samples import accept, packaged
 from tests.clips import Clips

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from include import cli
 from include.adapters.catalog import Catalog
-from include.domain.prior import TitleWork
-from include.domain.title import Kind, State, Tier
-from include.domain.valuation import Work
-from include.orchestration.past import write_history
+from include.base.settings import Settings
+from include.cli import app as cli
+from include.domain.cost.prior import TitleWork
+from include.domain.order.valuation import Work
+from include.domain.title.title import Kind, State, Tier
 from include.pipelines.core import current_pipelines
-from include.settings import Settings
+from include.services.history import write_history
 from include.simulation.inputs import read_history
 from tests.catalog.samples import NOW, a_batch, after, find, publish, start
 from tests.simulation.titles import RECIPES, sure

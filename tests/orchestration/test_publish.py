@@ -15,12 +15,12 @@ from sqlalchemy import create_engine, update
 
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
-from include.adapters.store import ConcurrentChange, LocalStore
-from include.domain.results import PackageResult, PublishResult
-from include.domain.steering import Steering
-from include.domain.title import State
-from include.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
-from include.settings import Settings
+from include.adapters.store.store import ConcurrentChange, LocalStore
+from include.base.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
+from include.base.settings import Settings
+from include.domain.outcome.results import PackageResult, PublishResult
+from include.domain.title.steering import Steering
+from include.domain.title.title import State
 from include.stages.core import ControlContext
 from include.stages.publish import FLIP_ATTEMPTS, flip, public_base, publish
 from tests.catalog.samples import NOW, accept, after, find, packaged, start

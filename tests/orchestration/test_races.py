@@ -17,17 +17,17 @@ from sqlalchemy.orm import Session
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store import LocalStore
-from include.domain.binding import Pace
-from include.domain.title import State
-from include.errors import PlatformUnavailable
-from include.orchestration.dispatch import LOST_AFTER, after_settling, note_at_risk, release, settle_lost_runs, tick
+from include.adapters.store.store import LocalStore
+from include.base.errors import PlatformUnavailable
+from include.base.settings import Settings
+from include.domain.plan.binding import Pace
+from include.domain.title.title import State
 from include.orchestration.live_runs import _move_deadline, tell_runs
-from include.orchestration.planning import note_planned
-from include.orchestration.replay import take_repairs
-from include.orchestration.valuation import revalue
 from include.pipelines.runner import result_key
-from include.settings import Settings
+from include.services.dispatch import LOST_AFTER, after_settling, note_at_risk, release, settle_lost_runs, tick
+from include.services.planning import note_planned
+from include.services.replay import take_repairs
+from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, publish, start
 from tests.orchestration.airflow_server import AirflowServer
 from tests.orchestration.lab import released

@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.domain.degradation import Binding, Option
-from include.domain.media import Analysis, Inspection, MezzanineIdentity, VideoStream
-from include.domain.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
-from include.domain.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
-from include.domain.title import State
-from include.errors import (
+from include.adapters.store.store import LocalStore
+from include.base.errors import (
     CallsheetError,
     CoreRungMissing,
     EncoderCrashed,
@@ -23,8 +18,13 @@ from include.errors import (
     StaleRequest,
     TitleEndedBadly,
 )
+from include.base.settings import Settings
+from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
+from include.domain.outcome.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
+from include.domain.plan.degradation import Binding, Option
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
+from include.domain.title.title import State
 from include.pipelines.runner import TaskJob, result_key
-from include.settings import Settings
 from include.stages.core import ControlContext
 from include.stages.settle import history_rows, settle, task_failures
 from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, published, start

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog, HistoryRow
-from include.adapters.store import open_store
-from include.domain.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
-from include.domain.request import Signals
-from include.domain.title import State
-from include.errors import PlatformUnavailable
-from include.orchestration import calibration
-from include.orchestration.valuation import (
+from include.adapters.store.store import open_store
+from include.base.errors import PlatformUnavailable
+from include.base.settings import Settings
+from include.cli import calibrate as calibration
+from include.domain.cost.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
+from include.domain.title.request import Signals
+from include.domain.title.title import State
+from include.recipes import load_rates
+from include.services.valuation import (
     CALIBRATION,
     FRESH,
     OVERHEAD_S,
@@ -28,8 +30,6 @@ from include.orchestration.valuation import (
     revalue,
     value_batch,
 )
-from include.recipes import load_rates
-from include.settings import Settings
 from tests.catalog.samples import NOW, a_batch, accept, after, find, start
 
 FILM = {"duration_s": 5400, "width": 1920, "height": 1080, "frame_rate": 24}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from include.adapters import players
-from include.errors import ConfigurationError, ToolFailed
+from include.base.errors import ConfigurationError, ToolFailed
 from include.stages.preview import bitrate, clock, number, size
 from tests.node import node_modules
 

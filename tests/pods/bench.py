@@ -14,9 +14,9 @@ from typing import Any
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store import LocalStore
-from include.errors import ErrorDocument
-from include.orchestration.pods import PodTask
+from include.adapters.store.store import LocalStore
+from include.base.errors import ErrorDocument
+from include.orchestration.runtimes.kubernetes.pods import PodTask
 from include.pipelines.runner import TaskJob
 from tests.kube.server import Kube
 from tests.orchestration.lab import TaskInstance

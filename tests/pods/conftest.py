@@ -14,9 +14,9 @@ from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 
 from include.adapters.catalog import Catalog
-from include.adapters.store import LocalStore
-from include.orchestration import pods
-from include.settings import Settings
+from include.adapters.store.store import LocalStore
+from include.base.settings import Settings
+from include.orchestration.runtimes.kubernetes import pods
 from tests.kube.cluster import Node
 from tests.kube.server import Kube, kube_server
 from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401

@@ -11,14 +11,14 @@ import kubernetes_validate
 import pytest
 from kubernetes.client import ApiClient
 
-from include.domain.footprint import encode_footprint, more_memory, task_footprint
-from include.domain.plan import EncodeJob, Rendition
-from include.domain.request import Tier
-from include.domain.title import TitleJob
-from include.orchestration.pods import ANNOTATIONS, PodTask, pod_spec, worker_environment
+from include.base.settings import Settings
+from include.domain.plan.footprint import encode_footprint, more_memory, task_footprint
+from include.domain.plan.plan import EncodeJob, Rendition
+from include.domain.title.request import Tier
+from include.domain.title.title import TitleJob
+from include.orchestration.runtimes.kubernetes.pods import ANNOTATIONS, PodTask, pod_spec, worker_environment
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
-from include.settings import Settings
 from tests.kube.server import Kube
 
 Item = dict[str, Any]

@@ -17,12 +17,19 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from kubernetes.client.exceptions import ApiException
 
 from include.adapters.airflow_api import DagUnknown
-from include.domain.results import Cost
-from include.errors import ConfigurationError, PodUnschedulable, Retry
-from include.orchestration import pods
-from include.orchestration.pods import GRACE_S, SILENCE_S, SWEEP_AFTER, never_fits, refusal, sweep_pods
+from include.base.errors import ConfigurationError, PodUnschedulable, Retry
+from include.base.settings import load_settings
+from include.domain.outcome.results import Cost
+from include.orchestration.runtimes.kubernetes import pods
+from include.orchestration.runtimes.kubernetes.pods import (
+    GRACE_S,
+    SILENCE_S,
+    SWEEP_AFTER,
+    never_fits,
+    refusal,
+    sweep_pods,
+)
 from include.pipelines.runner import result_key
-from include.settings import load_settings
 from tests.kube.conftest import core, soon
 from tests.kube.faults import API_FAULTS, ApiFault, PodFault
 from tests.kube.server import Kube

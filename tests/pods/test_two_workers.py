@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from include.adapters import tools
-from include.adapters.documents import load_document
 from include.adapters.process import run
-from include.adapters.store import LocalStore
-from include.domain.results import EncodeResult
+from include.adapters.store.documents import load_document
+from include.adapters.store.store import LocalStore
+from include.base.settings import Settings
+from include.domain.outcome.results import EncodeResult
 from include.pipelines.core import current_pipelines
 from include.pipelines.runner import TaskJob, result_key, run_task
-from include.settings import Settings
 from include.stages.core import StageContext
 from tests.clips import Clips, stage_context
 from tests.titles import fast, make_title

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.admission import Verdict, admit, waiting
-from include.domain.forecast import NOTHING, Forecast, spread, total
+from include.domain.cost.forecast import NOTHING, Forecast, spread, total
+from include.domain.order.admission import Verdict, admit, waiting
 from include.recipes import load_policy
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from include.domain.backlog import Backlog, Claim, held_s
-from include.domain.forecast import NOTHING, Forecast, spread
-from include.domain.prior import TitleWork
+from include.domain.cost.forecast import NOTHING, Forecast, spread
+from include.domain.cost.prior import TitleWork
+from include.domain.order.backlog import Backlog, Claim, held_s
 from include.recipes import load_policy
 
 POLICY = load_policy().admission

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.binding import (
+from include.domain.cost.prior import TitleWork
+from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
+from include.domain.plan.binding import (
     Pace,
     Recipes,
     bind,
@@ -18,12 +20,10 @@ from include.domain.binding import (
     with_options,
     work_of,
 )
-from include.domain.degradation import Binding, Option
-from include.domain.ladder import decide
-from include.domain.media import Analysis, Inspection, MezzanineIdentity, VideoStream
-from include.domain.plan import EncodeJob, EncodeOption, Plan, Rendition
-from include.domain.prior import TitleWork
-from include.domain.title import Tier
+from include.domain.plan.degradation import Binding, Option
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition
+from include.domain.recipe.ladder import decide
+from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_presets, load_rates, load_tiers
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.degradation import Option, best_that_fits
+from include.domain.plan.degradation import Option, best_that_fits
 
 SLOW = Option(name="slow", p50_s=100, p90_s=140, vmaf_loss=0)
 MEDIUM = Option(name="medium", p50_s=50, p90_s=70, vmaf_loss=0.5)

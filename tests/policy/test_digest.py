@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from include.domain.digest import Due, Ended, digest_of, lines
-from include.domain.title import State, Tier
+from include.domain.telling.digest import Due, Ended, digest_of, lines
+from include.domain.title.title import State, Tier
 
 NOW = datetime(2026, 5, 2, 3, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

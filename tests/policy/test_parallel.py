@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.parallel import ParallelPolicy, chunks_for, slots_for
+from include.domain.order.parallel import ParallelPolicy, chunks_for, slots_for
 from include.recipes import load_policy
 
 POLICY = load_policy().parallel

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.binding import Recipes, laid_out, shape_of_source
-from include.domain.degradation import DROP
-from include.domain.forecast import Forecast
-from include.domain.ladder import decide
-from include.domain.media import Analysis
-from include.domain.plan import FirstSet, Plan
-from include.domain.playable import Prospects, Wish, first_set, later_s, still
-from include.domain.prior import TitleWork
-from include.domain.title import Tier
+from include.domain.cost.forecast import Forecast
+from include.domain.cost.prior import TitleWork
+from include.domain.media.media import Analysis
+from include.domain.plan.binding import Recipes, laid_out, shape_of_source
+from include.domain.plan.degradation import DROP
+from include.domain.plan.plan import FirstSet, Plan
+from include.domain.plan.playable import Prospects, Wish, first_set, later_s, still
+from include.domain.recipe.ladder import decide
+from include.domain.title.title import Tier
 from tests.policy.test_binding import LADDERS, PACE, PRESETS, RATES, TIERS, planned, source
 
 PLAN = planned()[0]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.degradation import best_that_fits
-from include.domain.presets import Presets, Relative, faster_presets, preset_options
-from include.domain.prior import SourceShape
-from include.domain.title import Tier
-from include.errors import ConfigurationError
+from include.base.errors import ConfigurationError
+from include.domain.cost.prior import SourceShape
+from include.domain.plan.degradation import best_that_fits
+from include.domain.plan.presets import Presets, Relative, faster_presets, preset_options
+from include.domain.title.title import Tier
 from include.recipes import load_presets, load_rates, load_tiers
 
 PRESETS, RATES, TIERS = load_presets(), load_rates(), load_tiers()

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.ladder import cut_ladder, decide
-from include.domain.prior import (
+from include.domain.cost.prior import (
     SAMPLED_FROM,
     Calibration,
     Rates,
@@ -23,7 +22,8 @@ from include.domain.prior import (
     shape_of,
     title_work,
 )
-from include.domain.title import Kind, Tier
+from include.domain.recipe.ladder import cut_ladder, decide
+from include.domain.title.title import Kind, Tier
 from include.recipes import load_ladders, load_rates, load_tiers
 from tests.media_core.samples import analysis, inspection
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.domain.priority import HIGHEST_PRIORITY, PINNED, Priority, priority, priority_points
+from include.domain.order.priority import HIGHEST_PRIORITY, PINNED, Priority, priority, priority_points
 from include.recipes import load_policy
 
 POLICY = load_policy().priority

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.domain.admission import Verdict
-from include.domain.forecast import NOTHING
-from include.domain.prior import SourceShape, title_work
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.domain.valuation import FarmState, Standing, Valuation, Work, value_titles
+from include.domain.cost.forecast import NOTHING
+from include.domain.cost.prior import SourceShape, title_work
+from include.domain.order.admission import Verdict
+from include.domain.order.valuation import FarmState, Standing, Valuation, Work, value_titles
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.recipes import load_ladders, load_policy, load_rates, load_tiers
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.domain.value import Score, ValuePolicy, demand, score, score_points
+from include.domain.order.value import Score, ValuePolicy, demand, score, score_points
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.recipes import load_policy
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -19,9 +19,9 @@ import httpx
 import m3u8
 import psutil
 
-from include.adapters.store import ObjectStore
-from include.domain.title import FINAL_STATES, State
-from include.errors import CallsheetError
+from include.adapters.store.store import ObjectStore
+from include.base.errors import CallsheetError
+from include.domain.title.title import FINAL_STATES, State
 from tests.farm import UNITS, Farm
 
 POLL_S = 0.2
@@ -357,9 +357,9 @@ class Stream:
 
     def top_up(self) -> None:
         """Submit a batch where only half of them are left: as intake does it, which may itself be dead just now."""
-        from include.domain.request import parse_batch
-        from include.orchestration.dispatch import release_when_parsed
+        from include.domain.title.request import parse_batch
         from include.pipelines.core import current_pipelines
+        from include.services.dispatch import release_when_parsed
 
         open_titles = sum(count for state, count in states(self.farm, self.batches).items() if not State(state).final)
         if open_titles > self.ahead // 2:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.premium import STANDING, Arm, Arrival, compared, copy_project, decile, schedule
-from include.domain.priority import priority_points
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
-from include.domain.value import score_points
+from include.domain.order.priority import priority_points
+from include.domain.order.value import score_points
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.recipes import load_policy
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.farm import lower_bound
-from include.cli import app
-from include.domain.prior import SourceShape
-from include.domain.request import TitleRequest
-from include.domain.title import Kind, Tier
-from include.errors import ConfigurationError
-from include.orchestration import valuation
+from include.base.errors import ConfigurationError
+from include.cli.app import app
+from include.domain.cost.prior import SourceShape
+from include.domain.title.request import TitleRequest
+from include.domain.title.title import Kind, Tier
+from include.services import valuation
 from include.simulation.figures import run_order, sum_up
 from include.simulation.inputs import HISTORY, read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from include.domain.forecast import Forecast
-from include.domain.presets import Relative
-from include.domain.prior import TitleWork
-from include.domain.request import Signals
-from include.domain.title import Kind, Tier
+from include.domain.cost.forecast import Forecast
+from include.domain.cost.prior import TitleWork
+from include.domain.plan.presets import Relative
+from include.domain.title.request import Signals
+from include.domain.title.title import Kind, Tier
 from include.simulation.farm import Simulation
 from include.simulation.model import Encode, Farm, Outcome, SimTitle
 from include.simulation.orders import order

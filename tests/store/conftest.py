@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters import s3 as adapter
-from include.adapters.s3 import S3Store
-from include.adapters.store import ObjectStore, open_store
-from include.settings import Settings
+from include.adapters.s3 import store as adapter
+from include.adapters.s3.store import S3Store
+from include.adapters.store.store import ObjectStore, open_store
+from include.base.settings import Settings
 from tests.s3 import S3, s3_server
 
 LEAST_PART = 5 * 1024**2

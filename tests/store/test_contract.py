@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.store import ConcurrentChange, ObjectStore, by_need, cache_control, content_type, key_of
-from include.errors import StorageError
+from include.adapters.store.store import ConcurrentChange, ObjectStore, by_need, cache_control, content_type, key_of
+from include.base.errors import StorageError
 
 
 @pytest.mark.parametrize("key", ["", "..", "a/../b", "/a", "a//b", "a/", "a\\b", "a b", ".hidden", "%2e%2e/x", "é"])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.store import LocalStore, explained
-from include.errors import Retry, StorageError
+from include.adapters.store.store import LocalStore, explained
+from include.base.errors import Retry, StorageError
 from tests.requirements import missing
 
 Body = Callable[[Path, Path], None]

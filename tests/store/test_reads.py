@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters import ffmpeg as builder
-from include.adapters.decode import Decoded, decode
-from include.adapters.ffprobe import packets, probe
+from include.adapters.ffmpeg import commands as builder
+from include.adapters.ffmpeg.decode import Decoded, decode
+from include.adapters.ffmpeg.ffprobe import packets, probe
 from include.adapters.mezzanine import open_mezzanine
-from include.adapters.s3 import S3Store
+from include.adapters.s3.store import S3Store
 from include.adapters.tools import ffmpeg, ffprobe
-from include.domain.media import Inspection
-from include.errors import MezzanineRejected, StorageError
-from include.settings import Settings
+from include.base.errors import MezzanineRejected, StorageError
+from include.base.settings import Settings
+from include.domain.media.media import Inspection
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
 from tests.clips import Clips, stage_context

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from include.adapters.tools import ffmpeg
-from include.errors import MezzanineRejected
-from include.settings import Settings
+from include.base.errors import MezzanineRejected
+from include.base.settings import Settings
 from include.stages.inspect import inspect
 from include.stages.verify_source import verify_source
 from tests.clips import Clips, stage_context

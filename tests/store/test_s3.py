@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from include.adapters import s3 as adapter
-from include.adapters.s3 import S3Store, failure, worker_credentials
-from include.adapters.store import ConcurrentChange, open_store
-from include.domain.text import redacted
-from include.errors import ConfigurationError, StorageError
-from include.settings import Settings
+from include.adapters.s3 import store as adapter
+from include.adapters.s3.store import S3Store, failure, worker_credentials
+from include.adapters.store.store import ConcurrentChange, open_store
+from include.base.errors import ConfigurationError, StorageError
+from include.base.settings import Settings
+from include.base.text import redacted
 from tests.s3 import CREDENTIALS, S3, Asked, Fault, Outcome
 from tests.store.conftest import LEAST_PART
 

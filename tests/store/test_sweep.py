@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from include.adapters import s3 as adapter
-from include.adapters.s3 import S3Store
-from include.errors import StorageError
+from include.adapters.s3 import store as adapter
+from include.adapters.s3.store import S3Store
+from include.base.errors import StorageError
 from tests.s3 import S3, Asked, Outcome
 from tests.store.conftest import LEAST_PART
 from tests.store.test_s3 import a_file, is_part, uploads

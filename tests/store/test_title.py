@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.domain.results import PackageResult
-from include.domain.title import State
+from include.base.settings import load_settings
+from include.domain.outcome.results import PackageResult
+from include.domain.title.title import State
 from include.pipelines.runner import load_result
-from include.settings import load_settings
 from tests.clips import Clips
 from tests.s3 import S3, Asked, s3_server
 from tests.store.title import Life

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store import ObjectStore, open_store
-from include.domain.plan import Plan
-from include.domain.request import parse_batch
+from include.adapters.store.store import ObjectStore, open_store
+from include.base.settings import Settings
+from include.domain.plan.plan import Plan
+from include.domain.title.request import parse_batch
 from include.pipelines.core import Task, find_pipeline
 from include.pipelines.runner import TaskJob, load_plan, run_task
-from include.settings import Settings
 from include.stages.core import ControlContext
 from tests.catalog.samples import NOW, find, start
 

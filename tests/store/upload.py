@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from include.adapters import s3
-from include.adapters.store import open_store
-from include.settings import load_settings
+from include.adapters.s3 import store as s3
+from include.adapters.store.store import open_store
+from include.base.settings import load_settings
 from tests.store.conftest import LEAST_PART
 
 if __name__ == "__main__":

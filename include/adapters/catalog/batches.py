@@ -13,11 +13,11 @@ from include.adapters.catalog.database import Database
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import BatchRecord, Event, Stub, dag_id_of, valued_columns
 from include.adapters.catalog.schema import batches, events, titles
-from include.domain.document import digest
-from include.domain.request import ParsedBatch, TitleRequest
-from include.domain.title import FINAL_STATES, State
-from include.domain.valuation import Valuation, Work
-from include.errors import BatchConflict
+from include.base.document import digest
+from include.base.errors import BatchConflict
+from include.domain.order.valuation import Valuation, Work
+from include.domain.title.request import ParsedBatch, TitleRequest
+from include.domain.title.title import FINAL_STATES, State
 
 MAX_ID = 100
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
-from include.errors import ConfigurationError, PlatformUnavailable
+from include.base.errors import ConfigurationError, PlatformUnavailable
 
 WAIT_S = 30
 """How long a writer waits for the one before it."""

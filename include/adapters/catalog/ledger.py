@@ -11,7 +11,7 @@ from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, request_row
 from include.adapters.catalog.records import Repair, RepairKind
 from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
-from include.domain.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
+from include.domain.telling.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
 
 
 class Ledger(Database):

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select, update
 from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.records import OutboxRow
 from include.adapters.catalog.schema import outbox
-from include.domain.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
 
 
 class Outbox(Database):

@@ -11,9 +11,9 @@ from include.adapters.catalog.database import Database
 from include.adapters.catalog.journal import add_event, enqueue, request_row
 from include.adapters.catalog.records import VersionRecord
 from include.adapters.catalog.schema import availability, current_versions, renditions, titles, versions
-from include.domain.results import PackagedRendition, PackageResult, PublishResult
-from include.domain.title import State
-from include.errors import StaleRequest
+from include.base.errors import StaleRequest
+from include.domain.outcome.results import PackagedRendition, PackageResult, PublishResult
+from include.domain.title.title import State
 
 EVERYWHERE = "*"
 

@@ -21,11 +21,11 @@ from include.adapters.catalog.titles import (
     title_record,
     whole_is_published,
 )
-from include.domain.request import Signals, TitleRequest
-from include.domain.steering import Steering, updated
-from include.domain.title import FINAL_STATES, State
-from include.domain.valuation import Valuation, Work
-from include.errors import SteeringRefused
+from include.base.errors import SteeringRefused
+from include.domain.order.valuation import Valuation, Work
+from include.domain.title.request import Signals, TitleRequest
+from include.domain.title.steering import Steering, updated
+from include.domain.title.title import FINAL_STATES, State
 
 
 class Queue(Titles, Database):

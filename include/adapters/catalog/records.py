@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from include.domain.document import Document
-from include.domain.request import Refusal, TitleRequest
-from include.domain.results import PackagedRendition
-from include.domain.title import State, SubtitleFile, TitleJob
-from include.domain.valuation import Standing, Valuation, Work
-from include.errors import ErrorDocument
+from include.base.document import Document
+from include.base.errors import ErrorDocument
+from include.domain.order.valuation import Standing, Valuation, Work
+from include.domain.outcome.results import PackagedRendition
+from include.domain.title.request import Refusal, TitleRequest
+from include.domain.title.title import State, SubtitleFile, TitleJob
 
 REPAIR_SUFFIX = "repair"
 """In the id of a batch that repairs a title."""

@@ -12,8 +12,8 @@ from include.adapters.catalog.database import Database, held
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import DeadLetter, HistoryRow, TaskEvent, TitleRecord, run_id_of
 from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles, versions
-from include.domain.title import FINAL_STATES, GOOD_STATES, State
-from include.errors import ErrorDocument, NotReleased
+from include.base.errors import ErrorDocument, NotReleased
+from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
 
 RELEASED_STATES = frozenset({State.QUEUED, State.RUNNING, State.PLAYABLE})
 REOPENED_STATES = frozenset({State.FAILED, State.REJECTED})

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from include.adapters.players import find_player
-from include.domain.report import Report
+from include.domain.outcome.report import Report
 
 PAGE = "preview.html"
 PLAYER = "player/hls.min.js"

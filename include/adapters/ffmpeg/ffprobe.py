@@ -1,0 +1,262 @@
+"""Asks ffprobe what a file is, and turns its answer into streams."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from include.adapters.ffmpeg.commands import input_argv, loglevel
+from include.adapters.process import run
+from include.domain.media.languages import language_tag
+from include.domain.media.media import AudioStream, SubtitleStream, VideoStream
+
+TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "srt"})
+MAX_TITLE = 200
+CLOCK_S = 0.002
+ODD_SHARE = 0.05
+"""Share of pictures that may be late or missing without the rate being a variable one."""
+REORDERED = 16
+"""Pictures that a codec may reorder."""
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """ffprobe's answer, or what it said instead."""
+
+    container: Fields
+    streams: tuple[Fields, ...]
+    stderr: str
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is a container at all."""
+        return bool(self.container)
+
+
+def probe(program: str, address: str, *, timeout_s: float) -> Probe:
+    """Container and streams of ``address``; raises :class:`include.base.errors.ToolTimeout`."""
+    argv = [program, "-v", loglevel(address), "-show_format", "-show_streams", "-of", "json", *input_argv(address)]
+    finished = run(argv, timeout_s=timeout_s, check=False)
+    try:
+        data = json.loads(finished.stdout.decode("utf-8", "replace") or "{}")
+    except ValueError:
+        data = {}
+    return Probe(container=data.get("format", {}), streams=tuple(data.get("streams", ())), stderr=finished.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packets:
+    """The packets of one stream, or of its beginning."""
+
+    count: int
+    first_s: float | None
+    end_s: float | None
+    steady: bool
+    """Whether the distances between neighbours are about equal."""
+    keyframes: tuple[int, ...]
+    """Positions in order of presentation."""
+    stderr: str
+
+
+def packets(program: str, address: str, *, index: int, first_s: float | None = None, timeout_s: float) -> Packets:
+    """Read the packets of a stream without decoding them.
+
+    Args:
+        program: ffprobe.
+        address: Path or presigned address.
+        index: Of the stream.
+        first_s: Only these first seconds; None for all.
+        timeout_s: Limit.
+    """
+    interval = [] if first_s is None else ["-read_intervals", f"%+{first_s:g}"]
+    entries = ["-show_entries", "packet=pts_time,duration_time,flags", "-of", "csv=p=0"]
+    argv = [program, "-v", loglevel(address), "-select_streams", str(index), *interval, *entries, *input_argv(address)]
+    times: list[float] = []
+    keys: set[float] = set()
+    end: float | None = None
+
+    def read(line: str) -> None:
+        nonlocal end
+        start, length, flags, *_ = f"{line},,".split(",")
+        time_s = number(start)
+        if time_s is not None:
+            times.append(time_s)
+            end = max(end or 0.0, time_s + (number(length) or 0.0))
+            if flags.startswith("K"):
+                keys.add(time_s)
+
+    finished = run(argv, timeout_s=timeout_s, check=False, on_line=read)
+    times.sort()
+    # Packets come in decoding order: where reading stops, pictures in between have not come yet.
+    settled = times if first_s is None else times[: max(2, len(times) - REORDERED)]
+    gaps = [after - before for before, after in itertools.pairwise(settled)]
+    return Packets(
+        count=len(times),
+        first_s=times[0] if times else None,
+        end_s=end,
+        steady=_steady(gaps),
+        keyframes=tuple(position for position, time_s in enumerate(times) if time_s in keys),
+        stderr=finished.stderr,
+    )
+
+
+def _steady(gaps: list[float]) -> bool:
+    """Whether all but a few distances are the usual one; millisecond clocks make 41 and 42 ms of one rate."""
+    if not gaps:
+        return True
+    usual = statistics.median(gaps)
+    odd = sum(1 for gap in gaps if not usual / 1.5 - CLOCK_S <= gap <= usual * 1.5 + CLOCK_S)
+    return odd <= ODD_SHARE * len(gaps)
+
+
+def picture_streams(found: Probe) -> list[Fields]:
+    """The video streams that move: no attached pictures, no thumbnails."""
+    still = ("attached_pic", "timed_thumbnails", "still_image")
+    return [
+        stream
+        for stream in found.streams
+        if stream.get("codec_type") == "video" and not any(stream.get("disposition", {}).get(kind) for kind in still)
+    ]
+
+
+def video_stream(
+    stream: Fields, *, duration_s: float, start_s: float, variable: bool, frame_rate: Fraction
+) -> VideoStream:
+    """One video stream as a document.
+
+    Args:
+        stream: ffprobe's fields.
+        duration_s: As measured or declared.
+        start_s: From the container's start.
+        variable: Whether its rate varies.
+        frame_rate: Average.
+    """
+    width, height = int(stream["width"]), int(stream["height"])
+    aspect = fraction(stream.get("sample_aspect_ratio"), ":") or Fraction(1)
+    turn = rotation(stream)
+    shown = (max(1, round(width * aspect)), height)
+    return VideoStream(
+        index=int(stream["index"]),
+        codec=str(stream.get("codec_name", "")),
+        profile=stream.get("profile"),
+        width=width,
+        height=height,
+        display_width=shown[1] if turn % 180 else shown[0],
+        display_height=shown[0] if turn % 180 else shown[1],
+        frame_rate=str(frame_rate),
+        variable_frame_rate=variable,
+        frames=whole(stream.get("nb_frames")),
+        duration_s=round(duration_s, 6),
+        start_time_s=round(start_s, 6),
+        pixel_format=str(stream.get("pix_fmt", "")),
+        bit_depth=bit_depth(stream),
+        field_order=stream.get("field_order"),
+        rotation=turn,
+        sample_aspect_ratio=f"{aspect.numerator}:{aspect.denominator}",
+        color_range=stream.get("color_range"),
+        color_primaries=stream.get("color_primaries"),
+        color_transfer=stream.get("color_transfer"),
+        color_space=stream.get("color_space"),
+    )
+
+
+def audio_stream(stream: Fields) -> AudioStream | None:
+    """One audio stream as a document; None where ffprobe could not make out what it is."""
+    channels, rate = whole(stream.get("channels")), whole(stream.get("sample_rate"))
+    if not stream.get("codec_name") or not channels or not rate:
+        return None
+    tags = _tags(stream)
+    return AudioStream(
+        index=int(stream["index"]),
+        codec=str(stream["codec_name"]),
+        channels=channels,
+        channel_layout=stream.get("channel_layout"),
+        sample_rate_hz=rate,
+        language=language_tag(tags.get("language")),
+        title=_title(tags),
+        default=bool(stream.get("disposition", {}).get("default")),
+        duration_s=stream_duration_s(stream),
+    )
+
+
+def subtitle_stream(stream: Fields) -> SubtitleStream:
+    """One subtitle stream as a document."""
+    tags, codec = _tags(stream), str(stream.get("codec_name", "unknown"))
+    return SubtitleStream(
+        index=int(stream["index"]),
+        codec=codec,
+        language=language_tag(tags.get("language")),
+        title=_title(tags),
+        forced=bool(stream.get("disposition", {}).get("forced")),
+        text=codec in TEXT_SUBTITLES,
+    )
+
+
+def stream_duration_s(stream: Fields) -> float | None:
+    """A stream's own duration: its field, or the tag that Matroska writes, which counts from the file's zero."""
+    duration = number(stream.get("duration"))
+    if duration is None:
+        parts = str(_tags(stream).get("duration", "")).split(":")
+        values = [number(part) for part in parts]
+        if len(values) == 3 and None not in values:
+            hours, minutes, seconds = (value or 0.0 for value in values)
+            duration = hours * 3600 + minutes * 60 + seconds - (number(stream.get("start_time")) or 0.0)
+    return duration if duration is not None and duration > 0 else None
+
+
+def rotation(stream: Fields) -> int:
+    """Clockwise turn in degrees, 0–359, to the nearest quarter."""
+    for side in stream.get("side_data_list", ()):
+        degrees = number(side.get("rotation"))
+        if degrees is not None:
+            return round(-degrees / 90) * 90 % 360
+    return 0
+
+
+def bit_depth(stream: Fields) -> int:
+    """Bits per sample, from the field or the pixel format's name."""
+    declared = whole(stream.get("bits_per_raw_sample"))
+    if declared:
+        return declared
+    name = str(stream.get("pix_fmt", ""))
+    return next((bits for bits in (16, 14, 12, 10, 9) if f"p{bits}" in name or name.startswith(f"gray{bits}")), 8)
+
+
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else ffprobe may put there."""
+    try:
+        parsed = float(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if abs(parsed) < 1e12 else None
+
+
+def whole(value: Any) -> int | None:
+    """A positive whole number."""
+    parsed = number(value)
+    return int(parsed) if parsed is not None and parsed >= 1 else None
+
+
+def fraction(value: Any, separator: str = "/") -> Fraction | None:
+    """A positive fraction such as ``24000/1001``; None for ``0/0``."""
+    numerator, _, denominator = str(value).partition(separator)
+    try:
+        parsed = Fraction(int(numerator), int(denominator or 1))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return parsed if parsed > 0 else None
+
+
+def _tags(stream: Fields) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in stream.get("tags", {}).items()}
+
+
+def _title(tags: dict[str, str]) -> str | None:
+    text = "".join(char for char in tags.get("title", "") if char.isprintable()).strip()
+    return text[:MAX_TITLE] or None

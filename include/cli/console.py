@@ -1,0 +1,304 @@
+"""What the command line shows to people: tables, live progress. Always on stderr or asked for; machines get JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from include.domain.cost.prior import Spread
+from include.domain.title.title import State
+
+STYLES = {
+    State.PUBLISHED: "green",
+    State.DEGRADED: "yellow",
+    State.PLAYABLE: "cyan",
+    State.RUNNING: "cyan",
+    State.REJECTED: "red",
+    State.FAILED: "red",
+    State.CANCELLED: "dim",
+}
+
+
+def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[dict[str, Any]]:
+    """Show the titles until they settle; returns their last state. In place on a terminal, else a line a change."""
+    last: list[dict[str, Any]] = []
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+            for last in snapshots:
+                live.update(progress_table(last))
+        return last
+    seen: dict[str, str] = {}
+    for last in snapshots:
+        for title in last:
+            line = f"{title['request_id']}: {title['state']} {_percent(title)} {_doing(title)}".rstrip()
+            if seen.get(title["request_id"]) != line:
+                seen[title["request_id"]] = line
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return last
+
+
+def progress_table(titles: list[dict[str, Any]]) -> RenderableType:
+    """One row a title: state, how far, what runs now."""
+    table = Table(box=None, pad_edge=False, expand=False)
+    table.add_column("title", style="bold", no_wrap=True)
+    table.add_column("tier")
+    table.add_column("state")
+    table.add_column("", width=24)
+    table.add_column("", justify="right", width=5)
+    table.add_column("now", overflow="ellipsis", no_wrap=True, max_width=60)
+    for title in titles:
+        table.add_row(
+            Text(title["title_id"]),
+            title["tier"],
+            state_text(title["state"]),
+            ProgressBar(total=1.0, completed=title["progress"] or 0.0, width=24),
+            _percent(title),
+            Text(_doing(title)),
+        )
+    return table
+
+
+def show_results(titles: list[dict[str, Any]], console: Console) -> None:
+    """What became of the titles: each rung with codec, size, bitrate and VMAF, time, deadline, manifests."""
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    # The titles give way, so that the rest fits a terminal of 80 columns.
+    table.add_column("title", min_width=9, overflow="fold")
+    for name in ("state", "rung", "codec", "size"):
+        table.add_column(name, no_wrap=True)
+    for name in ("kbit/s", "VMAF", "took"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("deadline", no_wrap=True)
+    # Where something is still to come: 100 columns instead of 80.
+    is_open = any(not State(title["state"]).final and title["valuation"] for title in titles)
+    if is_open:
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("ETA p50–p90", no_wrap=True)
+    for title in titles:
+        rungs = list(reversed(title["rungs"])) or [None]
+        for position, rung in enumerate(rungs):
+            first = position == 0
+            table.add_row(
+                Text(title["title_id"], style="bold") if first else "",
+                state_text(title["state"]) if first else "",
+                *_rung_cells(rung),
+                _took(title) if first else "",
+                deadline_text(title) if first else "",
+                *(_prospect_cells(title, first=first) if is_open else ()),
+                end_section=position == len(rungs) - 1,
+            )
+    console.print(table)
+    for title in titles:
+        for line in _where(title):
+            # An address that is broken over two lines cannot be clicked or copied.
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def show_valuation(title: dict[str, Any], console: Console) -> None:
+    """What an open title is worth, when it goes and when it will be done, term by term."""
+    valued = title["valuation"]
+    if valued is None or State(title["state"]).final:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name in ("score", "priority"):
+        table.add_row(Text(name, style="bold"), Text(str(valued[name]["points"]), style="bold"), "")
+        for term in valued[name]["terms"]:
+            table.add_row(f"  {term['name']}", f"{term['points']:.0f}", Text(term["why"], style="dim"))
+    quote = valued["admission"]
+    waiting = "" if title["released_at"] else f"{valued['ahead']} titles go before it"
+    table.add_row(Text("finish", style="bold"), eta_text(quote), Text(waiting, style="dim"))
+    table.add_row(Text("verdict", style="bold"), "", verdict_text(quote))
+    if title["deadline"]:
+        spare = Text(f"{_laxity(valued['laxity_s'])} to spare if it had its slots from now on", style="dim")
+        table.add_row(Text("deadline", style="bold"), f"{_moment(title['deadline']):%m-%d %H:%M:%S}", spare)
+    console.print(table)
+
+
+def show_queue(queue: dict[str, Any], console: Console) -> None:
+    """Open titles in the policy's order."""
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in ("#", "score", "prio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    # On a narrow terminal words wrap, so that no column is lost: that of the titles went first.
+    table.add_column("title", min_width=12, overflow="fold")
+    for name, least in (("tier", 8), ("state", 8), ("deadline", 8), ("ETA p50–p90", 11), ("verdict", 10)):
+        table.add_column(name, min_width=least)
+    for title in queue["titles"]:
+        score, priority, quote = title["score"], title["priority"], title["admission"]
+        mark = "held" if title["held"] else "pinned" if title["pinned"] else None
+        state = state_text(title["state"]) + (f", {mark}" if mark else "")
+        table.add_row(
+            str(title["place"]),
+            str(score["points"]) if score else "",
+            str(priority["points"]) if priority else "",
+            Text(title["request_id"]),
+            title["tier"],
+            state,
+            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "",
+            eta_text(quote) if quote else "",
+            verdict_text(quote, short=True) if quote else "",
+        )
+    console.print(table)
+    counts = queue["counts"]
+    shown = f", {len(queue['titles'])} shown" if len(queue["titles"]) < counts["open"] else ""
+    console.print(
+        f"{counts['open']} open{shown}: {counts['waiting']} waiting, {counts['queued'] + counts['running']} running, "
+        f"{counts['playable']} playable; times are UTC",
+        highlight=False,
+    )
+
+
+def show_quote(quote: dict[str, Any], console: Console) -> None:
+    """What a batch would come to, and whom it would displace."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("title", min_width=12, overflow="fold")
+    for name in ("score", "work", "ahead"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("deadline", "ETA p50–p90", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for title in quote["titles"]:
+        valued = title["valuation"]
+        table.add_row(
+            Text(title["title_id"]),
+            str(valued["score"]["points"]),
+            duration(valued["admission"]["work"]["p50_s"]),
+            str(valued["ahead"]),
+            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "none",
+            eta_text(valued["admission"]),
+            verdict_text(valued["admission"]),
+        )
+    console.print(table)
+    console.print("Nothing was entered. Work is in slot seconds (p50), times are UTC.", highlight=False)
+    for each in quote["displaced"]:
+        later = f"{each['request_id']} would be finished {duration(each['later_s'])} later"
+        style = "red" if each["misses"] else ""
+        console.print(Text(later + (" and miss its deadline" if each["misses"] else ""), style=style))
+    if not quote["displaced"]:
+        console.print("Nobody would be displaced.", highlight=False)
+
+
+def show_calibration(spreads: Mapping[tuple[str, str], Spread], console: Console) -> None:
+    """Factors on the prior of this machine's sample encodes: the median, which counts, and how far they lie apart."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("encoder", "preset"):
+        table.add_column(name, no_wrap=True)
+    for name in ("factor", "lowest", "highest", "samples"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for (encoder, preset), each in spreads.items():
+        note = "" if each.counts else Text("too few to count", style="dim")
+        figures = (f"{value:.2f}" for value in (each.factor, each.lowest, each.highest))
+        table.add_row(encoder, preset, *figures, str(each.samples), note)
+    console.print(table)
+
+
+def eta_text(quote: dict[str, Any]) -> Text:
+    """From the expected finish to the one that nine of ten keep."""
+    first, last = _moment(quote["finish_p50"]), _moment(quote["finish_p90"])
+    return Text(f"{first:%H:%M}–{last:%H:%M}" if first.date() == last.date() else f"{first:%d. %H:%M}–{last:%d. %H:%M}")
+
+
+def verdict_text(quote: dict[str, Any], *, short: bool = False) -> Text:
+    """The admission's word, and the chance that it is wrong."""
+    style = {"feasible": "green", "feasible_degraded": "yellow"}.get(quote["verdict"], "red")
+    chance = quote["miss_chance"]
+    words = quote["verdict"].replace("_", " ")
+    if chance is None:
+        return Text("no deadline", style="dim")
+    return Text(f"{words} {chance:.0%}" if short else f"{words}, chance of a miss {chance:.1%}", style=style)
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=STYLES.get(State(state), ""))
+
+
+def deadline_text(title: dict[str, Any]) -> Text:
+    """Kept, missed, or by when."""
+    kept = title["deadline_kept"]
+    if title["deadline"] is None:
+        return Text("none", style="dim")
+    if kept is None:
+        return Text(f"{_moment(title['deadline']):%H:%M:%S} UTC")
+    if not kept:
+        return Text("missed", style="red")
+    spare = (_moment(title["deadline"]) - _moment(title["playable_at"])).total_seconds()
+    return Text(f"kept by {duration(spare)}", style="green")
+
+
+def duration(seconds: float) -> str:
+    """``95`` → ``1:35``, ``3700`` → ``1:01:40``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
+    if rung is None:
+        return ("", "", "", "", "")
+    vmaf = "–" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"  # not measured, which is not 0
+    return (
+        rung["rendition"].partition("_")[2],
+        rung["codec"],
+        f"{rung['width']}×{rung['height']}",
+        f"{rung['average_bandwidth'] / 1000:.0f}",
+        vmaf,
+    )
+
+
+def _prospect_cells(title: dict[str, Any], *, first: bool) -> tuple[str, Text]:
+    valued = title["valuation"]
+    if not first or valued is None or State(title["state"]).final:
+        return "", Text("")
+    return str(valued["score"]["points"]), eta_text(valued["admission"])
+
+
+def _laxity(seconds: float) -> str:
+    return duration(seconds) if seconds >= 0 else f"-{duration(-seconds)}"
+
+
+def _where(title: dict[str, Any]) -> Iterator[Text]:
+    if title["hls"]:
+        yield Text(f"{title['title_id']} v{title['version']}", style="bold")
+        for name in ("hls", "dash", "preview"):
+            if title[name]:
+                yield Text(f"  {name:8}{title[name]}")
+    if title["state"] == State.PLAYABLE:
+        yield Text(f"  v{title['version']} plays with its core rungs; the full ladder follows as the next version")
+    if title["message"]:
+        yield Text.assemble((title["title_id"], "bold"), f"  {title['message']}", style=STYLES.get(title["state"], ""))
+
+
+def _took(title: dict[str, Any]) -> str:
+    if not title["settled_at"]:
+        return ""
+    return duration((_moment(title["settled_at"]) - _moment(title["created_at"])).total_seconds())
+
+
+def _percent(title: dict[str, Any]) -> str:
+    return f"{100 * (title['progress'] or 0):.0f} %" if title["state"] not in {"waiting", "queued"} else ""
+
+
+def _doing(title: dict[str, Any]) -> str:
+    if title["now"]:
+        return ", ".join(
+            f"{each['stage']}{' ' + each['item'] if each['item'] else ''} {100 * each['share']:.0f} %"
+            for each in title["now"]
+        )
+    if State(title["state"]).final:
+        return title["message"] or ""
+    return title["task"] or ""
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,154 @@
+"""What a mezzanine is, as measured: the result document of the stage ``inspect``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from include.base.document import Document
+
+
+class VideoStream(Document):
+    """The video stream that is encoded: the first that is neither an attached picture nor a thumbnail."""
+
+    index: int
+    """Stream index in the container."""
+    codec: str
+    profile: str | None = None
+    width: int
+    """Coded width in pixels, before rotation and sample aspect ratio."""
+    height: int
+    display_width: int
+    """Width in square pixels, after rotation: what a viewer sees. Ladders are cut to this."""
+    display_height: int
+    frame_rate: str
+    """Average rate as an exact fraction, e.g. ``24000/1001``."""
+    variable_frame_rate: bool = False
+    frames: int | None = None
+    """As the container says; the full decode counts."""
+    duration_s: float
+    start_time_s: float = 0.0
+    """From the container's start, which is the zero of every rendition: the first frame is held until it comes."""
+    pixel_format: str
+    bit_depth: int = 8
+    field_order: str | None = None
+    rotation: int = 0
+    sample_aspect_ratio: str = "1:1"
+    color_range: str | None = None
+    color_primaries: str | None = None
+    color_transfer: str | None = None
+    color_space: str | None = None
+
+    @property
+    def fps(self) -> Fraction:
+        """Exact average frame rate."""
+        return Fraction(self.frame_rate)
+
+    @property
+    def hdr(self) -> bool:
+        """PQ or HLG."""
+        return self.color_transfer in {"smpte2084", "arib-std-b67"}
+
+
+class AudioStream(Document):
+    """One audio track."""
+
+    index: int
+    codec: str
+    channels: int
+    channel_layout: str | None = None
+    sample_rate_hz: int
+    language: str = "und"
+    """BCP 47; ``und`` where the container says nothing."""
+    title: str | None = None
+    default: bool = False
+    duration_s: float | None = None
+
+
+class SubtitleStream(Document):
+    """One embedded subtitle track."""
+
+    index: int
+    codec: str
+    language: str = "und"
+    title: str | None = None
+    forced: bool = False
+    text: bool = True
+    """False for bitmap subtitles, which cannot become WebVTT."""
+
+
+class Finding(Document):
+    """Something unusual that does not stop the title."""
+
+    code: str
+    message: str
+
+
+class MezzanineIdentity(Document):
+    """What tells that the bytes behind an address are still the same: checked whenever a task opens them."""
+
+    uri: str
+    """Where tasks read it: the request's address for ``file://``, the store's copy for ``s3://`` and ``https://``."""
+    size_bytes: int
+    marker: str
+    """Modification time (ns) of a file, or checksum of a copy."""
+
+
+class Inspection(Document):
+    """Container, streams and soundness of a mezzanine."""
+
+    mezzanine: MezzanineIdentity
+    container: str
+    """ffprobe's format name, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``."""
+    duration_s: float
+    bitrate_kbps: float | None = None
+    video: VideoStream
+    audio: tuple[AudioStream, ...] = ()
+    subtitles: tuple[SubtitleStream, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    tool_version: str
+    """Version of the ffmpeg that decoded the samples."""
+
+
+class Window(Document):
+    """A sampled stretch of the mezzanine."""
+
+    start_s: float
+    duration_s: float
+
+
+class Crop(Document):
+    """The picture inside black bars, in coded pixels."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+
+
+class Analysis(Document):
+    """Result of the stage ``analyse``: what the sampled windows show of the content. None means not measurable."""
+
+    windows: tuple[Window, ...]
+    si_mean: float | None = None
+    """Spatial information (ITU-T P.910), mean over the sampled frames."""
+    si_max: float | None = None
+    ti_mean: float | None = None
+    """Temporal information (ITU-T P.910)."""
+    ti_max: float | None = None
+    motion_mean: float | None = None
+    """Mean absolute luma difference between neighbouring frames, 0–255 (8 bit)."""
+    scene_cuts: tuple[float, ...] = ()
+    """Times in seconds, within the sampled windows."""
+    scene_cuts_per_minute: float | None = None
+    crop: Crop | None = None
+    """Set only where bars are stable over all windows; reported, not applied."""
+    interlaced: bool = False
+    top_field_first: bool | None = None
+    black_share: float | None = None
+    """Share of sampled time that is black, 0–1."""
+    freeze_share: float | None = None
+    loudness_lufs: float | None = None
+    """Integrated loudness (EBU R128) of the first audio track, over the windows; None without audio or in silence."""
+    true_peak_dbtp: float | None = None
+    brightest_s: float | None = None
+    """Time of the most representative frame: neither black nor at a cut. Seed of the poster."""

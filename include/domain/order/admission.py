@@ -1,0 +1,106 @@
+"""Whether a title can be in time, as of its arrival: verdict, finish and chance of a miss, before it has started."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from include.base.document import Document
+from include.domain.cost.forecast import Forecast, total
+
+
+class Verdict(StrEnum):
+    """What the admission says of a deadline."""
+
+    FEASIBLE = "feasible"
+    FEASIBLE_DEGRADED = "feasible_degraded"
+    INFEASIBLE = "infeasible"
+
+
+class AdmissionPolicy(Document):
+    """When a deadline counts as feasible."""
+
+    miss_chance: float = Field(gt=0, lt=1)
+    """Highest predicted chance of a miss of a feasible title."""
+    busiest: float = Field(gt=0, lt=1)
+    """Share of the slots, at most, that fresher titles of higher priority are taken to use while a title waits."""
+
+
+class Admission(Document):
+    """The quote for one title. Moments are UTC."""
+
+    verdict: Verdict
+    """``feasible`` for every title without a deadline."""
+    finish_p50: datetime
+    """At the recipe that the verdict stands on: the full one, or the one with everything given up that may be."""
+    finish_p90: datetime
+    miss_chance: float | None
+    """0–1; None without a deadline."""
+    wait: Forecast
+    """Until its first task starts."""
+    work: Forecast
+    """Slot seconds of its own."""
+
+    def __str__(self) -> str:
+        chance = "" if self.miss_chance is None else f", chance of a miss {self.miss_chance:.1%}"
+        return f"{self.verdict}: finished {self.finish_p50:%H:%M:%S} (p90 {self.finish_p90:%H:%M:%S} UTC){chance}"
+
+
+def waiting(ahead: Forecast, *, slots: int, fresh_load: float, policy: AdmissionPolicy) -> Forecast:
+    """Time until the work ahead is done: that which is known, and that which comes and overtakes meanwhile.
+
+    Args:
+        ahead: Slot seconds of what runs, and of what waits with a higher priority.
+        slots: Of the pool.
+        fresh_load: Share of the slots, 0–1, that titles of higher priority have used lately.
+        policy: Bounds ``fresh_load``.
+    """
+    # The delay busy period of a queue with priorities: work ahead, stretched by what arrives before it is done.
+    return ahead.scaled(1 / (slots * (1 - min(policy.busiest, max(0.0, fresh_load)))))
+
+
+def admit(
+    *,
+    now: datetime,
+    deadline: datetime | None,
+    wait: Forecast,
+    full: Forecast,
+    degraded: Forecast,
+    work: Forecast,
+    policy: AdmissionPolicy,
+) -> Admission:
+    """The verdict on one title.
+
+    Args:
+        now: The time.
+        deadline: When it must be published.
+        wait: Until it starts, from :func:`waiting`.
+        full: From its start to its publication, with nothing given up.
+        degraded: The same with everything given up that its tier allows.
+        work: Its own slot seconds, for the record.
+        policy: Where feasible ends.
+    """
+
+    def quote(verdict: Verdict, duration: Forecast, chance: float | None) -> Admission:
+        return Admission(
+            verdict=verdict,
+            finish_p50=now + timedelta(seconds=duration.p50_s),
+            finish_p90=now + timedelta(seconds=duration.p90_s),
+            miss_chance=None if chance is None else round(chance, 4),
+            wait=wait,
+            work=work,
+        )
+
+    whole = total([wait, full])
+    if deadline is None:
+        return quote(Verdict.FEASIBLE, whole, None)
+    left_s = (deadline - now).total_seconds()
+    chance = whole.chance_above(left_s)
+    if chance <= policy.miss_chance:
+        return quote(Verdict.FEASIBLE, whole, chance)
+    least = total([wait, degraded])
+    chance = least.chance_above(left_s)
+    verdict = Verdict.FEASIBLE_DEGRADED if chance <= policy.miss_chance else Verdict.INFEASIBLE
+    return quote(verdict, least, chance)

@@ -1,0 +1,206 @@
+"""The record of one title that is published beside its manifests as ``report.json``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from include.base.document import Document
+from include.domain.media.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
+from include.domain.outcome.results import (
+    AudioRendition,
+    AudioResult,
+    CheckResult,
+    Cost,
+    EncodeResult,
+    Fallback,
+    Outcome,
+    PackagedRendition,
+    QualityScore,
+    RenditionVerdict,
+    SourceVerdict,
+    TextRendition,
+    TextResult,
+)
+from include.domain.plan.degradation import Binding
+from include.domain.plan.plan import EncodeJob, FirstSet, Plan, Rendition, SourceTreatment
+from include.domain.title.title import Kind, Tier, TitleJob
+
+
+class ReportedSource(Document):
+    """The mezzanine, without its address: the report is as public as the manifests."""
+
+    container: str
+    size_bytes: int
+    checksum: str
+    duration_s: float
+    bitrate_kbps: float | None
+    video: VideoStream
+    audio: tuple[AudioStream, ...]
+    subtitles: tuple[SubtitleStream, ...]
+    frames_decoded: int
+    decode_errors: int
+
+
+class ReportedPlan(Document):
+    """What was decided, and why."""
+
+    frame_rate: str
+    segment_frames: int
+    treatment: SourceTreatment
+    notes: tuple[str, ...]
+    first: FirstSet | None
+    """What went out, or goes out, as a first version, and why."""
+
+
+class ReportedRendition(Document):
+    """One rendition of the plan: ordered, encoded, checked, packaged. What it did not reach is None."""
+
+    name: str
+    rung: str
+    core: bool
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    recipe: Rendition
+    """As it was made: a hardware encoder's where one made it, a quicker preset's where the deadline asked for it."""
+    encoder_version: str | None
+    fallback: Fallback | None
+    """Why a software encoder made what a hardware encoder should have made."""
+    degradation: Binding | None
+    """What was given up for the title's deadline."""
+    encode_cost: Cost | None
+    check_cost: Cost | None
+    vmaf: QualityScore | None
+    packaged: PackagedRendition | None
+
+
+class Report(Document):
+    """The title's record."""
+
+    title_id: str
+    name: str | None
+    request_id: str
+    tier: Tier
+    kind: Kind | None
+    publish_at: datetime | None
+    source: ReportedSource
+    analysis: Analysis
+    plan: ReportedPlan
+    renditions: tuple[ReportedRendition, ...]
+    """Lowest rung first."""
+    audio: tuple[AudioRendition, ...]
+    text: tuple[TextRendition, ...]
+    duration_s: float
+    degraded: bool
+    whole: bool
+    """False for a first version: the core rungs alone, by intention."""
+    missing: tuple[str, ...]
+    """Renditions that the plan had and the set lacks; those of a first version follow with the next."""
+    given_up: tuple[Binding, ...]
+    """What the set lacks for the title's deadline."""
+    findings: tuple[str, ...]
+    """What was unusual, in sentences."""
+    encode_cpu_s: float
+    check_cost: Cost
+    tools: dict[str, str]
+    files: dict[str, Any]
+    """Entry points, relative to the report."""
+
+
+def build_report(
+    title: TitleJob,
+    source: Inspection,
+    analysis: Analysis,
+    decision: Plan,
+    encoded: tuple[EncodeResult, ...],
+    sound: AudioResult,
+    text: TextResult,
+    verified: SourceVerdict,
+    verdicts: CheckResult,
+    rungs: tuple[PackagedRendition, ...],
+    *,
+    whole: bool = True,
+    tools: dict[str, str],
+    files: dict[str, Any],
+) -> Report:
+    """Put together what the stages found. Addresses and commands stay inside: they name machines and buckets."""
+    results = {result.rendition: result for result in encoded}
+    packaged = {rung.rendition: rung for rung in rungs}
+    given_up = tuple(
+        result.degradation
+        for result in encoded
+        if result.degradation and (result.rendition in packaged or not result.made)
+    )
+    findings: list[Finding] = [*source.warnings, *verified.warnings, *sound.warnings, *text.warnings]
+    return Report(
+        title_id=title.title_id,
+        name=title.name,
+        request_id=title.request_id,
+        tier=title.tier,
+        kind=title.kind,
+        publish_at=title.publish_at,
+        source=ReportedSource(
+            container=source.container,
+            size_bytes=source.mezzanine.size_bytes,
+            checksum=verified.checksum,
+            duration_s=source.duration_s,
+            bitrate_kbps=source.bitrate_kbps,
+            video=source.video,
+            audio=source.audio,
+            subtitles=source.subtitles,
+            frames_decoded=verified.frames,
+            decode_errors=verified.decode_errors,
+        ),
+        analysis=analysis,
+        plan=ReportedPlan(
+            frame_rate=decision.frame_rate,
+            segment_frames=decision.segment_frames,
+            treatment=decision.treatment,
+            notes=decision.notes,
+            first=decision.first,
+        ),
+        renditions=tuple(
+            _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
+            for job in decision.jobs
+            for verdict in verdicts.renditions
+            if verdict.rendition == job.rendition.name
+        ),
+        audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in sound.renditions),
+        text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
+        duration_s=verified.duration_s,
+        degraded=verdicts.degraded or bool(given_up),
+        whole=whole,
+        missing=(
+            *(planned.name for planned in decision.renditions if planned.name not in packaged),
+            *(decision.first.rest if decision.first and not whole else ()),
+        ),
+        given_up=given_up,
+        findings=(*(finding.message for finding in findings), *verdicts.audio),
+        encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
+        check_cost=verdicts.cost,
+        tools=tools,
+        files=files,
+    )
+
+
+def _reported(
+    job: EncodeJob, verdict: RenditionVerdict, result: EncodeResult | None, packaged: PackagedRendition | None
+) -> ReportedRendition:
+    planned = job.rendition
+    degradation = result.degradation if result else None
+    made = result if result and result.made else None
+    return ReportedRendition(
+        name=planned.name,
+        rung=planned.rung,
+        core=planned.core,
+        outcome=verdict.outcome,
+        reasons=verdict.reasons,
+        recipe=job.made_by(made.encoder, degradation.option if degradation else None) if made else planned,
+        encoder_version=made.encoder_version if made else None,
+        fallback=made.fallback if made else None,
+        degradation=degradation,
+        encode_cost=made.cost if made else None,
+        check_cost=verdict.check_cost,
+        vmaf=verdict.vmaf,
+        packaged=packaged,
+    )

@@ -1,0 +1,258 @@
+"""Result documents of the stages after the plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from include.base.document import Document
+from include.domain.media.media import Finding
+from include.domain.plan.degradation import Binding
+
+
+class Cost(Document):
+    """What a piece of work used, from the kernel's accounting of its process tree."""
+
+    wall_s: float
+    cpu_s: float
+    peak_memory_mb: float
+
+
+class HardwareFault(StrEnum):
+    """Why a hardware encoder was not used."""
+
+    NOT_ALLOWED = "not_allowed"
+    """This attempt runs where no GPU is."""
+    NO_DRIVER = "no_driver"
+    OLD_DRIVER = "old_driver"
+    NO_ENCODER = "no_encoder"
+    """The card has none: A100, H100, H200."""
+    BUSY = "busy"
+    """All sessions of the card, or its memory, are taken."""
+    UNSUPPORTED = "unsupported"
+    """The card's encoder does not take this size or these options."""
+    CRASHED = "crashed"
+    HUNG = "hung"
+    BAD_OUTPUT = "bad_output"
+
+
+class Fallback(Document):
+    """The software encoder made what a hardware encoder should have made."""
+
+    encoder: str
+    """The one that was wanted."""
+    fault: HardwareFault
+    message: str
+    """A sentence for people; no path and no address in it, as it is published."""
+
+
+class EncodeResult(Document):
+    """A finished rendition in the work folder, or the word that it was left out."""
+
+    rendition: str
+    key: str
+    """Mezzanine identity, recipe hash and encoder version: same key, same bytes."""
+    uri: str
+    """Store key of the video-only MP4 or WebM; empty for a rung that was left out."""
+    size_bytes: int
+    frames: int
+    duration_s: float
+    bitrate_kbps: float
+    encoder: str | None = None
+    """ffmpeg's encoder that made it; None in results from before there were two."""
+    encoder_version: str
+    fallback: Fallback | None = None
+    degradation: Binding | None = None
+    """What was given up for the title's deadline."""
+    command: str
+    cost: Cost
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a rendition."""
+        return self.uri != ""
+
+
+class SourceVerdict(Document):
+    """Result of the stage ``verify_source``: the full checksum and the full decode."""
+
+    checksum: str
+    """``sha256:<hex>`` of the whole mezzanine."""
+    frames: int
+    """Video frames of the full decode at the plan's constant rate, from the container's start: what every rendition
+    must have."""
+    duration_s: float
+    """Presented duration of those frames."""
+    decode_errors: int
+    warnings: tuple[Finding, ...] = ()
+    cost: Cost
+
+
+class AudioRendition(Document):
+    """One encoded audio track."""
+
+    name: str
+    """E.g. ``aac_en_stereo``."""
+    uri: str
+    """Store key of the audio-only MP4."""
+    codec: str
+    channels: int
+    language: str
+    label: str
+    bitrate_kbps: int
+    duration_s: float
+    source_lufs: float | None = None
+    loudness_lufs: float | None = None
+    """Measured on the encoded track."""
+    true_peak_dbtp: float | None = None
+    """Measured on the encoded track."""
+    default: bool = False
+
+
+class AudioResult(Document):
+    """Result of the stage ``audio``."""
+
+    renditions: tuple[AudioRendition, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+class TextRendition(Document):
+    """One WebVTT track."""
+
+    name: str
+    uri: str
+    language: str
+    label: str
+    forced: bool = False
+    cues: int
+
+
+class TextResult(Document):
+    """Result of the stage ``subtitles``."""
+
+    renditions: tuple[TextRendition, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+class ImagesResult(Document):
+    """Result of the stage ``images``; store keys."""
+
+    poster: str
+    thumbnail: str
+    sprite: str
+    sprite_vtt: str
+    preview_mp4: str
+    preview_gif: str
+    poster_time_s: float
+
+
+class Outcome(StrEnum):
+    """Verdict on one rendition."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    MISSING = "missing"
+
+
+class QualityScore(Document):
+    """VMAF of a rendition against the mezzanine, both at display size. A score that was not measured is None."""
+
+    harmonic_mean: float
+    p1: float
+    """First percentile over the compared frames."""
+    mean: float
+    frames: int
+    sampled: bool
+    """False when every frame was compared."""
+    model: str
+
+
+class RenditionVerdict(Document):
+    """What the checks found of one rendition."""
+
+    rendition: str
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    """Why not pass, in sentences."""
+    vmaf: QualityScore | None = None
+    check_cost: Cost | None = None
+    key: str | None = None
+    """Of the encode's result that was checked; None where there was none."""
+    frames: int | None = None
+
+
+class CheckResult(Document):
+    """Result of the stage ``check``."""
+
+    renditions: tuple[RenditionVerdict, ...]
+    audio: tuple[str, ...] = ()
+    """Findings on audio tracks, in sentences; empty is good."""
+    degraded: bool
+    """True when a non-core rendition is missing or failed."""
+    cost: Cost
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """Names of the renditions that may be packaged."""
+        return tuple(v.rendition for v in self.renditions if v.outcome is Outcome.PASS)
+
+
+class PackagedRendition(Document):
+    """One rung as the manifests declare it: measured, not configured."""
+
+    rendition: str
+    codec: str
+    """RFC 6381, e.g. ``avc1.640028``."""
+    width: int
+    height: int
+    bandwidth: int
+    average_bandwidth: int
+    size_bytes: int
+    vmaf: float | None = None
+    """Harmonic mean."""
+
+
+class PackageResult(Document):
+    """Result of the stage ``package``: a complete set in the work folder, ready to be published as it is."""
+
+    prefix: str
+    """Store key of the set's folder."""
+    files: dict[str, int]
+    """Every file relative to ``prefix`` with its size in bytes."""
+    hls: str
+    """Relative to ``prefix``."""
+    dash: str | None
+    progressive: tuple[str, ...] = ()
+    preview: str
+    report: str
+    duration_s: float
+    rungs: tuple[PackagedRendition, ...]
+    degraded: bool
+    """Whether what this set should have is not all here, or not with all of its quality."""
+    whole: bool = True
+    """False for a title's first version: the core rungs alone, by intention."""
+    missing: tuple[str, ...] = ()
+    """Rungs that the plan had and this set lacks; those of a first version follow with the next."""
+    given_up: tuple[Binding, ...] = ()
+    """What this set lacks for its title's deadline: quality, or rungs, which are among the missing ones too."""
+    packager_version: str
+
+
+class PublishResult(Document):
+    """Result of the stage ``publish``."""
+
+    version: int
+    prefix: str
+    """Store key ``titles/<title_id>/v<n>``."""
+    published_at: datetime
+    playable_at: datetime
+    """Since when a version of this request can be played: the moment of its first one."""
+    whole: bool = True
+    """False for a first version, which another one of the same request follows."""
+    hls: str
+    """Address of the HLS manifest as a player gets it."""
+    dash: str | None
+    preview: str
+    degraded: bool
+    deadline_met: bool | None
+    """Whether the title was playable in time; None without a deadline."""

@@ -1,0 +1,160 @@
+"""Quality rules: what a measured rendition must be, how scores are pooled, and what a title may go out without."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from include.base.document import Document
+from include.base.errors import CoreRungMissing
+from include.domain.media.media import Window
+from include.domain.outcome.results import AudioRendition, Outcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.plan.plan import Plan, Rendition
+from include.domain.title.title import Tier
+
+LONG_TITLE_S = 600.0
+"""From this duration on, even a premium title is compared in windows."""
+WINDOW_S = 4.0
+WINDOWS = 5
+LOUDNESS_TOLERANCE_LU = 1.0
+PEAK_TOLERANCE_DB = 0.5
+"""AAC moves peaks a little after the limiter."""
+AUDIO_END_TOLERANCE_S = 0.1
+UNRECOGNISABLE_VMAF = 5.0
+"""Below this mean the picture is not the source's, whatever the rung: wrong frames, wrong order or garbage."""
+
+
+class RenditionFacts(Document):
+    """What a full decode of a rendition showed."""
+
+    width: int
+    height: int
+    frames: int
+    duration_s: float
+    keyframes: tuple[int, ...]
+    """Positions in presentation order, counted from 0."""
+    decode_errors: tuple[str, ...] = ()
+
+
+def expected_frames(frame_rate: str, verified: SourceVerdict) -> tuple[int, int]:
+    """Least and greatest frame count of a sound rendition at the constant ``frame_rate``.
+
+    It may round by one frame at the end.
+    """
+    count = round(Fraction(verified.duration_s).limit_denominator(1_000_000) * Fraction(frame_rate))
+    return max(1, count - 1), count + 1
+
+
+def faults(rendition: Rendition, facts: RenditionFacts, *, frames: tuple[int, int]) -> tuple[str, ...]:
+    """Why ``rendition`` must not be published, in sentences; empty is good.
+
+    Args:
+        rendition: What was ordered.
+        facts: What came.
+        frames: Least and greatest frame count, from :func:`expected_frames`.
+    """
+    found = [f"does not decode: {error}" for error in facts.decode_errors[:3]]
+    if (facts.width, facts.height) != (rendition.width, rendition.height):
+        found.append(f"is {facts.width}x{facts.height}, ordered were {rendition.width}x{rendition.height}")
+    least, most = frames
+    if not least <= facts.frames <= most:
+        found.append(f"has {facts.frames} frames, the mezzanine gives {least} to {most}")
+    frame_s = float(1 / Fraction(rendition.frame_rate))
+    if abs(facts.duration_s - facts.frames * frame_s) > 2 * frame_s:
+        found.append(f"lasts {facts.duration_s:.3f} s, its {facts.frames} frames last {facts.frames * frame_s:.3f} s")
+    wanted = tuple(range(0, facts.frames, rendition.gop_frames))
+    if facts.keyframes != wanted:
+        odd = sorted(set(wanted) ^ set(facts.keyframes))
+        found.append(f"keyframes are not every {rendition.gop_frames} frames (first difference at frame {odd[0]})")
+    return tuple(found)
+
+
+def unlike_the_others(frames: dict[str, int]) -> dict[str, str]:
+    """Renditions whose frame count is not that of most: players could not switch to them in place."""
+    if not frames:
+        return {}
+    usual, _ = Counter(frames.values()).most_common(1)[0]
+    return {
+        name: f"has {each} frames, the other renditions have {usual}" for name, each in frames.items() if each != usual
+    }
+
+
+def picture_faults(score: QualityScore | None) -> tuple[str, ...]:
+    """What a VMAF score says against a rendition. A missing score says nothing."""
+    if score is None or score.mean >= UNRECOGNISABLE_VMAF:
+        return ()
+    return (f"does not show the mezzanine's picture (VMAF {score.mean:.1f})",)
+
+
+def audio_faults(track: AudioRendition, *, video_s: float, target_lufs: float, ceiling_dbtp: float) -> tuple[str, ...]:
+    """Findings on an encoded audio track, in sentences.
+
+    Args:
+        track: The track as measured after its encode.
+        video_s: Presented duration of the video.
+        target_lufs: Where its loudness should be.
+        ceiling_dbtp: Where its true peak should stay below.
+    """
+    found = []
+    if abs(track.duration_s - video_s) > AUDIO_END_TOLERANCE_S:
+        found.append(f"{track.name}: lasts {track.duration_s:.2f} s, the video {video_s:.2f} s")
+    if track.loudness_lufs is None:
+        found.append(f"{track.name}: no loudness to measure (silent, or too short)")
+    elif abs(track.loudness_lufs - target_lufs) > LOUDNESS_TOLERANCE_LU:
+        found.append(f"{track.name}: loudness is {track.loudness_lufs:.1f} LUFS, the target {target_lufs:.1f}")
+    if track.true_peak_dbtp is not None and track.true_peak_dbtp > ceiling_dbtp + PEAK_TOLERANCE_DB:
+        found.append(f"{track.name}: true peak is {track.true_peak_dbtp:.1f} dBTP, the ceiling {ceiling_dbtp:.1f}")
+    return tuple(found)
+
+
+def comparison_windows(duration_s: float, tier: Tier, *, frame_rate: str) -> tuple[Window, ...] | None:
+    """Where a rendition is compared with the mezzanine; None for every frame.
+
+    Premium titles up to ten minutes are compared whole, and so are titles that the windows would cover anyway.
+    Windows lie evenly and start on a frame of the constant ``frame_rate``.
+    """
+    whole = tier is Tier.PREMIUM and duration_s <= LONG_TITLE_S
+    if whole or duration_s <= WINDOWS * WINDOW_S:
+        return None
+    fps = Fraction(frame_rate)
+    gap = (duration_s - WINDOWS * WINDOW_S) / (WINDOWS + 1)
+    starts = (math.floor((gap + index * (gap + WINDOW_S)) * fps) for index in range(WINDOWS))
+    return tuple(Window(start_s=float(start / fps), duration_s=WINDOW_S) for start in starts)
+
+
+def pool(scores: Sequence[float], *, sampled: bool, model: str) -> QualityScore | None:
+    """VMAF per frame as one score; None where no frame was compared.
+
+    The harmonic mean is libvmaf's, of ``score + 1``, so that one frame at zero does not decide alone.
+    """
+    if not scores or not all(math.isfinite(score) for score in scores):
+        return None
+    ordered = sorted(scores)
+    count = len(ordered)
+    return QualityScore(
+        harmonic_mean=round(count / sum(1 / (score + 1) for score in ordered) - 1, 3),
+        p1=round(ordered[math.ceil(count / 100) - 1], 3),
+        mean=round(sum(ordered) / count, 3),
+        frames=count,
+        sampled=sampled,
+        model=model,
+    )
+
+
+def vmaf_model(display_width: int, display_height: int) -> str:
+    """The model made for the viewing distance of this size."""
+    return "vmaf_4k_v0.6.1" if min(display_width, display_height) >= 2160 else "vmaf_v0.6.1"
+
+
+def conclude(decision: Plan, verdicts: Sequence[RenditionVerdict]) -> bool:
+    """Whether the title goes out degraded; raises :class:`CoreRungMissing` where it must not go out at all."""
+    bad = {verdict.rendition: verdict for verdict in verdicts if verdict.outcome is not Outcome.PASS}
+    core = [rendition.name for rendition in decision.renditions if rendition.core and rendition.name in bad]
+    if core:
+        told = "; ".join(f"{name} {' and '.join(bad[name].reasons) or bad[name].outcome}" for name in core)
+        raise CoreRungMissing(f"core renditions are missing or failed their checks: {told}", reason="core_rung_missing")
+    if len(bad) == len(decision.jobs):
+        raise CoreRungMissing("no rendition passed its checks", reason="core_rung_missing")
+    return bool(bad)

@@ -1,0 +1,236 @@
+"""Late binding: the options of an encode job, laid down when its title is planned, and the one that it takes.
+
+Every encode of a title gets the same share of its own predicted time: where a third has to be saved, each job saves a
+third, and none gives up more than it must because it comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+
+from include.domain.cost.forecast import Forecast
+from include.domain.cost.prior import Rates, SourceShape, TitleWork, planned_work
+from include.domain.media.media import Inspection
+from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.plan.playable import Prospects, first_set, later_s, still
+from include.domain.plan.presets import Presets, faster_presets, preset_options
+from include.domain.recipe.ladder import TierPolicy
+from include.domain.title.title import Tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How quickly a title gets on with this farm."""
+
+    factors: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """How the farm differs from the prior's rates, by encoder and preset."""
+    slots: int = 1
+    """That the title may use at once."""
+    overhead_s: float = 0.0
+    """Of its life outside of its work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """What options are made from."""
+
+    policy: TierPolicy
+    """Of the title's tier: its floor."""
+    presets: Presets
+    rates: Rates
+
+
+def shape_of_source(source: Inspection) -> SourceShape:
+    """How much picture an inspected source has."""
+    video = source.video
+    return SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
+
+
+def work_of(plan: Plan, source: SourceShape, *, rates: Rates, pace: Pace, tier: Tier) -> TitleWork:
+    """Predicted work of a planned title, with nothing given up; its encodes are those of the plan's jobs."""
+    fps = float(Fraction(plan.frame_rate))
+    return planned_work(source, plan.renditions, fps=fps, rates=rates, factors=pace.factors, tier=tier)
+
+
+def least_work(plan: Plan, work: TitleWork) -> TitleWork:
+    """The same with everything given up that the tier allows: the rungs that must be there, by their quickest options.
+
+    Args:
+        plan: With its options.
+        work: With nothing given up.
+    """
+    quickest = zip(plan.jobs, quickest_work(plan, work).encodes, strict=True)
+    least = (encode for job, encode in quickest if not any(_may_go(each.option) for each in job.options))
+    return work.model_copy(update={"encodes": tuple(least)})
+
+
+def _may_go(option: Option) -> bool:
+    return option.name == DROP and option.allowed
+
+
+def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
+    """The same with every rung, each by the quickest preset that the tier allows.
+
+    Args:
+        plan: With its options.
+        work: With nothing given up.
+    """
+    quickest: list[Forecast] = []
+    for job, encode in zip(plan.jobs, work.encodes, strict=True):
+        presets = [each.option for each in job.options if each.option.allowed and each.rendition is not None]
+        best = min(presets, key=lambda each: each.p50_s, default=None)
+        quickest.append(encode if best is None else Forecast(p50_s=best.p50_s, p90_s=best.p90_s))
+    return work.model_copy(update={"encodes": tuple(quickest)})
+
+
+def with_options(plan: Plan, work: TitleWork, source: SourceShape, *, recipes: Recipes, pace: Pace) -> Plan:
+    """The plan with the options of each job, and with what follows it.
+
+    A rung that is not core may be left out, whatever that loses: the core rungs are what the tier insists on. Jobs for
+    GPUs have no options: the presets' losses are those of software encoders.
+    """
+    jobs: list[EncodeJob] = []
+    for position, (job, encode) in enumerate(zip(plan.jobs, work.encodes, strict=True)):
+        # Extras run beside the encodes, in the same slots.
+        after_s = (sum(each.p50_s for each in work.encodes[position + 1 :]) + work.extras.p50_s) / max(1, pace.slots)
+        changes = {
+            "options": () if job.hardware else _options(job, encode, source, recipes=recipes),
+            "after_s": round(after_s, 3),
+            "reserve_s": round(work.finish.p90_s + pace.overhead_s, 3),
+        }
+        jobs.append(job.model_copy(update=changes))
+    return plan.model_copy(update={"jobs": tuple(jobs)})
+
+
+def laid_out(
+    plan: Plan,
+    source: SourceShape,
+    *,
+    recipes: Recipes,
+    pace: Pace,
+    tier: Tier,
+    asked: bool | None,
+    left_s: float | None,
+    degrade: bool,
+) -> Plan:
+    """The plan with the options of its jobs, for everything at once or for its core rungs first.
+
+    Jobs that follow a first version have no options: they bind to no deadline.
+
+    Args:
+        plan: Without options.
+        source: How much picture it has.
+        recipes: What options are made from.
+        pace: Of the title on this farm.
+        tier: Of the title.
+        asked: Whether the request wants a first version; None leaves it to the tier's policy.
+        left_s: Until the deadline that something may be given up for; None where there is none.
+        degrade: Whether encodes may take quicker presets.
+    """
+
+    def reckoned(part: Plan) -> tuple[Plan, TitleWork, Forecast]:
+        work = work_of(part, source, rates=recipes.rates, pace=pace, tier=tier)
+        part = with_options(part, work, source, recipes=recipes, pace=pace)
+        quickest = quickest_work(part, work) if degrade else work
+        return part, work, still(quickest, slots=pace.slots, overhead_s=pace.overhead_s)
+
+    core = tuple(job for job in plan.jobs if job.rendition.core)
+    whole, whole_work, whole_s = reckoned(plan)
+    first, first_work, first_s = reckoned(plan.model_copy(update={"jobs": core}))
+    prospects = Prospects(whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=pace.slots))
+    chosen = first_set(plan, prospects, asked=asked, wish=recipes.policy.playable_first, left_s=left_s)
+    if chosen is None:
+        return whole
+    with_theirs = {job.name: job for job in first.jobs}
+    jobs = tuple(with_theirs.get(job.name, job) for job in plan.jobs)
+    return plan.model_copy(update={"jobs": jobs, "first": chosen})
+
+
+def _options(job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: Recipes) -> tuple[EncodeOption, ...]:
+    rendition = job.rendition
+    faster = faster_presets(
+        rendition.preset,
+        encoder=rendition.encoder,
+        pixels=rendition.width * rendition.height,
+        source=source,
+        fps=float(Fraction(rendition.frame_rate)),
+        presets=recipes.presets,
+        rates=recipes.rates,
+    )
+    found = preset_options(faster, p50_s=encode.p50_s, p90_s=encode.p90_s, may_lose=recipes.policy.vmaf_may_lose)
+    shifts = recipes.presets.crf.get(rendition.encoder, {})
+
+    def crf(preset: str) -> float:
+        # Never above the planned one: a loss that was measured at the same rate must not become larger.
+        return rendition.crf + min(0.0, shifts.get(preset, 0.0) - shifts.get(rendition.preset, 0.0))
+
+    options = [
+        EncodeOption(option=each, rendition=rendition.model_copy(update={"preset": each.name, "crf": crf(each.name)}))
+        for each in found
+    ]
+    if not rendition.core:
+        drop = Option(name=DROP, p50_s=0.0, p90_s=0.0, vmaf_loss=recipes.presets.dropped_rung)
+        options.append(EncodeOption(option=drop, rendition=None))
+    return tuple(options)
+
+
+def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> EncodeJob:
+    """The job with the option that it takes now: the least loss that leaves the others of its title their time.
+
+    A rung is left out only where no preset is likely to be in time; an option that the floor forbids is never taken.
+
+    Args:
+        job: With its options; one without any stays as it is.
+        publish_at: The deadline, None where none counts.
+        now: The time.
+    """
+    if not job.options:
+        return job
+    encodes = [each.option for each in job.options if each.rendition is not None]
+    drop = next((each.option for each in job.options if each.rendition is None and each.option.allowed), None)
+    best = encodes[0]
+    time_left_s: float | None = None
+    if publish_at is not None:
+        whole_s = best.p50_s + job.after_s
+        share = best.p50_s / whole_s if whole_s > 0 else 1.0
+        time_left_s = ((publish_at - now).total_seconds() - job.reserve_s) * share
+    choice = best_that_fits(encodes, time_left_s=time_left_s)
+    if choice.fit == "late" and drop is not None and time_left_s is not None:
+        choice = Choice(option=drop, fit="safe" if time_left_s >= 0 else "late", saved_s=best.p50_s)
+    taken = next(each for each in job.options if each.option == choice.option)
+    binding = Binding(
+        rendition=job.rendition.name,
+        option=choice.option.name,
+        instead_of=best.name if choice.option != best else None,
+        vmaf_loss=choice.option.vmaf_loss,
+        saved_s=round(choice.saved_s, 3),
+        fit=choice.fit,
+        time_left_s=None if time_left_s is None else round(time_left_s, 3),
+    )
+    return job.model_copy(update={"rendition": taken.rendition or job.rendition, "binding": binding})
+
+
+def deadline_notes(plan: Plan, work: TitleWork, *, publish_at: datetime | None, now: datetime, pace: Pace) -> list[str]:
+    """Laxity and what may be given up, in sentences for the report; nothing for a title without a deadline."""
+    if publish_at is None:
+        return []
+    needed = still(work, slots=pace.slots, overhead_s=pace.overhead_s)
+    spare_s = (publish_at - now).total_seconds() - needed.p90_s
+    spare = f"{spare_s:.0f} s to spare" if spare_s >= 0 else f"{-spare_s:.0f} s too few"
+    due = f"Due at {publish_at:%Y-%m-%d %H:%M:%S} UTC: {spare} at full quality, in {pace.slots} slots."
+    return [due, f"For the deadline it may give up: {_what_may_go(plan.jobs)}."]
+
+
+def _what_may_go(jobs: Sequence[EncodeJob]) -> str:
+    said: list[str] = []
+    for job in jobs:
+        options = [each.option for each in job.options if each.option.allowed][1:]
+        presets = [each for each in options if each.name != DROP]
+        last = [f"{presets[-1].name} ({presets[-1].vmaf_loss:g} VMAF)"] if presets else []
+        last += ["the rung"] if len(presets) < len(options) else []
+        said += [f"{job.name} down to {' or '.join(last)}"] if last else []
+    return "; ".join(said) or "nothing"

@@ -1,0 +1,160 @@
+"""What is to be encoded and how: rungs, recipes, the plan of a title and the job of each encode."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from include.base.document import Document, digest
+from include.domain.plan.degradation import Binding, Option
+
+
+class Rung(Document):
+    """One step of a ladder as the recipe file gives it, before it is cut to a source."""
+
+    name: str
+    """E.g. ``720p``."""
+    width: int
+    """Box that the rendition fits in (landscape; turned for portrait sources)."""
+    height: int
+    maxrate_kbps: int
+    """Cap of the capped CRF."""
+    crf: float
+    """Lower is better."""
+
+
+class Ladder(Document):
+    """The ordered rungs (lowest first) of one codec."""
+
+    codec: str
+    """``h264`` or ``vp9``."""
+    preset: str
+    tune: str | None = None
+    gop_s: float = 2.0
+    segment_s: float = 6.0
+    rungs: tuple[Rung, ...]
+
+
+class Rendition(Document):
+    """An output to encode. Everything that decides its bytes is here, so its hash is its identity."""
+
+    name: str
+    """``<codec>_<rung>``, e.g. ``h264_720p``; unique in a plan."""
+    rung: str
+    codec: str
+    encoder: str
+    """ffmpeg's encoder, e.g. ``libx264``."""
+    width: int
+    height: int
+    frame_rate: str
+    """Exact fraction; constant frame rate."""
+    frames: int | None
+    """Expected number of frames, where it can be known before decoding."""
+    crf: float
+    """NVENC's ``cq`` for a hardware encoder."""
+    maxrate_kbps: int
+    bufsize_kbps: int
+    preset: str
+    tune: str | None = None
+    profile: str | None = None
+    gop_frames: int
+    """Distance of the closed, aligned keyframes."""
+    core: bool
+    """Without a core rung the title does not go out."""
+
+    @property
+    def recipe_hash(self) -> str:
+        """Twelve hex digits over everything that decides the bytes."""
+        return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
+
+
+class EncodeOption(Document):
+    """One way of doing an encode job within the same pool, resources and outputs."""
+
+    option: Option
+    """What it is predicted to take and to lose."""
+    rendition: Rendition | None
+    """What it encodes; None leaves the rung out."""
+
+
+class EncodeJob(Document):
+    """One mapped encode: which rendition, on which pool, within which limits."""
+
+    name: str
+    """Job name; unique in a plan and safe in a path."""
+    rendition: Rendition
+    hardware: Rendition | None = None
+    """The same rendition as a hardware encoder makes it: wanted where that encoder works, else the one above."""
+    pool: str
+    """``cpu_encode`` or ``gpu_encode``."""
+    memory_mb: int
+    """Of either form."""
+    time_limit_s: float
+    """Of the slower form."""
+    options: tuple[EncodeOption, ...] = ()
+    """The ways of doing it, the least loss first; empty for a job that has no choice."""
+    after_s: float = 0.0
+    """Predicted time of what follows it beside the title's other encodes, in the slots that the title gets (median)."""
+    reserve_s: float = 0.0
+    """Predicted time from the last encode's end to the publication (90th percentile)."""
+    binding: Binding | None = None
+    """The option that it took at its start; None in a plan."""
+
+    def made_by(self, encoder: str | None, option: str | None = None) -> Rendition:
+        """The form of the rendition that ``encoder`` makes with ``option``; the planned one where that is not known."""
+        if self.hardware is not None and self.hardware.encoder == encoder:
+            return self.hardware
+        found = (each.rendition for each in self.options if each.rendition and each.option.name == option)
+        return next(found, self.rendition)
+
+
+class SourceTreatment(Document):
+    """What every rendition, and the reference of every comparison, does to the decoded source before scaling."""
+
+    deinterlace: bool = False
+    tone_map: bool = False
+    """HDR source to BT.709 SDR."""
+
+
+Wish = Literal["always", "deadline", "never"]
+"""When core rungs go out as a first version: for every title, for one whose deadline all of its rungs would miss, or
+for none."""
+
+
+class FirstSet(Document):
+    """What of a title is published as a first version, and what follows as the next."""
+
+    jobs: tuple[str, ...]
+    """Names of the jobs of the first version; the others start when these have ended."""
+    rest: tuple[str, ...]
+    why: Literal["asked", "tier", "deadline"]
+    """Whose wish it is: the request's, the tier's, or the deadline's."""
+    message: str
+    """A sentence for people: why, and what it costs."""
+
+
+class Plan(Document):
+    """Result of the stage ``plan``: our decision for one title."""
+
+    treatment: SourceTreatment
+    jobs: tuple[EncodeJob, ...]
+    """Lowest rung first."""
+    segment_frames: int
+    """Length of a CMAF segment: whole GOPs, exact in frames."""
+    frame_rate: str
+    notes: tuple[str, ...] = ()
+    """Why the plan is what it is, in sentences for the report."""
+    first: FirstSet | None = None
+    """None publishes everything at once."""
+
+    @property
+    def of_first(self) -> Plan:
+        """The part that makes the first version; the whole plan where there is none."""
+        if self.first is None:
+            return self
+        names = set(self.first.jobs)
+        return self.model_copy(update={"jobs": tuple(job for job in self.jobs if job.name in names)})
+
+    @property
+    def renditions(self) -> tuple[Rendition, ...]:
+        """All renditions, lowest rung first."""
+        return tuple(job.rendition for job in self.jobs)

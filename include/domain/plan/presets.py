@@ -1,0 +1,89 @@
+"""The presets that an encode may fall back to: what each is predicted to take and to lose."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from include.base.document import Document
+from include.domain.cost.prior import Rates, SourceShape, encode_cost
+from include.domain.plan.degradation import Option
+from include.domain.recipe.ladder import ENCODERS
+
+
+class Presets(Document):
+    """What presets lose (``recipes/presets.yaml``)."""
+
+    vmaf_loss: dict[str, dict[str, float]]
+    """By encoder and preset: VMAF points below the encoder's best one here, at the same rate."""
+    crf: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """By encoder and preset: what is added to the CRF so that the rate, on which the losses stand, is kept."""
+    dropped_rung: float = Field(default=12.0, ge=0)
+    """VMAF points that a rung's viewers lose where it is left out and they get the next lower one."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Presets:
+        for encoder, losses in self.vmaf_loss.items():
+            if encoder not in ENCODERS.values():
+                raise ValueError(f"{encoder}: no such encoder (known: {', '.join(ENCODERS.values())})")
+            if not losses or min(losses.values()) != 0:
+                raise ValueError(f"{encoder}: losses count from the best preset, whose loss is 0")
+        return self
+
+
+class Relative(Document):
+    """A faster preset against the one that the tier asks for."""
+
+    preset: str
+    time: float = Field(gt=0)
+    """Predicted time over that of the tier's preset."""
+    vmaf_loss: float = Field(ge=0)
+    """VMAF points below the tier's preset."""
+
+
+def faster_presets(
+    preset: str, *, encoder: str, pixels: int, source: SourceShape, fps: float, presets: Presets, rates: Rates
+) -> tuple[Relative, ...]:
+    """The tier's own preset, and those that are quicker and lose more; the least loss first.
+
+    Args:
+        preset: The tier's. One that nobody measured has no faster ones: nothing is known of what they would lose.
+        encoder: ffmpeg's name.
+        pixels: Of a frame of the rendition.
+        source: What is decoded, whatever the preset.
+        fps: Of the rendition.
+        presets: What they lose.
+        rates: What they cost.
+    """
+
+    def cost(name: str) -> float:
+        return encode_cost(pixels=pixels, encoder=encoder, preset=name, source=source, fps=fps, rates=rates).p50_s
+
+    losses, own = presets.vmaf_loss.get(encoder, {}), cost(preset)
+    known = [name for name in losses if preset in losses and name in rates.encode.get(encoder, {})]
+    found = [
+        Relative(preset=name, time=cost(name) / own, vmaf_loss=round(losses[name] - losses[preset], 3))
+        for name in known
+        if losses[name] > losses[preset] and cost(name) < own
+    ]
+    return (Relative(preset=preset, time=1.0, vmaf_loss=0.0), *sorted(found, key=lambda each: each.vmaf_loss))
+
+
+def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, may_lose: float) -> tuple[Option, ...]:
+    """The options of an encode job, from its own forecast.
+
+    Args:
+        faster: From :func:`faster_presets`.
+        p50_s: Predicted wall time with the tier's preset, median.
+        p90_s: The same, 90th percentile.
+        may_lose: VMAF points; the tier's quality floor.
+    """
+    return tuple(
+        Option(
+            name=each.preset,
+            p50_s=p50_s * each.time,
+            p90_s=p90_s * each.time,
+            vmaf_loss=each.vmaf_loss,
+            allowed=each.vmaf_loss <= may_lose,
+        )
+        for each in faster
+    )

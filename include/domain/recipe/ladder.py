@@ -1,0 +1,314 @@
+"""From a source and a recipe to the plan of a title: which renditions, how large, with which limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from include.base.document import Document
+from include.domain.media.media import Analysis, Inspection, VideoStream
+from include.domain.plan.plan import EncodeJob, Ladder, Plan, Rendition, Rung, SourceTreatment, Wish
+
+MAX_RATE = Fraction(60)
+STANDARD_RATES = tuple(
+    Fraction(text)
+    for text in (
+        "5",
+        "10",
+        "12",
+        "15",
+        "20",
+        "24000/1001",
+        "24",
+        "25",
+        "30000/1001",
+        "30",
+        "48",
+        "50",
+        "60000/1001",
+        "60",
+    )
+)
+SNAP = Fraction(1, 2000)
+"""A rate this near to a standard one is that rate, badly rounded by its container."""
+VARIABLE_SNAP = Fraction(1, 50)
+"""A variable rate's average this little above a standard rate does not call for the next one."""
+HIGH_RATE = Fraction(40)
+HIGH_RATE_FACTOR = 1.5
+"""More pictures per second need more bits, but neighbours differ less: half as much again at double the rate."""
+NEARLY_SOURCE = 1.15
+"""A rung within this factor of the source's pixels becomes the source's size: no two rungs that look the same."""
+BUFFER_S = 1.5
+"""Seconds of the cap that the decoder's buffer holds: peaks stay within twice the average."""
+
+ENCODERS: Mapping[str, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}
+PROFILES: Mapping[str, str] = {"h264": "high"}
+HARDWARE_ENCODERS: Mapping[str, str] = {"h264": "h264_nvenc"}
+HARDWARE_TUNE = "hq"
+HARDWARE_LEAST = (146, 50)
+"""Width and height below which NVENC refuses H.264; such a rung is not worth the wait for a GPU either."""
+HARDWARE_MOST = 4096
+"""Longest side of H.264 that NVENC takes."""
+
+BASE_MEMORY_MB = 256
+ENCODER_FRAMES = 90
+"""Frames that an encoder holds (lookahead, references, frame threads)."""
+DECODER_FRAMES = 40
+"""Frames of the source that decoder and filters hold."""
+BYTES_PER_PIXEL = 1.5
+DEEP_BYTES_PER_PIXEL = 12.0
+"""Tone mapping works on three 32-bit planes."""
+HARDWARE_MEMORY_MB = 512
+"""Of the host, for the driver's context and its copies of frames."""
+START_S = 300.0
+PIXELS_PER_S: Mapping[str, float] = {"h264": 4e6, "vp9": 1e6}
+"""The slowest speed that is still work and not a hang: a fifth of one busy core's."""
+
+
+class TierPolicy(Document):
+    """What a tier changes in the ladders."""
+
+    presets: dict[str, str]
+    """Encoder preset by codec."""
+    crf_offset: float = Field(ge=-10, le=10)
+    """Added to every rung's CRF."""
+    hardware: dict[Literal["h264"], Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"]] = Field(default_factory=dict)
+    """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
+    core: tuple[str, ...] = Field(min_length=1)
+    """Rungs of the first codec without which the title does not go out."""
+    vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
+    """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
+    playable_first: Wish = "deadline"
+    """When the core rungs go out as a first version, where the request does not say."""
+
+    def core_of(self, rungs: Sequence[str]) -> set[str]:
+        """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""
+        return set(rungs) & set(self.core) or set(rungs[:1])
+
+
+class Cut(Document):
+    """A rung at the size that it has for one source."""
+
+    rung: Rung
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Of one frame."""
+        return self.width * self.height
+
+
+def output_rate(video: VideoStream) -> Fraction:
+    """The exact constant rate of every rendition, at most 60.
+
+    A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so
+    that frames are dropped evenly.
+    """
+    rate = video.fps
+    if video.variable_frame_rate:
+        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - VARIABLE_SNAP)), rate)
+    rate = next((each for each in STANDARD_RATES if abs(rate - each) <= SNAP * each), rate)
+    # 60.06 is a camera's 60, not a reason to drop every other frame.
+    divisor = max(1, math.ceil(rate / MAX_RATE - Fraction(1, 50)))
+    return min(rate / divisor, MAX_RATE).limit_denominator(1001)
+
+
+def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, ...]:
+    """The rungs for a source of this display size, lowest first: never larger than the source, even, all different.
+
+    The top rung has the source's own size where that lies within the largest box.
+    """
+    own = _even(width), _even(height)
+    cuts: list[Cut] = []
+    for rung in rungs:
+        box = (rung.width, rung.height) if width >= height else (rung.height, rung.width)
+        factor = min(Fraction(box[0], width), Fraction(box[1], height), Fraction(1))
+        fitted = _nearest_even(width * factor, box[0]), _nearest_even(height * factor, box[1])
+        if factor == 1 or own[0] * own[1] <= NEARLY_SOURCE * fitted[0] * fitted[1]:
+            cuts.append(Cut(rung=rung, width=own[0], height=own[1]))
+            break
+        cuts.append(Cut(rung=rung, width=fitted[0], height=fitted[1]))
+    return tuple(cuts)
+
+
+def decide(
+    source: Inspection,
+    analysis: Analysis,
+    ladders: Sequence[Ladder],
+    policy: TierPolicy,
+    *,
+    tier: str,
+    ceiling_s: float,
+    gpu: bool,
+) -> Plan:
+    """The plan of one title.
+
+    Args:
+        source: What the mezzanine is.
+        analysis: What its samples show.
+        ladders: One per codec; the first one's core rungs are those of the title.
+        policy: Of the title's tier.
+        tier: Its name, for the notes.
+        ceiling_s: No job may take longer.
+        gpu: Whether this farm has a place for an encode on a GPU.
+    """
+    video = source.video
+    rate = output_rate(video)
+    first = ladders[0]
+    gop_frames = max(1, round(first.gop_s * rate))
+    segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))
+    treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
+    jobs: list[tuple[int, int, EncodeJob]] = []
+    for position, ladder in enumerate(ladders):
+        cuts = cut_ladder(ladder.rungs, width=video.display_width, height=video.display_height)
+        core = policy.core_of([cut.rung.name for cut in cuts])
+        for cut in cuts:
+            rendition = _rendition(
+                cut,
+                ladder,
+                policy,
+                rate=rate,
+                gop_frames=gop_frames,
+                frames=_known_frames(video, rate),
+                core=position == 0 and cut.rung.name in core,
+            )
+            hardware = _hardware(rendition, policy) if gpu else None
+            jobs.append((cut.pixels, position, _job(rendition, hardware, source, treatment, ceiling_s=ceiling_s)))
+    jobs.sort(key=lambda entry: entry[:2])
+    plan = Plan(
+        treatment=treatment,
+        jobs=tuple(job for _, _, job in jobs),
+        segment_frames=segment_frames,
+        frame_rate=str(rate),
+    )
+    notes = (*_notes(plan, source, ladders, policy, tier, gop_frames), *(_hardware_notes(plan, tier) if gpu else ()))
+    return plan.model_copy(update={"notes": notes})
+
+
+def _rendition(
+    cut: Cut, ladder: Ladder, policy: TierPolicy, *, rate: Fraction, gop_frames: int, frames: int | None, core: bool
+) -> Rendition:
+    rung = cut.rung
+    # A source smaller than the box needs a smaller cap; less than in proportion, as small pictures have more detail.
+    share = min(1.0, cut.pixels / (rung.width * rung.height)) ** 0.75
+    maxrate = max(64, round(rung.maxrate_kbps * share * (HIGH_RATE_FACTOR if rate > HIGH_RATE else 1.0)))
+    return Rendition(
+        name=f"{ladder.codec}_{rung.name}",
+        rung=rung.name,
+        codec=ladder.codec,
+        encoder=ENCODERS[ladder.codec],
+        width=cut.width,
+        height=cut.height,
+        frame_rate=str(rate),
+        frames=frames,
+        crf=rung.crf + policy.crf_offset,
+        maxrate_kbps=maxrate,
+        bufsize_kbps=round(maxrate * BUFFER_S),
+        preset=policy.presets.get(ladder.codec, ladder.preset),
+        tune=ladder.tune,
+        profile=PROFILES.get(ladder.codec),
+        gop_frames=gop_frames,
+        core=core,
+    )
+
+
+def _hardware(rendition: Rendition, policy: TierPolicy) -> Rendition | None:
+    """The same rendition by a hardware encoder; None where the tier, the codec or the size does not allow one."""
+    preset = policy.hardware.get(rendition.codec)  # type: ignore[call-overload]  # any codec may be asked for
+    sides = rendition.width, rendition.height
+    if preset is None or max(sides) > HARDWARE_MOST or sides[0] < HARDWARE_LEAST[0] or sides[1] < HARDWARE_LEAST[1]:
+        return None
+    encoder = HARDWARE_ENCODERS[rendition.codec]
+    return rendition.model_copy(update={"encoder": encoder, "preset": preset, "tune": HARDWARE_TUNE})
+
+
+def _job(
+    rendition: Rendition,
+    hardware: Rendition | None,
+    source: Inspection,
+    treatment: SourceTreatment,
+    *,
+    ceiling_s: float,
+) -> EncodeJob:
+    """Limits from the pixels, for the software encoder: a hardware job may become its work.
+
+    Memory: a base, the frames that the encoder holds at the rendition's size, and those that decoder and filters hold
+    at the source's. Time: a start, and all pixels of decoder and encoder at the slowest honest speed.
+    """
+    pixels = rendition.width * rendition.height
+    source_pixels = source.video.width * source.video.height
+    source_bytes = (
+        DEEP_BYTES_PER_PIXEL if treatment.tone_map else BYTES_PER_PIXEL * (2 if source.video.bit_depth > 8 else 1)
+    )
+    memory = pixels * BYTES_PER_PIXEL * ENCODER_FRAMES + source_pixels * source_bytes * DECODER_FRAMES
+    frames = source.video.duration_s * float(max(Fraction(rendition.frame_rate), source.video.fps))
+    seconds = START_S + frames * (pixels / PIXELS_PER_S[rendition.codec] + source_pixels / PIXELS_PER_S["h264"])
+    return EncodeJob(
+        name=rendition.name,
+        rendition=rendition,
+        hardware=hardware,
+        pool="gpu_encode" if hardware else "cpu_encode",
+        memory_mb=BASE_MEMORY_MB + math.ceil(memory / 1024**2) + (HARDWARE_MEMORY_MB if hardware else 0),
+        time_limit_s=round(min(seconds, ceiling_s), 1),
+    )
+
+
+def _known_frames(video: VideoStream, rate: Fraction) -> int | None:
+    """The frames of every rendition where the container's own count can be trusted for it."""
+    if video.frames is None or video.variable_frame_rate or video.start_time_s > 0 or rate != video.fps:
+        return None
+    return video.frames if video.frames == round(video.duration_s * float(rate)) else None
+
+
+def _notes(
+    plan: Plan, source: Inspection, ladders: Sequence[Ladder], policy: TierPolicy, tier: str, gop_frames: int
+) -> tuple[str, ...]:
+    video = source.video
+    names = ", ".join(f"{each.name} {each.width}×{each.height}" for each in plan.renditions)
+    core = ", ".join(each.name for each in plan.renditions if each.core)
+    highest = plan.renditions[-1]
+    notes = [
+        f"The source shows {video.display_width}×{video.display_height} at {video.frame_rate} fps; none is enlarged.",
+        f"Rungs: {names}.",
+        f"Tier {tier}: core rungs {core}; CRF offset {policy.crf_offset:+g}; preset "
+        + ", ".join(f"{ladder.codec} {policy.presets.get(ladder.codec, ladder.preset)}" for ladder in ladders)
+        + ".",
+        f"A keyframe every {gop_frames} frames, segments of {plan.segment_frames} frames, at {plan.frame_rate} fps.",
+    ]
+    if Fraction(plan.frame_rate) != video.fps:
+        kind = "variable rate, average" if video.variable_frame_rate else "rate"
+        notes.append(f"The source's {kind} {video.frame_rate} fps becomes a constant {plan.frame_rate} fps.")
+    if highest.width * highest.height < _even(video.display_width) * _even(video.display_height):
+        notes.append("The source is larger than the largest rung and is reduced to it.")
+    if len({each.rung for each in plan.renditions}) == 1:
+        notes.append("The source is no larger than the lowest rung: one rung at its own size.")
+    if plan.treatment.deinterlace:
+        notes.append("The source is interlaced and is deinterlaced.")
+    if plan.treatment.tone_map:
+        notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
+    return tuple(notes)
+
+
+def _hardware_notes(plan: Plan, tier: str) -> tuple[str, ...]:
+    """Which encodes go to the farm's GPUs, and why the others do not."""
+    wanted = [job.hardware for job in plan.jobs if job.hardware]
+    if not wanted:
+        return (f"Tier {tier} allows no hardware encoder for these renditions: the farm's GPUs are not used.",)
+    names = ", ".join(each.name for each in wanted)
+    note = f"Tier {tier} allows hardware: {names} on GPUs by {wanted[0].encoder} ({wanted[0].preset}) where that works."
+    rest = [job.name for job in plan.jobs if not job.hardware]
+    return (note, f"On CPUs, as NVENC has no such codec or size: {', '.join(rest)}.") if rest else (note,)
+
+
+def _even(value: int) -> int:
+    """Even and not above ``value``, but at least 2."""
+    return max(2, value - value % 2)
+
+
+def _nearest_even(value: Fraction, limit: int) -> int:
+    return max(2, min(2 * round(value / 2), limit - limit % 2))

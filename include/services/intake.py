@@ -1,0 +1,89 @@
+"""What the DAG ``intake`` does: a request into the catalog, and the first titles on their way."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.adapters.addresses import check_address
+from include.adapters.airflow_api import AirflowApi
+from include.adapters.catalog import Catalog
+from include.base.errors import RequestRejected
+from include.base.settings import Settings, load_settings
+from include.domain.title.request import ParsedBatch, parse_batch
+from include.pipelines.core import current_pipelines
+from include.services.dispatch import release_when_parsed, send_webhooks
+from include.services.valuation import Quote, quote_batch, value_batch
+
+log = logging.getLogger(__name__)
+
+PARSE_PATIENCE_S = 30.0
+"""A new batch's DAG is usually there within 2 s; ``dispatch`` takes over after this long."""
+
+
+def accept_request(conf: Any) -> str:
+    """Enter a batch request in the catalog; returns its batch id. The same request again changes nothing.
+
+    Raises :class:`AirflowFailException` that names field, value and reason of a request that is wholly bad.
+    """
+    settings = load_settings()
+    catalog = Catalog(settings.catalog_url)
+    pipelines = current_pipelines()
+    try:
+        batch = parse_batch(conf, pipelines=frozenset(pipelines))
+        _check_callback(batch, settings)
+        now = datetime.now(UTC)
+        valued = value_batch(batch, catalog, settings, now=now)
+        version = pipelines[batch.pipeline].version
+        new = catalog.accept_batch(batch, pipeline_version=version, now=now, valued=valued)
+    except RequestRejected as error:
+        raise AirflowFailException(f"batch request refused: {error.message}") from error
+    for refusal in batch.refusals:
+        log.warning("batch %s: refused %s", batch.batch_id, refusal)
+    log.info(
+        "batch %s: %s, %d titles accepted, %d refusals",
+        batch.batch_id,
+        "new" if new else "known already, nothing changes",
+        len(batch.titles),
+        len(batch.refusals),
+    )
+    for title_id, (_, valuation) in valued.items() if new else ():
+        log.info("%s: score %s; priority %s; %s", title_id, valuation.score, valuation.priority, valuation.admission)
+    return batch.batch_id
+
+
+def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
+    """What a batch request would come to, entered now; changes nothing.
+
+    Raises :class:`RequestRejected` and :class:`BatchConflict` as :func:`accept_request` refuses it.
+    """
+    batch = parse_batch(conf, pipelines=frozenset(current_pipelines()))
+    _check_callback(batch, settings)
+    catalog.check_new(batch)
+    return quote_batch(batch, catalog, settings, now=now)
+
+
+def release_batch(batch_id: str) -> None:
+    """Release what there is room for, waiting for the batch's DAG to be parsed, and tell the CMS what was accepted."""
+    settings = load_settings()
+    catalog = Catalog(settings.catalog_url)
+    send_webhooks(catalog, settings, now=datetime.now(UTC))
+    with AirflowApi.from_connection() as api:
+        done = release_when_parsed(catalog, api, settings, patience_s=PARSE_PATIENCE_S)
+    if done.not_ready:
+        log.warning("batch %s: its DAG is not parsed yet; dispatch releases its titles when it is", batch_id)
+
+
+def _check_callback(batch: ParsedBatch, settings: Settings) -> None:
+    if batch.callback_url is None:
+        return
+    if not settings.webhook_secret.get_secret_value():
+        raise RequestRejected(
+            "callback_url: this deployment signs no webhooks; set CALLSHEET_WEBHOOK_SECRET "
+            f"(got {batch.callback_url!a})",
+            reason="webhooks_off",
+        )
+    check_address(batch.callback_url, settings)

@@ -1,0 +1,71 @@
+"""What planning asks of the farm, and what the catalog learns of a plan: its work, hence the title's prospects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from include.domain.media.media import Inspection
+from include.domain.order.parallel import slots_for
+from include.domain.order.valuation import Work
+from include.domain.plan.binding import Pace, least_work, shape_of_source, work_of
+from include.domain.plan.plan import Plan
+from include.domain.title.title import TitleJob
+from include.recipes import load_policy, load_rates
+from include.services.valuation import OVERHEAD_S, farm_factors, revalue
+
+if TYPE_CHECKING:
+    from include.adapters.catalog import Catalog
+    from include.adapters.store.store import ObjectStore
+    from include.base.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
+    """How quickly a title gets on: this farm's speed, and the slots that its value and its laxity give it."""
+    title = catalog.title(request_id)
+    slots = slots_for(
+        score=title.score if title else 0,
+        laxity_s=title.valuation.laxity_s if title and title.valuation else None,
+        slots=settings.encode_slots + settings.gpu_slots,
+        policy=load_policy().parallel,
+    )
+    return Pace(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
+
+
+def note_planned(
+    catalog: Catalog,
+    settings: Settings,
+    title: TitleJob,
+    store: ObjectStore,
+    *,
+    pace: Callable[[], Pace],
+    now: datetime,
+) -> dict[str, Any] | None:
+    """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
+
+    Returns what the event of the planning should tell: why its core rungs go first, if they do.
+
+    A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
+    """
+    from include.pipelines.runner import load_result
+
+    try:
+        source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
+        if not isinstance(source, Inspection) or not isinstance(plan, Plan):
+            return None
+        shape, rates, timed = shape_of_source(source), load_rates(), plan.of_first
+        full, needed = (work_of(each, shape, rates=rates, pace=pace(), tier=title.tier) for each in (plan, timed))
+        playable = needed if plan.first else None
+        work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
+        catalog.note_work(title.request_id, work)
+        valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
+        if valued is not None:
+            log.info("%s planned: %s", title.request_id, valued.admission)
+    except Exception:
+        log.exception("%s: the plan's work cannot be entered", title.request_id)
+        return None
+    return {"first": plan.first.model_dump(mode="json")} if plan.first else None

@@ -1,0 +1,87 @@
+"""A settled title again: always as a new request, in a batch of its own."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
+from include.adapters.catalog.records import Repair, RepairKind
+from include.base.errors import RequestRejected
+from include.base.settings import Settings
+from include.domain.title.title import State
+from include.pipelines.core import current_pipelines
+from include.services.valuation import value_batch
+
+log = logging.getLogger(__name__)
+
+REPLAY_SUFFIX = "replay"
+
+
+def replay_title(
+    catalog: Catalog, settings: Settings, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX
+) -> str:
+    """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
+    batch = catalog.new_request_from(request_id, suffix=suffix, now=now, keep_deadline=suffix != BACKFILL_SUFFIX)
+    pipeline = current_pipelines().get(batch.pipeline)
+    if pipeline is None:
+        raise RequestRejected(
+            f"{request_id} cannot be repeated: its pipeline {batch.pipeline!r} is not registered any more",
+            reason="unknown_pipeline",
+        )
+    valued = value_batch(batch, catalog, settings, now=now)
+    catalog.accept_batch(batch, pipeline_version=pipeline.version, now=now, valued=valued)
+    return batch.batch_id
+
+
+def take_repairs(
+    catalog: Catalog, settings: Settings, *, now: datetime, limit: int, kind: RepairKind = "repair"
+) -> list[str]:
+    """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
+    suffix = REPAIR_SUFFIX if kind == "repair" else BACKFILL_SUFFIX
+    taken: list[str] = []
+    for repair in catalog.pending_repairs(limit, kind=kind):
+        newer = _newer_request(catalog, repair)
+        if newer is not None:
+            log.info("%s is not made good: %s is newer, and would be published over", repair.request_id, newer)
+            catalog.repair_taken(repair.id, None, now)
+            continue
+        try:
+            batch_id = replay_title(catalog, settings, repair.request_id, now=now, suffix=suffix)
+        except RequestRejected as error:
+            # It must not hold up the repairs behind it: a person hears of it, and it is done with.
+            catalog.claim_alert(
+                title_id=repair.title_id,
+                request_id=repair.request_id,
+                level="repair",
+                cause=error.reason or "refused",
+                message=error.message,
+                now=now,
+            )
+            catalog.repair_taken(repair.id, None, now)
+            continue
+        catalog.repair_taken(repair.id, f"{batch_id}/{repair.title_id}", now)
+        taken.append(batch_id)
+    return taken
+
+
+def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> list[str]:
+    """Turn the oldest back-fill into a new request, without a deadline, where the farm has nothing better to do."""
+    return take_repairs(catalog, settings, now=now, limit=1, kind="backfill") if is_idle(catalog, settings) else []
+
+
+def is_idle(catalog: Catalog, settings: Settings) -> bool:
+    """Whether no title waits for its run, and those that have one leave a slot free though all their encodes run."""
+    slots = settings.encode_slots + settings.gpu_slots
+    opened = catalog.open_titles()
+    if any(each.released_at is None and not each.held for each in opened):
+        return False
+    used = sum(len(each.work.full.encodes) if each.work else slots for each in opened if each.released_at is not None)
+    return used < slots
+
+
+def _newer_request(catalog: Catalog, repair: Repair) -> str | None:
+    """A later request of the title that is under way or went out."""
+    states = set(State) - {State.FAILED, State.REJECTED, State.CANCELLED}
+    newest = catalog.newest(repair.title_id, states=states)
+    return newest.request_id if newest and newest.request_id != repair.request_id else None
