@@ -23,8 +23,9 @@ from include.domain.cost.forecast import NOTHING, spread
 from include.domain.cost.prior import TitleWork
 from include.domain.media.media import VideoStream
 from include.domain.order.priority import priority_points
-from include.domain.plan.plan import Rendition, SourceTreatment
+from include.domain.plan.plan import SourceTreatment
 from include.domain.plan.presets import Relative
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.request import Signals
 from include.domain.title.title import Tier
 from include.simulation.farm import simulate

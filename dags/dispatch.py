@@ -41,7 +41,7 @@ DISPATCH_WEIGHT = 900_000
 def dispatch() -> None:
     @task(doc_md="All steps in one process: a task of its own for each would cost more than it does.")
     def tick() -> dict[str, str]:
-        from include.services.dispatch import tick as every_step
+        from include.orchestration.tick import tick as every_step
 
         return every_step()
 

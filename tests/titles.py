@@ -18,7 +18,8 @@ from include.domain.outcome.results import (
     SourceVerdict,
     TextResult,
 )
-from include.domain.plan.plan import EncodeJob, Plan, Rendition
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.rungs import Rendition
 from include.stages.analyse import analyse
 from include.stages.audio import audio
 from include.stages.check import check

@@ -140,7 +140,7 @@ async def _release(store: Catalog, settings: Settings) -> None:
 
 def release_now(store: Catalog, settings: Settings) -> None:
     """Release at once what may go; ``dispatch`` does the same each minute."""
-    from include.services.dispatch import release
+    from include.services.release import release
 
     try:
         with AirflowApi.from_connection() as api:

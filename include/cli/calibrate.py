@@ -34,11 +34,13 @@ from include.domain.cost.prior import TELLING_S, Calibration, Pair, Rates, Sampl
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import EncodeResult
 from include.domain.plan.binding import shape_of_source
+from include.domain.plan.decide import decide
 from include.domain.plan.plan import EncodeJob, Plan
-from include.domain.recipe.ladder import ENCODERS, decide
+from include.domain.plan.presets import quickest
+from include.domain.recipe.codecs import ENCODERS
 from include.domain.title.title import Tier, TitleJob
-from include.recipes import load_ladders, load_rates, load_tiers
-from include.services.valuation import CALIBRATION, quickest
+from include.recipes import load_ladders, load_presets, load_rates, load_tiers
+from include.services.valuation import CALIBRATION
 from include.stages.core import StageContext
 from include.stages.encode import encode
 from include.stages.inspect import inspect
@@ -90,14 +92,14 @@ class _Order:
 
 def wanted_pairs() -> tuple[Pair, ...]:
     """Encoders and presets that the tiers use, those that they may fall back to included."""
-    tiers = load_tiers().values()
+    tiers, rates, presets = load_tiers().values(), load_rates(), load_presets()
     pairs = (
         (ENCODERS[codec], preset)
         for codec, ladder in load_ladders().items()
         for policy in tiers
         for preset in (
             policy.presets.get(codec, ladder.preset),
-            quickest(policy).presets.get(codec, ladder.preset),
+            quickest(policy, rates=rates, presets=presets).presets.get(codec, ladder.preset),
         )
     )
     return tuple(sorted(set(pairs)))

@@ -55,7 +55,8 @@ async def title_missed_its_deadline(context: dict[str, Any] | None = None, **_: 
 def _note_miss(request_id: str) -> None:
     from include.adapters.catalog import Catalog
     from include.base.settings import load_settings
-    from include.services.dispatch import note_missed, send_alerts
+    from include.services.risks import note_missed
+    from include.services.sending import send_alerts
 
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)

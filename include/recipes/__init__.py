@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from include.base.errors import ConfigurationError
 from include.domain.cost.prior import Rates
 from include.domain.order.valuation import Policy
-from include.domain.plan.plan import Ladder, Rung
 from include.domain.plan.presets import Presets
-from include.domain.recipe.ladder import ENCODERS, TierPolicy
+from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.rungs import Ladder, Rung
+from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
 FOLDER = Path(__file__).parent

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from include.base.errors import ConfigurationError
+from include.domain.cost.past_jobs import PAST_JOBS
 from include.domain.title.title import GOOD_STATES
 from include.pipelines.core import find_pipeline
-from include.simulation.inputs import HISTORY
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, Event, TitleRecord
@@ -24,7 +24,7 @@ def write_history(catalog: Catalog, target: TextIO, *, since: datetime, until: d
     A title is left out where its pipeline is not registered any more, or none of its tasks did anything.
     """
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(HISTORY)
+    writer.writerow(PAST_JOBS)
     written = 0
     for row in _rows(catalog, catalog.titles(states=GOOD_STATES, settled=(since, until), limit=EVERY)):
         writer.writerow(row)

@@ -15,7 +15,8 @@ from include.base.errors import RequestRejected
 from include.base.settings import Settings, load_settings
 from include.domain.title.request import ParsedBatch, parse_batch
 from include.pipelines.core import current_pipelines
-from include.services.dispatch import release_when_parsed, send_webhooks
+from include.services.release import release_when_parsed
+from include.services.sending import send_webhooks
 from include.services.valuation import Quote, quote_batch, value_batch
 
 log = logging.getLogger(__name__)

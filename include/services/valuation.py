@@ -1,15 +1,14 @@
 """Values titles: from the catalog's records and this farm's speed to score, priority and admission.
 
-The arithmetic is the domain's (:mod:`include.domain.order.valuation`); this module fetches what it needs and enters what it
-says. Called by intake for a new batch, by ``dispatch`` each minute for the whole queue, and at once when signals, a
-deadline or a plan change.
+The arithmetic is the domain's (:mod:`include.domain.order.valuation`); this module fetches what it needs and
+enters what it says. Called by intake for a new batch, by ``dispatch`` each minute for the whole queue, and at once when
+signals, a deadline or a plan change.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -33,10 +32,10 @@ from include.domain.cost.prior import (
 from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
-from include.domain.plan.plan import Ladder
 from include.domain.plan.playable import wish_of
-from include.domain.plan.presets import Presets
-from include.domain.recipe.ladder import ENCODERS, TierPolicy
+from include.domain.plan.presets import Presets, quickest
+from include.domain.recipe.rungs import Ladder
+from include.domain.recipe.tiers import TierPolicy, core_of
 from include.domain.title.request import Refusal, TitleRequest
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
@@ -212,7 +211,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
 
 def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
     """What a title will take that nobody has inspected yet."""
-    ladders, tiers, rates, *_ = _recipes()
+    ladders, tiers, rates, _, presets = _recipes()
     codecs = codecs_of(pipeline)
     known = request.source
     source = shape_of(
@@ -232,15 +231,9 @@ def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Wor
     wish = wish_of(request.playable_first, policy.playable_first)
     return Work(
         full=work(chosen, policy),
-        least=work(chosen[:1] if wish == "never" else core, quickest(policy)),
+        least=work(chosen[:1] if wish == "never" else core, quickest(policy, rates=rates, presets=presets)),
         playable=work(core, policy) if wish == "always" else None,
     )
-
-
-def core_of(ladder: Ladder, policy: TierPolicy) -> Ladder:
-    """The rungs of the title's first codec without which it does not go out."""
-    names = policy.core_of([rung.name for rung in ladder.rungs])
-    return ladder.model_copy(update={"rungs": tuple(rung for rung in ladder.rungs if rung.name in names)})
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:
@@ -253,18 +246,6 @@ def codecs_of(pipeline: str) -> tuple[str, ...]:
             if node.stage.name == "plan":
                 return tuple(node.options.get("codecs", ()))
     return ("h264",)
-
-
-def quickest(policy: TierPolicy) -> TierPolicy:
-    """The tier's policy with the quickest presets that its floor allows."""
-    rates, losses = _recipes().rates, _recipes().presets.vmaf_loss
-
-    def of(codec: str, preset: str) -> str:
-        known, costs = losses.get(ENCODERS[codec], {}), rates.encode.get(ENCODERS[codec], {})
-        allowed = [name for name in known if preset in known and known[name] - known[preset] <= policy.vmaf_may_lose]
-        return min([preset, *allowed], key=lambda name: costs.get(name, math.inf))
-
-    return policy.model_copy(update={"presets": {codec: of(codec, each) for codec, each in policy.presets.items()}})
 
 
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:

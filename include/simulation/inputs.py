@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from include.base.errors import ConfigurationError
+from include.domain.cost.past_jobs import PAST_JOBS
 from include.domain.cost.prior import TitleWork, shape_of
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
@@ -20,7 +21,6 @@ from include.simulation.scenarios import Recipes, expected_work, shaped, valued
 
 ARRIVALS = ("submit",)
 VIEWS = ("video_id", "views", "date")
-HISTORY = ("submit_s", "tier", "kind", "deadline_s", "predicted_s", "actual_s", "views")
 MOST = 1e12
 
 
@@ -71,7 +71,7 @@ def read_history(path: Path, recipes: Recipes, *, error: float, seed: int) -> li
         seed: Of what the history does not say.
     """
     rng = random.Random(seed)  # noqa: S311 - chance that can be repeated is what is wanted
-    titles = [_past(path, line, row, error, rng, recipes) for line, row in _rows(path, HISTORY)]
+    titles = [_past(path, line, row, error, rng, recipes) for line, row in _rows(path, PAST_JOBS)]
     if not titles:
         raise ConfigurationError(f"{path}: has no jobs")
     start_s = min(title.arrival_s for title in titles)

@@ -9,10 +9,10 @@ from enum import StrEnum
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import TitleWork
 from include.domain.order.admission import Verdict
+from include.domain.order.parallel import express_places
 from include.domain.plan.presets import Relative
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
-from include.services.dispatch import EXPRESS_SHARE
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When simulated time begins; nothing depends on it but the ages and leads that the value score counts."""
@@ -113,7 +113,7 @@ class Farm:
     @property
     def express(self) -> int:
         """Places beyond the window, for a title that goes before all that have a run."""
-        return max(1, self.window // EXPRESS_SHARE)
+        return express_places(self.window)
 
     @property
     def slots(self) -> int:

@@ -12,13 +12,13 @@ from include.domain.cost.forecast import Forecast, spread
 from include.domain.cost.prior import Rates, SourceShape, TitleWork, title_work
 from include.domain.order.valuation import Policy
 from include.domain.order.value import score_points
-from include.domain.plan.plan import Ladder
-from include.domain.plan.presets import Presets, Relative, faster_presets
-from include.domain.recipe.ladder import ENCODERS, TierPolicy, cut_ladder
+from include.domain.plan.presets import Presets, Relative, faster_presets, quickest
+from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.rungs import Ladder, cut_ladder
+from include.domain.recipe.tiers import TierPolicy, core_of
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
 from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
-from include.services.valuation import core_of, quickest
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
 NOISE = 0.05
@@ -194,7 +194,14 @@ def shaped(
         value=0,
         deadline_s=None,
         expected=expected,
-        least=title_work(source, [core], quickest(policy), rates=recipes.rates, factors={}, tier=tier),
+        least=title_work(
+            source,
+            [core],
+            quickest(policy, rates=recipes.rates, presets=recipes.presets),
+            rates=recipes.rates,
+            factors={},
+            tier=tier,
+        ),
         planned=TitleWork(
             prepare=spread(expected.prepare.p50_s, OTHERS_SIGMA),
             encodes=tuple(foreseen),

@@ -14,6 +14,7 @@ from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import compare
 from include.base.errors import EncoderCrashed
 from include.domain.media.media import Analysis, Inspection
+from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
     AudioResult,
@@ -25,7 +26,8 @@ from include.domain.outcome.results import (
     RenditionVerdict,
     SourceVerdict,
 )
-from include.domain.plan.plan import Plan, Rendition
+from include.domain.plan.plan import Plan
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
@@ -237,7 +239,7 @@ def _compare(
 ) -> tuple[QualityScore | None, tuple[str, ...], Cost]:
     """The score, or None and why; a measurement that fails is no verdict on the rendition."""
     video = source.video
-    windows = qc.comparison_windows(verified.duration_s, title.tier, frame_rate=planned.frame_rate)
+    windows = comparison_windows(verified.duration_s, title.tier, frame_rate=planned.frame_rate)
     model = qc.vmaf_model(video.display_width, video.display_height)
     address, path = open_mezzanine(ctx, source), ctx.store.local_copy(result.uri, ctx.scratch)
     scores: list[float] = []

@@ -22,7 +22,8 @@ from include.base.errors import EncoderCrashed, ToolFailed
 from include.domain.media.media import Inspection
 from include.domain.outcome.results import Cost, EncodeResult, Fallback, HardwareFault
 from include.domain.plan.degradation import Binding
-from include.domain.plan.plan import EncodeJob, Plan, Rendition
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 

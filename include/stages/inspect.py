@@ -27,7 +27,7 @@ from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTim
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.media.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
 from include.domain.media.sampling import sample_windows
-from include.domain.recipe.ladder import STANDARD_RATES
+from include.domain.recipe.rungs import STANDARD_RATES
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 

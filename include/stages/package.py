@@ -28,7 +28,8 @@ from include.domain.outcome.results import (
     SourceVerdict,
     TextResult,
 )
-from include.domain.plan.plan import Plan, Rendition
+from include.domain.plan.plan import Plan
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.preview import PAGE, write_preview

@@ -5,8 +5,8 @@ from __future__ import annotations
 from include.base.errors import ConfigurationError
 from include.domain.media.media import Analysis, Inspection
 from include.domain.plan.binding import Recipes, deadline_notes, laid_out, shape_of_source, work_of
+from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
-from include.domain.recipe.ladder import decide
 from include.domain.title.title import TitleJob
 from include.pipelines.core import find_pipeline
 from include.recipes import load_ladders, load_presets, load_rates, load_tiers

@@ -11,7 +11,8 @@ from include.base.errors import ErrorDocument, TitleEndedBadly
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult, PublishResult
 from include.domain.outcome.settlement import NO_WORD, Settlement, TaskFailure, settlement
-from include.domain.plan.plan import Plan, Rendition
+from include.domain.plan.plan import Plan
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import GOOD_STATES, State, TitleJob
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key

@@ -13,7 +13,7 @@ from include.base.errors import MezzanineRejected, ToolTimeout
 from include.domain.media.media import Finding, Inspection
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.outcome.results import SourceVerdict
-from include.domain.recipe.ladder import output_rate
+from include.domain.recipe.rungs import output_rate
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 

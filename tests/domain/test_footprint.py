@@ -8,7 +8,8 @@ import pytest
 
 from include.domain.media.media import Inspection, MezzanineIdentity, VideoStream
 from include.domain.plan.footprint import encode_footprint, task_footprint
-from include.domain.plan.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.recipe.rungs import Rendition
 
 
 def rendition(width: int, height: int, **changes: Any) -> Rendition:

@@ -13,7 +13,8 @@ from include.adapters.ffmpeg.commands import (
     trial_argv,
 )
 from include.domain.media.media import Window
-from include.domain.plan.plan import Rendition, SourceTreatment
+from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.rungs import Rendition
 from tests.media_core.samples import video
 
 GUARDED = (

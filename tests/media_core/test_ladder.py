@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
-from include.domain.recipe.ladder import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, decide, output_rate
+from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_rate
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection, video

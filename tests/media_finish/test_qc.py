@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.base.errors import CoreRungMissing
+from include.domain.media import sampling
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import AudioRendition, Cost, Outcome, QualityScore, RenditionVerdict, SourceVerdict
-from include.domain.plan.plan import EncodeJob, Plan, Rendition, SourceTreatment
+from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
 
 NTSC_FILM = "24000/1001"
@@ -173,15 +175,15 @@ def test_findings_on_audio(changes: dict[str, Any], said: list[str]) -> None:
 def test_premium_titles_are_compared_frame_by_frame_up_to_ten_minutes(
     tier: Tier, duration_s: float, whole: bool
 ) -> None:
-    assert (qc.comparison_windows(duration_s, tier, frame_rate="25") is None) == whole
+    assert (sampling.comparison_windows(duration_s, tier, frame_rate="25") is None) == whole
 
 
 @given(duration_s=st.floats(20.5, 20_000), rate=st.sampled_from(["25", NTSC_FILM, "60000/1001", "15"]))
 def test_windows_lie_within_the_title_in_order_and_start_on_frames(duration_s: float, rate: str) -> None:
-    windows = qc.comparison_windows(duration_s, Tier.STANDARD, frame_rate=rate)
+    windows = sampling.comparison_windows(duration_s, Tier.STANDARD, frame_rate=rate)
 
     assert windows is not None
-    assert len(windows) == qc.WINDOWS
+    assert len(windows) == sampling.WINDOWS
     ends = [window.start_s + window.duration_s for window in windows]
     assert all(earlier <= later.start_s + 0.1 for earlier, later in zip(ends, windows[1:], strict=False))
     assert windows[0].start_s >= 0

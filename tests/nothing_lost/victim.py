@@ -23,7 +23,7 @@ from include.adapters.catalog import Catalog
 from include.base.settings import load_settings
 from include.orchestration.runtimes.operators import ControlTask, PublishTask, WorkerTask
 from include.pipelines.core import registry
-from include.services import dispatch
+from include.services import release as releasing
 from tests.nothing_lost import points
 
 registry()
@@ -68,7 +68,7 @@ def release(*, later_s: float) -> None:
     settings = load_settings()
     with AirflowApi.from_connection() as api:
         now = datetime.now(UTC) + timedelta(seconds=later_s)
-        dispatch.release(Catalog(settings.catalog_url), api, settings, now=now)
+        releasing.release(Catalog(settings.catalog_url), api, settings, now=now)
 
 
 _Popen = subprocess.Popen

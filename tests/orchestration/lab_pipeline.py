@@ -13,7 +13,8 @@ from include.adapters.process import run
 from include.base.document import Document
 from include.base.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
 from include.domain.plan.degradation import Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.pipelines.core import pipeline, task
 from include.stages.core import ControlContext, Handle, StageContext, stage

@@ -30,7 +30,7 @@ from include.adapters.catalog import Catalog, TitleRecord
 from include.base.settings import load_settings
 from include.domain.title.steering import Steering
 from include.orchestration.live_runs import share_slots, tell_runs
-from include.services.dispatch import run_conf
+from include.services.release import run_conf
 from tests.catalog.samples import accept
 from tests.catalog.test_queue import valued
 

@@ -10,8 +10,8 @@ import pytest
 from include.adapters.catalog import Catalog
 from include.base.settings import Settings
 from include.domain.title.title import State
-from include.services.dispatch import note_at_risk
 from include.services.housekeeping import todays_digest
+from include.services.risks import note_at_risk
 from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, publish, start
 

@@ -10,7 +10,7 @@ import pytest
 from include.adapters.catalog import Catalog
 from include.domain.title.title import State
 from include.orchestration.deadlines import TitleDeadline, deadline_of, title_missed_its_deadline
-from include.services.dispatch import note_missed, note_overdue
+from include.services.risks import note_missed, note_overdue
 from tests.catalog.samples import NOW, accept, after, find, publish, start
 
 DUE = {"publish_at": after(60).isoformat()}

@@ -17,17 +17,12 @@ from include.base.errors import ConfigurationError, PlatformUnavailable, Request
 from include.base.settings import Settings, load_settings
 from include.domain.title.steering import Steering
 from include.domain.title.title import State
+from include.orchestration.tick import after_settling, tick
 from include.pipelines.runner import result_key
-from include.services.dispatch import (
-    LOST_AFTER,
-    after_settling,
-    release,
-    release_when_parsed,
-    run_note,
-    settle_lost_runs,
-    tick,
-)
+from include.services.release import release, release_when_parsed
 from include.services.replay import replay_title, take_repairs
+from include.services.run_notes import run_note
+from include.services.settling import LOST_AFTER, settle_lost_runs
 from include.services.steering import steer_title, stop_cancelled
 from include.services.valuation import revalue
 from include.stages.core import ControlContext

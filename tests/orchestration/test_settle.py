@@ -22,7 +22,8 @@ from include.base.settings import Settings
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
 from include.domain.outcome.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
 from include.domain.plan.degradation import Binding, Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition, SourceTreatment
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import State
 from include.pipelines.runner import TaskJob, result_key
 from include.stages.core import ControlContext

@@ -13,7 +13,8 @@ from kubernetes.client import ApiClient
 
 from include.base.settings import Settings
 from include.domain.plan.footprint import encode_footprint, more_memory, task_footprint
-from include.domain.plan.plan import EncodeJob, Rendition
+from include.domain.plan.plan import EncodeJob
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.request import Tier
 from include.domain.title.title import TitleJob
 from include.orchestration.runtimes.kubernetes.pods import ANNOTATIONS, PodTask, pod_spec, worker_environment

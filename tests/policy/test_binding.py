@@ -20,9 +20,10 @@ from include.domain.plan.binding import (
     with_options,
     work_of,
 )
+from include.domain.plan.decide import decide
 from include.domain.plan.degradation import Binding, Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, Rendition
-from include.domain.recipe.ladder import decide
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_presets, load_rates, load_tiers
 

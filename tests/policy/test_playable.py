@@ -10,10 +10,10 @@ from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import TitleWork
 from include.domain.media.media import Analysis
 from include.domain.plan.binding import Recipes, laid_out, shape_of_source
+from include.domain.plan.decide import decide
 from include.domain.plan.degradation import DROP
 from include.domain.plan.plan import FirstSet, Plan
 from include.domain.plan.playable import Prospects, Wish, first_set, later_s, still
-from include.domain.recipe.ladder import decide
 from include.domain.title.title import Tier
 from tests.policy.test_binding import LADDERS, PACE, PRESETS, RATES, TIERS, planned, source
 

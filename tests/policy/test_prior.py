@@ -22,7 +22,8 @@ from include.domain.cost.prior import (
     shape_of,
     title_work,
 )
-from include.domain.recipe.ladder import cut_ladder, decide
+from include.domain.plan.decide import decide
+from include.domain.recipe.rungs import cut_ladder
 from include.domain.title.title import Kind, Tier
 from include.recipes import load_ladders, load_rates, load_tiers
 from tests.media_core.samples import analysis, inspection

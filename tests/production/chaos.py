@@ -359,7 +359,7 @@ class Stream:
         """Submit a batch where only half of them are left: as intake does it, which may itself be dead just now."""
         from include.domain.title.request import parse_batch
         from include.pipelines.core import current_pipelines
-        from include.services.dispatch import release_when_parsed
+        from include.services.release import release_when_parsed
 
         open_titles = sum(count for state, count in states(self.farm, self.batches).items() if not State(state).final)
         if open_titles > self.ahead // 2:

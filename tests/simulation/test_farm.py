@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from include.domain.order.admission import Verdict
 from include.domain.order.backlog import FRESH_S
-from include.domain.order.parallel import slots_for
+from include.domain.order.parallel import EXPRESS_SHARE, slots_for
 from include.domain.order.priority import priority_points
 from include.domain.order.valuation import FarmState, Standing, Work, value_titles
 from include.domain.title.request import Signals
 from include.domain.title.title import Tier
-from include.services.dispatch import EXPRESS_SHARE
 from include.simulation.farm import Simulation
 from include.simulation.model import EPOCH, End, Farm, SimTitle
 from include.simulation.orders import ORDERS, order

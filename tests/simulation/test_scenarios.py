@@ -12,19 +12,20 @@ from typer.testing import CliRunner
 from benchmarks.farm import lower_bound
 from include.base.errors import ConfigurationError
 from include.cli.app import app
+from include.domain.cost.past_jobs import PAST_JOBS
 from include.domain.cost.prior import SourceShape
 from include.domain.title.request import TitleRequest
 from include.domain.title.title import Kind, Tier
 from include.services import valuation
 from include.simulation.figures import run_order, sum_up
-from include.simulation.inputs import HISTORY, read_gaps, read_history, read_trends
+from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
 from include.simulation.orders import ORDERS
 from include.simulation.scenarios import SCENARIOS, Load, build, draw, expected_work, shaped
 from tests.simulation.titles import RECIPES, farm, run, title
 
 FARM = Farm()
-PAST = ",".join(HISTORY)
+PAST = ",".join(PAST_JOBS)
 
 
 def built(name: str, titles: int = 300) -> tuple[list[SimTitle], Farm]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from include.adapters.tools import certificates
 from include.domain.media.media import VideoStream, Window
-from include.domain.plan.plan import Rendition, SourceTreatment
+from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.rungs import Rendition
 
 CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
 """Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
@@ -217,7 +218,7 @@ def decode_argv(
     constant_rate: str | None = None,
     threads: int,
 ) -> list[str]:
-    """The command that decodes to nowhere and prints each frame's time; see :func:`include.adapters.ffmpeg.decode.decode`."""
+    """The command that decodes to nowhere and prints each frame's time; see :mod:`include.adapters.ffmpeg.decode`."""
     seek = [] if window is None else ["-ss", f"{window.start_s:.3f}", "-t", f"{window.duration_s:.3f}"]
     if from_keyframe:
         seek.append("-noaccurate_seek")

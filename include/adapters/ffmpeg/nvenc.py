@@ -13,7 +13,7 @@ from include.adapters.ffmpeg.commands import trial_argv
 from include.adapters.process import run
 from include.base.errors import OutOfMemory, ToolFailed, ToolTimeout
 from include.domain.outcome.results import Fallback, HardwareFault
-from include.domain.plan.plan import Rendition
+from include.domain.recipe.rungs import Rendition
 
 TRIAL_LIMIT_S = 60.0
 _OWN_LINE = re.compile(r"^\[h264_nvenc @ [^\]]*\]\s*(?:\[\w+\]\s*)?(.*)$", re.MULTILINE)

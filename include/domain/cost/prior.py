@@ -14,9 +14,10 @@ from pydantic import Field, model_validator
 
 from include.base.document import Document
 from include.domain.cost.forecast import Forecast, spread
-from include.domain.outcome.rules import LONG_TITLE_S
-from include.domain.plan.plan import Ladder, Rendition
-from include.domain.recipe.ladder import ENCODERS, TierPolicy, cut_ladder
+from include.domain.media.sampling import LONG_TITLE_S
+from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.rungs import Ladder, Rendition, cut_ladder
+from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Kind, Tier
 
 NANO = 1e-9

@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 
 from include.base.document import Document
 
+EXPRESS_SHARE = 4
+"""One place in so many is there beyond the release window, for a title that goes before all that have one."""
+
 
 class ParallelPolicy(Document):
     """Shares of the slots by value and laxity, and the size of chunks."""
@@ -66,3 +69,8 @@ def chunks_for(*, work_s: float, score: int, laxity_s: float | None, slots: int,
         return 1
     wide = min(slots, math.floor(work_s / policy.chunk_s))
     return max(1, wide, math.ceil(work_s / policy.longest_chunk_s))
+
+
+def express_places(window: int) -> int:
+    """Places beyond a release window of ``window`` places: one in :data:`EXPRESS_SHARE`, at least one."""
+    return max(1, window // EXPRESS_SHARE)

@@ -23,7 +23,8 @@ from include.domain.outcome.results import (
     TextResult,
 )
 from include.domain.plan.degradation import Binding
-from include.domain.plan.plan import EncodeJob, FirstSet, Plan, Rendition, SourceTreatment
+from include.domain.plan.plan import EncodeJob, FirstSet, Plan, SourceTreatment
+from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Kind, Tier, TitleJob
 
 

@@ -9,15 +9,10 @@ from fractions import Fraction
 
 from include.base.document import Document
 from include.base.errors import CoreRungMissing
-from include.domain.media.media import Window
 from include.domain.outcome.results import AudioRendition, Outcome, QualityScore, RenditionVerdict, SourceVerdict
-from include.domain.plan.plan import Plan, Rendition
-from include.domain.title.title import Tier
+from include.domain.plan.plan import Plan
+from include.domain.recipe.rungs import Rendition
 
-LONG_TITLE_S = 600.0
-"""From this duration on, even a premium title is compared in windows."""
-WINDOW_S = 4.0
-WINDOWS = 5
 LOUDNESS_TOLERANCE_LU = 1.0
 PEAK_TOLERANCE_DB = 0.5
 """AAC moves peaks a little after the limiter."""
@@ -107,21 +102,6 @@ def audio_faults(track: AudioRendition, *, video_s: float, target_lufs: float, c
     if track.true_peak_dbtp is not None and track.true_peak_dbtp > ceiling_dbtp + PEAK_TOLERANCE_DB:
         found.append(f"{track.name}: true peak is {track.true_peak_dbtp:.1f} dBTP, the ceiling {ceiling_dbtp:.1f}")
     return tuple(found)
-
-
-def comparison_windows(duration_s: float, tier: Tier, *, frame_rate: str) -> tuple[Window, ...] | None:
-    """Where a rendition is compared with the mezzanine; None for every frame.
-
-    Premium titles up to ten minutes are compared whole, and so are titles that the windows would cover anyway.
-    Windows lie evenly and start on a frame of the constant ``frame_rate``.
-    """
-    whole = tier is Tier.PREMIUM and duration_s <= LONG_TITLE_S
-    if whole or duration_s <= WINDOWS * WINDOW_S:
-        return None
-    fps = Fraction(frame_rate)
-    gap = (duration_s - WINDOWS * WINDOW_S) / (WINDOWS + 1)
-    starts = (math.floor((gap + index * (gap + WINDOW_S)) * fps) for index in range(WINDOWS))
-    return tuple(Window(start_s=float(start / fps), duration_s=WINDOW_S) for start in starts)
 
 
 def pool(scores: Sequence[float], *, sampled: bool, model: str) -> QualityScore | None:

@@ -18,7 +18,7 @@ from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.plan.playable import Prospects, first_set, later_s, still
 from include.domain.plan.presets import Presets, faster_presets, preset_options
-from include.domain.recipe.ladder import TierPolicy
+from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
 

@@ -4,67 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from include.base.document import Document, digest
+from include.base.document import Document
 from include.domain.plan.degradation import Binding, Option
-
-
-class Rung(Document):
-    """One step of a ladder as the recipe file gives it, before it is cut to a source."""
-
-    name: str
-    """E.g. ``720p``."""
-    width: int
-    """Box that the rendition fits in (landscape; turned for portrait sources)."""
-    height: int
-    maxrate_kbps: int
-    """Cap of the capped CRF."""
-    crf: float
-    """Lower is better."""
-
-
-class Ladder(Document):
-    """The ordered rungs (lowest first) of one codec."""
-
-    codec: str
-    """``h264`` or ``vp9``."""
-    preset: str
-    tune: str | None = None
-    gop_s: float = 2.0
-    segment_s: float = 6.0
-    rungs: tuple[Rung, ...]
-
-
-class Rendition(Document):
-    """An output to encode. Everything that decides its bytes is here, so its hash is its identity."""
-
-    name: str
-    """``<codec>_<rung>``, e.g. ``h264_720p``; unique in a plan."""
-    rung: str
-    codec: str
-    encoder: str
-    """ffmpeg's encoder, e.g. ``libx264``."""
-    width: int
-    height: int
-    frame_rate: str
-    """Exact fraction; constant frame rate."""
-    frames: int | None
-    """Expected number of frames, where it can be known before decoding."""
-    crf: float
-    """NVENC's ``cq`` for a hardware encoder."""
-    maxrate_kbps: int
-    bufsize_kbps: int
-    preset: str
-    tune: str | None = None
-    profile: str | None = None
-    gop_frames: int
-    """Distance of the closed, aligned keyframes."""
-    core: bool
-    """Without a core rung the title does not go out."""
-
-    @property
-    def recipe_hash(self) -> str:
-        """Twelve hex digits over everything that decides the bytes."""
-        return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
+from include.domain.recipe.rungs import Rendition
 
 
 class EncodeOption(Document):
@@ -113,11 +55,6 @@ class SourceTreatment(Document):
     deinterlace: bool = False
     tone_map: bool = False
     """HDR source to BT.709 SDR."""
-
-
-Wish = Literal["always", "deadline", "never"]
-"""When core rungs go out as a first version: for every title, for one whose deadline all of its rungs would miss, or
-for none."""
 
 
 class FirstSet(Document):

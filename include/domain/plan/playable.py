@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import TitleWork
-from include.domain.plan.plan import FirstSet, Plan, Wish
+from include.domain.plan.plan import FirstSet, Plan
+from include.domain.recipe.tiers import Wish
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field, model_validator
 
 from include.base.document import Document
 from include.domain.cost.prior import Rates, SourceShape, encode_cost
 from include.domain.plan.degradation import Option
-from include.domain.recipe.ladder import ENCODERS
+from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.tiers import TierPolicy
 
 
 class Presets(Document):
@@ -87,3 +90,14 @@ def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, 
         )
         for each in faster
     )
+
+
+def quickest(policy: TierPolicy, *, rates: Rates, presets: Presets) -> TierPolicy:
+    """The tier's policy with the quickest presets that its floor allows."""
+
+    def of(codec: str, preset: str) -> str:
+        known, costs = presets.vmaf_loss.get(ENCODERS[codec], {}), rates.encode.get(ENCODERS[codec], {})
+        allowed = [name for name in known if preset in known and known[name] - known[preset] <= policy.vmaf_may_lose]
+        return min([preset, *allowed], key=lambda name: costs.get(name, math.inf))
+
+    return policy.model_copy(update={"presets": {codec: of(codec, each) for codec, each in policy.presets.items()}})

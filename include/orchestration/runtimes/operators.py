@@ -244,9 +244,9 @@ class ControlTask(TitleTask):
         """Run the stages here; after the last task, release what follows and send what is due."""
         import tempfile
 
+        from include.orchestration.tick import after_settling
         from include.pipelines.core import find_pipeline
         from include.pipelines.runner import run_task
-        from include.services.dispatch import after_settling
         from include.services.planning import note_planned, pace_of
         from include.stages.core import ControlContext
 

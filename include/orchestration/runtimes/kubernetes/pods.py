@@ -1,7 +1,8 @@
 """Worker tasks as pods: everything about Kubernetes is here.
 
-:class:`PodTask` is the deferrable counterpart of :class:`include.orchestration.runtimes.operators.WorkerTask`: the same argv,
-the same job document, the same exit codes. What the provider does and what is filled in (cncf.kubernetes 10.25):
+:class:`PodTask` is the deferrable counterpart of :class:`include.orchestration.runtimes.operators.WorkerTask`: the
+same argv, the same job document, the same exit codes. What the provider does and what is filled in
+(cncf.kubernetes 10.25):
 
 - *Success* is what the outputs say. The provider reports a killed pod as succeeded now and then, and takes one that is
   gone after a success event for one.

@@ -5,54 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal
 
-from pydantic import Field
-
-from include.base.document import Document
 from include.domain.media.media import Analysis, Inspection, VideoStream
-from include.domain.plan.plan import EncodeJob, Ladder, Plan, Rendition, Rung, SourceTreatment, Wish
-
-MAX_RATE = Fraction(60)
-STANDARD_RATES = tuple(
-    Fraction(text)
-    for text in (
-        "5",
-        "10",
-        "12",
-        "15",
-        "20",
-        "24000/1001",
-        "24",
-        "25",
-        "30000/1001",
-        "30",
-        "48",
-        "50",
-        "60000/1001",
-        "60",
-    )
+from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.recipe.codecs import (
+    ENCODERS,
+    HARDWARE_ENCODERS,
+    HARDWARE_LEAST,
+    HARDWARE_MOST,
+    HARDWARE_TUNE,
+    PROFILES,
 )
-SNAP = Fraction(1, 2000)
-"""A rate this near to a standard one is that rate, badly rounded by its container."""
-VARIABLE_SNAP = Fraction(1, 50)
-"""A variable rate's average this little above a standard rate does not call for the next one."""
+from include.domain.recipe.rungs import Cut, Ladder, Rendition, _even, cut_ladder, output_rate
+from include.domain.recipe.tiers import TierPolicy
+
 HIGH_RATE = Fraction(40)
 HIGH_RATE_FACTOR = 1.5
 """More pictures per second need more bits, but neighbours differ less: half as much again at double the rate."""
-NEARLY_SOURCE = 1.15
-"""A rung within this factor of the source's pixels becomes the source's size: no two rungs that look the same."""
 BUFFER_S = 1.5
 """Seconds of the cap that the decoder's buffer holds: peaks stay within twice the average."""
 
-ENCODERS: Mapping[str, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}
-PROFILES: Mapping[str, str] = {"h264": "high"}
-HARDWARE_ENCODERS: Mapping[str, str] = {"h264": "h264_nvenc"}
-HARDWARE_TUNE = "hq"
-HARDWARE_LEAST = (146, 50)
-"""Width and height below which NVENC refuses H.264; such a rung is not worth the wait for a GPU either."""
-HARDWARE_MOST = 4096
-"""Longest side of H.264 that NVENC takes."""
 
 BASE_MEMORY_MB = 256
 ENCODER_FRAMES = 90
@@ -67,73 +39,6 @@ HARDWARE_MEMORY_MB = 512
 START_S = 300.0
 PIXELS_PER_S: Mapping[str, float] = {"h264": 4e6, "vp9": 1e6}
 """The slowest speed that is still work and not a hang: a fifth of one busy core's."""
-
-
-class TierPolicy(Document):
-    """What a tier changes in the ladders."""
-
-    presets: dict[str, str]
-    """Encoder preset by codec."""
-    crf_offset: float = Field(ge=-10, le=10)
-    """Added to every rung's CRF."""
-    hardware: dict[Literal["h264"], Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"]] = Field(default_factory=dict)
-    """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
-    core: tuple[str, ...] = Field(min_length=1)
-    """Rungs of the first codec without which the title does not go out."""
-    vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
-    """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
-    playable_first: Wish = "deadline"
-    """When the core rungs go out as a first version, where the request does not say."""
-
-    def core_of(self, rungs: Sequence[str]) -> set[str]:
-        """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""
-        return set(rungs) & set(self.core) or set(rungs[:1])
-
-
-class Cut(Document):
-    """A rung at the size that it has for one source."""
-
-    rung: Rung
-    width: int
-    height: int
-
-    @property
-    def pixels(self) -> int:
-        """Of one frame."""
-        return self.width * self.height
-
-
-def output_rate(video: VideoStream) -> Fraction:
-    """The exact constant rate of every rendition, at most 60.
-
-    A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so
-    that frames are dropped evenly.
-    """
-    rate = video.fps
-    if video.variable_frame_rate:
-        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - VARIABLE_SNAP)), rate)
-    rate = next((each for each in STANDARD_RATES if abs(rate - each) <= SNAP * each), rate)
-    # 60.06 is a camera's 60, not a reason to drop every other frame.
-    divisor = max(1, math.ceil(rate / MAX_RATE - Fraction(1, 50)))
-    return min(rate / divisor, MAX_RATE).limit_denominator(1001)
-
-
-def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, ...]:
-    """The rungs for a source of this display size, lowest first: never larger than the source, even, all different.
-
-    The top rung has the source's own size where that lies within the largest box.
-    """
-    own = _even(width), _even(height)
-    cuts: list[Cut] = []
-    for rung in rungs:
-        box = (rung.width, rung.height) if width >= height else (rung.height, rung.width)
-        factor = min(Fraction(box[0], width), Fraction(box[1], height), Fraction(1))
-        fitted = _nearest_even(width * factor, box[0]), _nearest_even(height * factor, box[1])
-        if factor == 1 or own[0] * own[1] <= NEARLY_SOURCE * fitted[0] * fitted[1]:
-            cuts.append(Cut(rung=rung, width=own[0], height=own[1]))
-            break
-        cuts.append(Cut(rung=rung, width=fitted[0], height=fitted[1]))
-    return tuple(cuts)
 
 
 def decide(
@@ -303,12 +208,3 @@ def _hardware_notes(plan: Plan, tier: str) -> tuple[str, ...]:
     note = f"Tier {tier} allows hardware: {names} on GPUs by {wanted[0].encoder} ({wanted[0].preset}) where that works."
     rest = [job.name for job in plan.jobs if not job.hardware]
     return (note, f"On CPUs, as NVENC has no such codec or size: {', '.join(rest)}.") if rest else (note,)
-
-
-def _even(value: int) -> int:
-    """Even and not above ``value``, but at least 2."""
-    return max(2, value - value % 2)
-
-
-def _nearest_even(value: Fraction, limit: int) -> int:
-    return max(2, min(2 * round(value / 2), limit - limit % 2))

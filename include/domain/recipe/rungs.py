@@ -1,0 +1,156 @@
+"""Rungs and ladders, and what a rung becomes for one source: sizes, frame rate, renditions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from include.base.document import Document, digest
+from include.domain.media.media import VideoStream
+
+
+class Rung(Document):
+    """One step of a ladder as the recipe file gives it, before it is cut to a source."""
+
+    name: str
+    """E.g. ``720p``."""
+    width: int
+    """Box that the rendition fits in (landscape; turned for portrait sources)."""
+    height: int
+    maxrate_kbps: int
+    """Cap of the capped CRF."""
+    crf: float
+    """Lower is better."""
+
+
+class Ladder(Document):
+    """The ordered rungs (lowest first) of one codec."""
+
+    codec: str
+    """``h264`` or ``vp9``."""
+    preset: str
+    tune: str | None = None
+    gop_s: float = 2.0
+    segment_s: float = 6.0
+    rungs: tuple[Rung, ...]
+
+
+class Rendition(Document):
+    """An output to encode. Everything that decides its bytes is here, so its hash is its identity."""
+
+    name: str
+    """``<codec>_<rung>``, e.g. ``h264_720p``; unique in a plan."""
+    rung: str
+    codec: str
+    encoder: str
+    """ffmpeg's encoder, e.g. ``libx264``."""
+    width: int
+    height: int
+    frame_rate: str
+    """Exact fraction; constant frame rate."""
+    frames: int | None
+    """Expected number of frames, where it can be known before decoding."""
+    crf: float
+    """NVENC's ``cq`` for a hardware encoder."""
+    maxrate_kbps: int
+    bufsize_kbps: int
+    preset: str
+    tune: str | None = None
+    profile: str | None = None
+    gop_frames: int
+    """Distance of the closed, aligned keyframes."""
+    core: bool
+    """Without a core rung the title does not go out."""
+
+    @property
+    def recipe_hash(self) -> str:
+        """Twelve hex digits over everything that decides the bytes."""
+        return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
+
+
+MAX_RATE = Fraction(60)
+
+STANDARD_RATES = tuple(
+    Fraction(text)
+    for text in (
+        "5",
+        "10",
+        "12",
+        "15",
+        "20",
+        "24000/1001",
+        "24",
+        "25",
+        "30000/1001",
+        "30",
+        "48",
+        "50",
+        "60000/1001",
+        "60",
+    )
+)
+
+SNAP = Fraction(1, 2000)
+"""A rate this near to a standard one is that rate, badly rounded by its container."""
+
+VARIABLE_SNAP = Fraction(1, 50)
+"""A variable rate's average this little above a standard rate does not call for the next one."""
+
+NEARLY_SOURCE = 1.15
+"""A rung within this factor of the source's pixels becomes the source's size: no two rungs that look the same."""
+
+
+class Cut(Document):
+    """A rung at the size that it has for one source."""
+
+    rung: Rung
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Of one frame."""
+        return self.width * self.height
+
+
+def output_rate(video: VideoStream) -> Fraction:
+    """The exact constant rate of every rendition, at most 60.
+
+    A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so
+    that frames are dropped evenly.
+    """
+    rate = video.fps
+    if video.variable_frame_rate:
+        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - VARIABLE_SNAP)), rate)
+    rate = next((each for each in STANDARD_RATES if abs(rate - each) <= SNAP * each), rate)
+    # 60.06 is a camera's 60, not a reason to drop every other frame.
+    divisor = max(1, math.ceil(rate / MAX_RATE - Fraction(1, 50)))
+    return min(rate / divisor, MAX_RATE).limit_denominator(1001)
+
+
+def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, ...]:
+    """The rungs for a source of this display size, lowest first: never larger than the source, even, all different.
+
+    The top rung has the source's own size where that lies within the largest box.
+    """
+    own = _even(width), _even(height)
+    cuts: list[Cut] = []
+    for rung in rungs:
+        box = (rung.width, rung.height) if width >= height else (rung.height, rung.width)
+        factor = min(Fraction(box[0], width), Fraction(box[1], height), Fraction(1))
+        fitted = _nearest_even(width * factor, box[0]), _nearest_even(height * factor, box[1])
+        if factor == 1 or own[0] * own[1] <= NEARLY_SOURCE * fitted[0] * fitted[1]:
+            cuts.append(Cut(rung=rung, width=own[0], height=own[1]))
+            break
+        cuts.append(Cut(rung=rung, width=fitted[0], height=fitted[1]))
+    return tuple(cuts)
+
+
+def _even(value: int) -> int:
+    """Even and not above ``value``, but at least 2."""
+    return max(2, value - value % 2)
+
+
+def _nearest_even(value: Fraction, limit: int) -> int:
+    return max(2, min(2 * round(value / 2), limit - limit % 2))

@@ -1,0 +1,42 @@
+"""What a tier asks of recipes: presets, quality, core rungs, floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from include.base.document import Document
+from include.domain.recipe.rungs import Ladder
+
+Wish = Literal["always", "deadline", "never"]
+"""When core rungs go out as a first version: for every title, for one whose deadline all of its rungs would miss, or
+for none."""
+
+
+class TierPolicy(Document):
+    """What a tier changes in the ladders."""
+
+    presets: dict[str, str]
+    """Encoder preset by codec."""
+    crf_offset: float = Field(ge=-10, le=10)
+    """Added to every rung's CRF."""
+    hardware: dict[Literal["h264"], Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"]] = Field(default_factory=dict)
+    """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
+    core: tuple[str, ...] = Field(min_length=1)
+    """Rungs of the first codec without which the title does not go out."""
+    vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
+    """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
+    playable_first: Wish = "deadline"
+    """When the core rungs go out as a first version, where the request does not say."""
+
+    def core_of(self, rungs: Sequence[str]) -> set[str]:
+        """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""
+        return set(rungs) & set(self.core) or set(rungs[:1])
+
+
+def core_of(ladder: Ladder, policy: TierPolicy) -> Ladder:
+    """The rungs of the title's first codec without which it does not go out."""
+    names = policy.core_of([rung.name for rung in ladder.rungs])
+    return ladder.model_copy(update={"rungs": tuple(rung for rung in ladder.rungs if rung.name in names)})
