@@ -126,7 +126,7 @@ def measure(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
 
 def _blamed(running: Farm, batches: list[str]) -> list[str]:
     """Titles of which a kill was taken for a fault of their mezzanine, which is sound."""
-    titles = [title for batch_id in batches for title in running.catalog.titles(batch_id=batch_id)]
+    titles = [title for batch_id in batches for title in running.catalog.titles.find(batch_id=batch_id)]
     return [f"{each.request_id} is rejected: {each.message}" for each in titles if each.state is State.REJECTED]
 
 
@@ -134,9 +134,9 @@ def _attempts(running: Farm, batches: list[str]) -> list[float]:
     """Seconds from the start of an attempt that came to nothing to the start of the next one."""
     found = []
     for batch_id in batches:
-        for title in running.catalog.titles(batch_id=batch_id):
+        for title in running.catalog.titles.find(batch_id=batch_id):
             started: dict[tuple[str | None, str | None], datetime] = {}
-            for event in running.catalog.events(request_id=title.request_id, limit=5000):
+            for event in running.catalog.history.events(request_id=title.request_id, limit=5000):
                 name = (event.task, event.item)
                 if event.kind == "task.finished":
                     started.pop(name, None)

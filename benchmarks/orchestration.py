@@ -96,7 +96,7 @@ class Bench:
             time.sleep(0.05)
         visible = time.monotonic() - asked
         while True:
-            record = self.catalog.title(f"{batch_id}/{batch_id}")
+            record = self.catalog.titles.get(f"{batch_id}/{batch_id}")
             if record is not None and record.state.final:
                 break
             _patience(asked)
@@ -107,13 +107,13 @@ class Bench:
 
     def first_encode_s(self, record: TitleRecord, asked: datetime) -> float:
         """Seconds from the request to the start of the first encode."""
-        started = [e.at for e in self.catalog.events(request_id=record.request_id)
+        started = [e.at for e in self.catalog.history.events(request_id=record.request_id)
                    if e.task == "encode" and e.kind == "task.started"]  # fmt: skip
         return (min(started) - asked).total_seconds()
 
     def worker_cpu_s(self, record: TitleRecord) -> float:
         """CPU seconds of all workers of a title."""
-        events = self.catalog.events(request_id=record.request_id)
+        events = self.catalog.history.events(request_id=record.request_id)
         return float(sum(event.detail.get("cpu_s", 0.0) for event in events if event.kind == "task.finished"))
 
 
@@ -173,7 +173,7 @@ def measure_batch(home: Path) -> dict[str, Any]:
             # The last run ends a moment after its title.
             time.sleep(SETTLE_S)
         used = bench.cpu_s() - before
-        records = bench.catalog.titles(batch_id=BATCH_ID)
+        records = bench.catalog.titles.find(batch_id=BATCH_ID)
         workers = sum(bench.worker_cpu_s(record) for record in records)
         left_running = _active_runs(bench)
     metrics |= {
@@ -195,7 +195,7 @@ def _until_final(bench: Bench) -> tuple[int, float]:
     began, most, said = time.monotonic(), 0, -1
     while time.monotonic() - began < BATCH_LIMIT_S:
         most = max(most, _active_runs(bench))
-        final = sum(record.state.final for record in bench.catalog.titles(batch_id=BATCH_ID))
+        final = sum(record.state.final for record in bench.catalog.titles.find(batch_id=BATCH_ID))
         if final == BATCH:
             break
         if final // 10 > said:
@@ -256,9 +256,9 @@ def _many_batches(bench: Bench, metrics: dict[str, float], short: Path) -> None:
         batch_id = f"many-{number:04d}"
         titles = [{"title_id": batch_id, "mezzanine": short.as_uri(), "wait_until": "2100-01-01T00:00:00Z"}]
         parsed = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset({"vod"}))
-        bench.catalog.accept_batch(parsed, pipeline_version=1, now=now)
+        bench.catalog.batches.accept(parsed, pipeline_version=1, now=now)
         # Settled, not retired: what a busy day leaves until the night.
-        bench.catalog.settle(f"{batch_id}/{batch_id}", State.CANCELLED, now=now)
+        bench.catalog.titles.settle(f"{batch_id}/{batch_id}", State.CANCELLED, now=now)
     while _known_batches(bench) < MANY:
         _patience(began)
         time.sleep(0.5)

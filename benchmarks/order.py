@@ -186,7 +186,7 @@ def _first_task(cms: Client, catalog: Catalog, name: str, clip: Path) -> float:
     _post(cms, name, clip, tier="premium", source={**SMALL, "duration_s": 4})
     request_id = f"{name}/{name}"
     _until(lambda: _started(catalog, request_id) is not None, f"the first task of {name}")
-    _until(lambda: (title := catalog.title(request_id)) is not None and title.state.final, f"the end of {name}")
+    _until(lambda: (title := catalog.titles.get(request_id)) is not None and title.state.final, f"the end of {name}")
     started = _started(catalog, request_id)
     assert started is not None
     return (started - asked).total_seconds()
@@ -212,7 +212,7 @@ def _post(cms: Client, name: str, clip: Path, *, tier: str, source: dict[str, fl
 
 
 def _started(catalog: Catalog, request_id: str) -> datetime | None:
-    events = catalog.events(request_id=request_id)
+    events = catalog.history.events(request_id=request_id)
     return next((event.at for event in events if event.kind == "task.started"), None)
 
 
@@ -224,7 +224,7 @@ def _enter(settings: Settings, batch_id: str, number: int, *, mezzanine: Path, s
     batch = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset({"vod"}))
     valued = value_batch(batch, catalog, settings, now=now)
     version = current_pipelines()["vod"].version
-    catalog.accept_batch(batch, pipeline_version=version, now=now, valued=valued)
+    catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
 
 
 def _enter_all(settings: Settings, name: str, number: int, *, mezzanine: Path, source: dict[str, float]) -> None:
@@ -234,7 +234,7 @@ def _enter_all(settings: Settings, name: str, number: int, *, mezzanine: Path, s
 
 
 def _active(catalog: Catalog) -> int:
-    return len(catalog.titles(states={State.QUEUED, State.RUNNING, State.PLAYABLE}))
+    return len(catalog.titles.find(states={State.QUEUED, State.RUNNING, State.PLAYABLE}))
 
 
 def _at_least(number: int, api: AirflowApi, batches: list[str]) -> bool:
@@ -245,13 +245,13 @@ def _at_least(number: int, api: AirflowApi, batches: list[str]) -> bool:
 
 
 def _waiting(catalog: Catalog) -> int:
-    return len(catalog.titles(states={State.WAITING}, limit=sys.maxsize))
+    return len(catalog.titles.find(states={State.WAITING}, limit=sys.maxsize))
 
 
 def _encoded(catalog: Catalog) -> int:
     """Encodes that have ended, of titles that are at work or settled."""
-    titles = catalog.titles(states=set(State) - {State.WAITING})
-    events = [event for each in titles for event in catalog.events(request_id=each.request_id)]
+    titles = catalog.titles.find(states=set(State) - {State.WAITING})
+    events = [event for each in titles for event in catalog.history.events(request_id=each.request_id)]
     return sum(event.kind == "task.finished" and event.task == "encode" for event in events)
 
 

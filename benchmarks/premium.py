@@ -239,7 +239,7 @@ def _warm_up(bench: Bench, arrivals: Sequence[Arrival]) -> float:
     bench.client.submit({"batch_id": "warm", "titles": titles}, wait=False)
     _until_published(bench, {"warm": len(titles)})
     used = (bench.cpu_s() - before) / len(titles)
-    workers = statistics.mean(bench.worker_cpu_s(each) for each in bench.catalog.titles(batch_id="warm"))
+    workers = statistics.mean(bench.worker_cpu_s(each) for each in bench.catalog.titles.find(batch_id="warm"))
     title_s = used / bench.settings.encode_slots / BUSY
     _say(f"warmed up: {used:.1f} CPU s a title, {workers:.1f} of them its workers'")
     _say(f"so one title every {title_s:.1f} s")
@@ -268,7 +268,7 @@ def _send(bench: Bench, arrivals: Sequence[Arrival], *, gap_s: float) -> Arm:
     _say(f"all {len(arrivals)} titles are posted after {arrived_s:.0f} s")
     _until_published(bench, batches)
     wall_s, used = time.monotonic() - began, bench.cpu_s() - before
-    records = [each for batch_id in batches for each in bench.catalog.titles(batch_id=batch_id)]
+    records = [each for batch_id in batches for each in bench.catalog.titles.find(batch_id=batch_id)]
     reports = {each.title_id: _report(bench, each) for each in records}
     published = {each.title_id: _published_at(bench, each) for each in records}
     makespan_s = (max(published.values()) - first_post).total_seconds()
@@ -300,7 +300,7 @@ def _until_published(bench: Bench, batches: dict[str, int]) -> None:
     """Until all titles are published; raises :class:`SystemExit` where one comes to another end."""
     end, said, wanted = time.monotonic() + LIMIT_S, 0, sum(batches.values())
     while time.monotonic() < end:
-        records = [each for batch_id in batches for each in bench.catalog.titles(batch_id=batch_id)]
+        records = [each for batch_id in batches for each in bench.catalog.titles.find(batch_id=batch_id)]
         for each in records:
             if each.state.final and each.state is not State.PUBLISHED:
                 raise SystemExit(f"{each.title_id} ended as {each.state}: {each.message}")
@@ -316,7 +316,7 @@ def _until_published(bench: Bench, batches: dict[str, int]) -> None:
 
 def _check_order(bench: Bench, arm: str) -> None:
     """A stack that did not run its copy of the project has measured nothing."""
-    priorities = {each.priority for each in bench.catalog.titles()}
+    priorities = {each.priority for each in bench.catalog.titles.find()}
     if (priorities == {0}) != (arm == "fifo"):
         raise SystemExit(
             f"{arm}: the titles had the priorities {sorted(priorities)[:5]}…: not the policy that was meant"
@@ -347,7 +347,7 @@ def _recipes(report: Report) -> str:
 
 def _published_at(bench: Bench, record: TitleRecord) -> datetime:
     """When the whole set was published, whatever of it was to be had before."""
-    version = bench.catalog.current_version(record.title_id)
+    version = bench.catalog.versions.current(record.title_id)
     if version is None:
         raise SystemExit(f"{record.request_id} is published and has no version")
     return version.published_at

@@ -53,14 +53,14 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
 
     Without the connection the alerts stay in the ledger, for when there is one.
     """
-    alerts = catalog.claim_alerts_to_send(now, AT_ONCE, CLAIM_TTL_S)
+    alerts = catalog.alerts.claim_due(now, AT_ONCE, CLAIM_TTL_S)
     if not alerts:
         return 0
     try:
         hook = _hook(settings.slack_conn_id)
     except ConfigurationError as error:
         log.warning("%d alerts are waiting: %s", len(alerts), error.message)
-        catalog.alerts_failed([alert.id for alert in alerts], error.message, now)
+        catalog.alerts.failed([alert.id for alert in alerts], error.message, now)
         return 0
     base_url = ui_base_url(settings)
     sent = 0
@@ -72,9 +72,9 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
             # Whatever it is, the alert stays in the ledger. Its type alone: the text may hold the webhook's address,
             # which is a secret.
             log.warning("Slack did not take an alert about %s: %s", message.cause, type(error).__name__)
-            catalog.alerts_failed(ids, type(error).__name__, now)
+            catalog.alerts.failed(ids, type(error).__name__, now)
             continue
-        catalog.alerts_sent(ids, now)
+        catalog.alerts.sent(ids, now)
         sent += len(ids)
     return sent
 

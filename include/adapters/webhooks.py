@@ -54,7 +54,9 @@ def deliver(catalog: Catalog, settings: Settings, now: datetime, *, limit: int =
     outcomes: list[bool] = []
     with pinned_client(settings, timeout_s=TIMEOUT_S) as client, ThreadPoolExecutor(AT_ONCE) as threads:
         while len(outcomes) < limit and courier.elapsed_s < BUDGET_S:
-            rows = catalog.claim_outbox(now=courier.time, limit=min(CLAIM, limit - len(outcomes)), ttl_s=CLAIM_TTL_S)
+            rows = catalog.outbox.claim_due(
+                now=courier.time, limit=min(CLAIM, limit - len(outcomes)), ttl_s=CLAIM_TTL_S
+            )
             if not rows:
                 break
             outcomes += threads.map(lambda row: courier.send(client, row), rows)
@@ -84,10 +86,10 @@ class _Courier:
         """Send one webhook and note how it went; whether the receiver took it."""
         problem = self._problem(client, row)
         if problem is None:
-            self._catalog.outbox_delivered(row.id, self.time)
+            self._catalog.outbox.delivered(row.id, self.time)
             return True
         log.warning("webhook %s (%s of %s): %s", row.event_id, row.type, row.request_id or row.batch_id, problem)
-        self._catalog.outbox_failed(row.id, problem, self.time)
+        self._catalog.outbox.failed(row.id, problem, self.time)
         return False
 
     def _problem(self, client: httpx.Client, row: OutboxRow) -> str | None:

@@ -13,14 +13,14 @@ from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
 from include.base.settings import Settings, load_settings
 
 
-def catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
+def open_catalog(settings: Annotated[Settings, Depends(load_settings)]) -> Catalog:
     """The catalog of this deployment."""
     return Catalog(settings.catalog_url)
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 SettingsDep = Annotated[Settings, Depends(load_settings)]
-CatalogDep = Annotated[Catalog, Depends(catalog)]
+CatalogDep = Annotated[Catalog, Depends(open_catalog)]
 
 
 def may(user: Any, method: str, dag_id: str) -> bool:
@@ -45,14 +45,14 @@ def batch_checker(user: Any, method: str) -> Callable[[str], bool]:
     return check
 
 
-def find_request(store: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:
+def find_request(catalog: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:
     """One request of a title; 404 where it is not there for this user, 403 where they may only look at it."""
-    return _allowed(store.title(f"{batch_id}/{title_id}"), f"request {batch_id}/{title_id}", user, method)
+    return _allowed(catalog.titles.get(f"{batch_id}/{title_id}"), f"request {batch_id}/{title_id}", user, method)
 
 
-def find_newest(store: Catalog, title_id: str, user: Any, method: str) -> TitleRecord:
+def find_newest(catalog: Catalog, title_id: str, user: Any, method: str) -> TitleRecord:
     """The newest request of a title, under the same rules."""
-    return _allowed(store.newest(title_id), f"title {title_id!r}", user, method)
+    return _allowed(catalog.titles.newest(title_id), f"title {title_id!r}", user, method)
 
 
 def _allowed(found: TitleRecord | None, what: str, user: Any, method: str) -> TitleRecord:

@@ -68,70 +68,80 @@ def health(user: GetUserDep) -> JSONResponse:
 
 
 @app.get("/api/v1/batches")
-def batches(user: GetUserDep, store: CatalogDep, limit: Limit = 50) -> list[dict[str, Any]]:
+def batches(user: GetUserDep, catalog: CatalogDep, limit: Limit = 50) -> list[dict[str, Any]]:
     """The newest batches that the caller may read."""
-    return [batch_view(batch, titles=None) for batch in store.batches(limit=limit) if may(user, "GET", batch.dag_id)]
+    return [
+        batch_view(batch, titles=None)
+        for batch in catalog.batches.newest(limit=limit)
+        if may(user, "GET", batch.dag_id)
+    ]
 
 
 @app.get("/api/v1/batches/{batch_id}")
-def batch(batch_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
+def batch(batch_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """A batch with all its titles and refusals."""
-    found = store.batch(batch_id)
+    found = catalog.batches.get(batch_id)
     if found is None or not may(user, "GET", dag_id_of(batch_id)):
         raise HTTPException(404, f"no batch {batch_id!r}")
-    titles = title_views(store.titles(batch_id=batch_id), settings)
+    titles = title_views(catalog.titles.find(batch_id=batch_id), settings)
     return batch_view(found, titles=titles)
 
 
 @app.get("/api/v1/titles/{title_id}")
-def title(title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
+def title(title_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """The newest request of a title, with what it went through."""
-    return _with_events(find_newest(store, title_id, user, "GET"), store, settings)
+    return _with_events(find_newest(catalog, title_id, user, "GET"), catalog, settings)
 
 
 @app.get("/api/v1/titles/{batch_id}/{title_id}")
 def title_request(
-    batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep
+    batch_id: str, title_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep
 ) -> dict[str, Any]:
     """One request of a title, with what it went through."""
-    return _with_events(find_request(store, batch_id, title_id, user, "GET"), store, settings)
+    return _with_events(find_request(catalog, batch_id, title_id, user, "GET"), catalog, settings)
 
 
 @app.post("/api/v1/titles/{batch_id}/{title_id}/replay", status_code=202)
-def replay(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep, settings: SettingsDep) -> dict[str, str]:
+def replay(
+    batch_id: str, title_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep
+) -> dict[str, str]:
     """The same title again, as a new request in a batch of its own."""
     from include.services.replay import replay_title
 
-    found = find_request(store, batch_id, title_id, user, "PUT")
+    found = find_request(catalog, batch_id, title_id, user, "PUT")
     if not found.state.final:
         raise HTTPException(409, f"{found.request_id} is {found.state}: only a settled title can be replayed")
-    new_batch = replay_title(store, settings, found.request_id, now=datetime.now(UTC))
+    new_batch = replay_title(catalog, settings, found.request_id, now=datetime.now(UTC))
     return {"batch_id": new_batch, "request_id": f"{new_batch}/{title_id}"}
 
 
 @app.post("/api/v1/titles/{batch_id}/{title_id}/webhooks/replay", status_code=202)
-def replay_webhooks(batch_id: str, title_id: str, user: GetUserDep, store: CatalogDep) -> dict[str, int]:
+def replay_webhooks(batch_id: str, title_id: str, user: GetUserDep, catalog: CatalogDep) -> dict[str, int]:
     """All webhooks of a request once more, with the ids that they had; ``dispatch`` sends them within a minute."""
-    found = find_request(store, batch_id, title_id, user, "PUT")
-    return {"queued": store.replay_outbox(found.request_id, datetime.now(UTC))}
+    found = find_request(catalog, batch_id, title_id, user, "PUT")
+    return {"queued": catalog.outbox.replay(found.request_id, datetime.now(UTC))}
 
 
 @app.get("/api/v1/dead-letters")
-def dead_letters(user: GetUserDep, store: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
+def dead_letters(user: GetUserDep, catalog: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
     """Failures with owner, command and the way to replay them, newest first."""
-    return [letter.model_dump(mode="json") for letter in store.dead_letters(limit) if may(user, "GET", letter.dag_id)]
+    return [
+        letter.model_dump(mode="json")
+        for letter in catalog.history.dead_letters(limit)
+        if may(user, "GET", letter.dag_id)
+    ]
 
 
 @app.get("/media/titles/{title_id}/{path:path}")
 def media(
-    title_id: str, path: str, request: Request, user: GetUserDep, store: CatalogDep, settings: SettingsDep
+    title_id: str, path: str, request: Request, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep
 ) -> Response:
     """A published file, for the preview and for trying out; the crowd goes to ``CALLSHEET_PUBLIC_BASE_URL``.
 
     An object on S3 passes through here: players follow the manifests' relative addresses, and could not with a
     presigned address for each.
     """
-    newest = store.newest(title_id)
+    newest = catalog.titles.newest(title_id)
     if newest is None or not may(user, "GET", newest.dag_id):
         raise HTTPException(404, "no such title")
     objects, key = open_store(settings), f"titles/{title_id}/{path}"
@@ -156,7 +166,7 @@ def media(
     return FileResponse(file, media_type=content_type(key), headers=headers)
 
 
-def _with_events(record: TitleRecord, store: Catalog, settings: Settings) -> dict[str, Any]:
-    events = store.events(request_id=record.request_id)
+def _with_events(record: TitleRecord, catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    events = catalog.history.events(request_id=record.request_id)
     (view,) = title_views([record], settings)
     return {**view, "events": [event.model_dump(mode="json") for event in events]}

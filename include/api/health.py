@@ -73,7 +73,7 @@ def _bundle() -> str:
 
 def _catalog() -> str:
     try:
-        Catalog(load_settings().catalog_url).stubs()
+        Catalog(load_settings().catalog_url).batches.stubs()
     except Exception as error:
         return f"the catalog does not answer: {type(error).__name__}"
     return "ok"

@@ -33,13 +33,13 @@ POLICY = (
 
 
 @router.get("/api/v1/queue")
-def queue(user: GetUserDep, store: CatalogDep, settings: SettingsDep, limit: Limit = 200) -> dict[str, Any]:
+def queue(user: GetUserDep, catalog: CatalogDep, settings: SettingsDep, limit: Limit = 200) -> dict[str, Any]:
     """Open titles that the caller may read: running ones first, then as they will be started."""
     may_read, may_edit = batch_checker(user, "GET"), batch_checker(user, "PUT")
-    counts = store.open_counts()
+    counts = catalog.queue.counts()
     readable = [batch_id for batch_id in counts if may_read(batch_id)]
     # Where the caller may read everything, the database need not compare thousands of ids.
-    shown = store.queue(limit=limit, batch_ids=None if len(readable) == len(counts) else readable)
+    shown = catalog.queue.in_order(limit=limit, batch_ids=None if len(readable) == len(counts) else readable)
     states = {state.value: sum(counts[each].get(state, 0) for each in readable) for state in State if not state.final}
     return {
         "at": datetime.now(UTC).isoformat(),
@@ -57,7 +57,7 @@ def queue(user: GetUserDep, store: CatalogDep, settings: SettingsDep, limit: Lim
 
 @router.post("/api/v1/quotes")
 async def quotes(
-    user: GetUserDep, store: CatalogDep, settings: SettingsDep, conf: Annotated[Any, Body()]
+    user: GetUserDep, catalog: CatalogDep, settings: SettingsDep, conf: Annotated[Any, Body()]
 ) -> dict[str, Any]:
     """What a batch request would come to: finish, verdict, chance of a miss of each title, and whom it displaces.
 
@@ -65,14 +65,14 @@ async def quotes(
     """
     if not may(user, "POST", "intake"):
         raise HTTPException(403, "this needs permission to start runs of intake, as a submission does")
-    return await on_own_thread(partial(_quote, conf, user, store, settings))
+    return await on_own_thread(partial(_quote, conf, user, catalog, settings))
 
 
-def _quote(conf: Any, user: Any, store: Catalog, settings: Settings) -> dict[str, Any]:
+def _quote(conf: Any, user: Any, catalog: Catalog, settings: Settings) -> dict[str, Any]:
     from include.services.intake import quote_request
 
     may_read = batch_checker(user, "GET")
-    quote = quote_request(conf, store, settings, now=datetime.now(UTC))
+    quote = quote_request(conf, catalog, settings, now=datetime.now(UTC))
     found = quote.model_dump(mode="json")
     found["displaced"] = [each for each in found["displaced"] if may_read(each["request_id"].partition("/")[0])]
     return found

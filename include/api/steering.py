@@ -46,13 +46,13 @@ class Call:
     """What every change of a title is given beside its name and body."""
 
     user: BaseUser
-    store: Catalog
+    catalog: Catalog
     settings: Settings
     after: BackgroundTasks
 
 
-async def _call(user: GetUserDep, store: CatalogDep, settings: SettingsDep, after: BackgroundTasks) -> Call:
-    return Call(user=user, store=store, settings=settings, after=after)
+async def _call(user: GetUserDep, catalog: CatalogDep, settings: SettingsDep, after: BackgroundTasks) -> Call:
+    return Call(user=user, catalog=catalog, settings=settings, after=after)
 
 
 CallDep = Annotated[Call, Depends(_call)]
@@ -61,33 +61,33 @@ CallDep = Annotated[Call, Depends(_call)]
 @router.post("/titles/{title_id}/signals")
 async def signals(title_id: str, body: SignalUpdate, call: CallDep) -> dict[str, Any]:
     """New signals of a title's newest request: its value, place in the order and weights change at once."""
-    find = partial(find_newest, call.store, title_id, call.user, "PUT")
+    find = partial(find_newest, call.catalog, title_id, call.user, "PUT")
     return await on_own_thread(partial(_take_signals, call, find, body))
 
 
 @router.post("/titles/{batch_id}/{title_id}/signals")
 async def signals_of_request(batch_id: str, title_id: str, body: SignalUpdate, call: CallDep) -> dict[str, Any]:
     """New signals of one request of a title."""
-    find = partial(find_request, call.store, batch_id, title_id, call.user, "PUT")
+    find = partial(find_request, call.catalog, batch_id, title_id, call.user, "PUT")
     return await on_own_thread(partial(_take_signals, call, find, body))
 
 
 @router.patch("/titles/{title_id}")
 async def steer(title_id: str, body: Steering, call: CallDep) -> dict[str, Any]:
     """Change a title's newest request: publish_at, tier, hold, pin, or cancel it. Audited with user and why."""
-    find = partial(find_newest, call.store, title_id, call.user, "PUT")
+    find = partial(find_newest, call.catalog, title_id, call.user, "PUT")
     return await on_own_thread(partial(_steer, call, find, body))
 
 
 @router.patch("/titles/{batch_id}/{title_id}")
 async def steer_request(batch_id: str, title_id: str, body: Steering, call: CallDep) -> dict[str, Any]:
     """Change one request of a title."""
-    find = partial(find_request, call.store, batch_id, title_id, call.user, "PUT")
+    find = partial(find_request, call.catalog, batch_id, title_id, call.user, "PUT")
     return await on_own_thread(partial(_steer, call, find, body))
 
 
 @router.post("/weights")
-async def weights(user: GetUserDep, store: CatalogDep, ended: UUID | None = None) -> list[dict[str, Any]]:
+async def weights(user: GetUserDep, catalog: CatalogDep, ended: UUID | None = None) -> list[dict[str, Any]]:
     """Bring live runs to the priorities and deadlines of the catalog, and share out the slots; answers what changed.
 
     For the service account, which needs edit permission on all DAGs. Takes no values, the catalog's count; only the
@@ -97,7 +97,7 @@ async def weights(user: GetUserDep, store: CatalogDep, ended: UUID | None = None
 
     if not get_auth_manager().is_authorized_dag(method="PUT", user=user):
         raise HTTPException(403, "this needs edit permission on all DAGs")
-    told = await on_own_thread(partial(tell_runs, store))
+    told = await on_own_thread(partial(tell_runs, catalog))
     await on_own_thread(partial(share_slots, ended))
     return [each.model_dump(mode="json") for each in told]
 
@@ -106,7 +106,7 @@ def _take_signals(call: Call, find: Find, body: SignalUpdate) -> dict[str, Any]:
     from include.services.steering import take_signals
 
     request_id, now = find().request_id, datetime.now(UTC)
-    changed = take_signals(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
+    changed = take_signals(call.catalog, call.settings, request_id, body, by=call.user.get_name(), now=now)
     return _follow_up(call, changed)
 
 
@@ -114,7 +114,7 @@ def _steer(call: Call, find: Find, body: Steering) -> dict[str, Any]:
     from include.services.steering import steer_title, stop_run
 
     request_id, now = find().request_id, datetime.now(UTC)
-    changed = steer_title(call.store, call.settings, request_id, body, by=call.user.get_name(), now=now)
+    changed = steer_title(call.catalog, call.settings, request_id, body, by=call.user.get_name(), now=now)
     if body.cancel:
         try:
             with AirflowApi.from_connection() as api:
@@ -128,22 +128,22 @@ def _follow_up(call: Call, title: TitleRecord) -> dict[str, Any]:
     """Tell the runs their weights; then, when the answer is out, release what may go now."""
     from include.orchestration.live_runs import tell_runs
 
-    tell_runs(call.store)
-    call.after.add_task(_release, call.store, call.settings)
+    tell_runs(call.catalog)
+    call.after.add_task(_release, call.catalog, call.settings)
     (view,) = title_views([title], call.settings)
     return view
 
 
-async def _release(store: Catalog, settings: Settings) -> None:
-    await to_thread.run_sync(partial(release_now, store, settings), limiter=_afterwards)
+async def _release(catalog: Catalog, settings: Settings) -> None:
+    await to_thread.run_sync(partial(release_now, catalog, settings), limiter=_afterwards)
 
 
-def release_now(store: Catalog, settings: Settings) -> None:
+def release_now(catalog: Catalog, settings: Settings) -> None:
     """Release at once what may go; ``dispatch`` does the same each minute."""
     from include.services.release import release
 
     try:
         with AirflowApi.from_connection() as api:
-            release(store, api, settings, now=datetime.now(UTC))
+            release(catalog, api, settings, now=datetime.now(UTC))
     except Exception:  # the answer is out: nobody else would hear of it
         log.exception("release after steering failed; dispatch repeats it within a minute")

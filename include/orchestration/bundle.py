@@ -49,7 +49,7 @@ class CatalogDagBundle(BaseDagBundle):
 
     def refresh(self) -> None:
         """Make the folder say what the catalog says. Safe in any number of processes at once."""
-        write_stubs(self.path, Catalog(load_settings().catalog_url).stubs)
+        write_stubs(self.path, Catalog(load_settings().catalog_url).batches.stubs)
 
 
 def write_stubs(folder: Path, stubs: Callable[[], list[Stub]]) -> None:

@@ -60,7 +60,7 @@ def _note_miss(request_id: str) -> None:
 
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)
-    title = catalog.title(request_id)
+    title = catalog.titles.get(request_id)
     now = datetime.now(UTC)
     if title is not None and note_missed(catalog, title, now=now):
         send_alerts(catalog, settings, now=now)

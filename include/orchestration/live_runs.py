@@ -56,7 +56,7 @@ def tell_runs(catalog: Catalog) -> list[ToldRun]:
     What fails stays untold, and is told by the next call.
     """
     told: list[ToldRun] = []
-    for title in catalog.untold_priorities():
+    for title in catalog.queue.untold():
         try:
             told.append(_tell(catalog, title))
         except Exception:  # another run's row may be well
@@ -114,9 +114,9 @@ def _tell(catalog: Catalog, title: TitleRecord) -> ToldRun:
         with create_session(scoped=False) as session:
             run = _locked_run(session, title.dag_id, title.run_id)
             # Read behind the lock: of two callers, the one that writes last has read last.
-            current = catalog.title(title.request_id) or title
+            current = catalog.titles.get(title.request_id) or title
             change = _change(session, run, current)
-        catalog.priority_told(current)
+        catalog.queue.told(current)
     return change
 
 

@@ -26,7 +26,7 @@ def write_history(catalog: Catalog, target: TextIO, *, since: datetime, until: d
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(PAST_JOBS)
     written = 0
-    for row in _rows(catalog, catalog.titles(states=GOOD_STATES, settled=(since, until), limit=EVERY)):
+    for row in _rows(catalog, catalog.titles.find(states=GOOD_STATES, settled=(since, until), limit=EVERY)):
         writer.writerow(row)
         written += 1
     return written
@@ -39,7 +39,7 @@ def _rows(catalog: Catalog, titles: Iterable[TitleRecord]) -> Iterator[tuple[obj
         except ConfigurationError:
             continue
         slots = {task.name for task in tasks if task.place == "worker"}
-        actual_s = slot_seconds(catalog.events(request_id=title.request_id, limit=EVERY), slots)
+        actual_s = slot_seconds(catalog.history.events(request_id=title.request_id, limit=EVERY), slots)
         if actual_s <= 0:
             continue
         deadline, request = title.deadline, title.request

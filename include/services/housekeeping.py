@@ -39,7 +39,7 @@ def todays_digest(catalog: Catalog, *, now: datetime) -> Digest:
             publish_at=title.deadline,
             playable_at=title.playable_at,
         )
-        for title in catalog.titles(states=FINAL_STATES, settled=(now - DAY, now), limit=EVERY)
+        for title in catalog.titles.find(states=FINAL_STATES, settled=(now - DAY, now), limit=EVERY)
     ]
     due = [
         Due(
@@ -49,10 +49,10 @@ def todays_digest(catalog: Catalog, *, now: datetime) -> Digest:
             miss_chance=(title.valuation.admission.miss_chance or 0.0) if title.valuation else 0.0,
             at_risk=title.valuation is not None and title.valuation.at_risk,
         )
-        for title in catalog.titles(states=set(State) - FINAL_STATES, limit=EVERY)
+        for title in catalog.titles.find(states=set(State) - FINAL_STATES, limit=EVERY)
         if title.deadline is not None
     ]
-    return digest_of(ended, due, cpu_s=catalog.encode_cpu_s(now - DAY, now), now=now)
+    return digest_of(ended, due, cpu_s=catalog.history.encode_cpu_s(now - DAY, now), now=now)
 
 
 def retire_batches() -> list[str]:
@@ -65,10 +65,10 @@ def retire_batches() -> list[str]:
 def retire(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
     """See :func:`retire_batches`. The scheduler ignores runs of a DAG that is gone, hence the look at active runs."""
     retired: list[str] = []
-    for batch_id in catalog.retirable(now):
+    for batch_id in catalog.batches.retirable(now):
         if api.has_active_runs(dag_id_of(batch_id)):
             log.info("batch %s has settled but a run of it is active: it stays", batch_id)
-        elif catalog.retire(batch_id, now):
+        elif catalog.batches.retire(batch_id, now):
             retired.append(batch_id)
     log.info("retired %d batches", len(retired))
     return retired
@@ -89,7 +89,7 @@ def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str
     """See :func:`clean_work`."""
     removed: list[str] = []
     settled = (before - LOOK_BACK, before)
-    for title in catalog.titles(states=FINAL_STATES, settled=settled, limit=EVERY):
+    for title in catalog.titles.find(states=FINAL_STATES, settled=settled, limit=EVERY):
         work = title.job().work
         if store.list(work):
             store.delete_tree(work)

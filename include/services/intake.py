@@ -39,7 +39,7 @@ def accept_request(conf: Any) -> str:
         now = datetime.now(UTC)
         valued = value_batch(batch, catalog, settings, now=now)
         version = pipelines[batch.pipeline].version
-        new = catalog.accept_batch(batch, pipeline_version=version, now=now, valued=valued)
+        new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
     except RequestRejected as error:
         raise AirflowFailException(f"batch request refused: {error.message}") from error
     for refusal in batch.refusals:
@@ -63,7 +63,7 @@ def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, now: datet
     """
     batch = parse_batch(conf, pipelines=frozenset(current_pipelines()))
     _check_callback(batch, settings)
-    catalog.check_new(batch)
+    catalog.batches.check_new(batch)
     return quote_batch(batch, catalog, settings, now=now)
 
 

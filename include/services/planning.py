@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
     """How quickly a title gets on: this farm's speed, and the slots that its value and its laxity give it."""
-    title = catalog.title(request_id)
+    title = catalog.titles.get(request_id)
     slots = slots_for(
         score=title.score if title else 0,
         laxity_s=title.valuation.laxity_s if title and title.valuation else None,
@@ -61,7 +61,7 @@ def note_planned(
         full, needed = (work_of(each, shape, rates=rates, pace=pace(), tier=title.tier) for each in (plan, timed))
         playable = needed if plan.first else None
         work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
-        catalog.note_work(title.request_id, work)
+        catalog.queue.note_work(title.request_id, work)
         valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
         if valued is not None:
             log.info("%s planned: %s", title.request_id, valued.admission)

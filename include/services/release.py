@@ -48,7 +48,7 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
     started: list[str] = []
     not_ready: dict[str, list[str]] = {}
     claimant = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
-    while claimed := catalog.claim(
+    while claimed := catalog.titles.claim(
         window=settings.release_window,
         express=express_places(settings.release_window),
         now=now,
@@ -60,16 +60,16 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
                 wait_until = title.request.wait_until
                 if wait_until and now < wait_until and not has_arrived(title.request.mezzanine, settings, now=now):
                     until = min(wait_until, now + LOOK_AGAIN_AFTER)
-                    catalog.unclaim(title.request_id, claimant=claimant, until=until)
+                    catalog.titles.unclaim(title.request_id, claimant=claimant, until=until)
                 elif title.batch_id in not_ready or not _start(catalog, api, title, claimant=claimant, now=now):
-                    catalog.unclaim(title.request_id, claimant=claimant)
+                    catalog.titles.unclaim(title.request_id, claimant=claimant)
                     not_ready.setdefault(title.batch_id, []).append(title.request_id)
                 else:
                     started.append(title.request_id)
         except BaseException:
             # Otherwise they would keep their places in the window until the claim expires.
             for title in claimed:
-                catalog.unclaim(title.request_id, claimant=claimant)
+                catalog.titles.unclaim(title.request_id, claimant=claimant)
             raise
     return Released(started=tuple(started), not_ready=tuple(each for batch in not_ready.values() for each in batch))
 
@@ -84,10 +84,10 @@ def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: s
     except RequestRefused as error:
         log.error("%s cannot be released and is passed over: %s", title.request_id, error)
         return False
-    catalog.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
+    catalog.titles.mark_released(title.request_id, claimant=claimant, run_id=title.run_id, now=now)
     log.info("released %s as run %s", title.request_id, title.run_id)
     try:
-        api.note(title.dag_id, title.run_id, run_note(catalog.title(title.request_id) or title))
+        api.note(title.dag_id, title.run_id, run_note(catalog.titles.get(title.request_id) or title))
     except CallsheetError as error:  # a note is for people: the title runs without
         log.warning("%s: its run has no note: %s", title.request_id, error)
     return True

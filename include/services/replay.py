@@ -22,7 +22,9 @@ def replay_title(
     catalog: Catalog, settings: Settings, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX
 ) -> str:
     """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
-    batch = catalog.new_request_from(request_id, suffix=suffix, now=now, keep_deadline=suffix != BACKFILL_SUFFIX)
+    batch = catalog.batches.new_request_from(
+        request_id, suffix=suffix, now=now, keep_deadline=suffix != BACKFILL_SUFFIX
+    )
     pipeline = current_pipelines().get(batch.pipeline)
     if pipeline is None:
         raise RequestRejected(
@@ -30,7 +32,7 @@ def replay_title(
             reason="unknown_pipeline",
         )
     valued = value_batch(batch, catalog, settings, now=now)
-    catalog.accept_batch(batch, pipeline_version=pipeline.version, now=now, valued=valued)
+    catalog.batches.accept(batch, pipeline_version=pipeline.version, now=now, valued=valued)
     return batch.batch_id
 
 
@@ -40,17 +42,17 @@ def take_repairs(
     """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
     suffix = REPAIR_SUFFIX if kind == "repair" else BACKFILL_SUFFIX
     taken: list[str] = []
-    for repair in catalog.pending_repairs(limit, kind=kind):
+    for repair in catalog.repairs.pending(limit, kind=kind):
         newer = _newer_request(catalog, repair)
         if newer is not None:
             log.info("%s is not made good: %s is newer, and would be published over", repair.request_id, newer)
-            catalog.repair_taken(repair.id, None, now)
+            catalog.repairs.taken(repair.id, None, now)
             continue
         try:
             batch_id = replay_title(catalog, settings, repair.request_id, now=now, suffix=suffix)
         except RequestRejected as error:
             # It must not hold up the repairs behind it: a person hears of it, and it is done with.
-            catalog.claim_alert(
+            catalog.alerts.enter(
                 title_id=repair.title_id,
                 request_id=repair.request_id,
                 level="repair",
@@ -58,9 +60,9 @@ def take_repairs(
                 message=error.message,
                 now=now,
             )
-            catalog.repair_taken(repair.id, None, now)
+            catalog.repairs.taken(repair.id, None, now)
             continue
-        catalog.repair_taken(repair.id, f"{batch_id}/{repair.title_id}", now)
+        catalog.repairs.taken(repair.id, f"{batch_id}/{repair.title_id}", now)
         taken.append(batch_id)
     return taken
 
@@ -73,7 +75,7 @@ def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> li
 def is_idle(catalog: Catalog, settings: Settings) -> bool:
     """Whether no title waits for its run, and those that have one leave a slot free though all their encodes run."""
     slots = settings.encode_slots + settings.gpu_slots
-    opened = catalog.open_titles()
+    opened = catalog.queue.open_titles()
     if any(each.released_at is None and not each.held for each in opened):
         return False
     used = sum(len(each.work.full.encodes) if each.work else slots for each in opened if each.released_at is not None)
@@ -83,5 +85,5 @@ def is_idle(catalog: Catalog, settings: Settings) -> bool:
 def _newer_request(catalog: Catalog, repair: Repair) -> str | None:
     """A later request of the title that is under way or went out."""
     states = set(State) - {State.FAILED, State.REJECTED, State.CANCELLED}
-    newest = catalog.newest(repair.title_id, states=states)
+    newest = catalog.titles.newest(repair.title_id, states=states)
     return newest.request_id if newest and newest.request_id != repair.request_id else None

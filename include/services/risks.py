@@ -27,7 +27,7 @@ def note_missed(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:
     if title.playable_at is not None and title.playable_at <= title.deadline:
         return False
     where = f"in task {title.task}" if title.task else f"still {title.state}"
-    return catalog.claim_alert(
+    return catalog.alerts.enter(
         title_id=title.title_id,
         request_id=title.request_id,
         level="missed",
@@ -44,7 +44,7 @@ def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: 
     silently.
     """
     told: list[str] = []
-    for title in catalog.endangered(now):
+    for title in catalog.titles.endangered(now):
         valuation = valuations.get(title.request_id)
         if valuation is None or not valuation.at_risk or title.deadline is None:
             continue
@@ -61,7 +61,7 @@ def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: 
             f"(p90 {quote.finish_p90:%H:%M:%S}), chance of a miss {quote.miss_chance or 0:.0%}: "
             f"{valuation.ahead} titles go before it, {own_min:.0f} min of work of its own; {done}"
         )
-        if catalog.claim_alert(
+        if catalog.alerts.enter(
             title_id=title.title_id,
             request_id=title.request_id,
             level="at_risk",
@@ -75,4 +75,4 @@ def note_at_risk(catalog: Catalog, valuations: Mapping[str, Valuation], *, now: 
 
 def note_overdue(catalog: Catalog, *, now: datetime) -> list[str]:
     """The sweep: misses of all titles, those that never got a run among them."""
-    return [title.request_id for title in catalog.overdue(now) if note_missed(catalog, title, now=now)]
+    return [title.request_id for title in catalog.titles.overdue(now) if note_missed(catalog, title, now=now)]

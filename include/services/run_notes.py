@@ -45,7 +45,7 @@ def _as_code(text: str) -> str:
 
 def put_note(catalog: Catalog, job: TitleJob) -> None:
     """Put what became of a title on its run in Airflow's UI."""
-    title = catalog.title(job.request_id)
+    title = catalog.titles.get(job.request_id)
     if title is not None and title.run_id is not None:
         with AirflowApi.from_connection() as api:
             api.note(title.dag_id, title.run_id, run_note(title))

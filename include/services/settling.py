@@ -22,7 +22,7 @@ LOST_AFTER = timedelta(minutes=5)
 def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> list[str]:
     """Settle titles whose run has ended, or vanished, without its last task: nothing stays running for ever."""
     lost: list[str] = []
-    for title in catalog.titles(states={State.QUEUED, State.RUNNING, State.PLAYABLE}):
+    for title in catalog.titles.find(states={State.QUEUED, State.RUNNING, State.PLAYABLE}):
         since = title.released_at or title.created_at
         if title.run_id is None or _is_recent(since, now):
             continue
@@ -42,8 +42,10 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, n
         )
         replay = f"callsheet replay {title.request_id}"
         # The end comes last: a sweep that dies in between is repeated, a settled title is not looked at again.
-        catalog.record_dead_letter(title.request_id, error=error, task=title.task, replay_command=replay, now=now)
-        catalog.claim_alert(
+        catalog.history.record_dead_letter(
+            title.request_id, error=error, task=title.task, replay_command=replay, now=now
+        )
+        catalog.alerts.enter(
             title_id=title.title_id,
             request_id=title.request_id,
             level="failed",
@@ -51,7 +53,7 @@ def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, n
             message=message,
             now=now,
         )
-        if catalog.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
+        if catalog.titles.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
             lost.append(title.request_id)
     return lost
 
@@ -75,7 +77,7 @@ def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool
     job, store = title.job(), open_store(settings)
     context = ControlContext(settings=settings, store=store, title=job, scratch=settings.scratch, catalog=catalog)
     for stage, whole in (("first_package", False), ("package", True)):
-        if catalog.is_published(title.request_id, whole=whole):
+        if catalog.versions.is_published(title.request_id, whole=whole):
             continue
         packaged = load_result(job, stage, PackageResult, store) if is_current(store, job, whole=whole) else None
         if isinstance(packaged, PackageResult):
@@ -92,17 +94,17 @@ def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, 
     from include.domain.outcome.settlement import lacks, why_degraded
     from include.pipelines.runner import result_key
 
-    version = catalog.current_version(title.title_id)
+    version = catalog.versions.current(title.title_id)
     if version is None or version.request_id != title.request_id or (version.whole and not version.degraded):
-        if catalog.is_published(title.request_id, whole=True):
-            return catalog.settle(title.request_id, State.PUBLISHED, now=now)
+        if catalog.versions.is_published(title.request_id, whole=True):
+            return catalog.titles.settle(title.request_id, State.PUBLISHED, now=now)
         message = "its first version was published; a newer request was quicker than its whole set"
-        return catalog.settle(title.request_id, State.CANCELLED, reason="superseded", message=message, now=now)
+        return catalog.titles.settle(title.request_id, State.CANCELLED, reason="superseded", message=message, now=now)
     reason, message = "rendition_missing", f"published as v{version.version} without {', '.join(version.missing)}"
     packaged = load_if_whole(open_store(settings), result_key(title.job(), "package"), PackageResult)
     if packaged is not None and version.whole:
         reason, message = why_degraded(packaged), lacks(packaged, version.version)
     if not title.is_repair:
         kind: RepairKind = "backfill" if reason == "for_deadline" else "repair"
-        catalog.queue_repair(title.request_id, version.missing, now, kind=kind)
-    return catalog.settle(title.request_id, State.DEGRADED, reason=reason, message=message, now=now)
+        catalog.repairs.queue(title.request_id, version.missing, now, kind=kind)
+    return catalog.titles.settle(title.request_id, State.DEGRADED, reason=reason, message=message, now=now)

@@ -33,9 +33,9 @@ def take_signals(
     Raises :class:`SteeringRefused` for a settled title, :class:`LookupError` for an unknown one.
     """
     before = _known(catalog, request_id)
-    catalog.signal(request_id, update.signals, by=by, why=update.why, now=now)
+    catalog.queue.signal(request_id, update.signals, by=by, why=update.why, now=now)
     revalue(catalog, settings, now=now, only=request_id)
-    return catalog.note_revalued(before, by=by, why=update.why, now=now)
+    return catalog.queue.note_revalued(before, by=by, why=update.why, now=now)
 
 
 def steer_title(
@@ -46,11 +46,11 @@ def steer_title(
     Raises :class:`SteeringRefused` for what is too late, :class:`LookupError` for an unknown title.
     """
     before = _known(catalog, request_id)
-    after = catalog.steer(request_id, steering, by=by, now=now)
+    after = catalog.queue.steer(request_id, steering, by=by, now=now)
     if after.state.final:
         return after
     revalue(catalog, settings, now=now, only=request_id)
-    return catalog.note_revalued(before, by=by, why=steering.why, now=now)
+    return catalog.queue.note_revalued(before, by=by, why=steering.why, now=now)
 
 
 def stop_run(api: AirflowApi, title: TitleRecord) -> bool:
@@ -65,12 +65,12 @@ def stop_run(api: AirflowApi, title: TitleRecord) -> bool:
 
 def stop_cancelled(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
     """Stop the runs of titles that were cancelled of late and still run; returns their requests."""
-    cancelled = catalog.titles(states={State.CANCELLED}, settled=(now - STOPPED_WITHIN, now))
+    cancelled = catalog.titles.find(states={State.CANCELLED}, settled=(now - STOPPED_WITHIN, now))
     return [title.request_id for title in cancelled if stop_run(api, title)]
 
 
 def _known(catalog: Catalog, request_id: str) -> TitleRecord:
-    found = catalog.title(request_id)
+    found = catalog.titles.get(request_id)
     if found is None:
         raise LookupError(f"the catalog has no request {request_id!r}")
     return found

@@ -162,7 +162,7 @@ def _with_batch(
 ) -> tuple[dict[str, Standing], list[Standing], FarmState]:
     """Standings of a new batch by title id, those of the open titles, and the farm."""
     factors = farm_factors(catalog, settings)
-    open_titles = catalog.open_titles()
+    open_titles = catalog.queue.open_titles()
     standings = _standings(open_titles, factors)
     last = max((each.seq for each in standings), default=0)
     new = {
@@ -193,7 +193,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
         only: Enter the valuation of this request alone.
     """
     with _collector_paused():
-        open_titles = catalog.open_titles()
+        open_titles = catalog.queue.open_titles()
         # Only the catalog of an older release has titles whose work nobody has reckoned.
         factors = {} if all(title.work for title in open_titles) else farm_factors(catalog, settings)
         standings = _standings(open_titles, factors)
@@ -205,7 +205,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
         for request_id, valuation in valued.items()
         if only is None or request_id == only
     }
-    catalog.value(entered, now=now)
+    catalog.queue.value(entered, now=now)
     return valued
 
 
@@ -255,7 +255,7 @@ def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
     """
     rates = _recipes().rates
     ratios: dict[Pair, list[float]] = {}
-    for row in catalog.recent_history(limit=RECENT_ENCODES):
+    for row in catalog.history.recent(limit=RECENT_ENCODES):
         measured = _ratio(row, rates)
         if measured is not None:
             pair = (str(row.features["encoder"]), str(row.features["preset"]))

@@ -43,7 +43,7 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
     """See :func:`publish`; what comes after a publication that died between pointer and catalog completes it so."""
     whole = packaged.whole
     seq = _open_request(ctx, title, whole=whole)
-    version = ctx.catalog.allocate_version(title.request_id, whole=whole, now=ctx.clock())
+    version = ctx.catalog.versions.allocate(title.request_id, whole=whole, now=ctx.clock())
     prefix = f"titles/{title.title_id}/v{version}"
     ctx.store.copy_tree(packaged.prefix, prefix)
     published = ctx.store.list(prefix)
@@ -91,7 +91,7 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
     if result.whole is not whole:
         log.info("%s: the whole set is there already, its first version is not wanted any more", title.request_id)
         return result
-    ctx.catalog.publish(title.request_id, result=result, package=packaged, now=ctx.clock())
+    ctx.catalog.versions.publish(title.request_id, result=result, package=packaged, now=ctx.clock())
     return result
 
 
@@ -144,11 +144,11 @@ def _moments(pointer: dict[str, Any]) -> tuple[str, str]:
 
 def _open_request(ctx: ControlContext, title: TitleJob, *, whole: bool) -> int:
     """Number of the request; raises where it has come to an end without this set, or a newer request is published."""
-    record = ctx.catalog.title(title.request_id)
+    record = ctx.catalog.titles.get(title.request_id)
     if record is None:
         raise PlatformUnavailable(f"{title.request_id} is not in the catalog")
     # What players see already is not taken back by a verdict that came after it.
-    seen = ctx.catalog.is_published(title.request_id, whole=whole) or is_current(ctx.store, title, whole=whole)
+    seen = ctx.catalog.versions.is_published(title.request_id, whole=whole) or is_current(ctx.store, title, whole=whole)
     if record.state.final and not seen:
         raise NotReleased(
             f"{title.request_id} is settled as {record.state} and is not published any more: "
@@ -156,7 +156,7 @@ def _open_request(ctx: ControlContext, title: TitleJob, *, whole: bool) -> int:
             reason="settled",
         )
     # The pointer says the same, unless somebody has removed it.
-    newest = ctx.catalog.published_seq(title.title_id)
+    newest = ctx.catalog.versions.published_seq(title.title_id)
     if newest is not None and newest > record.seq:
         raise StaleRequest(f"a newer request of {title.title_id} is already published", reason="superseded")
     return record.seq

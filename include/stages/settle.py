@@ -61,22 +61,22 @@ def settle(
     shown = packaged if published is not None else first_packaged
     if source is not None and decision is not None:
         rows = history_rows(source, analysis, decision, renditions, verdicts)
-        ctx.catalog.record_history(title.request_id, rows, now=now)
+        ctx.catalog.history.record(title.request_id, rows, now=now)
     replay = f"callsheet replay {title.request_id}"
-    record = ctx.catalog.title(title.request_id)
+    record = ctx.catalog.titles.get(title.request_id)
     if record is not None and record.state.final and record.state is not verdict.state:
         # It was cancelled meanwhile, say. The first verdict stands, and nobody is called for another.
         raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
     if verdict.state is State.DEGRADED and shown is not None and record is not None and not record.is_repair:
         kind: RepairKind = "backfill" if verdict.reason == "for_deadline" else "repair"
-        ctx.catalog.queue_repair(title.request_id, shown.missing, now, kind=kind)
+        ctx.catalog.repairs.queue(title.request_id, shown.missing, now, kind=kind)
     if verdict.failure is not None and verdict.state in {State.FAILED, State.REJECTED}:
-        ctx.catalog.record_dead_letter(
+        ctx.catalog.history.record_dead_letter(
             title.request_id, error=verdict.failure.error, task=verdict.failure.task, replay_command=replay, now=now
         )
     if verdict.state in {State.DEGRADED, State.FAILED, State.REJECTED}:
         error = verdict.failure.error if verdict.failure else None
-        ctx.catalog.claim_alert(
+        ctx.catalog.alerts.enter(
             title_id=title.title_id,
             request_id=title.request_id,
             level=verdict.state.value,  # type: ignore[arg-type]  # these three states are alert levels
@@ -84,7 +84,7 @@ def settle(
             message=verdict.message or "",
             now=now,
         )
-    ctx.catalog.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
+    ctx.catalog.titles.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
     log.info("%s settled as %s: %s", title.request_id, verdict.state, verdict.message or "all is well")
     if verdict.state not in GOOD_STATES:
         raise TitleEndedBadly(f"title {verdict.state}: {verdict.message}", reason=verdict.reason)

@@ -31,22 +31,22 @@ def a_batch(batch_id: str = "spring", *titles: str, callback_url: str | None = C
 
 
 def accept(catalog: Catalog, batch_id: str = "spring", *titles: str, **fields: Any) -> None:
-    assert catalog.accept_batch(a_batch(batch_id, *titles, **fields), pipeline_version=3, now=NOW)
+    assert catalog.batches.accept(a_batch(batch_id, *titles, **fields), pipeline_version=3, now=NOW)
 
 
 def start(catalog: Catalog, request_id: str, *, now: datetime = NOW) -> TitleRecord:
     """Release everything that waits and begin one title."""
-    for title in catalog.claim(window=1000, now=now, claimant="tests"):
-        assert catalog.mark_released(title.request_id, claimant="tests", run_id=title.run_id or "", now=now)
+    for title in catalog.titles.claim(window=1000, now=now, claimant="tests"):
+        assert catalog.titles.mark_released(title.request_id, claimant="tests", run_id=title.run_id or "", now=now)
     title = find(catalog, request_id)
-    return catalog.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
+    return catalog.titles.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
 
 
 def publish(
     catalog: Catalog, request_id: str, *, now: datetime = NOW, degraded: bool = False, whole: bool = True
 ) -> int:
-    version = catalog.allocate_version(request_id, whole=whole, now=now)
-    catalog.publish(
+    version = catalog.versions.allocate(request_id, whole=whole, now=now)
+    catalog.versions.publish(
         request_id,
         result=published(version, degraded=degraded, at=now, whole=whole),
         package=packaged(degraded=degraded, whole=whole),
@@ -56,7 +56,7 @@ def publish(
 
 
 def find(catalog: Catalog, request_id: str) -> TitleRecord:
-    title = catalog.title(request_id)
+    title = catalog.titles.get(request_id)
     assert title is not None
     return title
 

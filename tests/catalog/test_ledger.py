@@ -9,7 +9,7 @@ from tests.catalog.samples import NOW, accept, after, start
 def alert(
     catalog: Catalog, title_id: str = "alpha", *, level: AlertLevel = "failed", cause: str = "x", at: float = 0
 ) -> bool:
-    return catalog.claim_alert(
+    return catalog.alerts.enter(
         title_id=title_id,
         request_id=f"spring/{title_id}",
         level=level,
@@ -20,7 +20,7 @@ def alert(
 
 
 def to_send(catalog: Catalog, seconds: float = 0) -> list[Alert]:
-    return catalog.claim_alerts_to_send(after(seconds), 100, 60)
+    return catalog.alerts.claim_due(after(seconds), 100, 60)
 
 
 def test_an_alert_is_entered_once_per_title_request_and_level(catalog: Catalog) -> None:
@@ -41,7 +41,9 @@ def test_an_alert_comes_with_what_a_person_wants_to_know(catalog: Catalog) -> No
     start(catalog, "spring/alpha")
     alert(catalog)
     error = EncoderCrashed("gone", command="ffmpeg", stderr_tail="").document()
-    catalog.record_dead_letter("spring/alpha", error=error, task="encode", replay_command="callsheet replay x", now=NOW)
+    catalog.history.record_dead_letter(
+        "spring/alpha", error=error, task="encode", replay_command="callsheet replay x", now=NOW
+    )
     (sent,) = to_send(catalog)
     assert (sent.name, sent.dag_id, sent.run_id) == ("Alpha, the movie", "batch__spring", "alpha__1")
     assert (sent.owner, sent.replay_command, sent.publish_at) == ("encoder", "callsheet replay x", after(60))
@@ -53,8 +55,8 @@ def test_what_is_sent_is_sent_and_what_failed_is_tried_again_later(catalog: Cata
     alert(catalog, "beta")
     first, second = to_send(catalog)
     assert to_send(catalog, 59) == [], "claimed"
-    catalog.alerts_sent([first.id], after(1))
-    catalog.alerts_failed([first.id, second.id], "SlackError", after(1))
+    catalog.alerts.sent([first.id], after(1))
+    catalog.alerts.failed([first.id, second.id], "SlackError", after(1))
     assert to_send(catalog, 30) == []
     (again,) = to_send(catalog, 31)
     assert again.id == second.id
@@ -83,13 +85,13 @@ def test_alerts_of_one_cause_that_come_far_apart_are_no_storm(catalog: Catalog) 
 
 def test_a_degraded_title_is_queued_for_repair_once_and_repaired_by_one_request(catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha", "beta")
-    assert catalog.queue_repair("spring/beta", ["h264_720p"], NOW)
-    assert catalog.queue_repair("spring/alpha", ["h264_360p", "h264_720p"], after(1))
-    assert not catalog.queue_repair("spring/beta", ["h264_144p"], after(2))
-    first, second = catalog.pending_repairs()
+    assert catalog.repairs.queue("spring/beta", ["h264_720p"], NOW)
+    assert catalog.repairs.queue("spring/alpha", ["h264_360p", "h264_720p"], after(1))
+    assert not catalog.repairs.queue("spring/beta", ["h264_144p"], after(2))
+    first, second = catalog.repairs.pending()
     assert (first.request_id, first.title_id, first.missing) == ("spring/beta", "beta", ("h264_720p",))
     assert second.missing == ("h264_360p", "h264_720p")
-    assert catalog.pending_repairs(limit=1) == [first]
-    assert catalog.repair_taken(first.id, "spring-repair1/beta", after(3))
-    assert not catalog.repair_taken(first.id, "spring-repair2/beta", after(4))
-    assert catalog.pending_repairs() == [second]
+    assert catalog.repairs.pending(limit=1) == [first]
+    assert catalog.repairs.taken(first.id, "spring-repair1/beta", after(3))
+    assert not catalog.repairs.taken(first.id, "spring-repair2/beta", after(4))
+    assert catalog.repairs.pending() == [second]

@@ -26,7 +26,7 @@ def test_the_newest_migration_gives_the_tables_that_the_code_expects(empty_url: 
 def test_migrating_again_keeps_what_is_there(catalog: Catalog) -> None:
     accept(catalog)
     catalog.migrate()
-    assert [batch.batch_id for batch in catalog.batches()] == ["spring"]
+    assert [batch.batch_id for batch in catalog.batches.newest()] == ["spring"]
 
 
 def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str, together: Together) -> None:
@@ -36,7 +36,7 @@ def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str
 def _migrate(url: str) -> int:
     catalog = Catalog(url)
     catalog.migrate()
-    return len(catalog.batches())
+    return len(catalog.batches.newest())
 
 
 def test_sqlite_keeps_a_write_ahead_log_so_that_readers_do_not_wait_for_a_writer(
@@ -74,5 +74,5 @@ def test_a_database_that_is_not_served_is_a_configuration_error(address: str) ->
 )
 def test_a_database_that_does_not_answer_is_worth_another_try_and_its_password_stays_secret(address: str) -> None:
     with pytest.raises(PlatformUnavailable, match="the catalog") as caught:
-        Catalog(address).stubs()
+        Catalog(address).batches.stubs()
     assert "hunter2" not in str(caught.value)

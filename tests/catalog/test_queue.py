@@ -39,7 +39,7 @@ def valued(priority: int, *, score: int = 500, verdict: Verdict = Verdict.FEASIB
 
 def value(catalog: Catalog, **priorities: int) -> None:
     """Titles of the batch ``spring`` by name."""
-    catalog.value({f"spring/{name}": valued(priority) for name, priority in priorities.items()}, now=NOW)
+    catalog.queue.value({f"spring/{name}": valued(priority) for name, priority in priorities.items()}, now=NOW)
 
 
 def change(**fields: Any) -> Steering:
@@ -47,12 +47,12 @@ def change(**fields: Any) -> Steering:
 
 
 def claimed(catalog: Catalog, **how: Any) -> list[str]:
-    found = catalog.claim(**{"window": 100, "now": NOW, "claimant": "one", **how})
+    found = catalog.titles.claim(**{"window": 100, "now": NOW, "claimant": "one", **how})
     return [title.title_id for title in found]
 
 
 def events(catalog: Catalog, kind: str) -> list[dict[str, Any]]:
-    return [event.detail for event in catalog.events() if event.kind == kind]
+    return [event.detail for event in catalog.history.events() if event.kind == kind]
 
 
 def test_the_highest_priority_is_claimed_first_and_ties_in_the_order_of_arrival(catalog: Catalog) -> None:
@@ -65,10 +65,10 @@ def test_the_highest_priority_is_claimed_first_and_ties_in_the_order_of_arrival(
 def test_a_held_title_is_not_claimed_until_it_is_let_go(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     value(catalog, a=90, b=10)
-    catalog.steer("spring/a", change(hold=True), by="eve", now=NOW)
+    catalog.queue.steer("spring/a", change(hold=True), by="eve", now=NOW)
 
     assert claimed(catalog) == ["b"]
-    catalog.steer("spring/a", change(hold=False), by="eve", now=NOW)
+    catalog.queue.steer("spring/a", change(hold=False), by="eve", now=NOW)
     assert claimed(catalog) == ["a"]
 
 
@@ -76,12 +76,12 @@ def test_a_title_above_all_that_are_open_goes_beyond_the_window_and_only_so_far(
     accept(catalog, "spring", *"abcdef")
     value(catalog, a=50, b=40, c=30, d=51, e=52, f=53)
     for title in ("d", "e", "f"):
-        catalog.steer(f"spring/{title}", change(hold=True), by="eve", now=NOW)
+        catalog.queue.steer(f"spring/{title}", change(hold=True), by="eve", now=NOW)
     assert claimed(catalog, window=2, express=2) == ["a", "b"]
     assert claimed(catalog, window=2, express=2) == [], "c is not above those that are open"
 
     for title in ("d", "e", "f"):
-        catalog.steer(f"spring/{title}", change(hold=False), by="eve", now=NOW)
+        catalog.queue.steer(f"spring/{title}", change(hold=False), by="eve", now=NOW)
 
     assert claimed(catalog, window=2, express=0) == []
     assert claimed(catalog, window=2, express=1) == ["f"]
@@ -91,46 +91,46 @@ def test_a_title_above_all_that_are_open_goes_beyond_the_window_and_only_so_far(
 def test_the_queue_shows_running_titles_first_then_by_priority_and_held_ones_last(catalog: Catalog) -> None:
     accept(catalog, "spring", *"abcde")
     accept(catalog, "other", "x")
-    catalog.value({"other/x": valued(60)}, now=NOW)
+    catalog.queue.value({"other/x": valued(60)}, now=NOW)
     value(catalog, a=5, b=90, c=70, d=70, e=99)
-    catalog.steer("spring/e", change(hold=True), by="eve", now=NOW)
-    (first,) = catalog.claim(window=1, now=NOW, claimant="one")
-    catalog.mark_released(first.request_id, claimant="one", run_id="b__1", now=NOW)
+    catalog.queue.steer("spring/e", change(hold=True), by="eve", now=NOW)
+    (first,) = catalog.titles.claim(window=1, now=NOW, claimant="one")
+    catalog.titles.mark_released(first.request_id, claimant="one", run_id="b__1", now=NOW)
     value(catalog, b=1)
-    catalog.settle("spring/d", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/d", State.FAILED, now=NOW)
 
-    assert [title.title_id for title in catalog.queue(limit=100)] == ["b", "c", "x", "a", "e"]
-    assert [title.title_id for title in catalog.queue(limit=2)] == ["b", "c"]
-    assert [title.title_id for title in catalog.queue(limit=9, batch_ids=["other"])] == ["x"]
-    assert catalog.queue(limit=9, batch_ids=[]) == []
-    assert [title.title_id for title in catalog.open_titles()] == ["a", "b", "c", "e", "x"]
-    assert catalog.open_counts() == {"spring": {State.WAITING: 3, State.QUEUED: 1}, "other": {State.WAITING: 1}}
+    assert [title.title_id for title in catalog.queue.in_order(limit=100)] == ["b", "c", "x", "a", "e"]
+    assert [title.title_id for title in catalog.queue.in_order(limit=2)] == ["b", "c"]
+    assert [title.title_id for title in catalog.queue.in_order(limit=9, batch_ids=["other"])] == ["x"]
+    assert catalog.queue.in_order(limit=9, batch_ids=[]) == []
+    assert [title.title_id for title in catalog.queue.open_titles()] == ["a", "b", "c", "e", "x"]
+    assert catalog.queue.counts() == {"spring": {State.WAITING: 3, State.QUEUED: 1}, "other": {State.WAITING: 1}}
 
 
 def test_a_valuation_is_entered_for_open_titles_and_a_changed_verdict_is_told(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
-    catalog.settle("spring/b", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/b", State.FAILED, now=NOW)
     value(catalog, a=10, b=20, stranger=30)
     first = find(catalog, "spring/a")
     assert (first.priority, first.score, first.work) == (10, 500, WORK)
     assert find(catalog, "spring/b").valuation is None
 
-    catalog.value({"spring/a": valued(11)}, now=NOW)
+    catalog.queue.value({"spring/a": valued(11)}, now=NOW)
     assert events(catalog, "title.admission") == []
-    catalog.value({"spring/a": valued(12, verdict=Verdict.INFEASIBLE)}, now=after(1))
+    catalog.queue.value({"spring/a": valued(12, verdict=Verdict.INFEASIBLE)}, now=after(1))
 
     assert events(catalog, "title.admission") == [{"old": "feasible", "new": "infeasible", "miss_chance": 0.25}]
-    told = catalog.outbox("spring/a")[-1]
+    told = catalog.outbox.of_request("spring/a")[-1]
     assert (told.type, told.data["was"], told.data["admission"]["verdict"]) == (
         "title.admission", "feasible", "infeasible",
     )  # fmt: skip
-    catalog.value({}, now=NOW)
+    catalog.queue.value({}, now=NOW)
 
 
 def test_new_signals_are_added_to_the_known_ones_with_who_and_why(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", signals={"predicted_views_7d": 100})
 
-    known = catalog.signal("spring/a", Signals(views_last_hour=7), by="cms", why="viral", now=NOW)
+    known = catalog.queue.signal("spring/a", Signals(views_last_hour=7), by="cms", why="viral", now=NOW)
 
     assert known == Signals(predicted_views_7d=100, views_last_hour=7)
     assert find(catalog, "spring/a").request.signals == known
@@ -143,10 +143,10 @@ def test_new_signals_are_added_to_the_known_ones_with_who_and_why(catalog: Catal
 def test_a_change_is_written_down_with_who_what_and_why(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", publish_at=after(600).isoformat())
 
-    title = catalog.steer("spring/a", change(publish_at=after(60), tier="premium", pin=True), by="eve", now=NOW)
+    title = catalog.queue.steer("spring/a", change(publish_at=after(60), tier="premium", pin=True), by="eve", now=NOW)
 
     assert (title.deadline, title.request.tier, title.pinned) == (after(60), "premium", True)
-    assert catalog.overdue(after(61))[0].request_id == "spring/a", "the column moves with the request"
+    assert catalog.titles.overdue(after(61))[0].request_id == "spring/a", "the column moves with the request"
     (event,) = events(catalog, "title.steered")
     assert (event["by"], event["why"]) == ("eve", "because of the test")
     assert event["old"] == {"publish_at": after(600).isoformat(), "tier": "standard", "pin": False}
@@ -156,10 +156,10 @@ def test_a_change_is_written_down_with_who_what_and_why(catalog: Catalog) -> Non
 def test_a_cancelled_title_is_settled_and_told_in_one_go(catalog: Catalog) -> None:
     accept(catalog)
 
-    title = catalog.steer("spring/alpha", change(cancel=True), by="eve", now=NOW)
+    title = catalog.queue.steer("spring/alpha", change(cancel=True), by="eve", now=NOW)
 
     assert (title.state, title.reason, title.message) == ("cancelled", "cancelled", "by eve: because of the test")
-    assert catalog.outbox("spring/alpha")[-1].type == "title.cancelled"
+    assert catalog.outbox.of_request("spring/alpha")[-1].type == "title.cancelled"
     assert events(catalog, "title.steered")[0]["old"] == {"cancel": False}
 
 
@@ -168,17 +168,17 @@ def test_what_comes_too_late_is_refused_and_changes_nothing(catalog: Catalog) ->
     start(catalog, "spring/a")
     before = find(catalog, "spring/a")
     with pytest.raises(SteeringRefused, match="hold: spring/a is running already"):
-        catalog.steer("spring/a", change(hold=True), by="eve", now=NOW)
+        catalog.queue.steer("spring/a", change(hold=True), by="eve", now=NOW)
     publish(catalog, "spring/a")
     with pytest.raises(SteeringRefused, match="cancel: spring/a is published already as v1"):
-        catalog.steer("spring/a", change(cancel=True), by="eve", now=NOW)
-    catalog.settle("spring/a", State.PUBLISHED, now=NOW)
+        catalog.queue.steer("spring/a", change(cancel=True), by="eve", now=NOW)
+    catalog.titles.settle("spring/a", State.PUBLISHED, now=NOW)
     with pytest.raises(SteeringRefused, match="settled as published: callsheet replay spring/a"):
-        catalog.steer("spring/a", change(pin=True), by="eve", now=NOW)
+        catalog.queue.steer("spring/a", change(pin=True), by="eve", now=NOW)
     with pytest.raises(SteeringRefused, match="settled as published"):
-        catalog.signal("spring/a", Signals(views_last_hour=7), by="cms", why="viral", now=NOW)
+        catalog.queue.signal("spring/a", Signals(views_last_hour=7), by="cms", why="viral", now=NOW)
     with pytest.raises(LookupError, match="nobody"):
-        catalog.steer("spring/nobody", change(pin=True), by="eve", now=NOW)
+        catalog.queue.steer("spring/nobody", change(pin=True), by="eve", now=NOW)
     assert events(catalog, "title.steered") == []
     assert not before.held
     assert not find(catalog, "spring/a").pinned
@@ -188,55 +188,55 @@ def test_a_title_that_is_being_started_can_no_longer_be_held_but_one_given_back_
     accept(catalog)
     assert claimed(catalog) == ["alpha"]
     with pytest.raises(SteeringRefused, match="being started this moment"):
-        catalog.steer("spring/alpha", change(hold=True), by="eve", now=NOW)
+        catalog.queue.steer("spring/alpha", change(hold=True), by="eve", now=NOW)
 
-    catalog.unclaim("spring/alpha", claimant="one")
-    assert catalog.steer("spring/alpha", change(hold=True), by="eve", now=NOW).held
+    catalog.titles.unclaim("spring/alpha", claimant="one")
+    assert catalog.queue.steer("spring/alpha", change(hold=True), by="eve", now=NOW).held
 
 
 def test_a_run_is_told_until_it_knows_priority_and_deadline(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b", "waits")
     value(catalog, a=10, b=20, waits=5)
-    assert catalog.untold_priorities() == [], "a waiting title has no run to tell"
+    assert catalog.queue.untold() == [], "a waiting title has no run to tell"
     start(catalog, "spring/a")
-    catalog.steer("spring/waits", change(cancel=True), by="eve", now=NOW)
-    untold = catalog.untold_priorities()
+    catalog.queue.steer("spring/waits", change(cancel=True), by="eve", now=NOW)
+    untold = catalog.queue.untold()
     assert [title.title_id for title in untold] == ["a", "b"], "each is told once after its release"
 
     for title in untold:
-        catalog.priority_told(title)
-    assert catalog.untold_priorities() == []
+        catalog.queue.told(title)
+    assert catalog.queue.untold() == []
     value(catalog, a=11)
-    assert [(title.title_id, title.priority) for title in catalog.untold_priorities()] == [("a", 11)]
-    (stale,) = catalog.untold_priorities()
+    assert [(title.title_id, title.priority) for title in catalog.queue.untold()] == [("a", 11)]
+    (stale,) = catalog.queue.untold()
     value(catalog, a=12)
-    catalog.priority_told(stale)
-    assert [title.priority for title in catalog.untold_priorities()] == [12], "what was told is old by now"
+    catalog.queue.told(stale)
+    assert [title.priority for title in catalog.queue.untold()] == [12], "what was told is old by now"
 
 
 @pytest.mark.parametrize("due", [None, after(600)])
 def test_a_new_deadline_is_told_even_where_the_priority_stays(catalog: Catalog, due: datetime | None) -> None:
     accept(catalog, "spring", "a", publish_at=due.isoformat() if due else None)
     old = start(catalog, "spring/a")
-    catalog.priority_told(old)
-    assert catalog.untold_priorities() == []
+    catalog.queue.told(old)
+    assert catalog.queue.untold() == []
 
-    catalog.steer("spring/a", change(publish_at=after(60)), by="eve", now=NOW)
-    catalog.priority_told(old)
+    catalog.queue.steer("spring/a", change(publish_at=after(60)), by="eve", now=NOW)
+    catalog.queue.told(old)
 
-    (untold,) = catalog.untold_priorities()
+    (untold,) = catalog.queue.untold()
     assert untold.deadline == after(60)
-    catalog.priority_told(untold)
-    assert catalog.untold_priorities() == []
+    catalog.queue.told(untold)
+    assert catalog.queue.untold() == []
 
 
 def test_what_a_change_did_to_score_and_priority_is_an_event(catalog: Catalog) -> None:
     accept(catalog, "spring", "a")
     value(catalog, a=10)
     before = find(catalog, "spring/a")
-    catalog.value({"spring/a": valued(90, score=800)}, now=NOW)
+    catalog.queue.value({"spring/a": valued(90, score=800)}, now=NOW)
 
-    assert catalog.note_revalued(before, by="cms", why="viral", now=after(1)).priority == 90
+    assert catalog.queue.note_revalued(before, by="cms", why="viral", now=after(1)).priority == 90
 
     (event,) = events(catalog, "title.revalued")
     assert event == {
@@ -246,16 +246,16 @@ def test_what_a_change_did_to_score_and_priority_is_an_event(catalog: Catalog) -
 
 def test_a_quote_can_ask_whether_a_batch_is_new_without_entering_it(catalog: Catalog) -> None:
     batch = a_batch("spring", "a")
-    assert catalog.check_new(batch)
-    assert catalog.batches() == []
+    assert catalog.batches.check_new(batch)
+    assert catalog.batches.newest() == []
     accept(catalog, "spring", "a")
-    assert not catalog.check_new(batch)
+    assert not catalog.batches.check_new(batch)
 
 
 def test_a_title_that_waits_for_its_mezzanine_can_be_held(catalog: Catalog) -> None:
     accept(catalog)
     claimed(catalog)
-    catalog.unclaim("spring/alpha", claimant="one", until=NOW + timedelta(seconds=90))
+    catalog.titles.unclaim("spring/alpha", claimant="one", until=NOW + timedelta(seconds=90))
 
-    assert catalog.steer("spring/alpha", change(hold=True), by="eve", now=NOW).held
+    assert catalog.queue.steer("spring/alpha", change(hold=True), by="eve", now=NOW).held
     assert claimed(catalog, now=after(90)) == []

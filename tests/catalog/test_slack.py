@@ -45,7 +45,7 @@ def channel(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
 def alert(
     catalog: Catalog, title_id: str = "alpha", *, level: AlertLevel = "failed", message: str = "x264 fell over"
 ) -> None:
-    assert catalog.claim_alert(
+    assert catalog.alerts.enter(
         title_id=title_id,
         request_id=f"spring/{title_id}",
         level=level,
@@ -70,7 +70,7 @@ def test_an_alert_says_what_happened_whose_it_is_what_to_do_and_where_to_look(
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha")
     error = EncoderCrashed("x264 fell over", command="ffmpeg", stderr_tail="").document()
-    catalog.record_dead_letter(
+    catalog.history.record_dead_letter(
         "spring/alpha", error=error, task="encode", replay_command="callsheet replay spring/alpha", now=NOW
     )
     alert(catalog)

@@ -51,21 +51,21 @@ class Titles(RuleBasedStateMachine):
     @initialize()
     def batches(self) -> None:
         for batch in (a_batch("one", "alpha"), a_batch("two", "alpha", "beta")):
-            self.catalog.accept_batch(batch, pipeline_version=1, now=self.now)
+            self.catalog.batches.accept(batch, pipeline_version=1, now=self.now)
 
     @rule(claimant=st.sampled_from("xy"))
     def claim(self, claimant: str) -> None:
-        for title in self.catalog.claim(window=WINDOW, now=self.now, claimant=claimant):
+        for title in self.catalog.titles.claim(window=WINDOW, now=self.now, claimant=claimant):
             assert self.states[title.request_id] is State.WAITING
 
     @rule(request=requests, claimant=st.sampled_from("xy"))
     def release(self, request: str, claimant: str) -> None:
         run_id = f"{request.partition('/')[2]}__1"
-        self.catalog.mark_released(request, claimant=claimant, run_id=run_id, now=self.now)
+        self.catalog.titles.mark_released(request, claimant=claimant, run_id=run_id, now=self.now)
 
     @rule(request=requests, claimant=st.sampled_from("xy"))
     def give_back(self, request: str, claimant: str) -> None:
-        self.catalog.unclaim(request, claimant=claimant)
+        self.catalog.titles.unclaim(request, claimant=claimant)
 
     @rule()
     def time_passes(self) -> None:
@@ -75,9 +75,9 @@ class Titles(RuleBasedStateMachine):
     def begin(self, request: str) -> None:
         batch_id, _, title_id = request.partition("/")
         try:
-            title = self.catalog.begin(dag_id=f"batch__{batch_id}", run_id=f"{title_id}__1", now=self.now)
+            title = self.catalog.titles.begin(dag_id=f"batch__{batch_id}", run_id=f"{title_id}__1", now=self.now)
         except NotReleased:
-            record = self.catalog.title(request)
+            record = self.catalog.titles.get(request)
             assert record is not None
             # Never released, or cancelled.
             assert record.run_id is None or record.state is State.CANCELLED
@@ -88,20 +88,20 @@ class Titles(RuleBasedStateMachine):
     def publish(self, request: str, whole: bool) -> None:
         if self.states[request] in {State.WAITING, State.QUEUED}:
             return  # only a run publishes
-        version = self.catalog.allocate_version(request, whole=whole, now=self.now)
-        before = self.catalog.is_published(request, whole=whole)
+        version = self.catalog.versions.allocate(request, whole=whole, now=self.now)
+        before = self.catalog.versions.is_published(request, whole=whole)
         try:
-            self.catalog.publish(
+            self.catalog.versions.publish(
                 request, result=published(version, whole=whole), package=packaged(whole=whole), now=self.now
             )
         except StaleRequest:
             assert not before
-            assert not self.catalog.is_published(request, whole=whole)
+            assert not self.catalog.versions.is_published(request, whole=whole)
 
     @rule(request=requests, state=st.sampled_from(sorted(FINAL_STATES)))
     def settle(self, request: str, state: State) -> None:
         try:
-            settled = self.catalog.settle(request, state, now=self.now)
+            settled = self.catalog.titles.settle(request, state, now=self.now)
         except ValueError:
             assert state in GOOD_STATES
         else:
@@ -109,30 +109,30 @@ class Titles(RuleBasedStateMachine):
 
     @invariant()
     def states_follow_a_titles_life(self) -> None:
-        for title in self.catalog.titles():
+        for title in self.catalog.titles.find():
             before, self.states[title.request_id] = self.states[title.request_id], title.state
             assert title.state is before or title.state in ALLOWED[before]
             assert (title.settled_at is not None) is title.state.final
             assert title.state not in GOOD_STATES or title.version is not None
-            whole = self.catalog.is_published(title.request_id, whole=True)
+            whole = self.catalog.versions.is_published(title.request_id, whole=True)
             assert title.state is not State.PUBLISHED or whole
 
     @invariant()
     def the_current_version_only_moves_to_newer_requests(self) -> None:
         for title_id, seq in self.current.items():
-            self.current[title_id] = self.catalog.published_seq(title_id) or 0
+            self.current[title_id] = self.catalog.versions.published_seq(title_id) or 0
             assert self.current[title_id] >= seq
 
     @invariant()
     def a_first_version_is_never_current_over_its_requests_whole_set(self) -> None:
         for title_id in self.current:
-            current = self.catalog.current_version(title_id)
+            current = self.catalog.versions.current(title_id)
             if current is not None and not current.whole:
-                assert not self.catalog.is_published(current.request_id, whole=True)
+                assert not self.catalog.versions.is_published(current.request_id, whole=True)
 
     @invariant()
     def events_are_only_added(self) -> None:
-        before, self.events = self.events, len(self.catalog.events())
+        before, self.events = self.events, len(self.catalog.history.events())
         assert self.events >= before
 
     @invariant()
@@ -140,9 +140,9 @@ class Titles(RuleBasedStateMachine):
         settled = {
             batch_id
             for batch_id in ("one", "two")
-            if (own := self.catalog.titles(batch_id=batch_id)) and all(title.state.final for title in own)
+            if (own := self.catalog.titles.find(batch_id=batch_id)) and all(title.state.final for title in own)
         }
-        assert set(self.catalog.retirable(self.now)) == settled
+        assert set(self.catalog.batches.retirable(self.now)) == settled
 
     def teardown(self) -> None:
         self.folder.cleanup()

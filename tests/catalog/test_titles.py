@@ -12,7 +12,7 @@ from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, st
 
 
 def claimed(catalog: Catalog, window: int, *, now: float = 0, claimant: str = "one") -> list[str]:
-    return [title.request_id for title in catalog.claim(window=window, now=after(now), claimant=claimant)]
+    return [title.request_id for title in catalog.titles.claim(window=window, now=after(now), claimant=claimant)]
 
 
 def test_titles_are_claimed_in_order_of_arrival_over_all_batches(catalog: Catalog) -> None:
@@ -26,13 +26,13 @@ def test_claimed_released_and_playable_titles_fill_the_window_and_settled_ones_l
     accept(catalog, "spring", "a", "b", "c", "d", "e")
     assert claimed(catalog, 3) == ["spring/a", "spring/b", "spring/c"]
     assert claimed(catalog, 3) == []
-    catalog.mark_released("spring/a", claimant="one", run_id="a__1", now=NOW)
-    catalog.mark_released("spring/b", claimant="one", run_id="b__1", now=NOW)
-    catalog.begin(dag_id="batch__spring", run_id="a__1", now=NOW)
+    catalog.titles.mark_released("spring/a", claimant="one", run_id="a__1", now=NOW)
+    catalog.titles.mark_released("spring/b", claimant="one", run_id="b__1", now=NOW)
+    catalog.titles.begin(dag_id="batch__spring", run_id="a__1", now=NOW)
     publish(catalog, "spring/a")
     assert find(catalog, "spring/a").state is State.PLAYABLE
     assert claimed(catalog, 3) == []
-    catalog.settle("spring/a", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("spring/a", State.PUBLISHED, now=NOW)
     assert claimed(catalog, 3) == ["spring/d"]
     assert claimed(catalog, 3) == []
     assert claimed(catalog, 2) == [], "a window that shrank is no reason to claim"
@@ -41,7 +41,7 @@ def test_claimed_released_and_playable_titles_fill_the_window_and_settled_ones_l
 def test_a_batch_that_cannot_be_released_right_now_does_not_hold_the_others_up(catalog: Catalog) -> None:
     accept(catalog, "stuck", "a", "b")
     accept(catalog, "free", "c")
-    found = catalog.claim(window=1, now=NOW, claimant="one", except_batches={"stuck"})
+    found = catalog.titles.claim(window=1, now=NOW, claimant="one", except_batches={"stuck"})
     assert [title.request_id for title in found] == ["free/c"]
 
 
@@ -50,9 +50,9 @@ def test_an_expired_claim_can_be_claimed_again_and_then_belongs_to_the_second(ca
     assert claimed(catalog, 1) == ["spring/alpha"]
     assert claimed(catalog, 1, now=59, claimant="two") == []
     assert claimed(catalog, 1, now=60, claimant="two") == ["spring/alpha"]
-    assert not catalog.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(61))
+    assert not catalog.titles.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(61))
     assert find(catalog, "spring/alpha").state is State.WAITING
-    assert catalog.mark_released("spring/alpha", claimant="two", run_id="alpha__1", now=after(61))
+    assert catalog.titles.mark_released("spring/alpha", claimant="two", run_id="alpha__1", now=after(61))
     title = find(catalog, "spring/alpha")
     assert (title.state, title.run_id, title.released_at) == (State.QUEUED, "alpha__1", after(61))
 
@@ -60,18 +60,18 @@ def test_an_expired_claim_can_be_claimed_again_and_then_belongs_to_the_second(ca
 def test_a_title_that_was_given_back_is_claimed_next_and_only_its_claimant_can_give_it_back(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     assert claimed(catalog, 1) == ["spring/a"]
-    catalog.unclaim("spring/a", claimant="two")
+    catalog.titles.unclaim("spring/a", claimant="two")
     assert claimed(catalog, 1) == []
-    catalog.unclaim("spring/a", claimant="one")
+    catalog.titles.unclaim("spring/a", claimant="one")
     assert claimed(catalog, 1) == ["spring/a"]
 
 
 def test_a_postponed_title_takes_no_place_in_the_window_until_its_time_comes(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     assert claimed(catalog, 1) == ["spring/a"]
-    catalog.unclaim("spring/a", claimant="two", until=after(90))
+    catalog.titles.unclaim("spring/a", claimant="two", until=after(90))
     assert claimed(catalog, 1) == [], "only its claimant can postpone it"
-    catalog.unclaim("spring/a", claimant="one", until=after(90))
+    catalog.titles.unclaim("spring/a", claimant="one", until=after(90))
     assert claimed(catalog, 1) == ["spring/b"]
     assert claimed(catalog, 2, now=59) == []
     assert claimed(catalog, 2, now=90) == ["spring/a", "spring/b"]
@@ -81,7 +81,7 @@ def test_marking_a_release_twice_is_as_good_as_once(catalog: Catalog) -> None:
     accept(catalog)
     claimed(catalog, 1)
     for second in (1, 2):
-        assert catalog.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(second))
+        assert catalog.titles.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(second))
     assert find(catalog, "spring/alpha").released_at == after(1)
 
 
@@ -89,16 +89,16 @@ def test_the_first_task_of_a_released_run_makes_the_title_running_once(catalog: 
     accept(catalog)
     title = start(catalog, "spring/alpha", now=after(1))
     assert (title.state, title.started_at) == (State.RUNNING, after(1))
-    again = catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2))
+    again = catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2))
     assert again == title
-    assert [row.type for row in catalog.outbox("spring/alpha")] == ["title.accepted", "title.started"]
+    assert [row.type for row in catalog.outbox.of_request("spring/alpha")] == ["title.accepted", "title.started"]
 
 
 def test_a_run_may_begin_before_its_release_is_noted(catalog: Catalog) -> None:
     accept(catalog)
     claimed(catalog, 1)
-    assert catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=after(1)).state is State.RUNNING
-    assert catalog.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(2))
+    assert catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=after(1)).state is State.RUNNING
+    assert catalog.titles.mark_released("spring/alpha", claimant="one", run_id="alpha__1", now=after(2))
     title = find(catalog, "spring/alpha")
     assert (title.state, title.released_at) == (State.RUNNING, after(1))
 
@@ -106,8 +106,8 @@ def test_a_run_may_begin_before_its_release_is_noted(catalog: Catalog) -> None:
 def test_a_run_whose_start_was_not_answered_may_begin_after_its_title_was_given_back(catalog: Catalog) -> None:
     accept(catalog)
     claimed(catalog, 1)
-    catalog.unclaim("spring/alpha", claimant="one")
-    assert catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW).state is State.RUNNING
+    catalog.titles.unclaim("spring/alpha", claimant="one")
+    assert catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW).state is State.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_run_whose_start_was_not_answered_may_begin_after_its_title_was_given_
 def test_a_run_that_the_catalog_did_not_release_is_told_what_to_do(catalog: Catalog, dag_id: str, run_id: str) -> None:
     accept(catalog)
     with pytest.raises(NotReleased, match=r"not started by hand. Submit a batch .* callsheet replay ID"):
-        catalog.begin(dag_id=dag_id, run_id=run_id, now=NOW)
+        catalog.titles.begin(dag_id=dag_id, run_id=run_id, now=NOW)
     assert find(catalog, "spring/alpha").state is State.WAITING
 
 
@@ -130,17 +130,17 @@ def test_a_run_that_the_catalog_did_not_release_is_told_what_to_do(catalog: Cata
 def test_clearing_a_settled_run_opens_the_title_again(catalog: Catalog, verdict: State) -> None:
     accept(catalog)
     start(catalog, "spring/alpha")
-    catalog.settle("spring/alpha", verdict, reason="truncated", message="the end is missing", now=after(1))
+    catalog.titles.settle("spring/alpha", verdict, reason="truncated", message="the end is missing", now=after(1))
     error = EncoderCrashed("gone", command="ffmpeg", stderr_tail="").document()
-    catalog.record_dead_letter("spring/alpha", error=error, task="encode", replay_command="again", now=after(1))
+    catalog.history.record_dead_letter("spring/alpha", error=error, task="encode", replay_command="again", now=after(1))
 
-    title = catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2))
+    title = catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2))
     assert (title.state, title.settled_at, title.reason, title.message) == (State.RUNNING, None, None, None)
-    assert catalog.dead_letters() == []
-    reopened = next(event for event in catalog.events() if event.kind == "title.reopened")
+    assert catalog.history.dead_letters() == []
+    reopened = next(event for event in catalog.history.events() if event.kind == "title.reopened")
     assert reopened.detail == {"was": verdict, "message": "the end is missing"}
-    assert catalog.settle("spring/alpha", State.FAILED, now=after(3))
-    assert [row.type for row in catalog.outbox("spring/alpha")] == [
+    assert catalog.titles.settle("spring/alpha", State.FAILED, now=after(3))
+    assert [row.type for row in catalog.outbox.of_request("spring/alpha")] == [
         "title.accepted",
         "title.started",
         f"title.{verdict}",
@@ -152,20 +152,20 @@ def test_clearing_a_published_run_leaves_the_title_published(catalog: Catalog) -
     accept(catalog)
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha")
-    catalog.settle("spring/alpha", State.PUBLISHED, now=NOW)
-    assert catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2)).state is State.PUBLISHED
+    catalog.titles.settle("spring/alpha", State.PUBLISHED, now=NOW)
+    assert catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=after(2)).state is State.PUBLISHED
 
 
 def test_a_cancelled_title_and_one_of_a_retired_batch_do_not_begin_again(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     start(catalog, "spring/a")
-    catalog.settle("spring/a", State.CANCELLED, now=NOW)
-    catalog.settle("spring/b", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/a", State.CANCELLED, now=NOW)
+    catalog.titles.settle("spring/b", State.FAILED, now=NOW)
     with pytest.raises(NotReleased, match=r"spring/a is cancelled.*callsheet replay spring/a"):
-        catalog.begin(dag_id="batch__spring", run_id="a__1", now=NOW)
-    assert catalog.retire("spring", NOW)
+        catalog.titles.begin(dag_id="batch__spring", run_id="a__1", now=NOW)
+    assert catalog.batches.retire("spring", NOW)
     with pytest.raises(NotReleased, match="spring/b belongs to a retired batch"):
-        catalog.begin(dag_id="batch__spring", run_id="b__1", now=NOW)
+        catalog.titles.begin(dag_id="batch__spring", run_id="b__1", now=NOW)
 
 
 def test_progress_only_grows_and_is_told_when_a_task_has_finished(catalog: Catalog) -> None:
@@ -181,7 +181,7 @@ def test_progress_only_grows_and_is_told_when_a_task_has_finished(catalog: Catal
     ]
     seen = []
     for task, event, progress in steps:
-        catalog.note_task(
+        catalog.titles.note_task(
             "spring/alpha",
             task=task,
             item="h264_360p" if task == "encode" else None,
@@ -200,29 +200,29 @@ def test_progress_only_grows_and_is_told_when_a_task_has_finished(catalog: Catal
         ("encode", 0.2),
         ("encode", 1.0),
     ]
-    told = [row.data["progress"] for row in catalog.outbox("spring/alpha") if row.type == "title.progress"]
+    told = [row.data["progress"] for row in catalog.outbox.of_request("spring/alpha") if row.type == "title.progress"]
     assert told == [0.2, 1.0]
-    last = catalog.events(request_id="spring/alpha")[-1]
+    last = catalog.history.events(request_id="spring/alpha")[-1]
     assert (last.kind, last.task, last.item, last.detail) == ("task.finished", "encode", "h264_360p", {"attempt": 1})
 
 
 def test_a_late_note_of_a_settled_title_is_an_event_and_nothing_else(catalog: Catalog) -> None:
     accept(catalog)
     start(catalog, "spring/alpha")
-    catalog.settle("spring/alpha", State.CANCELLED, now=NOW)
-    before = (find(catalog, "spring/alpha"), catalog.outbox("spring/alpha"))
-    catalog.note_task("spring/alpha", task="extras", event="finished", progress=0.9, now=NOW)
-    assert (find(catalog, "spring/alpha"), catalog.outbox("spring/alpha")) == before
-    assert catalog.events(request_id="spring/alpha")[-1].kind == "task.finished"
+    catalog.titles.settle("spring/alpha", State.CANCELLED, now=NOW)
+    before = (find(catalog, "spring/alpha"), catalog.outbox.of_request("spring/alpha"))
+    catalog.titles.note_task("spring/alpha", task="extras", event="finished", progress=0.9, now=NOW)
+    assert (find(catalog, "spring/alpha"), catalog.outbox.of_request("spring/alpha")) == before
+    assert catalog.history.events(request_id="spring/alpha")[-1].kind == "task.finished"
 
 
 @pytest.mark.parametrize("verdict", [State.FAILED, State.REJECTED, State.CANCELLED])
 def test_a_verdict_is_told_once_with_its_reason(catalog: Catalog, verdict: State) -> None:
     accept(catalog)
     start(catalog, "spring/alpha")
-    assert catalog.settle("spring/alpha", verdict, reason="too_large", message="File too large", now=after(5))
-    assert not catalog.settle("spring/alpha", verdict, reason="other", now=after(6))
-    assert not catalog.settle("spring/alpha", State.FAILED, reason="other", now=after(7))
+    assert catalog.titles.settle("spring/alpha", verdict, reason="too_large", message="File too large", now=after(5))
+    assert not catalog.titles.settle("spring/alpha", verdict, reason="other", now=after(6))
+    assert not catalog.titles.settle("spring/alpha", State.FAILED, reason="other", now=after(7))
     title = find(catalog, "spring/alpha")
     assert (title.state, title.reason, title.message, title.settled_at) == (
         verdict,
@@ -230,7 +230,7 @@ def test_a_verdict_is_told_once_with_its_reason(catalog: Catalog, verdict: State
         "File too large",
         after(5),
     )
-    told = [row for row in catalog.outbox("spring/alpha") if row.type == f"title.{verdict}"]
+    told = [row for row in catalog.outbox.of_request("spring/alpha") if row.type == f"title.{verdict}"]
     assert [(row.data["reason"], row.data["message"]) for row in told] == [("too_large", "File too large")]
 
 
@@ -239,30 +239,30 @@ def test_a_title_does_not_settle_as_something_that_is_not_an_end_or_as_published
 ) -> None:
     accept(catalog)
     with pytest.raises(ValueError, match="playable is not an end"):
-        catalog.settle("spring/alpha", State.PLAYABLE, now=NOW)
+        catalog.titles.settle("spring/alpha", State.PLAYABLE, now=NOW)
     with pytest.raises(ValueError, match="no published version"):
-        catalog.settle("spring/alpha", State.PUBLISHED, now=NOW)
+        catalog.titles.settle("spring/alpha", State.PUBLISHED, now=NOW)
     assert find(catalog, "spring/alpha").state is State.WAITING
 
 
 def test_a_message_may_hold_what_a_database_would_refuse(catalog: Catalog) -> None:
     accept(catalog)
-    catalog.settle("spring/alpha", State.FAILED, reason="x", message="a\0b \udcff ü 🎬", now=NOW)
+    catalog.titles.settle("spring/alpha", State.FAILED, reason="x", message="a\0b \udcff ü 🎬", now=NOW)
     assert find(catalog, "spring/alpha").message == "a\ufffdb ? ü 🎬"
-    assert catalog.events()[-1].detail["message"] == "a\0b \udcff ü 🎬"
+    assert catalog.history.events()[-1].detail["message"] == "a\0b \udcff ü 🎬"
 
 
 def test_titles_are_found_by_batch_title_and_state(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     accept(catalog, "summer", "a")
-    catalog.settle("spring/b", State.CANCELLED, now=NOW)
+    catalog.titles.settle("spring/b", State.CANCELLED, now=NOW)
     queries = {
-        "all": catalog.titles(),
-        "limit": catalog.titles(limit=1),
-        "batch": catalog.titles(batch_id="spring"),
-        "title": catalog.titles(title_id="a"),
-        "state": catalog.titles(states={State.WAITING}),
-        "no state": catalog.titles(states=()),
+        "all": catalog.titles.find(),
+        "limit": catalog.titles.find(limit=1),
+        "batch": catalog.titles.find(batch_id="spring"),
+        "title": catalog.titles.find(title_id="a"),
+        "state": catalog.titles.find(states={State.WAITING}),
+        "no state": catalog.titles.find(states=()),
     }
     assert {name: [title.request_id for title in found] for name, found in queries.items()} == {
         "all": ["spring/a", "spring/b", "summer/a"],
@@ -272,25 +272,25 @@ def test_titles_are_found_by_batch_title_and_state(catalog: Catalog) -> None:
         "state": ["spring/a", "summer/a"],
         "no state": [],
     }
-    assert catalog.title("winter/a") is None
+    assert catalog.titles.get("winter/a") is None
 
 
 def test_overdue_are_unsettled_titles_past_their_deadline_released_or_not_until_it_is_noted(catalog: Catalog) -> None:
     due = (NOW + timedelta(hours=1)).isoformat()
     accept(catalog, "spring", "running", "waiting", "settled", publish_at=due)
-    catalog.accept_batch(a_batch("late", "later", publish_at=after(9999).isoformat()), pipeline_version=1, now=NOW)
+    catalog.batches.accept(a_batch("late", "later", publish_at=after(9999).isoformat()), pipeline_version=1, now=NOW)
     accept(catalog, "free", "without")
-    catalog.claim(window=1, now=NOW, claimant="tests")
-    catalog.begin(dag_id="batch__spring", run_id="running__1", now=NOW)
-    catalog.settle("spring/settled", State.FAILED, now=NOW)
-    assert catalog.overdue(after(3599)) == []
-    overdue = catalog.overdue(after(3600))
+    catalog.titles.claim(window=1, now=NOW, claimant="tests")
+    catalog.titles.begin(dag_id="batch__spring", run_id="running__1", now=NOW)
+    catalog.titles.settle("spring/settled", State.FAILED, now=NOW)
+    assert catalog.titles.overdue(after(3599)) == []
+    overdue = catalog.titles.overdue(after(3600))
     assert [title.request_id for title in overdue] == ["spring/running", "spring/waiting"]
     assert overdue[0].deadline == after(3600)
-    catalog.claim_alert(
+    catalog.alerts.enter(
         title_id="waiting", request_id="spring/waiting", level="missed", cause="deadline", message="late", now=NOW
     )
-    assert [title.request_id for title in catalog.overdue(after(3600))] == ["spring/running"]
+    assert [title.request_id for title in catalog.titles.overdue(after(3600))] == ["spring/running"]
 
 
 def test_history_is_entered_once_per_rendition_however_often_the_task_runs(catalog: Catalog) -> None:
@@ -309,23 +309,23 @@ def test_history_is_entered_once_per_rendition_however_often_the_task_runs(catal
         vmaf=94.0,
     )
     other = row.model_copy(update={"rendition": "h264_144p", "vmaf": None})
-    catalog.record_history("spring/alpha", [row], now=NOW)
-    catalog.record_history("spring/alpha", [row.model_copy(update={"cpu_s": 0.0}), other], now=after(1))
-    assert catalog.history("spring/alpha") == [other, row]
+    catalog.history.record("spring/alpha", [row], now=NOW)
+    catalog.history.record("spring/alpha", [row.model_copy(update={"cpu_s": 0.0}), other], now=after(1))
+    assert catalog.history.of_request("spring/alpha") == [other, row]
 
 
 def test_a_dead_letter_holds_what_a_person_needs_and_the_latest_failure_counts(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     error = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom\0").document()
     for second, request_id in enumerate(("spring/a", "spring/b", "spring/a")):
-        catalog.record_dead_letter(
+        catalog.history.record_dead_letter(
             request_id,
             error=error.model_copy(update={"message": f"failure {second}"}),
             task="encode",
             replay_command=f"callsheet replay {request_id}",
             now=after(second),
         )
-    letters = catalog.dead_letters()
+    letters = catalog.history.dead_letters()
     assert [(letter.request_id, letter.error.message) for letter in letters] == [
         ("spring/a", "failure 2"),
         ("spring/b", "failure 1"),
@@ -336,13 +336,13 @@ def test_a_dead_letter_holds_what_a_person_needs_and_the_latest_failure_counts(c
         "ffmpeg -i x",
         "batch__spring",
     )
-    assert catalog.dead_letters(limit=1) == letters[:1]
+    assert catalog.history.dead_letters(limit=1) == letters[:1]
 
 
 def test_the_newest_request_of_a_title_is_found_among_all(catalog: Catalog) -> None:
     accept(catalog, "spring", "a", "b")
     accept(catalog, "summer", "a")
-    newest = catalog.newest("a")
+    newest = catalog.titles.newest("a")
     assert newest is not None
     assert newest.request_id == "summer/a"
-    assert catalog.newest("c") is None
+    assert catalog.titles.newest("c") is None

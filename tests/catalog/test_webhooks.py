@@ -40,9 +40,9 @@ def test_a_titles_webhooks_arrive_in_order_signed_and_with_what_happened(
 ) -> None:
     accept(catalog, **to(receiver))
     start(catalog, "spring/alpha")
-    catalog.note_task("spring/alpha", task="prepare", event="finished", progress=0.25, now=NOW)
+    catalog.titles.note_task("spring/alpha", task="prepare", event="finished", progress=0.25, now=NOW)
     publish(catalog, "spring/alpha")
-    catalog.settle("spring/alpha", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("spring/alpha", State.PUBLISHED, now=NOW)
     assert send(catalog, settings) == Delivered(sent=5, failed=0)
     assert receiver.types == [f"title.{kind}" for kind in ("accepted", "started", "progress", "playable", "published")]
     assert {received.path for received in receiver.requests} == {"/hooks?token=x"}
@@ -63,7 +63,7 @@ def test_only_2xx_counts_and_another_attempt_carries_the_same_id_and_body(
     accept(catalog, **to(receiver))
     receiver.answer = lambda received, handler: status
     assert send(catalog, settings) == Delivered(sent=0, failed=1)
-    (row,) = catalog.outbox("spring/alpha")
+    (row,) = catalog.outbox.of_request("spring/alpha")
     assert (row.state, row.attempts, row.last_error) == ("pending", 1, f"the receiver answered {status}")
     receiver.answer = lambda received, handler: 204
     assert send(catalog, settings, after(60)) == Delivered(sent=1, failed=0)
@@ -107,7 +107,7 @@ def test_an_address_that_the_policy_forbids_is_not_contacted(
     strict = settings.model_copy(update={"allowed_origins": ()})
     assert send(catalog, strict) == Delivered(sent=0, failed=1)
     assert receiver.requests == []
-    error = catalog.outbox("spring/alpha")[0].last_error
+    error = catalog.outbox.of_request("spring/alpha")[0].last_error
     assert error is not None
     assert "CALLSHEET_ALLOWED_ORIGINS" in error
     assert "token" not in error
@@ -118,7 +118,7 @@ def test_nothing_is_sent_unsigned(catalog: Catalog, settings: Settings, receiver
     unsigned = settings.model_copy(update={"webhook_secret": SecretStr("")})
     assert send(catalog, unsigned) == Delivered(sent=0, failed=1)
     assert receiver.requests == []
-    assert "CALLSHEET_WEBHOOK_SECRET" in (catalog.outbox("spring/alpha")[0].last_error or "")
+    assert "CALLSHEET_WEBHOOK_SECRET" in (catalog.outbox.of_request("spring/alpha")[0].last_error or "")
     assert send(catalog, settings, after(60)) == Delivered(sent=1, failed=0)
 
 
@@ -144,7 +144,7 @@ def test_a_receiver_that_drips_its_answer_is_cut_off_and_not_asked_again_at_once
     receiver.answer = drip
     assert send(catalog, settings) == Delivered(sent=0, failed=3)
     assert len(receiver.requests) == 1
-    assert "a moment ago" in (catalog.outbox("spring/c")[0].last_error or "")
+    assert "a moment ago" in (catalog.outbox.of_request("spring/c")[0].last_error or "")
 
 
 def test_a_receiver_that_is_down_is_a_failure_with_a_reason(
@@ -153,7 +153,7 @@ def test_a_receiver_that_is_down_is_a_failure_with_a_reason(
     accept(catalog, callback_url="http://127.0.0.1:1/hooks")
     open_port = settings.model_copy(update={"allowed_origins": ("http://127.0.0.1:1",)})
     assert send(catalog, open_port) == Delivered(sent=0, failed=1)
-    assert "ConnectError" in (catalog.outbox("spring/alpha")[0].last_error or "")
+    assert "ConnectError" in (catalog.outbox.of_request("spring/alpha")[0].last_error or "")
 
 
 def test_no_more_are_sent_than_asked_for(catalog: Catalog, settings: Settings, receiver: Receiver) -> None:
@@ -175,6 +175,6 @@ def test_neither_the_answer_nor_the_secret_nor_the_callbacks_query_is_logged(
 
     receiver.answer = talkative
     send(catalog, settings)
-    logged = caplog.text + json.dumps([row.last_error for row in catalog.outbox("spring/alpha")])
+    logged = caplog.text + json.dumps([row.last_error for row in catalog.outbox.of_request("spring/alpha")])
     assert "the receiver answered 500" in logged
     assert not any(secret in logged for secret in ("private words", SECRET, "token=x"))

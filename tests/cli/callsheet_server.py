@@ -63,23 +63,23 @@ def airflow_of_users(folder: Path) -> Iterator[dict[str, str]]:
 
 def farm(catalog: Catalog, now: datetime) -> None:
     """Take every waiting title to its end."""
-    for title in catalog.claim(window=1000, now=now, claimant="farm"):
+    for title in catalog.titles.claim(window=1000, now=now, claimant="farm"):
         name, request_id, run_id = title.title_id, title.request_id, title.run_id or ""
         if name.startswith("slow"):
             continue
-        catalog.mark_released(request_id, claimant="farm", run_id=run_id, now=now)
-        catalog.begin(dag_id=title.dag_id, run_id=run_id, now=now)
+        catalog.titles.mark_released(request_id, claimant="farm", run_id=run_id, now=now)
+        catalog.titles.begin(dag_id=title.dag_id, run_id=run_id, now=now)
         if not name.startswith(("good", "degraded", "bench", "encode")):
             error = EncoderCrashed("x264 fell over", command="ffmpeg", stderr_tail="boom").document()
             replay = f"callsheet replay {request_id}"
-            catalog.record_dead_letter(request_id, error=error, task="encode", replay_command=replay, now=now)
-            catalog.settle(request_id, State.FAILED, reason="EncoderCrashed", message="x264 fell over", now=now)
+            catalog.history.record_dead_letter(request_id, error=error, task="encode", replay_command=replay, now=now)
+            catalog.titles.settle(request_id, State.FAILED, reason="EncoderCrashed", message="x264 fell over", now=now)
             continue
         degraded = name.startswith("degraded")
-        version = catalog.allocate_version(request_id, now=now)
+        version = catalog.versions.allocate(request_id, now=now)
         result = published(version, degraded=degraded, at=now)
-        catalog.publish(request_id, result=result, package=packaged(degraded=degraded), now=now)
-        catalog.settle(request_id, State.DEGRADED if degraded else State.PUBLISHED, now=now)
+        catalog.versions.publish(request_id, result=result, package=packaged(degraded=degraded), now=now)
+        catalog.titles.settle(request_id, State.DEGRADED if degraded else State.PUBLISHED, now=now)
 
 
 def application(user_tokens: dict[str, str]) -> FastAPI:

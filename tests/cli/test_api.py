@@ -36,7 +36,7 @@ def published(catalog: Catalog, settings: Settings) -> LocalStore:
     accept(catalog, "spring", "alpha", publish_at=after(60).isoformat(), metadata={"cms": 7})
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha")
-    catalog.settle("spring/alpha", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("spring/alpha", State.PUBLISHED, now=NOW)
     store = LocalStore(settings.home / "store")
     for name in ("v1/hls.m3u8", "v1/video/1.mp4", "v1/preview.html", "v1/odd.bin", "current.json"):
         store.put_bytes(f"titles/alpha/{name}", name.encode())
@@ -113,7 +113,7 @@ def test_only_who_may_edit_can_replay_and_only_what_is_settled(
 
     assert asked(path, user=None, method="POST").status_code == 401
     assert asked(path, user="viewer", method="POST").status_code == 403
-    assert len(catalog.batches()) == 1
+    assert len(catalog.batches.newest()) == 1
     answer = asked(path, method="POST")
     assert (answer.status_code, answer.json()["request_id"]) == (202, "spring-replay1/alpha")
     again = asked(f"{BASE}/titles/spring-replay1/alpha/replay", method="POST")
@@ -123,8 +123,8 @@ def test_only_who_may_edit_can_replay_and_only_what_is_settled(
 
 
 def test_a_title_whose_pipeline_is_gone_is_not_replayed_and_the_answer_says_why(asked: Any, catalog: Catalog) -> None:
-    catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
-    catalog.settle("old/alpha", State.FAILED, now=NOW)
+    catalog.batches.accept(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
+    catalog.titles.settle("old/alpha", State.FAILED, now=NOW)
 
     answer = asked(f"{BASE}/titles/old/alpha/replay", method="POST")
 
@@ -228,7 +228,7 @@ def test_a_deadline_is_kept_missed_or_open(catalog: Catalog, tmp_path: Path) -> 
     for name, late in (("a", 0), ("b", 61)):
         start(catalog, f"spring/{name}")
         publish(catalog, f"spring/{name}", now=after(late))
-    catalog.settle("spring/c", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/c", State.FAILED, now=NOW)
 
     kept = {name: deadline_kept(find(catalog, f"spring/{name}")) for name in "abcd"}
 

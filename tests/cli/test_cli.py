@@ -207,16 +207,16 @@ def test_the_webhooks_of_a_title_are_sent_again(
 ) -> None:
     monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", "signed")
     call("submit", request_file(tmp_path, callback_url="https://8.8.8.8/hook"))
-    sent = catalog.outbox("spring/good-one")
+    sent = catalog.outbox.of_request("spring/good-one")
     assert sent
     for row in sent:
-        catalog.outbox_delivered(row.id, NOW)
+        catalog.outbox.delivered(row.id, NOW)
 
     done = call("resend", "good-one")
 
     assert (done.exit_code, done.stdout) == (0, "")
     assert f"{len(sent)} webhooks are queued" in done.stderr
-    again = catalog.outbox("spring/good-one")
+    again = catalog.outbox.of_request("spring/good-one")
     assert {row.state for row in again} == {"pending"}
     assert [row.event_id for row in again] == [row.event_id for row in sent]
 
@@ -227,7 +227,7 @@ def test_a_catalog_is_brought_to_this_versions_tables(tmp_path: Path, monkeypatc
     done = call("migrate")
 
     assert (done.exit_code, done.stderr.strip()) == (0, "the catalog is up to date")
-    assert Catalog(f"sqlite:///{tmp_path / 'fresh' / 'catalog.db'}").stubs() == []
+    assert Catalog(f"sqlite:///{tmp_path / 'fresh' / 'catalog.db'}").batches.stubs() == []
 
 
 def test_one_file_is_encoded_from_where_mezzanines_may_lie(
@@ -240,7 +240,7 @@ def test_one_file_is_encoded_from_where_mezzanines_may_lie(
     done = call("encode", str(file), "--tier", "ugc", "--publish-at", "2100-01-01T00:00:00+01:00", "--json")
 
     assert done.exit_code == 0
-    (title,) = catalog.titles()
+    (title,) = catalog.titles.find()
     assert title.title_id == "good-clip"
     assert title.request.tier == "ugc"
     assert str(title.deadline) == "2099-12-31 23:00:00+00:00"
@@ -257,7 +257,7 @@ def test_a_file_without_a_single_plain_letter_has_a_name_too(server: str, tmp_pa
 
     call("encode", str(file))
 
-    assert [title.title_id for title in catalog.titles()] == ["title"]
+    assert [title.title_id for title in catalog.titles.find()] == ["title"]
 
 
 def test_the_schema_is_json(settings: Settings) -> None:

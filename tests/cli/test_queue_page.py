@@ -55,15 +55,15 @@ def queue(catalog: Catalog, settings: Settings, airflow: AirflowServer) -> Catal
     batch = parse_batch({"batch_id": "spring", "titles": titles}, pipelines=frozenset({"vod"}))
     now = datetime.now(UTC)
     valued = value_batch(batch, catalog, settings, now=now)
-    catalog.accept_batch(batch, pipeline_version=3, now=now, valued=valued)
+    catalog.batches.accept(batch, pipeline_version=3, now=now, valued=valued)
     waiting = {"flood", "hostile", "clip-7", "clip-8"}
     for name in waiting:
         steer(catalog, name, hold=True)
-    for title in catalog.claim(window=10, now=now, claimant="test"):
-        catalog.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=now)
-        catalog.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
+    for title in catalog.titles.claim(window=10, now=now, claimant="test"):
+        catalog.titles.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=now)
+        catalog.titles.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=now)
         airflow.runs[title.dag_id, title.run_id or ""] = {"state": "running", "end_date": None}
-    catalog.note_task("spring/harbour", task="encode_cpu", event="finished", progress=0.62, now=now)
+    catalog.titles.note_task("spring/harbour", task="encode_cpu", event="finished", progress=0.62, now=now)
     for name in waiting - {"clip-8"}:
         steer(catalog, name, hold=False)
     revalue(catalog, settings, now=now)
@@ -102,7 +102,7 @@ def opened(
 
 
 def steer(catalog: Catalog, name: str, **change: Any) -> None:
-    catalog.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
+    catalog.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
 
 
 def listed(page: Page, section: str) -> list[str | None]:

@@ -38,7 +38,7 @@ def asked(server: str, airflow: AirflowServer, tokens: dict[str, str]) -> Any:
 @pytest.fixture
 def held(catalog: Catalog) -> Catalog:
     """Three titles that wait, one of them held so that no test's release takes it."""
-    catalog.accept_batch(a_batch("spring", "alpha", "beta", "gamma"), pipeline_version=3, now=NOW)
+    catalog.batches.accept(a_batch("spring", "alpha", "beta", "gamma"), pipeline_version=3, now=NOW)
     for name in ("alpha", "beta", "gamma"):
         steer(catalog, name, hold=True)
     return catalog
@@ -47,20 +47,20 @@ def held(catalog: Catalog) -> Catalog:
 def steer(catalog: Catalog, name: str, **change: Any) -> None:
     from include.domain.title.steering import Steering
 
-    catalog.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=NOW)
+    catalog.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=NOW)
 
 
 def run(catalog: Catalog, airflow: AirflowServer, name: str) -> None:
     """Give a title its run."""
     steer(catalog, name, hold=False)
-    for title in catalog.claim(window=100, now=NOW, claimant="test"):
-        catalog.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=NOW)
-        catalog.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=NOW)
+    for title in catalog.titles.claim(window=100, now=NOW, claimant="test"):
+        catalog.titles.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=NOW)
+        catalog.titles.begin(dag_id=title.dag_id, run_id=title.run_id or "", now=NOW)
         airflow.runs[title.dag_id, title.run_id or ""] = {"state": "running", "end_date": None}
 
 
 def last_event(catalog: Catalog, kind: str) -> dict[str, Any]:
-    return [event.detail for event in catalog.events() if event.kind == kind][-1]
+    return [event.detail for event in catalog.history.events() if event.kind == kind][-1]
 
 
 CHANGES: list[tuple[str, str, Any]] = [
@@ -291,14 +291,14 @@ def test_a_quote_says_what_a_batch_would_come_to_and_enters_nothing(asked: Any, 
     assert calm["valuation"]["admission"]["work"]["p50_s"] > 60
     assert [(refusal["title_id"], refusal["field"]) for refusal in quote["refusals"]] == [("bad", "tier")]
     assert quote["displaced"] == []
-    assert catalog.batches() == []
+    assert catalog.batches.newest() == []
 
 
 def test_a_quote_names_those_whom_a_batch_would_push_back(asked: Any, catalog: Catalog) -> None:
     due = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
     conf = {"duration_s": 1200, "width": 1280, "height": 720, "frame_rate": 25}
     waiting = a_batch("spring", "modest", publish_at=due, tier="ugc", source=conf)
-    catalog.accept_batch(waiting, pipeline_version=3, now=datetime.now(UTC))
+    catalog.batches.accept(waiting, pipeline_version=3, now=datetime.now(UTC))
     film = {"duration_s": 7200, "width": 3840, "height": 2160, "frame_rate": 25}
 
     quote = asked(
@@ -406,7 +406,7 @@ def test_a_dry_run_quotes_and_submits_nothing(server: str, catalog: Catalog, tmp
     due = (datetime.now(UTC) + timedelta(hours=9)).isoformat()
     conf = {"duration_s": 1200, "width": 1280, "height": 720, "frame_rate": 25}
     waiting = a_batch("spring", "modest", publish_at=due, tier="ugc", source=conf)
-    catalog.accept_batch(waiting, pipeline_version=3, now=datetime.now(UTC))
+    catalog.batches.accept(waiting, pipeline_version=3, now=datetime.now(UTC))
     film = {"duration_s": 7200, "width": 3840, "height": 2160, "frame_rate": 25}
     file = tmp_path / "batch.json"
     films = [title(f"film{n}", tier="premium", source=film, publish_at=due) for n in range(30)]
@@ -423,4 +423,4 @@ def test_a_dry_run_quotes_and_submits_nothing(server: str, catalog: Catalog, tmp
     assert len(json.loads(call("submit", str(file), "--dry-run", "--json").stdout)["titles"]) == 30
     file.write_text(json.dumps(batch(title("small"))))
     assert "infeasible" not in call("submit", str(file), "--dry-run").stdout
-    assert [each.batch_id for each in catalog.batches()] == ["spring"]
+    assert [each.batch_id for each in catalog.batches.newest()] == ["spring"]

@@ -140,7 +140,7 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_catalog_that_does_not_answer_is_told_without_its_password(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(CallsheetError) as caught:
-        Catalog(PLANTED["CALLSHEET_CATALOG_URL"]).stubs()
+        Catalog(PLANTED["CALLSHEET_CATALOG_URL"]).batches.stubs()
 
     told = "".join(traceback.format_exception(caught.value))
     assert SECRET not in told + caught.value.message + caplog.text + to_document(caught.value).to_json()

@@ -69,10 +69,10 @@ def test_the_pointer_names_the_published_version_and_its_manifests(batch: dict[s
     assert pointer["version"] == 1
     assert title(batch, "good")["hls"] == pointer["manifests"]["hls"]
     assert pointer["territories"] == ["DE", "FR"]
-    version = live.catalog.current_version("good", "DE")
+    version = live.catalog.versions.current("good", "DE")
     assert version is not None
     assert version.version == 1
-    assert live.catalog.current_version("good", "US") is None
+    assert live.catalog.versions.current("good", "US") is None
 
 
 def test_the_manifest_is_served_to_users_of_airflow_and_to_nobody_else(batch: dict[str, Any], live: LiveStack) -> None:
@@ -103,7 +103,7 @@ def test_a_bad_mezzanine_is_rejected_without_a_retry(
     bad = title(batch, title_id)
 
     assert ("rejected", reason) == (bad["state"], bad["reason"])
-    prepared = [each for each in live.catalog.events(request_id=bad["request_id"]) if each.task == "prepare"]
+    prepared = [each for each in live.catalog.history.events(request_id=bad["request_id"]) if each.task == "prepare"]
     assert [event.kind for event in prepared] == ["task.started", "task.failed", "dead_letter"]
     letters = {letter["request_id"]: letter for letter in live.client("admin").dead_letters(100)}
     assert letters[bad["request_id"]]["error"]["owner"] == "source"
@@ -133,7 +133,7 @@ def test_slack_hears_of_rejected_titles_once(batch: dict[str, Any], live: LiveSt
 
 
 def test_history_has_a_row_for_each_rendition(batch: dict[str, Any], live: LiveStack) -> None:
-    rows = live.catalog.history("first/good")
+    rows = live.catalog.history.of_request("first/good")
 
     assert {"h264_144p", "h264_180p"} == {row.rendition for row in rows} or len(rows) == 2
     for row in rows:
@@ -150,7 +150,7 @@ def test_the_same_batch_again_changes_nothing(batch: dict[str, Any], live: LiveS
 
     live.trigger("intake", "the-same-once-more", {"batch_id": "again", "titles": [request]})
     wait_for(lambda: live.run_state("intake", "the-same-once-more") == "success", "the second intake")
-    assert [each.version for each in live.catalog.titles(title_id="again")] == [1]
+    assert [each.version for each in live.catalog.titles.find(title_id="again")] == [1]
 
 
 def test_the_same_batch_id_with_other_content_is_refused(batch: dict[str, Any], live: LiveStack, clip: Path) -> None:
@@ -208,12 +208,12 @@ def test_a_malformed_batch_breaks_no_other(live: LiveStack, clip: Path) -> None:
     }
     # A batch whose pipeline's version this deployment does not have: its DAG cannot be parsed.
     parsed = parse_batch(conf, pipelines=frozenset({"vod"}))
-    live.catalog.accept_batch(parsed, pipeline_version=99, now=datetime.now(UTC))
+    live.catalog.batches.accept(parsed, pipeline_version=99, now=datetime.now(UTC))
     live.submit("beside-broken", {"title_id": "beside", "mezzanine": clip.as_uri(), "tier": "ugc"})
 
     (beside,) = live.settled("beside-broken")
     assert beside["state"] == "published"
-    assert {"waiting"} == {each.state for each in live.catalog.titles(batch_id="broken")}
+    assert {"waiting"} == {each.state for each in live.catalog.titles.find(batch_id="broken")}
 
 
 def test_a_missed_deadline_is_told_once_whether_or_not_the_title_has_a_run(live: LiveStack, clip: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_missed_deadline_is_told_once_whether_or_not_the_title_has_a_run(live:
     unreleased = {"batch_id": "unreleased", "titles": [
         {"title_id": "never-ran", "mezzanine": clip.as_uri(), "publish_at": past}]}  # fmt: skip
     parsed = parse_batch(unreleased, pipelines=frozenset({"vod"}))
-    live.catalog.accept_batch(parsed, pipeline_version=99, now=datetime.now(UTC))
+    live.catalog.batches.accept(parsed, pipeline_version=99, now=datetime.now(UTC))
     live.submit("late", {"title_id": "ran-late", "mezzanine": clip.as_uri(), "tier": "ugc", "publish_at": past})
     (late,) = live.settled("late")
 
@@ -252,12 +252,14 @@ def test_a_rendition_that_fails_for_good_leaves_the_title_degraded_and_repaired_
 
     assert (fragile["state"], fragile["version"]) == ("degraded", 1)
     assert [name for name in ladder if name != victim] == [rung["rendition"] for rung in fragile["rungs"]]
-    failed = [event for event in live.catalog.events(request_id="fragile/fragile") if event.kind == "task.failed"]
+    failed = [
+        event for event in live.catalog.history.events(request_id="fragile/fragile") if event.kind == "task.failed"
+    ]
     assert len(failed) == 3
     assert {victim} == {event.item for event in failed}
     live.trigger("dispatch", "repair-now")
-    wait_for(lambda: len(live.catalog.titles(title_id="fragile")) == 2, "the repair")
-    (repaired,) = live.settled(live.catalog.titles(title_id="fragile")[-1].request_id)
+    wait_for(lambda: len(live.catalog.titles.find(title_id="fragile")) == 2, "the repair")
+    (repaired,) = live.settled(live.catalog.titles.find(title_id="fragile")[-1].request_id)
     assert (repaired["state"], repaired["origin_request_id"]) == ("published", "fragile/fragile")
     assert json.loads(live.store.get_bytes("titles/fragile/current.json"))["version"] == 2
     assert sum("fragile" in received.body.decode() and "degraded" in received.body.decode()
@@ -277,7 +279,7 @@ def _plan_of(live: LiveStack, request_id: str) -> Any:
     from include.domain.plan.plan import Plan
     from include.pipelines.runner import load_result
 
-    record = live.catalog.title(request_id)
+    record = live.catalog.titles.get(request_id)
     assert record is not None
     return load_result(record.job(), "plan", Plan, live.store)
 

@@ -43,10 +43,10 @@ def expected() -> TitleWork:
 def slow_farm(live: LiveStack) -> Iterator[None]:
     """A farm that remembers slow encodes, and on which nothing else waits."""
     conf = {"batch_id": "past", "titles": [{"title_id": "past", "mezzanine": "file:///past.mov"}]}
-    live.catalog.accept_batch(
+    live.catalog.batches.accept(
         parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=99, now=datetime.now(UTC)
     )
-    live.catalog.settle("past/past", State.CANCELLED, now=datetime.now(UTC))
+    live.catalog.titles.settle("past/past", State.CANCELLED, now=datetime.now(UTC))
     predicted = encoder_s(pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_rates())
     features = {
         "encoder": "libx264", "preset": "slow", "width": 426, "height": 240, "frame_rate": "25",
@@ -59,8 +59,8 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
         )
         for number in range(PAST_ENCODES)
     ]  # fmt: skip
-    live.catalog.record_history("past/past", rows, now=datetime.now(UTC))
-    for title in live.catalog.titles(states={State.WAITING}):
+    live.catalog.history.record("past/past", rows, now=datetime.now(UTC))
+    for title in live.catalog.titles.find(states={State.WAITING}):
         # Other tests leave titles behind that can never start.
         wait_for(partial(held, live, title.request_id), f"the hold of {title.request_id}", limit_s=60)
     yield
@@ -71,7 +71,7 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
 def held(live: LiveStack, request_id: str) -> bool:
     """Hold a title; False while a release has it in its hands."""
     try:
-        live.catalog.steer(request_id, Steering(hold=True, why="a test"), by="tests", now=datetime.now(UTC))
+        live.catalog.queue.steer(request_id, Steering(hold=True, why="a test"), by="tests", now=datetime.now(UTC))
     except SteeringRefused:
         return False
     return True
@@ -119,7 +119,7 @@ def test_what_was_given_up_is_told_once_to_the_operator_the_cms_and_slack(
     saved: dict[str, Any], live: LiveStack
 ) -> None:
     assert "veryfast instead of slow: costs 1.8 VMAF, saves" in saved["message"]
-    told = [each.detail for each in live.catalog.events(request_id="rush/rush") if each.kind == "task.finished"]
+    told = [each.detail for each in live.catalog.history.events(request_id="rush/rush") if each.kind == "task.finished"]
     assert [each["option"]["option"] for each in told if "option" in each] == ["veryfast", "veryfast"]
     assert all("are left for it" in each["why"] for each in told if "why" in each)
     live.trigger("dispatch", "tell-now")
@@ -133,8 +133,8 @@ def test_what_was_given_up_is_told_once_to_the_operator_the_cms_and_slack(
 def test_the_forecast_that_later_titles_stand_on_learns_what_was_really_encoded(
     saved: dict[str, Any], live: LiveStack
 ) -> None:
-    assert {row.features["preset"] for row in live.catalog.history("rush/rush")} == {"veryfast"}
-    record = live.catalog.title("rush/rush")
+    assert {row.features["preset"] for row in live.catalog.history.of_request("rush/rush")} == {"veryfast"}
+    record = live.catalog.titles.get("rush/rush")
     assert record is not None
     assert record.work is not None
     assert record.work.planned
@@ -144,8 +144,8 @@ def test_afterwards_it_is_encoded_in_full_as_a_new_version(
     saved: dict[str, Any], live: LiveStack, record_property: Any
 ) -> None:
     live.trigger("dispatch", "back-fill-now")
-    wait_for(lambda: len(live.catalog.titles(title_id="rush")) == 2, "the back-fill")
-    (full,) = live.settled(live.catalog.titles(title_id="rush")[-1].request_id)
+    wait_for(lambda: len(live.catalog.titles.find(title_id="rush")) == 2, "the back-fill")
+    (full,) = live.settled(live.catalog.titles.find(title_id="rush")[-1].request_id)
 
     assert (full["state"], full["version"], full["origin_request_id"]) == ("published", 2, "rush/rush")
     assert full["request_id"] == "rush-backfill1/rush"
@@ -157,7 +157,7 @@ def test_afterwards_it_is_encoded_in_full_as_a_new_version(
         lost = after["vmaf"]["harmonic_mean"] - before["vmaf"]["harmonic_mean"]
         record_property(before["name"], f"VMAF {before['vmaf']['harmonic_mean']} → {after['vmaf']['harmonic_mean']}")
         assert lost <= FLOOR
-    assert live.catalog.pending_repairs(kind="backfill") == []
+    assert live.catalog.repairs.pending(kind="backfill") == []
 
 
 def _webhooks(live: LiveStack) -> list[dict[str, Any]]:

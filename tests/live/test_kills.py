@@ -105,7 +105,7 @@ def test_clearing_a_running_encode_stops_it_and_encodes_the_rest_again(live: Liv
     encoder = encoder_of("cleared", "h264_360p")
     assert encoder is not None
     done = done_renditions(live, "cleared")
-    record = live.catalog.titles(title_id="cleared")[0]
+    record = live.catalog.titles.find(title_id="cleared")[0]
     running = [
         [each["task_id"], each["map_index"]]
         for each in live.api().task_instances(record.dag_id, record.run_id or "")
@@ -136,8 +136,8 @@ def released(tmp_path: Path, live: LiveStack, clip: Path, monkeypatch: pytest.Mo
     catalog.migrate()
     conf = {"batch_id": "hung", "titles": [{"title_id": "hung", "mezzanine": clip.as_uri()}]}
     now = datetime.now(UTC)
-    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=now)
-    catalog.claim(window=1, now=now, claimant="test")
+    catalog.batches.accept(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=now)
+    catalog.titles.claim(window=1, now=now, claimant="test")
     return WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=3)
 
 

@@ -51,7 +51,7 @@ def weights(live: LiveStack, title: TitleRecord) -> dict[str, int]:
 def started(live: LiveStack, batch_id: str, task: str) -> list[str]:
     """Titles in the order in which their first such task started."""
     seen: dict[str, None] = {}
-    for event in live.catalog.events(batch_id=batch_id, limit=5000):
+    for event in live.catalog.history.events(batch_id=batch_id, limit=5000):
         if event.kind == "task.started" and event.task == task and event.request_id:
             seen.setdefault(event.request_id.partition("/")[2])
     return list(seen)
@@ -59,7 +59,7 @@ def started(live: LiveStack, batch_id: str, task: str) -> list[str]:
 
 def queued_in(live: LiveStack, title_id: str, task: str) -> bool:
     """Whether a task of the title waits for its slot, and the scheduler has seen it."""
-    title = live.catalog.titles(title_id=title_id)[-1]
+    title = live.catalog.titles.find(title_id=title_id)[-1]
     if title.run_id is None or title.released_at is None:
         return False
     states = {each["task_id"]: each["state"] for each in live.api().task_instances(title.dag_id, title.run_id)}
@@ -84,13 +84,13 @@ def test_with_one_slot_encodes_start_in_the_policy_s_order_and_a_boosted_title_i
     names = [f"order-{number}" for number in range(TITLES)]
     live.submit("order", *(request(name, clip, views) for name, views in zip(names, VIEWS, strict=True)))
     policy = sorted(names, key=lambda name: (-VIEWS[names.index(name)], names.index(name)))
-    assert [title.title_id for title in sorted(live.catalog.titles(batch_id="order"), key=_place)] == policy
+    assert [title.title_id for title in sorted(live.catalog.titles.find(batch_id="order"), key=_place)] == policy
     window = live.settings.release_window
     waiting_for_slot(live, policy[:window], "prepare")
 
     # The least valuable of all goes viral while nothing runs: it goes beyond the window, and starts first.
     viral = policy[-1]
-    before = live.catalog.titles(title_id=viral)[-1]
+    before = live.catalog.titles.find(title_id=viral)[-1]
     now = live.client("admin").signal(viral, {"views_last_hour": 5e7}, why="on every front page")
     assert now["score"] > before.score
     waiting_for_slot(live, [viral], "prepare")
@@ -112,7 +112,9 @@ def test_with_one_slot_encodes_start_in_the_policy_s_order_and_a_boosted_title_i
     assert started(live, "order", "prepare")[0] == viral
     assert started(live, "order", "encode") == expected
     revalued = [
-        event.detail for event in live.catalog.events(request_id=f"order/{viral}") if event.kind == "title.revalued"
+        event.detail
+        for event in live.catalog.history.events(request_id=f"order/{viral}")
+        if event.kind == "title.revalued"
     ]
     assert [(event["by"], event["why"]) for event in revalued] == [("admin", "on every front page")]
 
@@ -125,7 +127,7 @@ def test_a_boost_of_a_released_title_holds_through_later_expansion(live: LiveSta
     live.client("admin").signal("boosted", {"views_last_hour": 9e7}, why="viral")
     live.client("admin").steer("boosted", {"publish_at": due.isoformat(), "why": "a new date"})
 
-    boosted = live.catalog.titles(title_id="boosted")[-1]
+    boosted = live.catalog.titles.find(title_id="boosted")[-1]
     assert all(weight == weight_of(boosted.priority, task) for task, weight in weights(live, boosted).items())
     run = live.api().run(boosted.dag_id, boosted.run_id or "")
     assert run is not None
@@ -136,7 +138,7 @@ def test_a_boost_of_a_released_title_holds_through_later_expansion(live: LiveSta
     live.settled("boosted")
     assert started(live, "boosted", "encode") == ["boosted", "rival"]
     # Each encode has the weight of the moment in which it was expanded or told last.
-    rival = live.catalog.titles(title_id="rival")[-1]
+    rival = live.catalog.titles.find(title_id="rival")[-1]
     assert weights(live, boosted)["encode_cpu"] > weight_of(rival.priority, "encode_cpu")
 
 
@@ -148,13 +150,13 @@ def test_a_cancelled_title_stops_at_once_and_publishes_nothing(live: LiveStack) 
     gone = live.client("admin").steer("cancelled", {"cancel": True, "why": "wrong cut"})
 
     assert (gone["state"], gone["message"]) == ("cancelled", "by admin: wrong cut")
-    run = live.catalog.titles(title_id="cancelled")[-1]
+    run = live.catalog.titles.find(title_id="cancelled")[-1]
     assert live.run_state(run.dag_id, run.run_id or "") == "failed"
     wait_for(lambda: not _encoders("cancelled"), "the end of its processes", limit_s=30)
-    record = live.catalog.titles(title_id="cancelled")[-1]
+    record = live.catalog.titles.find(title_id="cancelled")[-1]
     assert (record.state, record.version) == ("cancelled", None)
     assert live.store.list("titles/cancelled") == {}
-    assert live.catalog.current_version("cancelled") is None
+    assert live.catalog.versions.current("cancelled") is None
 
 
 def _place(title: TitleRecord) -> tuple[int, int]:

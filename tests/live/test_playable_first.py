@@ -60,7 +60,9 @@ def _seen(live: LiveStack) -> dict[str, Any]:
             missing += [address] if httpx.get(address, headers=token).status_code != 200 else []
         if variant.stream_info.resolution:
             heights.append(variant.stream_info.resolution[1])
-    events = [(event.kind, event.item) for event in live.catalog.events(request_id=title["request_id"], limit=500)]
+    events = [
+        (event.kind, event.item) for event in live.catalog.history.events(request_id=title["request_id"], limit=500)
+    ]
     report = json.loads(live.store.get_bytes(f"titles/{TITLE}/v{pointer['version']}/report.json"))
     return {
         "title": title, "pointer": pointer, "heights": sorted(heights), "missing": missing, "events": events,
@@ -107,7 +109,7 @@ def test_reports_and_events_say_why_and_what_follows(lives: dict[str, dict[str, 
     assert (again["vmaf"], again["check_cost"]) == (core["vmaf"], core["check_cost"])
     (planned,) = (
         event.detail
-        for event in live.catalog.events(request_id=f"{TITLE}/{TITLE}", limit=500)
+        for event in live.catalog.history.events(request_id=f"{TITLE}/{TITLE}", limit=500)
         if event.kind == "task.finished" and event.task == "plan"
     )
     assert planned["first"]["message"].startswith("h264_360p first, as a version of their own, as the request asks")

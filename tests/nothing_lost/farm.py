@@ -83,7 +83,7 @@ class Farm:
 
     @property
     def record(self) -> TitleRecord:
-        found = self.catalog.title(self.request_id)
+        found = self.catalog.titles.get(self.request_id)
         assert found is not None
         return found
 
@@ -110,7 +110,7 @@ class Farm:
             "titles": [{"title_id": self.title_id, "mezzanine": mezzanine, "tier": "ugc", **title}],
         }
         batch = parse_batch(conf, pipelines=frozenset({"vod"}))
-        self.catalog.accept_batch(batch, pipeline_version=current_pipelines()["vod"].version, now=datetime.now(UTC))
+        self.catalog.batches.accept(batch, pipeline_version=current_pipelines()["vod"].version, now=datetime.now(UTC))
 
     def steps(self) -> Iterator[str]:
         """The tasks of the title's life in order, each job of the plan one: ``encode.<job>``."""
@@ -218,7 +218,7 @@ class Farm:
         assert [row["kind"] for row in finals] == [f"title.{state}"]
         if state == "published":
             pointer = json.loads(self.store.get_bytes(f"titles/{self.title_id}/current.json"))
-            current = self.catalog.current_version(self.title_id)
+            current = self.catalog.versions.current(self.title_id)
             assert current is not None
             assert (pointer["version"], pointer["request_id"]) == (current.version, current.request_id)
             if pointer["request_id"] == self.request_id:

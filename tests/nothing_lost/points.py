@@ -5,7 +5,7 @@ a media tool that starts. Steps have readable names that are the same in every r
 
     put_file work/renditions/h264_144p.*.mp4      the store's methods, with the key
     rename version/video/h264_144p/init.mp4       what happens on disk inside of them
-    catalog.publish                               the catalog's methods
+    catalog.versions.publish                      the catalog's methods
     tool h264_144p.mp4                            a media tool that writes this file
     received, trigger                             bytes of a download; a run that Airflow is asked for
 
@@ -43,20 +43,20 @@ TRACE_VARIABLE = "CALLSHEET_TEST_STEPS"
 
 STORE_STEPS = ("put_file", "put_bytes", "delete", "delete_tree", "copy_tree", "compare_and_set")
 CATALOG_STEPS = (
-    "accept_batch",
-    "claim",
-    "mark_released",
-    "begin",
-    "note_task",
-    "allocate_version",
-    "publish",
-    "record_history",
-    "queue_repair",
-    "record_dead_letter",
-    "claim_alert",
-    "settle",
-    "claim_outbox",
-    "outbox_delivered",
+    "batches.accept",
+    "titles.claim",
+    "titles.mark_released",
+    "titles.begin",
+    "titles.note_task",
+    "versions.allocate",
+    "versions.publish",
+    "history.record",
+    "repairs.queue",
+    "history.record_dead_letter",
+    "alerts.enter",
+    "titles.settle",
+    "outbox.claim_due",
+    "outbox.delivered",
 )
 PROGRESS = "put_bytes work/progress/*"
 
@@ -96,21 +96,28 @@ def at(task: str, *steps: str) -> list[Point]:
 
 ENCODE = "encode.h264_240p"
 POINTS: list[Point] = [
-    *at("release", "after catalog.claim", "before trigger", "after trigger", "after catalog.mark_released"),
+    *at(
+        "release", "after catalog.titles.claim", "before trigger", "after trigger", "after catalog.titles.mark_released"
+    ),
     *at(
         "prepare",
-        "before catalog.begin",
-        "after catalog.begin",
+        "before catalog.titles.begin",
+        "after catalog.titles.begin",
         "after put_bytes work/jobs/prepare.json",
         "before rename work/inspect.json",
         "after put_bytes work/inspect.json",
         "during 2 tool -",
         "before put_bytes work/analyse.json",
         "after put_bytes work/analyse.json",
-        "before catalog.note_task finished",
-        "after catalog.note_task finished",
+        "before catalog.titles.note_task finished",
+        "after catalog.titles.note_task finished",
     ),
-    *at("plan", "before rename work/plan.json", "after put_bytes work/plan.json", "before catalog.note_task finished"),
+    *at(
+        "plan",
+        "before rename work/plan.json",
+        "after put_bytes work/plan.json",
+        "before catalog.titles.note_task finished",
+    ),
     *at(
         ENCODE,
         "before tool *h264_240p.mp4",
@@ -122,7 +129,7 @@ POINTS: list[Point] = [
         "before put_bytes work/encode.h264_240p.json",
         "before rename work/encode.h264_240p.json",
         "after put_bytes work/encode.h264_240p.json",
-        "before catalog.note_task finished",
+        "before catalog.titles.note_task finished",
     ),
     *at(
         "extras",
@@ -141,32 +148,32 @@ POINTS: list[Point] = [
     ),
     *at(
         "publish",
-        "before catalog.allocate_version",
-        "after catalog.allocate_version",
+        "before catalog.versions.allocate",
+        "after catalog.versions.allocate",
         "before link version/*",
         "before 7 rename version/*",
         "before 8 link version/*",
         "after copy_tree version",
         "before rename pointer",
         "after compare_and_set pointer",
-        "before catalog.publish",
-        "after catalog.publish",
+        "before catalog.versions.publish",
+        "after catalog.versions.publish",
         "before put_bytes work/publish.json",
         "after put_bytes work/publish.json",
-        "before catalog.note_task finished",
+        "before catalog.titles.note_task finished",
     ),
     *at(
         "settle",
-        "before catalog.record_history",
-        "after catalog.record_history",
-        "before catalog.settle",
-        "after catalog.settle",
+        "before catalog.history.record",
+        "after catalog.history.record",
+        "before catalog.titles.settle",
+        "after catalog.titles.settle",
         "before put_bytes work/settle.json",
         "after put_bytes work/settle.json",
-        "before catalog.claim_outbox",
-        "after catalog.claim_outbox",
-        "after catalog.outbox_delivered",
-        "before catalog.note_task finished",
+        "before catalog.outbox.claim_due",
+        "after catalog.outbox.claim_due",
+        "after catalog.outbox.delivered",
+        "before catalog.titles.note_task finished",
     ),
 ]
 """The kill points of a good title's life."""
@@ -182,13 +189,13 @@ FIRST_POINTS: list[Point] = [
     ),
     *at(
         "first_publish",
-        "after catalog.allocate_version",
+        "after catalog.versions.allocate",
         "before 7 rename version/*",
         "after copy_tree version",
         "before rename pointer",
         "after compare_and_set pointer",
-        "before catalog.publish",
-        "after catalog.publish",
+        "before catalog.versions.publish",
+        "after catalog.versions.publish",
         "before put_bytes work/first_publish.json",
         "after put_bytes work/first_publish.json",
     ),
@@ -197,15 +204,15 @@ FIRST_POINTS: list[Point] = [
     *at("finish", "after 5 put_file work/package/*", "before put_bytes work/package.json"),
     *at(
         "publish",
-        "after catalog.allocate_version",
+        "after catalog.versions.allocate",
         "after copy_tree version",
         "before rename pointer",
         "after compare_and_set pointer",
-        "before catalog.publish",
-        "after catalog.publish",
+        "before catalog.versions.publish",
+        "after catalog.versions.publish",
         "before put_bytes work/publish.json",
     ),
-    *at("settle", "before catalog.record_history", "before catalog.settle", "after catalog.settle"),
+    *at("settle", "before catalog.history.record", "before catalog.titles.settle", "after catalog.titles.settle"),
 ]
 """The kill points of a title with a first version, as far as they differ."""
 
@@ -263,8 +270,10 @@ class _Wrapped:
 
         for name in STORE_STEPS:
             self.wrap(store.LocalStore, name, functools.partial(_store_step, name))
-        for name in CATALOG_STEPS:
-            self.wrap(Catalog, name, functools.partial(_catalog_step, name))
+        parts = {name: type(part) for name, part in vars(Catalog("sqlite://")).items()}
+        for step in CATALOG_STEPS:
+            part, _, method = step.partition(".")
+            self.wrap(parts[part], method, functools.partial(_catalog_step, step))
         self.wrap(mezzanine, "_write", lambda *_: "received")
         self.wrap(AirflowApi, "trigger", lambda *_, **__: "trigger")
         sys.addaudithook(self.audit)
@@ -379,8 +388,8 @@ def _store_step(name: str, store: object, *keys: Any) -> str:
     return f"{name} {place(keys[1] if name == 'copy_tree' else keys[0])}"
 
 
-def _catalog_step(name: str, catalog: object, *_: object, **given: Any) -> str:
-    return f"catalog.{name} {given['event']}" if name == "note_task" else f"catalog.{name}"
+def _catalog_step(name: str, part: object, *_: object, **given: Any) -> str:
+    return f"catalog.{name} {given['event']}" if name == "titles.note_task" else f"catalog.{name}"
 
 
 def _literally(step: str) -> str:

@@ -115,7 +115,7 @@ def test_without_its_store_a_title_ends_with_a_dead_letter_and_what_was_publishe
     shutil.rmtree(farm.store.root)
     away.rename(farm.store.root)
     assert farm.record.state is State.FAILED
-    assert [letter.request_id for letter in farm.catalog.dead_letters()] == [farm.request_id]
+    assert [letter.request_id for letter in farm.catalog.history.dead_letters()] == [farm.request_id]
     assert farm.store.get_bytes("titles/alpha/current.json") == before
     first.check()
 
@@ -168,7 +168,7 @@ def test_a_broken_word_of_a_failure_does_not_keep_a_title_from_its_end(life: Lif
     assert farm.run("settle") == 1
 
     assert (farm.record.state, farm.record.reason) == (State.FAILED, "no_result")
-    assert len(farm.catalog.dead_letters()) == 1
+    assert len(farm.catalog.history.dead_letters()) == 1
 
 
 def test_a_publication_that_died_for_good_after_its_flip_is_completed_by_the_end(life: Life, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_publication_whose_run_is_lost_after_its_flip_is_completed_by_the_swee
     finally:
         airflow.end("batch__spring", "alpha__1", "running", None)
     farm.check_end()
-    assert farm.catalog.dead_letters() == []
+    assert farm.catalog.history.dead_letters() == []
 
 
 def test_a_rendition_that_rots_in_the_store_fails_its_check_and_the_title_goes_out_without_it(
@@ -216,7 +216,7 @@ def test_a_rendition_that_rots_in_the_store_fails_its_check_and_the_title_goes_o
     record = farm.record
     assert record.state is State.DEGRADED, farm.said()
     assert [rung.rendition for rung in record.rungs] == ["h264_144p"]
-    assert [repair.missing for repair in farm.catalog.pending_repairs()] == [("h264_240p",)]
+    assert [repair.missing for repair in farm.catalog.repairs.pending()] == [("h264_240p",)]
 
 
 class Source:

@@ -30,26 +30,28 @@ def catalog(tmp_path: Path, life: Life) -> Catalog:
 
 @pytest.mark.parametrize("theirs", [NOW + SKEW, NOW - SKEW], ids=["ahead", "behind"])
 def test_a_claim_of_a_dead_machine_with_another_clock_holds_nobody_up(theirs: datetime, catalog: Catalog) -> None:
-    assert len(catalog.claim(window=1, now=theirs, claimant="dead")) == 1
+    assert len(catalog.titles.claim(window=1, now=theirs, claimant="dead")) == 1
 
-    assert [title.request_id for title in catalog.claim(window=1, now=after(61), claimant="me")] == ["spring/alpha"]
+    assert [title.request_id for title in catalog.titles.claim(window=1, now=after(61), claimant="me")] == [
+        "spring/alpha"
+    ]
 
 
 def test_a_claim_of_a_clock_that_is_a_little_ahead_is_believed(catalog: Catalog) -> None:
-    assert len(catalog.claim(window=1, now=after(100), claimant="other")) == 1
+    assert len(catalog.titles.claim(window=1, now=after(100), claimant="other")) == 1
 
-    assert catalog.claim(window=1, now=NOW, claimant="me") == []
+    assert catalog.titles.claim(window=1, now=NOW, claimant="me") == []
 
 
 def test_a_webhook_and_an_alert_of_a_clock_that_is_ahead_go_out_now(catalog: Catalog) -> None:
     start(catalog, "spring/alpha", now=NOW + SKEW)
-    assert catalog.outbox("spring/alpha")
+    assert catalog.outbox.of_request("spring/alpha")
 
-    first = catalog.claim_outbox(now=NOW, limit=10, ttl_s=60)
+    first = catalog.outbox.claim_due(now=NOW, limit=10, ttl_s=60)
     assert [row.request_id for row in first] == ["spring/alpha"]
-    assert catalog.claim_outbox(now=NOW, limit=10, ttl_s=60) == []
+    assert catalog.outbox.claim_due(now=NOW, limit=10, ttl_s=60) == []
     # Whoever claimed it had a clock that is ahead, and died.
-    assert catalog.claim_outbox(now=NOW - SKEW, limit=10, ttl_s=60)
+    assert catalog.outbox.claim_due(now=NOW - SKEW, limit=10, ttl_s=60)
 
 
 @pytest.mark.parametrize(

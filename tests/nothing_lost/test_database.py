@@ -99,7 +99,7 @@ def test_a_catalog_that_somebody_holds_for_too_long_is_said(
     holder = sqlite3.connect(farm.home / "catalog.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(PlatformUnavailable, match="the catalog: database is locked"):
-        farm.catalog.allocate_version(farm.request_id, now=farm.record.created_at)
+        farm.catalog.versions.allocate(farm.request_id, now=farm.record.created_at)
     holder.execute("ROLLBACK")
     holder.close()
 

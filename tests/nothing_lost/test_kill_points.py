@@ -107,9 +107,9 @@ def test_a_title_whose_whole_set_comes_to_nothing_ends_with_its_first_version_an
     assert (record.state, record.reason, record.version) == ("degraded", "rendition_missing", 1)
     assert "published as v1 without h264_240p, which should have followed" in str(record.message)
     farm.check_end("degraded")
-    assert [repair.missing for repair in farm.catalog.pending_repairs(9)] == [("h264_240p",)]
-    assert farm.catalog.dead_letters() == []
-    types = [row.type for row in farm.catalog.outbox(farm.request_id) if row.type != "title.progress"]
+    assert [repair.missing for repair in farm.catalog.repairs.pending(9)] == [("h264_240p",)]
+    assert farm.catalog.history.dead_letters() == []
+    types = [row.type for row in farm.catalog.outbox.of_request(farm.request_id) if row.type != "title.progress"]
     assert types == ["title.accepted", "title.started", "title.playable", "title.degraded"]
 
 
@@ -185,14 +185,14 @@ def without_mezzanine(empty: Farm, mezzanine: Path, tmp_path_factory: pytest.Tem
     "point",
     at(
         "settle",
-        "before catalog.record_dead_letter",
-        "after catalog.record_dead_letter",
-        "after catalog.claim_alert",
-        "before catalog.settle",
-        "after catalog.settle",
-        "after catalog.outbox_delivered",
-        "before catalog.note_task failed",
-        "after catalog.note_task failed",
+        "before catalog.history.record_dead_letter",
+        "after catalog.history.record_dead_letter",
+        "after catalog.alerts.enter",
+        "before catalog.titles.settle",
+        "after catalog.titles.settle",
+        "after catalog.outbox.delivered",
+        "before catalog.titles.note_task failed",
+        "after catalog.titles.note_task failed",
     ),
     ids=lambda point: point.id,
 )
@@ -213,8 +213,8 @@ def test_the_end_of_a_failed_title_that_is_killed_is_said_once(
         "alert.rejected": 1,
         "title.rejected": 1,
     }
-    assert [letter.request_id for letter in farm.catalog.dead_letters()] == [farm.request_id]
-    assert [row.type for row in farm.catalog.outbox(farm.request_id)].count("title.rejected") == 1
+    assert [letter.request_id for letter in farm.catalog.history.dead_letters()] == [farm.request_id]
+    assert [row.type for row in farm.catalog.outbox.of_request(farm.request_id)].count("title.rejected") == 1
 
 
 @pytest.fixture(scope="module")

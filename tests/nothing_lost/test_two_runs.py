@@ -40,7 +40,7 @@ def pointer(farm: Farm) -> tuple[str, int]:
     return found["request_id"], found["version"]
 
 
-FLIP = at("publish", "before compare_and_set pointer", "before rename pointer", "before catalog.publish")
+FLIP = at("publish", "before compare_and_set pointer", "before rename pointer", "before catalog.versions.publish")
 
 
 @pytest.mark.parametrize("halt", FLIP, ids=lambda point: point.id)
@@ -81,7 +81,7 @@ def test_one_publisher_overtakes_another_at_the_flip(first: str, halt: Point, tw
     )
 
 
-@pytest.mark.parametrize("kill", [*FLIP, *at("publish", "after catalog.publish")], ids=lambda point: point.id)
+@pytest.mark.parametrize("kill", [*FLIP, *at("publish", "after catalog.versions.publish")], ids=lambda point: point.id)
 def test_an_older_request_that_dies_at_the_flip_does_not_come_back_over_a_newer_one(
     kill: Point, two: tuple[Farm, Farm]
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_title_that_is_cancelled_while_its_set_is_copied_is_not_published(life
     gate = farm.home / "gate"
     process = farm.start("publish", point=at("publish", "after copy_tree version")[0], **{PAUSE_VARIABLE: str(gate)})
     wait_for(lambda: gate.exists(), "the copied set", limit_s=60)
-    farm.catalog.settle(farm.request_id, State.CANCELLED, reason="by_hand", now=datetime.now(UTC))
+    farm.catalog.titles.settle(farm.request_id, State.CANCELLED, reason="by_hand", now=datetime.now(UTC))
     gate.unlink()
     process.join(60)
 
@@ -131,4 +131,4 @@ def test_a_title_that_is_cancelled_while_its_set_is_copied_is_not_published(life
     assert farm.run("publish") == 1
     assert farm.run("settle") == 1
     farm.check_end("cancelled")
-    assert farm.catalog.dead_letters() == []
+    assert farm.catalog.history.dead_letters() == []

@@ -64,14 +64,14 @@ def released(catalog: Catalog, *, batch_id: str = "spring", pipeline: str = "lab
     """A title with a run."""
     conf = {"batch_id": batch_id, "pipeline": pipeline,
             "titles": [{"title_id": "alpha", "mezzanine": "file:///media/alpha.mov", **title}]}  # fmt: skip
-    catalog.accept_batch(
+    catalog.batches.accept(
         parse_batch(conf, pipelines=frozenset({pipeline})),
         pipeline_version=current_pipelines()[pipeline].version,
         now=NOW,
     )
-    (claimed,) = catalog.claim(window=100, now=NOW, claimant="test")
-    catalog.mark_released(claimed.request_id, claimant="test", run_id=claimed.run_id or "", now=NOW)
-    found = catalog.title(claimed.request_id)
+    (claimed,) = catalog.titles.claim(window=100, now=NOW, claimant="test")
+    catalog.titles.mark_released(claimed.request_id, claimant="test", run_id=claimed.run_id or "", now=NOW)
+    found = catalog.titles.get(claimed.request_id)
     assert found is not None
     return found
 

@@ -64,8 +64,8 @@ def main(folder: Path) -> dict[str, Any]:
     bag = DagBag(str(folder), bundle_path=folder, bundle_name="batches")
     assert not bag.import_errors, bag.import_errors
     sync_bag_to_db(bag, "batches", None)
-    for title in catalog.claim(window=100, now=NOW, claimant="test"):
-        catalog.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=NOW)
+    for title in catalog.titles.claim(window=100, now=NOW, claimant="test"):
+        catalog.titles.mark_released(title.request_id, claimant="test", run_id=title.run_id or "", now=NOW)
         if title.title_id != "gone":
             create_run(title)
     with create_session() as session:
@@ -95,11 +95,11 @@ def value(catalog: Catalog, **priorities: int) -> None:
     for name, priority in priorities.items():
         work, valuation = valued(priority)
         entered[f"spring/{name}"] = work, valuation.model_copy(update={"slots": SLOTS})
-    catalog.value(entered, now=NOW)
+    catalog.queue.value(entered, now=NOW)
 
 
 def steer(catalog: Catalog, name: str, moment: datetime) -> None:
-    catalog.steer(f"spring/{name}", Steering(publish_at=moment, why="the test says so"), by="test", now=NOW)
+    catalog.queue.steer(f"spring/{name}", Steering(publish_at=moment, why="the test says so"), by="test", now=NOW)
 
 
 def told(catalog: Catalog) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SOURCE = {"duration_s": 600, "width": 1920, "height": 1080, "frame_rate": 25}
 def alerts(catalog: Catalog) -> dict[str, str]:
     return {
         str(event.request_id): event.detail["cause"] + ": " + event.detail["message"]
-        for event in catalog.events()
+        for event in catalog.history.events()
         if event.kind == "alert.at_risk"
     }
 
@@ -67,7 +67,7 @@ def test_a_premium_title_is_told_of_when_only_lost_quality_keeps_its_deadline(
     slots = settings.encode_slots
     middle = (work.full.elapsed(slots).p90_s + work.least.elapsed(slots).p90_s) / 2 + 12
     accept(catalog, "summer", "tight", **due(middle, tier=tier))
-    catalog.settle("spring/tight", State.CANCELLED, now=NOW)
+    catalog.titles.settle("spring/tight", State.CANCELLED, now=NOW)
 
     assert sweep(catalog, settings) == (["summer/tight"] if told else [])
     record = find(catalog, "summer/tight")
@@ -84,7 +84,7 @@ def test_nothing_is_told_of_a_title_that_is_out_that_ended_or_whose_deadline_is_
     start(catalog, "spring/out")
     publish(catalog, "spring/out")
     valuations = revalue(catalog, settings, now=NOW)
-    catalog.settle("spring/failed", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/failed", State.FAILED, now=NOW)
 
     assert "spring/out" in valuations
     assert note_at_risk(catalog, valuations, now=after(61)) == []
@@ -98,7 +98,7 @@ def test_the_digest_reads_the_day_from_the_catalog(catalog: Catalog, settings: S
     accept(catalog, "summer", "undated")
     start(catalog, "spring/out")
     publish(catalog, "spring/out")
-    catalog.settle("spring/out", State.PUBLISHED, now=after(5))
+    catalog.titles.settle("spring/out", State.PUBLISHED, now=after(5))
     revalue(catalog, settings, now=NOW)
 
     digest = todays_digest(catalog, now=after(10))

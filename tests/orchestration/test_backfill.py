@@ -22,14 +22,14 @@ TWO_SLOTS = Settings(encode_slots=2)
 def degraded_title(catalog: Catalog, request_id: str) -> None:
     start(catalog, request_id)
     publish(catalog, request_id, degraded=True)
-    catalog.settle(request_id, State.DEGRADED, now=NOW)
+    catalog.titles.settle(request_id, State.DEGRADED, now=NOW)
 
 
 def gave_up(catalog: Catalog, name: str = "alpha") -> str:
     """A title that was published degraded for its deadline, and is to be back-filled."""
     accept(catalog, f"rush-{name}", name, publish_at=after(600).isoformat())
     degraded_title(catalog, f"rush-{name}/{name}")
-    catalog.queue_repair(f"rush-{name}/{name}", [], NOW, kind="backfill")
+    catalog.repairs.queue(f"rush-{name}/{name}", [], NOW, kind="backfill")
     return f"rush-{name}/{name}"
 
 
@@ -66,7 +66,7 @@ def test_back_fills_wait_until_the_farm_is_idle_and_come_one_by_one(catalog: Cat
 def test_a_title_on_hold_keeps_no_back_fill_waiting(catalog: Catalog) -> None:
     gave_up(catalog)
     accept(catalog, "spring", "c")
-    catalog.steer("spring/c", Steering(hold=True, why="rights"), by="ops", now=NOW)
+    catalog.queue.steer("spring/c", Steering(hold=True, why="rights"), by="ops", now=NOW)
 
     assert take_backfills(catalog, TWO_SLOTS, now=NOW) == ["rush-alpha-backfill1"]
 
@@ -76,11 +76,11 @@ def test_a_title_with_a_newer_request_is_not_back_filled_over_it(catalog: Catalo
     accept(catalog, "later", "alpha")
     start(catalog, "later/alpha")
     publish(catalog, "later/alpha")
-    catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("later/alpha", State.PUBLISHED, now=NOW)
 
     assert take_backfills(catalog, TWO_SLOTS, now=NOW) == []
-    assert catalog.pending_repairs(kind="backfill") == []
-    assert [each.request_id for each in catalog.titles(title_id="alpha")] == ["rush-alpha/alpha", "later/alpha"]
+    assert catalog.repairs.pending(kind="backfill") == []
+    assert [each.request_id for each in catalog.titles.find(title_id="alpha")] == ["rush-alpha/alpha", "later/alpha"]
 
 
 def test_a_lost_run_of_a_title_that_gave_something_up_is_back_filled_not_repaired(
@@ -98,7 +98,7 @@ def test_a_lost_run_of_a_title_that_gave_something_up_is_back_filled_not_repaire
     title = find(catalog, "spring/alpha")
     assert (title.state, title.reason) == (State.DEGRADED, "for_deadline")
     assert "veryfast instead of slow" in (title.message or "")
-    assert (len(catalog.pending_repairs()), len(catalog.pending_repairs(kind="backfill"))) == (0, 1)
+    assert (len(catalog.repairs.pending()), len(catalog.repairs.pending(kind="backfill"))) == (0, 1)
 
 
 @pytest.mark.parametrize(

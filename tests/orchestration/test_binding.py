@@ -75,7 +75,7 @@ def test_an_encode_binds_to_the_deadline_that_its_title_has_when_it_starts(
 ) -> None:
     title = planned(lab, catalog, due_in_s=9000)
     sooner = Steering(publish_at=in_s(2000), why="the premiere is sooner")
-    catalog.steer(title.request_id, sooner, by="ops", now=datetime.now(UTC))
+    catalog.queue.steer(title.request_id, sooner, by="ops", now=datetime.now(UTC))
 
     lab.task("make-them", job=NAME).execute(context(title))
 
@@ -90,7 +90,7 @@ def test_what_was_given_up_stands_in_the_event_and_in_the_log(
     with caplog.at_level("INFO"):
         lab.task("make-them", job=NAME).execute(context(title))
 
-    told: dict[str, Any] = catalog.events(request_id=title.request_id)[-1].detail
+    told: dict[str, Any] = catalog.history.events(request_id=title.request_id)[-1].detail
     words = "veryfast instead of slow: costs 1.8 VMAF, saves 2200 s; "
     assert (told["option"]["option"], told["option"]["instead_of"]) == ("veryfast", "slow")
     assert told["why"].startswith(words)
@@ -103,7 +103,7 @@ def test_a_task_that_is_resumed_keeps_what_its_worker_was_told(
     title = planned(lab, catalog, due_in_s=2000)
     lab.task("make-them", job=NAME).execute(context(title))
     later = Steering(publish_at=in_s(9000), why="moved")
-    moved = catalog.steer(title.request_id, later, by="ops", now=datetime.now(UTC))
+    moved = catalog.queue.steer(title.request_id, later, by="ops", now=datetime.now(UTC))
     job = TaskJob(task="make-them", title=title.job(), item=NAME, time_limit_s=1)
 
     resumed, anew = (
@@ -119,7 +119,7 @@ def test_a_planned_title_is_valued_by_its_plan(catalog: Catalog, store: LocalSto
     job = title.job()
 
     def work() -> Any:
-        found = catalog.title(title.request_id)
+        found = catalog.titles.get(title.request_id)
         assert found is not None
         assert found.work is not None
         assert found.valuation is not None
@@ -148,7 +148,7 @@ def test_a_title_whose_core_rungs_go_first_is_valued_by_the_way_to_them_and_says
     def noted(plan: Plan) -> tuple[Any, Any]:
         store.put_bytes(result_key(job, "plan"), plan.to_json().encode())
         told = note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
-        found = catalog.title(title.request_id)
+        found = catalog.titles.get(title.request_id)
         assert found is not None
         return told, found
 

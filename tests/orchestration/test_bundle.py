@@ -124,16 +124,16 @@ def test_the_bundle_says_what_the_catalog_says(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
     conf = {"batch_id": "spring", "titles": [{"title_id": "alpha", "mezzanine": "file:///a.mov"}]}
-    catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=1, now=NOW)
+    catalog.batches.accept(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=1, now=NOW)
     dags = CatalogDagBundle(name="batches", refresh_interval=2)
     dags.initialize()
 
     assert set(traces(dags.path)) == {"batch_spring.py"}
     assert dags.get_current_version() is None
-    for title in catalog.claim(window=1, now=NOW, claimant="t"):
-        catalog.mark_released(title.request_id, claimant="t", run_id=title.run_id or "", now=NOW)
-        catalog.settle(title.request_id, State.FAILED, now=NOW)
-    assert catalog.retire("spring", NOW)
+    for title in catalog.titles.claim(window=1, now=NOW, claimant="t"):
+        catalog.titles.mark_released(title.request_id, claimant="t", run_id=title.run_id or "", now=NOW)
+        catalog.titles.settle(title.request_id, State.FAILED, now=NOW)
+    assert catalog.batches.retire("spring", NOW)
     dags.refresh()
     assert traces(dags.path) == {}
 

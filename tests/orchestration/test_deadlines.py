@@ -86,7 +86,7 @@ def test_a_title_that_is_not_out_by_its_deadline_has_missed_it_once(catalog: Cat
     assert not note_missed(catalog, find(catalog, "spring/alpha"), now=NOW)
     assert note_missed(catalog, find(catalog, "spring/alpha"), now=LATE)
     assert not note_missed(catalog, find(catalog, "spring/alpha"), now=LATE)
-    (alert,) = catalog.claim_alerts_to_send(LATE, 10, 60)
+    (alert,) = catalog.alerts.claim_due(LATE, 10, 60)
     assert (alert.level, alert.cause) == ("missed", "deadline")
     assert "was due at 2026-03-01 12:01:00 UTC and is not published: still waiting" in alert.message
 
@@ -94,10 +94,10 @@ def test_a_title_that_is_not_out_by_its_deadline_has_missed_it_once(catalog: Cat
 def test_the_alert_says_which_task_a_late_title_is_in(catalog: Catalog) -> None:
     accept(catalog, **DUE)
     start(catalog, "spring/alpha")
-    catalog.note_task("spring/alpha", task="encode", event="started", progress=None, now=NOW)
+    catalog.titles.note_task("spring/alpha", task="encode", event="started", progress=None, now=NOW)
 
     assert note_missed(catalog, find(catalog, "spring/alpha"), now=LATE)
-    (alert,) = catalog.claim_alerts_to_send(LATE, 10, 60)
+    (alert,) = catalog.alerts.claim_due(LATE, 10, 60)
     assert alert.message.endswith("in task encode")
 
 
@@ -113,7 +113,7 @@ def test_a_title_that_was_published_too_late_has_missed_its_deadline(catalog: Ca
     accept(catalog, **DUE)
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha", now=after(61))
-    catalog.settle("spring/alpha", State.PUBLISHED, now=after(62))
+    catalog.titles.settle("spring/alpha", State.PUBLISHED, now=after(62))
 
     assert note_missed(catalog, find(catalog, "spring/alpha"), now=LATE)
 
@@ -121,7 +121,7 @@ def test_a_title_that_was_published_too_late_has_missed_its_deadline(catalog: Ca
 @pytest.mark.parametrize("state", [State.FAILED, State.REJECTED, State.CANCELLED])
 def test_a_title_that_came_to_nothing_is_not_late_besides(catalog: Catalog, state: State) -> None:
     accept(catalog, **DUE)
-    catalog.settle("spring/alpha", state, now=NOW)
+    catalog.titles.settle("spring/alpha", state, now=NOW)
 
     assert not note_missed(catalog, find(catalog, "spring/alpha"), now=LATE)
 
@@ -151,7 +151,7 @@ def test_the_sweep_finds_late_titles_with_and_without_a_run(catalog: Catalog) ->
 def test_airflows_callback_stands_any_run(context: Any, catalog: Catalog) -> None:
     asyncio.run(title_missed_its_deadline(context))
 
-    assert catalog.claim_alerts_to_send(LATE, 10, 60) == []
+    assert catalog.alerts.claim_due(LATE, 10, 60) == []
 
 
 def test_airflows_callback_notes_the_miss_of_its_title(catalog: Catalog) -> None:
@@ -161,6 +161,6 @@ def test_airflows_callback_notes_the_miss_of_its_title(catalog: Catalog) -> None
 
     asyncio.run(title_missed_its_deadline({"dag_run": run, "deadline": {}}))
 
-    assert [event.kind for event in catalog.events(request_id="spring/alpha")][-1] == "alert.missed"
+    assert [event.kind for event in catalog.history.events(request_id="spring/alpha")][-1] == "alert.missed"
     asyncio.run(title_missed_its_deadline({"dag_run": run}))
-    assert [event.kind for event in catalog.events(request_id="spring/alpha")].count("alert.missed") == 1
+    assert [event.kind for event in catalog.history.events(request_id="spring/alpha")].count("alert.missed") == 1

@@ -12,6 +12,8 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
+from include.adapters.catalog.titles import Titles
+from include.adapters.catalog.versions import Versions
 from include.adapters.store.store import LocalStore
 from include.base.errors import ConfigurationError, PlatformUnavailable, RequestRejected
 from include.base.settings import Settings, load_settings
@@ -39,12 +41,12 @@ LONG_AFTER = NOW + LOST_AFTER * 2
 
 
 def states(catalog: Catalog, **which: Any) -> dict[str, str]:
-    return {title.request_id: title.state.value for title in catalog.titles(**which)}
+    return {title.request_id: title.state.value for title in catalog.titles.find(**which)}
 
 
 def unclaimed(catalog: Catalog, *, window: int = 100) -> list[str]:
     """What could be claimed at once by another."""
-    return [title.request_id for title in catalog.claim(window=window, now=NOW, claimant="another")]
+    return [title.request_id for title in catalog.titles.claim(window=window, now=NOW, claimant="another")]
 
 
 def test_titles_are_released_in_order_of_arrival_up_to_the_window(
@@ -57,7 +59,7 @@ def test_titles_are_released_in_order_of_arrival_up_to_the_window(
     assert done.started == ("spring/a", "spring/b", "spring/c")
     assert airflow.started == ["a__1", "b__1", "c__1"]
     assert release(catalog, api, settings, now=NOW).started == ()
-    catalog.settle("spring/b", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/b", State.FAILED, now=NOW)
     assert release(catalog, api, settings, now=NOW).started == ("spring/d",)
 
 
@@ -204,13 +206,13 @@ def test_a_title_waits_for_its_mezzanine_without_taking_a_place(
     late = settings.mezzanine_roots[0] / "late.mov"
     conf = a_batch("spring", "late", wait_until=after(600).isoformat())
     title = conf.titles[0].model_copy(update={"mezzanine": late.as_uri()})
-    catalog.accept_batch(conf.model_copy(update={"titles": (title,)}), pipeline_version=1, now=NOW)
+    catalog.batches.accept(conf.model_copy(update={"titles": (title,)}), pipeline_version=1, now=NOW)
     accept(catalog, "spring2", "b", "c", "d")
     airflow.dags.add("batch__spring2")
 
     assert release(catalog, api, settings, now=NOW).started == ("spring2/b", "spring2/c", "spring2/d")
     for other in "bcd":
-        catalog.settle(f"spring2/{other}", State.FAILED, now=NOW)
+        catalog.titles.settle(f"spring2/{other}", State.FAILED, now=NOW)
     assert release(catalog, api, settings, now=after(1)).started == ()
     assert not any(path.endswith("batch__spring/dagRuns") for _, path in airflow.asked)
     late.write_bytes(b"here")
@@ -258,7 +260,7 @@ def running(catalog: Catalog, api: AirflowApi, settings: Settings) -> str:
     """A title whose run is active."""
     accept(catalog, "spring", "alpha")
     release(catalog, api, settings, now=NOW)
-    catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW)
+    catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW)
     return "spring/alpha"
 
 
@@ -272,7 +274,7 @@ def test_a_run_that_ended_without_settling_is_settled_as_failed_and_said_once(
     title = find(catalog, running)
     assert (title.state, title.reason) == ("failed", "run_lost")
     assert "ended as failed without settling" in (title.message or "")
-    (alert,) = catalog.claim_alerts_to_send(LONG_AFTER, 10, 60)
+    (alert,) = catalog.alerts.claim_due(LONG_AFTER, 10, 60)
     assert (alert.level, alert.cause) == ("failed", "run_lost")
 
 
@@ -286,13 +288,13 @@ def test_a_sweep_that_dies_before_the_end_of_a_lost_run_loses_no_dead_letter_and
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(Catalog, "settle", dies)
+        broken.setattr(Titles, "settle", dies)
         with pytest.raises(KeyboardInterrupt):
             settle_lost_runs(catalog, api, settings, now=LONG_AFTER)
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
 
-    assert [letter.request_id for letter in catalog.dead_letters()] == [running]
-    assert len(catalog.claim_alerts_to_send(LONG_AFTER, 10, 60)) == 1
+    assert [letter.request_id for letter in catalog.history.dead_letters()] == [running]
+    assert len(catalog.alerts.claim_due(LONG_AFTER, 10, 60)) == 1
 
 
 def test_a_run_that_vanished_is_settled_too(
@@ -328,7 +330,7 @@ def publish_newer(catalog: Catalog) -> None:
     accept(catalog, "later", "alpha")
     start(catalog, "later/alpha")
     publish(catalog, "later/alpha")
-    catalog.settle("later/alpha", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("later/alpha", State.PUBLISHED, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -346,8 +348,8 @@ def test_a_lost_run_does_not_unpublish_what_went_out(
 
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
     assert find(catalog, running).state == state
-    assert len(catalog.pending_repairs()) == repairs
-    assert catalog.claim_alerts_to_send(LONG_AFTER, 10, 60) == []
+    assert len(catalog.repairs.pending()) == repairs
+    assert catalog.alerts.claim_due(LONG_AFTER, 10, 60) == []
 
 
 @pytest.mark.parametrize(("newer", "state", "repairs"), [(False, "degraded", 1), (True, "cancelled", 0)])
@@ -363,7 +365,7 @@ def test_a_lost_run_behind_a_first_version_ends_with_that(
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
     title = find(catalog, running)
     assert (title.state, title.version) == (state, 1)
-    assert [each.missing for each in catalog.pending_repairs()] == [("h264_720p",)] * repairs
+    assert [each.missing for each in catalog.repairs.pending()] == [("h264_720p",)] * repairs
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -382,7 +384,7 @@ def test_a_lost_run_that_flipped_the_pointer_last_is_completed_with_what_players
         store.put_bytes(result_key(job, stage), made.to_json().encode())
         with pytest.MonkeyPatch.context() as patched:
             if whole or not told:
-                patched.setattr(Catalog, "publish", lambda *_, **__: 1 / 0)
+                patched.setattr(Versions, "publish", lambda *_, **__: 1 / 0)
             with contextlib.suppress(ZeroDivisionError):
                 make_current(context, job, made)
         if not told:
@@ -399,13 +401,13 @@ def test_a_lost_run_that_flipped_the_pointer_last_is_completed_with_what_players
 def degraded_title(catalog: Catalog, request_id: str) -> None:
     start(catalog, request_id)
     publish(catalog, request_id, degraded=True)
-    catalog.settle(request_id, State.DEGRADED, now=NOW)
+    catalog.titles.settle(request_id, State.DEGRADED, now=NOW)
 
 
 def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha")
     degraded_title(catalog, "spring/alpha")
-    catalog.queue_repair("spring/alpha", ["h264_720p"], NOW)
+    catalog.repairs.queue("spring/alpha", ["h264_720p"], NOW)
 
     assert take_repairs(catalog, Settings(), now=NOW, limit=5) == ["spring-repair1"]
     assert take_repairs(catalog, Settings(), now=NOW, limit=5) == []
@@ -414,15 +416,15 @@ def test_a_repair_becomes_one_new_request_that_knows_its_origin(catalog: Catalog
 
 
 def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Catalog) -> None:
-    catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
+    catalog.batches.accept(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
     accept(catalog, "spring", "beta")
     for request_id in ("old/alpha", "spring/beta"):
         degraded_title(catalog, request_id)
-        catalog.queue_repair(request_id, ["h264_720p"], NOW)
+        catalog.repairs.queue(request_id, ["h264_720p"], NOW)
 
     assert take_repairs(catalog, Settings(), now=NOW, limit=5) == ["spring-repair1"]
-    assert catalog.pending_repairs() == []
-    (alert,) = catalog.claim_alerts_to_send(NOW, 10, 60)
+    assert catalog.repairs.pending() == []
+    (alert,) = catalog.alerts.claim_due(NOW, 10, 60)
     assert (alert.level, alert.request_id, alert.cause) == ("repair", "old/alpha", "unknown_pipeline")
 
 
@@ -433,24 +435,24 @@ def test_a_repair_that_nobody_can_do_is_told_and_holds_up_no_other(catalog: Cata
 def test_a_newer_request_is_not_repaired_over(state: State | None, taken: list[str], catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha")
     degraded_title(catalog, "spring/alpha")
-    catalog.queue_repair("spring/alpha", ["h264_720p"], NOW)
+    catalog.repairs.queue("spring/alpha", ["h264_720p"], NOW)
     if state is State.PUBLISHED:
         publish_newer(catalog)
     else:
         accept(catalog, "later", "alpha")
         start(catalog, "later/alpha")
     if state in {State.FAILED, State.REJECTED}:
-        catalog.settle("later/alpha", state, now=NOW)
+        catalog.titles.settle("later/alpha", state, now=NOW)
 
     assert take_repairs(catalog, Settings(), now=NOW, limit=5) == taken
-    assert catalog.pending_repairs() == []
+    assert catalog.repairs.pending() == []
 
 
 def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
     accept(catalog, "spring", *"abc")
     for name in "abc":
         degraded_title(catalog, f"spring/{name}")
-        catalog.queue_repair(f"spring/{name}", ["h264_720p"], NOW)
+        catalog.repairs.queue(f"spring/{name}", ["h264_720p"], NOW)
 
     assert len(take_repairs(catalog, Settings(), now=NOW, limit=2)) == 2
     assert len(take_repairs(catalog, Settings(), now=NOW, limit=2)) == 1
@@ -458,7 +460,7 @@ def test_repairs_are_taken_a_few_at_a_time(catalog: Catalog) -> None:
 
 def test_a_replay_repeats_the_request_under_a_new_id(catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha", tier="premium")
-    catalog.settle("spring/alpha", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/alpha", State.FAILED, now=NOW)
 
     assert replay_title(catalog, Settings(), "spring/alpha", now=NOW) == "spring-replay1"
     assert replay_title(catalog, Settings(), "spring-replay1/alpha", now=NOW) == "spring-replay2"
@@ -468,7 +470,7 @@ def test_a_replay_repeats_the_request_under_a_new_id(catalog: Catalog) -> None:
 
 
 def test_a_title_whose_pipeline_is_gone_cannot_be_replayed_and_says_so(catalog: Catalog) -> None:
-    catalog.accept_batch(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
+    catalog.batches.accept(a_batch("old").model_copy(update={"pipeline": "gone"}), pipeline_version=1, now=NOW)
 
     with pytest.raises(RequestRejected, match="'gone' is not registered any more"):
         replay_title(catalog, Settings(), "old/alpha", now=NOW)
@@ -495,7 +497,7 @@ def test_a_step_that_fails_stops_no_other_and_is_told_at_the_end(
         tick()
 
     assert "release failed" in caplog.text
-    assert "alert.missed" in [event.kind for event in catalog.events(request_id="spring/a")]
+    assert "alert.missed" in [event.kind for event in catalog.history.events(request_id="spring/a")]
 
 
 def test_after_a_title_is_settled_the_next_is_released_and_everybody_is_told(
@@ -506,16 +508,16 @@ def test_after_a_title_is_settled_the_next_is_released_and_everybody_is_told(
         monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", "signed")
         connection = {"conn_type": "slackwebhook", "password": f"{slack.origin}/services/T/B/x"}
         monkeypatch.setenv("AIRFLOW_CONN_CALLSHEET_SLACK", json.dumps(connection))
-        catalog.accept_batch(
+        catalog.batches.accept(
             a_batch("spring", "a", "b", callback_url=f"{cms.origin}/hook"), pipeline_version=1, now=NOW
         )
         title = start(catalog, "spring/a")
         airflow.runs["batch__spring", "a__1"] = {"state": "running"}
-        catalog.settle("spring/b", State.CANCELLED, now=NOW)
+        catalog.titles.settle("spring/b", State.CANCELLED, now=NOW)
         accept(catalog, "summer", "c")
         airflow.dags.add("batch__summer")
-        catalog.settle("spring/a", State.FAILED, message="no `good`", now=NOW)
-        catalog.claim_alert(
+        catalog.titles.settle("spring/a", State.FAILED, message="no `good`", now=NOW)
+        catalog.alerts.enter(
             title_id="a", request_id="spring/a", level="failed", cause="encoder", message="it fell", now=NOW
         )
 

@@ -15,26 +15,26 @@ from tests.orchestration.airflow_server import AirflowServer
 
 
 def retired(catalog: Catalog) -> list[str]:
-    return [batch.batch_id for batch in catalog.batches() if batch.retired_at]
+    return [batch.batch_id for batch in catalog.batches.newest() if batch.retired_at]
 
 
 def test_a_batch_retires_when_all_its_titles_are_settled(catalog: Catalog, api: AirflowApi) -> None:
     accept(catalog, "spring", "a", "b")
     accept(catalog, "summer", "c")
     for name in ("spring/a", "summer/c"):
-        catalog.settle(name, State.FAILED, now=NOW)
+        catalog.titles.settle(name, State.FAILED, now=NOW)
 
     assert retire(catalog, api, now=after(1)) == ["summer"]
-    catalog.settle("spring/b", State.REJECTED, now=after(2))
+    catalog.titles.settle("spring/b", State.REJECTED, now=after(2))
     assert retire(catalog, api, now=after(3)) == ["spring"]
-    assert [stub.batch_id for stub in catalog.stubs()] == []
+    assert [stub.batch_id for stub in catalog.batches.stubs()] == []
 
 
 def test_a_batch_with_an_active_run_stays(catalog: Catalog, api: AirflowApi, airflow: AirflowServer) -> None:
     """The scheduler ignores runs of a DAG that is gone: they would run for ever."""
     accept(catalog, "spring", "a")
     start(catalog, "spring/a")
-    catalog.settle("spring/a", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/a", State.FAILED, now=NOW)
     api.trigger("batch__spring", "a__1", conf={})
 
     assert retire(catalog, api, now=after(1)) == []
@@ -44,7 +44,7 @@ def test_a_batch_with_an_active_run_stays(catalog: Catalog, api: AirflowApi, air
 
 def test_an_airflow_that_cannot_say_retires_nothing(catalog: Catalog, api: AirflowApi, airflow: AirflowServer) -> None:
     accept(catalog, "spring", "a")
-    catalog.settle("spring/a", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/a", State.FAILED, now=NOW)
     airflow.fail("GET", "dagRuns", 500)
 
     with pytest.raises(PlatformUnavailable):
@@ -54,7 +54,7 @@ def test_an_airflow_that_cannot_say_retires_nothing(catalog: Catalog, api: Airfl
 
 def test_the_nightly_task_retires_through_the_connection(catalog: Catalog, airflow: AirflowServer) -> None:
     accept(catalog, "spring", "a")
-    catalog.settle("spring/a", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/a", State.FAILED, now=NOW)
 
     assert retire_batches() == ["spring"]
     assert retire_batches() == []
@@ -65,8 +65,8 @@ def test_work_is_removed_after_the_grace_and_published_versions_never(catalog: C
     for name in ("old", "new", "open"):
         store.put_bytes(f"work/{name}/spring.1/renditions/x.mp4", b"x")
         store.put_bytes(f"titles/{name}/v1/hls.m3u8", b"x")
-    catalog.settle("spring/old", State.FAILED, now=NOW)
-    catalog.settle("spring/new", State.FAILED, now=after(10))
+    catalog.titles.settle("spring/old", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/new", State.FAILED, now=after(10))
 
     assert clean(catalog, store, before=after(10)) == ["work/old/spring.1"]
     assert clean(catalog, store, before=after(10)) == []
@@ -79,7 +79,7 @@ def test_another_request_of_the_same_title_keeps_its_work(catalog: Catalog, stor
     accept(catalog, "summer", "alpha")
     store.put_bytes("work/alpha/spring.1/plan.json", b"x")
     store.put_bytes("work/alpha/summer.1/plan.json", b"x")
-    catalog.settle("spring/alpha", State.FAILED, now=NOW)
+    catalog.titles.settle("spring/alpha", State.FAILED, now=NOW)
 
     clean(catalog, store, before=after(10))
 
@@ -91,7 +91,7 @@ def test_the_nightly_task_keeps_to_the_configured_grace(
 ) -> None:
     accept(catalog, "spring", "alpha")
     store.put_bytes("work/alpha/spring.1/plan.json", b"x")
-    catalog.settle("spring/alpha", State.FAILED, now=datetime.now(UTC) - timedelta(hours=5))
+    catalog.titles.settle("spring/alpha", State.FAILED, now=datetime.now(UTC) - timedelta(hours=5))
 
     monkeypatch.setenv("CALLSHEET_WORK_RETENTION_H", "6")
     assert clean_work() == []

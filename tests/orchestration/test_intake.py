@@ -23,15 +23,15 @@ def test_a_request_is_entered_once_however_often_it_comes(catalog: Catalog, capl
         assert accept_request(request()) == "spring"
         assert accept_request(request()) == "spring"
 
-    assert len(catalog.titles()) == 1
+    assert len(catalog.titles.find()) == 1
     assert "nothing changes" in caplog.text
-    assert [event.kind for event in catalog.events(batch_id="spring")].count("batch.accepted") == 1
+    assert [event.kind for event in catalog.history.events(batch_id="spring")].count("batch.accepted") == 1
 
 
 def test_a_bad_title_is_refused_alone_and_the_log_says_why(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
     accept_request(request("spring", GOOD, {"title_id": "beta", "mezzanine": "ftp://x/y"}))
 
-    assert [title.title_id for title in catalog.titles()] == ["alpha"]
+    assert [title.title_id for title in catalog.titles.find()] == ["alpha"]
     assert "beta: mezzanine: must start with file:// or s3:// or https:// or http:// (got 'ftp://x/y')" in caplog.text
 
 
@@ -56,7 +56,7 @@ def test_a_wholly_bad_request_fails_at_once_with_its_reason_and_leaves_nothing(
         accept_request(conf)
 
     assert reason in str(caught.value)
-    assert catalog.batches() == []
+    assert catalog.batches.newest() == []
 
 
 def test_another_batch_under_a_known_id_is_refused(catalog: Catalog) -> None:
@@ -64,7 +64,7 @@ def test_another_batch_under_a_known_id_is_refused(catalog: Catalog) -> None:
 
     with pytest.raises(AirflowFailException, match="'spring' is known with other content"):
         accept_request(request("spring", {**GOOD, "tier": "premium"}))
-    assert [title.request.tier for title in catalog.titles()] == ["standard"]
+    assert [title.request.tier for title in catalog.titles.find()] == ["standard"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_callback_to_where_the_policy_forbids_is_refused(
     with pytest.raises(AirflowFailException, match="batch request refused") as caught:
         accept_request(request(callback_url=address))
     assert "pw" not in str(caught.value)
-    assert catalog.batches() == []
+    assert catalog.batches.newest() == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_callback_to_where_the_policy_forbids_is_refused(
 def test_metadata_that_cannot_be_kept_refuses_its_title_and_no_other(metadata: Any, catalog: Catalog) -> None:
     accept_request(request("spring", GOOD, {**GOOD, "title_id": "odd", "metadata": metadata}))
 
-    assert [title.title_id for title in catalog.titles()] == ["alpha"]
+    assert [title.title_id for title in catalog.titles.find()] == ["alpha"]
 
 
 def test_what_was_accepted_is_told_and_released(
@@ -116,4 +116,4 @@ def test_a_dag_that_is_not_parsed_in_time_is_left_to_dispatch(
     release_batch("spring")
 
     assert "dispatch releases its titles when it is" in caplog.text
-    assert [title.state for title in catalog.titles()] == ["waiting"]
+    assert [title.state for title in catalog.titles.find()] == ["waiting"]

@@ -23,7 +23,11 @@ from tests.orchestration.lab import Lab, Supervisor, context, released
 
 
 def told(catalog: Catalog, title: TitleRecord) -> list[tuple[str, str | None, str | None]]:
-    return [(e.kind, e.task, e.item) for e in catalog.events(request_id=title.request_id) if e.kind.startswith("task.")]
+    return [
+        (e.kind, e.task, e.item)
+        for e in catalog.history.events(request_id=title.request_id)
+        if e.kind.startswith("task.")
+    ]
 
 
 def error_of(title: TitleRecord, store: LocalStore, task: str = "look-around") -> ErrorDocument:
@@ -43,7 +47,7 @@ def test_a_users_own_pipeline_in_one_file_runs_from_end_to_end(lab: Lab, catalog
     assert store.get_bytes(result_key(title.job(), "bill")) == b'{"names":["h264_0p","h264_1p"],"seen":true}'
     tasks = ["look-around", "make-up-your-mind", "make-them", "make-them", "add-up"]
     assert [each[1] for each in told(catalog, title)] == [name for name in tasks for _ in "se"]
-    after = catalog.title(title.request_id)
+    after = catalog.titles.get(title.request_id)
     assert after is not None
     assert after.progress == 1.0
 
@@ -60,7 +64,7 @@ def test_a_worker_is_told_the_time_limit_of_its_job_and_its_cost_is_noted(
 
     job = TaskJob.from_json(store.get_bytes(f"{title.job().work}/jobs/make-them.h264_1p.json"))
     assert (job.item, job.time_limit_s) == ("h264_1p", 77)
-    finished = [event for event in catalog.events(request_id=title.request_id) if event.kind == "task.finished"]
+    finished = [event for event in catalog.history.events(request_id=title.request_id) if event.kind == "task.finished"]
     assert finished[-1].item == "h264_1p"
     assert finished[-1].detail["cpu_s"] > 0
     assert finished[-1].detail["peak_memory_mb"] > 1
@@ -289,7 +293,7 @@ def test_a_real_clip_is_prepared_and_planned(
     assert jobs[0] == "h264_144p"
     assert len(jobs) == 2
     assert store.size(result_key(title.job(), "analyse"))
-    running = catalog.title(title.request_id)
+    running = catalog.titles.get(title.request_id)
     assert running is not None
     assert (running.state, running.task) == ("running", "plan")
 
@@ -312,7 +316,7 @@ def test_the_last_tasks_publish_settle_and_release_the_next(
 
     preview = "https://airflow.example/callsheet/media/titles/alpha/v1/preview.html"
     assert around["ti"].xcoms == {"preview": preview}
-    done = catalog.title(title.request_id)
+    done = catalog.titles.get(title.request_id)
     assert done is not None
     assert (done.state, done.version, done.preview) == ("published", 1, preview)
     assert "beta__1" in airflow.started
@@ -325,7 +329,7 @@ def test_a_title_that_came_to_nothing_is_settled_and_its_run_is_red(catalog: Cat
     with pytest.raises(AirflowFailException, match="TitleEndedBadly: title failed: "):
         ControlTask(task_id="settle", pipeline="vod", pipeline_version=3).execute(context(title))
 
-    done = catalog.title(title.request_id)
+    done = catalog.titles.get(title.request_id)
     assert done is not None
     assert (done.state, done.reason) == ("failed", "no_result")
 

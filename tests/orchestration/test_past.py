@@ -29,7 +29,7 @@ def ran(catalog: Catalog, request_id: str, *tasks: tuple[str, str | None, float,
     """Tasks of a title: name, item, second of the start and of the end, and how it ended."""
     for task, item, began_s, ended_s, how in tasks:
         for event, at_s in (("started", began_s), (how, ended_s)):
-            catalog.note_task(request_id, task=task, item=item, event=event, progress=None, now=after(at_s))  # type: ignore[arg-type]
+            catalog.titles.note_task(request_id, task=task, item=item, event=event, progress=None, now=after(at_s))  # type: ignore[arg-type]
 
 
 def a_past(catalog: Catalog, version: int | None = None) -> None:
@@ -37,7 +37,7 @@ def a_past(catalog: Catalog, version: int | None = None) -> None:
     number = current_pipelines()["vod"].version if version is None else version
     film = {"tier": "premium", "kind": "movie", "signals": {"predicted_views_7d": 1e6}, "source": SOURCE}
     for batch_id, fields in (("p", {**film, "publish_at": after(3600).isoformat()}), ("u", {"tier": "ugc"}), ("f", {})):
-        catalog.accept_batch(a_batch(batch_id, "a", **fields), pipeline_version=number, now=NOW)  # type: ignore[arg-type]
+        catalog.batches.accept(a_batch(batch_id, "a", **fields), pipeline_version=number, now=NOW)  # type: ignore[arg-type]
     for request_id in ("p/a", "u/a", "f/a"):
         start(catalog, request_id)
     ran(
@@ -54,11 +54,11 @@ def a_past(catalog: Catalog, version: int | None = None) -> None:
     ran(catalog, "u/a", ("prepare", None, 0, 2, "finished"))
     ran(catalog, "f/a", ("prepare", None, 0, 2, "finished"))
     work = TitleWork(prepare=sure(10), encodes=(sure(30),), extras=sure(1), finish=sure(1))
-    catalog.note_work("p/a", Work(full=work, least=work))
+    catalog.queue.note_work("p/a", Work(full=work, least=work))
     for request_id in ("p/a", "u/a"):
         publish(catalog, request_id, now=after(120))
-        catalog.settle(request_id, State.PUBLISHED, now=after(120))
-    catalog.settle("f/a", State.FAILED, now=after(120))
+        catalog.titles.settle(request_id, State.PUBLISHED, now=after(120))
+    catalog.titles.settle("f/a", State.FAILED, now=after(120))
 
 
 def written(
@@ -106,12 +106,12 @@ def test_a_title_of_a_pipeline_that_is_gone_is_left_out(catalog: Catalog) -> Non
 def test_a_title_that_did_nothing_and_a_deadline_that_had_passed_say_nothing(idle: str, catalog: Catalog) -> None:
     number = current_pipelines()["vod"].version
     batch = a_batch("old", "a", publish_at=after(-5).isoformat())
-    catalog.accept_batch(batch, pipeline_version=number, now=NOW)
+    catalog.batches.accept(batch, pipeline_version=number, now=NOW)
     start(catalog, "old/a")
     if idle != "nothing ran":
         ran(catalog, "old/a", ("prepare", None, 0, 2, "finished"))
     publish(catalog, "old/a")
-    catalog.settle("old/a", State.PUBLISHED, now=NOW)
+    catalog.titles.settle("old/a", State.PUBLISHED, now=NOW)
     assert find(catalog, "old/a").deadline is not None
 
     assert [row["deadline_s"] for row in written(catalog)] == ([] if idle == "nothing ran" else [""])

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, update
 
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
+from include.adapters.catalog.versions import Versions
 from include.adapters.store.store import ConcurrentChange, LocalStore
 from include.base.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
 from include.base.settings import Settings
@@ -104,7 +105,7 @@ def test_publishing_again_changes_nothing(catalog: Catalog, store: LocalStore, s
 
 def test_a_copy_that_was_interrupted_is_resumed(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
     package = prepared(catalog, store)
-    catalog.allocate_version("spring/alpha", now=NOW)
+    catalog.versions.allocate("spring/alpha", now=NOW)
     store.put_bytes("titles/alpha/v1/hls.m3u8", b"#EXTM3U")
     store.put_bytes("titles/alpha/v1/dash.mpd", b"<MP")
 
@@ -126,7 +127,7 @@ def test_a_crash_between_pointer_and_catalog_is_mended_by_the_retry(
     published(catalog, store, settings, package, now=after(5))
 
     assert find(catalog, "spring/alpha").state == "playable"
-    current = catalog.current_version("alpha")
+    current = catalog.versions.current("alpha")
     assert current is not None
     assert (current.published_at, pointer(store)["published_at"]) == (NOW, NOW.isoformat())
 
@@ -146,7 +147,7 @@ def test_a_set_that_is_not_as_it_was_packaged_does_not_go_out(
     with pytest.raises(StorageError, match="titles/alpha/v1: 1 files are not as they were packaged"):
         published(catalog, store, settings, package)
     assert store.size(POINTER) is None
-    assert catalog.current_version("alpha") is None
+    assert catalog.versions.current("alpha") is None
 
 
 def test_a_slow_old_request_does_not_overwrite_a_newer_one(
@@ -161,7 +162,7 @@ def test_a_slow_old_request_does_not_overwrite_a_newer_one(
         published(catalog, store, settings, old)
 
     assert store.get_bytes(POINTER) == before
-    current = catalog.current_version("alpha")
+    current = catalog.versions.current("alpha")
     assert current is not None
     assert current.request_id == "summer/alpha"
 
@@ -197,14 +198,14 @@ def test_a_title_that_has_come_to_another_end_is_not_published(
 
     def copy_slowly(self: LocalStore, source: str, target: str) -> None:
         copy(self, source, target)
-        catalog.settle("spring/alpha", state, now=NOW)
+        catalog.titles.settle("spring/alpha", state, now=NOW)
 
     monkeypatch.setattr(LocalStore, "copy_tree", copy_slowly)
     for _ in range(2):
         with pytest.raises(NotReleased, match=f"settled as {state}.*callsheet replay spring/alpha"):
             published(catalog, store, settings, package)
     assert store.size(POINTER) is None
-    assert catalog.current_version("alpha") is None
+    assert catalog.versions.current("alpha") is None
 
 
 @pytest.mark.parametrize("content", [b"", b'{"seq": 1, "vers', b"[]", b'{"seq": 1}'])
@@ -237,7 +238,7 @@ def test_two_publishers_at_once_leave_the_newer_one(catalog: Catalog, store: Loc
         thread.join()
 
     assert pointer(store)["request_id"] == "summer/alpha"
-    current = catalog.current_version("alpha")
+    current = catalog.versions.current("alpha")
     assert current is not None
     assert current.request_id == "summer/alpha"
     assert len(raised) <= 1
@@ -345,7 +346,7 @@ def test_in_whatever_order_publications_flip_die_and_are_repeated_the_title_only
         seen.add(who)
         with monkeypatch.context() as patched:
             if dies:
-                patched.setattr(Catalog, "publish", _power_cut)
+                patched.setattr(Versions, "publish", _power_cut)
             with contextlib.suppress(StaleRequest, PowerCut):
                 sets.publish(who, now=after(second))
         assert sets.place >= place
@@ -355,16 +356,16 @@ def test_in_whatever_order_publications_flip_die_and_are_repeated_the_title_only
 
     newer = find(catalog, "summer/alpha")
     assert place == (newer.seq, True)
-    current = catalog.current_version("alpha")
+    current = catalog.versions.current("alpha")
     assert current is not None
     assert (current.request_id, current.whole, current.version) == ("summer/alpha", True, pointer(store)["version"])
     # Since when it plays is what players have seen, whatever the catalog heard in which order.
     playable = min(moment for (seq, _), moment in flipped_at.items() if seq == newer.seq)
     assert newer.playable_at == playable == datetime.fromisoformat(pointer(store)["playable_at"])
     assert store.list(f"titles/alpha/v{current.version}") == sets.sets["whole"].files
-    kinds = [event.kind for event in catalog.events(request_id="summer/alpha")]
+    kinds = [event.kind for event in catalog.history.events(request_id="summer/alpha")]
     assert kinds.count("title.playable") == 1
-    types = [row.type for row in catalog.outbox("summer/alpha")]
+    types = [row.type for row in catalog.outbox.of_request("summer/alpha")]
     assert (types.count("title.playable"), types.count("title.published")) == (1, 1)
     assert types.index("title.playable") < types.index("title.published")
 
@@ -404,7 +405,7 @@ def test_a_cancelled_title_keeps_its_first_version_and_gets_no_other(
     sets = Sets(catalog, store, settings)
     sets.publish("first", now=NOW)
     cancel = Steering(cancel=True, why="the rights are gone")
-    record = catalog.steer("summer/alpha", cancel, by="ops", now=after(1))
+    record = catalog.queue.steer("summer/alpha", cancel, by="ops", now=after(1))
 
     assert (record.state, record.message) == (
         State.CANCELLED, "by ops: the rights are gone (v1 stays published)",
@@ -414,7 +415,7 @@ def test_a_cancelled_title_keeps_its_first_version_and_gets_no_other(
     assert sets.publish("first", now=after(3)).version == 1
     assert (pointer(store)["version"], pointer(store)["whole"]) == (1, False)
     with pytest.raises(SteeringRefused, match="settled"):
-        catalog.steer("summer/alpha", cancel, by="ops", now=after(4))
+        catalog.queue.steer("summer/alpha", cancel, by="ops", now=after(4))
 
 
 def test_a_whole_version_cannot_be_cancelled_any_more(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
@@ -423,4 +424,4 @@ def test_a_whole_version_cannot_be_cancelled_any_more(catalog: Catalog, store: L
     sets.publish("whole", now=after(1))
 
     with pytest.raises(SteeringRefused, match="published already as v2"):
-        catalog.steer("summer/alpha", Steering(cancel=True, why="late"), by="ops", now=after(2))
+        catalog.queue.steer("summer/alpha", Steering(cancel=True, why="late"), by="ops", now=after(2))

@@ -63,7 +63,7 @@ def lost(catalog: Catalog, api: AirflowApi, airflow: AirflowServer, settings: Se
     """A title whose run has vanished."""
     accept(catalog, "spring", "alpha")
     release(catalog, api, settings, now=NOW)
-    catalog.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW)
+    catalog.titles.begin(dag_id="batch__spring", run_id="alpha__1", now=NOW)
     airflow.runs.clear()
     return "spring/alpha"
 
@@ -74,7 +74,7 @@ def test_a_lost_run_that_settles_itself_after_all_keeps_its_own_word(
 ) -> None:
     if went_out:
         publish(catalog, lost)
-    raced = Raced(settings.catalog_url, lambda: catalog.settle(lost, state, now=NOW))
+    raced = Raced(settings.catalog_url, lambda: catalog.titles.settle(lost, state, now=NOW))
 
     assert settle_lost_runs(raced, api, settings, now=LONG_AFTER) == []
     assert find(catalog, lost).state is state
@@ -97,8 +97,8 @@ def test_a_lost_run_of_a_repair_asks_for_no_other_repair(
     accept(catalog, "spring", "alpha")
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha", degraded=True)
-    catalog.queue_repair("spring/alpha", ("h264_360p",), NOW, kind="repair")
-    catalog.settle("spring/alpha", State.DEGRADED, now=NOW)
+    catalog.repairs.queue("spring/alpha", ("h264_360p",), NOW, kind="repair")
+    catalog.titles.settle("spring/alpha", State.DEGRADED, now=NOW)
     (batch_id,) = take_repairs(catalog, settings, now=NOW, limit=1)
     repair = f"{batch_id}/alpha"
     start(catalog, repair)
@@ -107,14 +107,14 @@ def test_a_lost_run_of_a_repair_asks_for_no_other_repair(
 
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [repair]
     assert find(catalog, repair).state is State.DEGRADED
-    assert catalog.pending_repairs() == []
+    assert catalog.repairs.pending() == []
 
 
 def test_a_title_that_never_had_a_run_gets_no_note(
     catalog: Catalog, airflow: AirflowServer, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     accept(catalog, "spring", "alpha")
-    catalog.settle("spring/alpha", State.CANCELLED, now=NOW)
+    catalog.titles.settle("spring/alpha", State.CANCELLED, now=NOW)
 
     after_settling(catalog, settings, find(catalog, "spring/alpha").job())
 
@@ -128,7 +128,7 @@ def test_a_title_that_is_settled_while_it_is_planned_stays_as_it_is(
     title = released(catalog, pipeline="vod")
     store.put_bytes(result_key(title.job(), "inspect"), SOURCE.to_json().encode())
     store.put_bytes(result_key(title.job(), "plan"), a_plan()[0].to_json().encode())
-    catalog.settle(title.request_id, State.CANCELLED, now=datetime.now(UTC))
+    catalog.titles.settle(title.request_id, State.CANCELLED, now=datetime.now(UTC))
     before = find(catalog, title.request_id)
 
     note_planned(catalog, settings, title.job(), store, pace=Pace, now=datetime.now(UTC))
@@ -143,10 +143,10 @@ def test_runs_that_cannot_be_told_stay_untold(
         raise OperationalError("UPDATE dag_run", {}, Exception("database is locked"))
 
     monkeypatch.setattr(airflow_session, "create_session", locked)
-    untold = [title.request_id for title in catalog.untold_priorities()]
+    untold = [title.request_id for title in catalog.queue.untold()]
 
     assert tell_runs(catalog) == []
-    assert untold == [lost] == [title.request_id for title in catalog.untold_priorities()]
+    assert untold == [lost] == [title.request_id for title in catalog.queue.untold()]
     assert f"{lost}: its run could not be told its priority" in caplog.text
 
 

@@ -126,11 +126,11 @@ class Desk:
 
     @property
     def alerts(self) -> list[tuple[str, str]]:
-        return [(alert.level, alert.cause) for alert in self.catalog.claim_alerts_to_send(NOW, 10, 0)]
+        return [(alert.level, alert.cause) for alert in self.catalog.alerts.claim_due(NOW, 10, 0)]
 
     @property
     def letters(self) -> list[tuple[str | None, str]]:
-        return [(letter.task, letter.error.type) for letter in self.catalog.dead_letters()]
+        return [(letter.task, letter.error.type) for letter in self.catalog.history.dead_letters()]
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_published_title_is_settled_and_nobody_is_alarmed(desk: Desk) -> None:
 
     assert verdict.state is State.PUBLISHED
     assert desk.state == (State.PUBLISHED, None)
-    assert (desk.alerts, desk.letters, desk.catalog.pending_repairs()) == ([], [], [])
+    assert (desk.alerts, desk.letters, desk.catalog.repairs.pending()) == ([], [], [])
 
 
 def test_a_degraded_title_is_settled_alerted_once_and_queued_for_repair_once(desk: Desk) -> None:
@@ -155,7 +155,7 @@ def test_a_degraded_title_is_settled_alerted_once_and_queued_for_repair_once(des
         desk.settle(degraded=True)
 
     assert desk.state == (State.DEGRADED, "rendition_missing")
-    (repair,) = desk.catalog.pending_repairs()
+    (repair,) = desk.catalog.repairs.pending()
     assert (repair.request_id, repair.missing) == ("spring/alpha", ("h264_720p",))
     assert desk.alerts == [("degraded", "rendition_missing")]
     assert desk.letters == []
@@ -171,8 +171,8 @@ def test_a_title_that_gave_something_up_is_told_once_and_queued_for_a_back_fill(
     assert "h264_360p veryfast instead of slow: costs 1.8 VMAF, saves 41 s" in (
         find(desk.catalog, desk.request_id).message or ""
     )
-    assert desk.catalog.pending_repairs() == []
-    (backfill,) = desk.catalog.pending_repairs(kind="backfill")
+    assert desk.catalog.repairs.pending() == []
+    (backfill,) = desk.catalog.repairs.pending(kind="backfill")
     assert (backfill.request_id, backfill.kind) == ("spring/alpha", "backfill")
     assert desk.alerts == [("degraded", "for_deadline")]
 
@@ -185,11 +185,11 @@ def test_a_title_that_ends_with_its_first_version_is_degraded_told_once_and_queu
         desk.settle(first=True)
 
     assert desk.state == (State.DEGRADED, "rendition_missing")
-    (repair,) = desk.catalog.pending_repairs()
+    (repair,) = desk.catalog.repairs.pending()
     assert repair.missing == ("h264_720p",)
     assert desk.alerts == [("degraded", "encoder: EncoderCrashed")]
     assert desk.letters == []
-    (told,) = [row.data for row in desk.catalog.outbox(desk.request_id) if row.type == "title.degraded"]
+    (told,) = [row.data for row in desk.catalog.outbox.of_request(desk.request_id) if row.type == "title.degraded"]
     assert (told["version"], told["missing"], told["deadline_met"]) == (1, ["h264_720p"], True)
     assert "which should have followed: x264 fell over" in told["message"]
     assert [rung["rendition"] for rung in told["rungs"]] == ["h264_144p", "h264_360p"]
@@ -216,8 +216,8 @@ def test_the_history_has_the_preset_that_was_really_used_and_nothing_of_a_rung_l
 def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     suffix: str, desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
-    again = catalog.new_request_from(desk.request_id, suffix=suffix, now=NOW)
-    catalog.accept_batch(again, pipeline_version=3, now=NOW)
+    again = catalog.batches.new_request_from(desk.request_id, suffix=suffix, now=NOW)
+    catalog.batches.accept(again, pipeline_version=3, now=NOW)
     request_id = f"{again.batch_id}/alpha"
     start(catalog, request_id)
     publish(catalog, request_id, degraded=True)
@@ -226,7 +226,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     desk.settle(degraded=True)
 
     assert desk.state == (State.DEGRADED, "rendition_missing")
-    assert [*catalog.pending_repairs(), *catalog.pending_repairs(kind="backfill")] == []
+    assert [*catalog.repairs.pending(), *catalog.repairs.pending(kind="backfill")] == []
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_dead_letter_says_how_to_try_again(desk: Desk) -> None:
     with pytest.raises(TitleEndedBadly):
         desk.settle()
 
-    (letter,) = desk.catalog.dead_letters()
+    (letter,) = desk.catalog.history.dead_letters()
     assert letter.replay_command == "callsheet replay spring/alpha"
     assert (letter.error.command, letter.error.stderr_tail) == ("ffmpeg -i x", "boom")
 
@@ -296,7 +296,7 @@ def test_what_the_encodes_cost_goes_into_the_history_once_even_if_the_title_fail
         with pytest.raises(TitleEndedBadly):
             desk.settle(all_results=True)
 
-    rows = {row.rendition: row for row in desk.catalog.history(desk.request_id)}
+    rows = {row.rendition: row for row in desk.catalog.history.of_request(desk.request_id)}
     assert set(rows) == {"h264_144p", "h264_360p"}
     good, bad = rows["h264_144p"], rows["h264_360p"]
     assert (good.cpu_s, good.wall_s, good.peak_memory_mb, good.vmaf, good.vmaf_p1) == (3, 2, 64, 91, 80)

@@ -41,14 +41,14 @@ FEATURES = {
 
 def entered(catalog: Catalog, settings: Settings, batch_id: str, *names: str, now: Any = NOW, **fields: Any) -> None:
     batch = a_batch(batch_id, *names, **fields)
-    catalog.accept_batch(batch, pipeline_version=3, now=now, valued=value_batch(batch, catalog, settings, now=now))
+    catalog.batches.accept(batch, pipeline_version=3, now=now, valued=value_batch(batch, catalog, settings, now=now))
 
 
 def encoded(catalog: Catalog, *rows: dict[str, Any], cpu_s: float = 100.0) -> None:
     """Past encodes of a title."""
     accept(catalog, "past")
     start(catalog, "past/alpha")
-    catalog.record_history(
+    catalog.history.record(
         "past/alpha",
         [
             HistoryRow(rendition=f"r{number}", recipe_hash="x", encoder_version="x", features=features, cpu_s=cpu_s,
@@ -57,13 +57,13 @@ def encoded(catalog: Catalog, *rows: dict[str, Any], cpu_s: float = 100.0) -> No
         ],
         now=NOW,
     )  # fmt: skip
-    catalog.settle("past/alpha", State.FAILED, now=NOW)
+    catalog.titles.settle("past/alpha", State.FAILED, now=NOW)
 
 
 def test_a_new_batch_is_valued_beside_those_that_wait(catalog: Catalog, settings: Settings) -> None:
     entered(catalog, settings, "first", "film", tier="premium", source=FILM)
     alone = value_batch(a_batch("second", "clip", tier="ugc"), catalog, settings, now=NOW)
-    catalog.settle("first/film", State.FAILED, now=NOW)
+    catalog.titles.settle("first/film", State.FAILED, now=NOW)
     free = value_batch(a_batch("second", "clip", tier="ugc"), catalog, settings, now=NOW)
 
     (_, behind), (_, first) = alone["clip"], free["clip"]
@@ -71,13 +71,13 @@ def test_a_new_batch_is_valued_beside_those_that_wait(catalog: Catalog, settings
     # A long film of more value, and a short clip: whoever goes first, the film's work is what there is.
     assert find(catalog, "first/film").score > first.score.points
     assert behind.admission.finish_p50 >= first.admission.finish_p50
-    assert catalog.batches()[0].batch_id == "first"
+    assert catalog.batches.newest()[0].batch_id == "first"
 
 
 def test_revaluing_enters_what_has_changed_for_one_title_or_for_all(catalog: Catalog, settings: Settings) -> None:
     entered(catalog, settings, "spring", "a", "b", publish_at=after(7200).isoformat())
-    first = {title.title_id: title.priority for title in catalog.open_titles()}
-    catalog.signal("spring/a", Signals(views_last_hour=1e6), by="cms", why="viral", now=NOW)
+    first = {title.title_id: title.priority for title in catalog.queue.open_titles()}
+    catalog.queue.signal("spring/a", Signals(views_last_hour=1e6), by="cms", why="viral", now=NOW)
 
     valued = revalue(catalog, settings, now=after(3600), only="spring/a")
 
@@ -201,11 +201,11 @@ def test_the_collector_rests_only_while_titles_are_valued(catalog: Catalog, sett
 
 def test_the_farm_s_load_is_what_has_come_of_late(catalog: Catalog, settings: Settings) -> None:
     entered(catalog, settings, "old", "a", source=FILM, now=NOW - FRESH - timedelta(seconds=1))
-    assert farm_state(catalog.open_titles(), settings, now=NOW).fresh_load == 0
+    assert farm_state(catalog.queue.open_titles(), settings, now=NOW).fresh_load == 0
     entered(catalog, settings, "new", "b", source=FILM)
     accept(catalog, "unvalued", "c")
 
-    farm = farm_state(catalog.open_titles(), settings, now=NOW)
+    farm = farm_state(catalog.queue.open_titles(), settings, now=NOW)
 
     work = find(catalog, "new/b").work
     assert work is not None
@@ -219,7 +219,7 @@ def test_a_quote_names_whom_it_pushes_back_and_who_would_miss_first(catalog: Cat
     entered(catalog, settings, "easy", "easy", tier="ugc", source=short)
     entered(catalog, settings, "pinned", "first", tier="ugc", source=short)
     start(catalog, "pinned/first")
-    catalog.settle("pinned/first", State.FAILED, now=NOW)
+    catalog.titles.settle("pinned/first", State.FAILED, now=NOW)
     accept(catalog, "waits", "w", tier="ugc", source=short)
     news = {"tier": "premium", "kind": "news", "source": {**short, "duration_s": 600}}
     new = a_batch("news", *(f"n{n}" for n in range(20)), publish_at=after(60).isoformat(), **news)

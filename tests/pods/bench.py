@@ -112,7 +112,7 @@ class Bench:
 
     def told(self) -> list[str]:
         """Kinds of the title's task events."""
-        events = self.catalog.events(request_id=self.title.request_id)
+        events = self.catalog.history.events(request_id=self.title.request_id)
         return [each.kind for each in events if each.kind.startswith("task.")]
 
 

@@ -610,13 +610,15 @@ def test_the_next_attempt_does_not_wait_for_a_pod_whose_node_is_lost(
 
 def failures(bench: Bench) -> list[str]:
     """Types of the title's failed attempts."""
-    events = bench.catalog.events(request_id=bench.title.request_id)
+    events = bench.catalog.history.events(request_id=bench.title.request_id)
     return [str((each.detail or {})["type"]) for each in events if each.kind == "task.failed"]
 
 
 def last_detail(bench: Bench) -> dict[str, Any]:
     """Of the title's last event that a finished task left."""
-    events = [each for each in bench.catalog.events(request_id=bench.title.request_id) if each.kind == "task.finished"]
+    events = [
+        each for each in bench.catalog.history.events(request_id=bench.title.request_id) if each.kind == "task.finished"
+    ]
     return dict(events[-1].detail or {})
 
 

@@ -294,11 +294,11 @@ def end_violations(farm: Farm, batches: list[str]) -> list[str]:
     """What is wrong with batches of which every title should have come to exactly one end."""
     wrong = []
     for batch_id in batches:
-        for title in farm.catalog.titles(batch_id=batch_id):
+        for title in farm.catalog.titles.find(batch_id=batch_id):
             if not title.state.final:
                 wrong.append(f"{title.request_id} is {title.state} for ever")
                 continue
-            ends = [each.kind for each in farm.catalog.events(request_id=title.request_id, limit=5000)
+            ends = [each.kind for each in farm.catalog.history.events(request_id=title.request_id, limit=5000)
                     if each.kind in _FINAL_EVENTS]  # fmt: skip
             if ends != [f"title.{title.state}"]:
                 wrong.append(f"{title.request_id} is {title.state} and came to these ends: {ends}")
@@ -309,7 +309,7 @@ def end_violations(farm: Farm, batches: list[str]) -> list[str]:
 
 def at_rest(farm: Farm, batches: list[str]) -> bool:
     """Whether all titles of the batches have come to an end, and all runs with them."""
-    titles = [title for batch_id in batches for title in farm.catalog.titles(batch_id=batch_id)]
+    titles = [title for batch_id in batches for title in farm.catalog.titles.find(batch_id=batch_id)]
     return all(title.state.final for title in titles) and not active_runs(farm)
 
 
@@ -329,7 +329,7 @@ def shown(process: psutil.Process) -> str:
 
 def states(farm: Farm, batches: list[str]) -> Counter[str]:
     """How many titles are in which state."""
-    return Counter(str(each.state) for batch_id in batches for each in farm.catalog.titles(batch_id=batch_id))
+    return Counter(str(each.state) for batch_id in batches for each in farm.catalog.titles.find(batch_id=batch_id))
 
 
 def wait_until(reached: Callable[[], bool], limit_s: float) -> bool:
@@ -373,7 +373,7 @@ class Stream:
         }
         parsed = parse_batch(conf, pipelines=frozenset(known))
         self.watch.titles += titles
-        self.farm.catalog.accept_batch(parsed, pipeline_version=known["vod"].version, now=datetime.now(UTC))
+        self.farm.catalog.batches.accept(parsed, pipeline_version=known["vod"].version, now=datetime.now(UTC))
         self.batches.append(batch_id)
         # Where this fails, the DAG dispatch does it within a minute.
         with suppress(CallsheetError):

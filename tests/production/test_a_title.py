@@ -57,7 +57,7 @@ def test_the_pointer_is_never_cached_and_names_the_version(titles: dict[str, Any
 def test_a_bad_mezzanine_is_rejected_by_its_first_verdict(titles: dict[str, Any], production: Farm) -> None:
     assert (titles["bad"]["state"], titles["bad"]["reason"]) == ("rejected", "invalid_type")
     # Not Airflow's count of attempts: it takes a pod that ends before the executor has told of the deferral for lost.
-    events = production.catalog.events(request_id="titles/bad")
+    events = production.catalog.history.events(request_id="titles/bad")
     failed = [each for each in events if (each.kind, each.task) == ("task.failed", "prepare")]
     assert [(each.detail or {})["type"] for each in failed] == ["MezzanineRejected"]
 
@@ -91,7 +91,7 @@ def test_an_encode_that_runs_out_of_memory_gets_more(production: Farm, kube: Kub
 
     def settled() -> bool:
         asked.update({name: pod["memory_mb"] for name, pod in encode_pods(kube, "hungry").items()})
-        return all(title.state.final for title in production.catalog.titles(batch_id="hungry"))
+        return all(title.state.final for title in production.catalog.titles.find(batch_id="hungry"))
 
     wait_for(settled, "the end of the hungry title", limit_s=240)
 
@@ -121,7 +121,7 @@ def test_clearing_a_running_encode_ends_its_pod_and_starts_another(
 
     wait_for(watched, "an encode that a triggerer waits for", limit_s=180)
     pod, index = found[0]
-    (record,) = production.catalog.titles(batch_id="cleared")
+    (record,) = production.catalog.titles.find(batch_id="cleared")
 
     production.api("admin").request(
         "POST",
@@ -157,7 +157,7 @@ def encode_pods(kube: Kube, title_id: str) -> dict[str, dict[str, Any]]:
 
 def instances(production: Farm, request_id: str, task: str) -> list[dict[str, Any]]:
     """Airflow's task instances of a title's task that were not skipped."""
-    record = production.catalog.title(request_id)
+    record = production.catalog.titles.get(request_id)
     assert record is not None
     found = production.api().task_instances(record.dag_id, record.run_id or "")
     return [each for each in found if each["task_id"] == task and each["state"] != "skipped"]

@@ -40,5 +40,5 @@ def test_titles_come_to_one_end_each_whatever_is_killed_around_them(production: 
 
 def not_published(production: Farm, title_id: str) -> str:
     """What became of the title instead; empty where it was published."""
-    (title,) = production.catalog.titles(title_id=title_id)
+    (title,) = production.catalog.titles.find(title_id=title_id)
     return "" if title.state == "published" else f"{title.request_id} is {title.state}: {title.message}"

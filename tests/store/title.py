@@ -41,7 +41,7 @@ class Life:
         """Have a catalog that has released the title."""
         self.catalog.migrate()
         conf = {"batch_id": "spring", "titles": [{"title_id": "alpha", "mezzanine": mezzanine, "tier": "ugc"}]}
-        assert self.catalog.accept_batch(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=NOW)
+        assert self.catalog.batches.accept(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=3, now=NOW)
         start(self.catalog, "spring/alpha")
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from include.adapters.catalog.alerts import Alerts
 from include.adapters.catalog.batches import Batches
-from include.adapters.catalog.ledger import Ledger
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.history import History
 from include.adapters.catalog.outbox import Outbox
-from include.adapters.catalog.publication import Publication
 from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
     BACKFILL_SUFFIX,
@@ -23,6 +24,9 @@ from include.adapters.catalog.records import (
     dag_id_of,
     run_id_of,
 )
+from include.adapters.catalog.repairs import Repairs
+from include.adapters.catalog.titles import Titles
+from include.adapters.catalog.versions import Versions
 
 __all__ = [
     "BACKFILL_SUFFIX",
@@ -43,8 +47,8 @@ __all__ = [
 ]
 
 
-class Catalog(Batches, Queue, Publication, Outbox, Ledger):
-    """The catalog at one SQLAlchemy URL, SQLite or PostgreSQL.
+class Catalog:
+    """The catalog at one SQLAlchemy URL, SQLite or PostgreSQL, by subject.
 
     Cheap to make and without a connection of its own: each method is one transaction. Safe in any number of processes
     at once.
@@ -52,3 +56,18 @@ class Catalog(Batches, Queue, Publication, Outbox, Ledger):
     Args:
         url: ``sqlite:////absolute/path`` or ``postgresql+psycopg://user@host/database``.
     """
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.batches = Batches(self.database)
+        self.titles = Titles(self.database)
+        self.queue = Queue(self.database)
+        self.versions = Versions(self.database)
+        self.repairs = Repairs(self.database)
+        self.history = History(self.database)
+        self.alerts = Alerts(self.database)
+        self.outbox = Outbox(self.database)
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version. Several processes may do it at once: one does, the others wait."""
+        self.database.migrate()

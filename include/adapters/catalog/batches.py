@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
-from include.adapters.catalog.records import BatchRecord, Event, Stub, dag_id_of, valued_columns
-from include.adapters.catalog.schema import batches, events, titles
+from include.adapters.catalog.records import BatchRecord, Stub, dag_id_of, valued_columns
+from include.adapters.catalog.schema import batches, titles
 from include.base.document import digest
 from include.base.errors import BatchConflict
 from include.domain.order.valuation import Valuation, Work
@@ -22,10 +22,10 @@ from include.domain.title.title import FINAL_STATES, State
 MAX_ID = 100
 
 
-class Batches(Database):
-    """The part of the catalog that knows batches."""
+class Batches(Part):
+    """Batches, from accepted to retired."""
 
-    def accept_batch(
+    def accept(
         self,
         batch: ParsedBatch,
         *,
@@ -86,13 +86,13 @@ class Batches(Database):
         with self._read() as connection:
             return _is_new(connection, batch)
 
-    def batch(self, batch_id: str) -> BatchRecord | None:
+    def get(self, batch_id: str) -> BatchRecord | None:
         """The batch, None where there is none."""
         with self._read() as connection:
             rows = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).mappings().all()
             return next(iter(_records(connection, rows)), None)
 
-    def batches(self, *, limit: int = 100) -> list[BatchRecord]:
+    def newest(self, *, limit: int = 100) -> list[BatchRecord]:
         """Batches, newest first."""
         with self._read() as connection:
             newest = select(batches).order_by(batches.c.created_at.desc(), batches.c.batch_id.desc()).limit(limit)
@@ -161,18 +161,6 @@ class Batches(Database):
             refusals=(),
             origin_request_id=request_id,
         )
-
-    def events(
-        self, *, request_id: str | None = None, batch_id: str | None = None, after_id: int = 0, limit: int = 500
-    ) -> list[Event]:
-        """Events in the order in which they happened, of one request or batch, or of all."""
-        query = select(events).where(events.c.id > after_id).order_by(events.c.id).limit(limit)
-        if request_id is not None:
-            query = query.where(events.c.request_id == request_id)
-        if batch_id is not None:
-            query = query.where(events.c.batch_id == batch_id)
-        with self._read() as connection:
-            return [Event(**row) for row in connection.execute(query).mappings()]
 
 
 def _is_new(connection: Connection, batch: ParsedBatch) -> bool:

@@ -69,13 +69,13 @@ class Database:
         return self._url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the catalog, and changes nothing."""
         with _explained(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[Connection]:
         """A transaction that is the only writer; committed when the block ends well, undone otherwise."""
         with _explained(), self._writer.begin() as connection:
             if not self._sqlite:
@@ -99,7 +99,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", "include.adapters.catalog:migrations")
         self._prepare_file()
-        with self._write() as connection:
+        with self.write() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -114,6 +114,14 @@ class Database:
             with _explained(), self._engine.connect() as connection:
                 driver: Any = connection.connection.dbapi_connection
                 driver.execute("PRAGMA journal_mode=WAL")
+
+
+class Part:
+    """A part of the catalog, on the one database: what it reads and writes, each method in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._read = database.read
+        self._write = database.write
 
 
 def held(until: Column[datetime | None], *, now: datetime, ttl_s: float) -> ColumnElement[bool]:

@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
 
-from include.adapters.catalog.database import Database, held
+from include.adapters.catalog.database import Part, held
 from include.adapters.catalog.records import OutboxRow
 from include.adapters.catalog.schema import outbox
 from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
 
 
-class Outbox(Database):
-    """The part of the catalog that knows webhooks."""
+class Outbox(Part):
+    """Webhooks on their way."""
 
-    def claim_outbox(self, *, now: datetime, limit: int, ttl_s: float) -> list[OutboxRow]:
+    def claim_due(self, *, now: datetime, limit: int, ttl_s: float) -> list[OutboxRow]:
         """Claim webhooks that are due, oldest first, and of each request only the first that is still to go.
 
         A webhook that waits for another attempt holds the later ones of its request up, but not for longer than
@@ -44,7 +44,7 @@ class Outbox(Database):
             )
         return [_record(row) for row in rows]
 
-    def outbox_delivered(self, row_id: int, now: datetime) -> None:
+    def delivered(self, row_id: int, now: datetime) -> None:
         """The receiver has taken it."""
         with self._write() as connection:
             connection.execute(
@@ -59,7 +59,7 @@ class Outbox(Database):
                 )
             )
 
-    def outbox_failed(self, row_id: int, error: str, now: datetime) -> None:
+    def failed(self, row_id: int, error: str, now: datetime) -> None:
         """The receiver has not taken it: try again later, and give up after a day."""
         with self._write() as connection:
             row = connection.execute(select(outbox).where(outbox.c.id == row_id)).mappings().one()
@@ -80,7 +80,7 @@ class Outbox(Database):
                 )
             )
 
-    def replay_outbox(self, id: str, now: datetime) -> int:  # noqa: A002 - a request's id or an event's
+    def replay(self, id: str, now: datetime) -> int:  # noqa: A002 - a request's id or an event's
         """Send the webhooks of a request, or one by its event id, again under the same ids; how many."""
         with self._write() as connection:
             return connection.execute(
@@ -89,7 +89,7 @@ class Outbox(Database):
                 .values(state="pending", queued_at=now, due_at=now, attempts=0, claimed_until=None, delivered_at=None)
             ).rowcount
 
-    def outbox(self, request_id: str) -> list[OutboxRow]:
+    def of_request(self, request_id: str) -> list[OutboxRow]:
         """The webhooks of a request, sent or not, in order."""
         with self._read() as connection:
             query = select(outbox).where(outbox.c.request_id == request_id).order_by(outbox.c.id)

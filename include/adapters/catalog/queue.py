@@ -8,13 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import add_event, enqueue, request_row
 from include.adapters.catalog.records import OpenTitle, TitleRecord, valued_columns
 from include.adapters.catalog.schema import batches, titles
 from include.adapters.catalog.titles import (
     RELEASED_STATES,
-    Titles,
     find_title,
     select_titles,
     settle_row,
@@ -28,8 +27,8 @@ from include.domain.title.steering import Steering, updated
 from include.domain.title.title import FINAL_STATES, State
 
 
-class Queue(Titles, Database):
-    """The part of the catalog that knows the order of open titles."""
+class Queue(Part):
+    """The order of open titles."""
 
     def open_titles(self) -> list[OpenTitle]:
         """All titles that are not settled, in order of arrival."""
@@ -43,7 +42,7 @@ class Queue(Titles, Database):
         with self._read() as connection:
             return [OpenTitle(**row) for row in connection.execute(query).mappings()]
 
-    def queue(self, *, limit: int, batch_ids: Collection[str] | None = None) -> list[TitleRecord]:
+    def in_order(self, *, limit: int, batch_ids: Collection[str] | None = None) -> list[TitleRecord]:
         """Open titles in the policy's order: running ones first, then the waiting ones by priority, held ones last.
 
         Args:
@@ -58,7 +57,7 @@ class Queue(Titles, Database):
         with self._read() as connection:
             return [title_record(row) for row in connection.execute(query).mappings()]
 
-    def open_counts(self) -> dict[str, dict[State, int]]:
+    def counts(self) -> dict[str, dict[State, int]]:
         """Number of open titles by batch and state."""
         query = (
             select(titles.c.batch_id, titles.c.state, func.count())
@@ -208,14 +207,14 @@ class Queue(Titles, Database):
             )
             return after
 
-    def untold_priorities(self) -> list[TitleRecord]:
+    def untold(self) -> list[TitleRecord]:
         """Titles with a run in Airflow whose priority is not the one that the run was last told."""
         stale = or_(titles.c.told_priority.is_(None), titles.c.told_priority != titles.c.priority)
         with self._read() as connection:
             query = select_titles().where(titles.c.state.in_(RELEASED_STATES), titles.c.run_id.is_not(None), stale)
             return [title_record(row) for row in connection.execute(query.order_by(titles.c.seq)).mappings()]
 
-    def priority_told(self, told: TitleRecord) -> None:
+    def told(self, told: TitleRecord) -> None:
         """A title's run has in Airflow what ``told`` says: its priority and its deadline.
 
         Where the deadline has changed since, the run is still to be told.

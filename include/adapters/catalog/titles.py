@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
-from include.adapters.catalog.database import Database, held
+from include.adapters.catalog.database import Part, held
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
-from include.adapters.catalog.records import DeadLetter, HistoryRow, TaskEvent, TitleRecord, run_id_of
-from include.adapters.catalog.schema import alerts, batches, dead_letters, history, titles, versions
-from include.base.errors import ErrorDocument, NotReleased
+from include.adapters.catalog.records import TaskEvent, TitleRecord, run_id_of
+from include.adapters.catalog.schema import alerts, batches, dead_letters, titles, versions
+from include.base.errors import NotReleased
 from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
 
 RELEASED_STATES = frozenset({State.QUEUED, State.RUNNING, State.PLAYABLE})
@@ -20,16 +20,16 @@ REOPENED_STATES = frozenset({State.FAILED, State.REJECTED})
 """Final states that an operator may undo by clearing the run."""
 
 
-class Titles(Database):
-    """The part of the catalog that knows titles."""
+class Titles(Part):
+    """The requests of titles, from waiting to settled."""
 
-    def title(self, request_id: str) -> TitleRecord | None:
+    def get(self, request_id: str) -> TitleRecord | None:
         """The request, None where there is none."""
         with self._read() as connection:
             row = connection.execute(select_titles().where(titles.c.request_id == request_id)).mappings().one_or_none()
         return title_record(row) if row else None
 
-    def titles(
+    def find(
         self,
         *,
         batch_id: str | None = None,
@@ -272,84 +272,6 @@ class Titles(Database):
         query = select_titles().where(titles.c.publish_at <= now, titles.c.state.not_in(FINAL_STATES), ~noted)
         with self._read() as connection:
             return [title_record(row) for row in connection.execute(query.order_by(titles.c.publish_at)).mappings()]
-
-    def record_history(self, request_id: str, rows: list[HistoryRow], *, now: datetime) -> None:
-        """Enter what the renditions of this attempt cost; what is entered already stays as it is."""
-        with self._write() as connection:
-            title = request_row(connection, request_id)
-            here = and_(history.c.request_id == request_id, history.c.attempt == title["attempt"])
-            known = set(connection.scalars(select(history.c.rendition).where(here)))
-            for row in rows:
-                if row.rendition not in known:
-                    connection.execute(
-                        insert(history).values(
-                            request_id=request_id,
-                            attempt=title["attempt"],
-                            recorded_at=now,
-                            **row.model_dump(mode="json"),
-                        )
-                    )
-
-    def history(self, request_id: str) -> list[HistoryRow]:
-        """What the renditions of a request cost."""
-        query = select(*(history.c[name] for name in HistoryRow.model_fields)).where(history.c.request_id == request_id)
-        with self._read() as connection:
-            return [HistoryRow(**row) for row in connection.execute(query.order_by(history.c.rendition)).mappings()]
-
-    def recent_history(self, *, limit: int) -> list[HistoryRow]:
-        """What the newest encodes of all titles cost, newest first."""
-        query = select(*(history.c[name] for name in HistoryRow.model_fields)).order_by(history.c.recorded_at.desc())
-        with self._read() as connection:
-            return [HistoryRow(**row) for row in connection.execute(query.limit(limit)).mappings()]
-
-    def encode_cpu_s(self, since: datetime, until: datetime) -> float:
-        """CPU seconds of the encodes that were recorded from ``since`` to ``until``."""
-        within = and_(history.c.recorded_at >= since, history.c.recorded_at < until)
-        with self._read() as connection:
-            return float(connection.scalar(select(func.sum(history.c.cpu_s)).where(within)) or 0.0)
-
-    def record_dead_letter(
-        self, request_id: str, *, error: ErrorDocument, task: str | None, replay_command: str, now: datetime
-    ) -> None:
-        """Keep a title's failure for a person; the latest one counts, and the same one again changes nothing."""
-        with self._write() as connection:
-            row = request_row(connection, request_id)
-            known = connection.execute(
-                select(dead_letters.c.task, dead_letters.c.error).where(dead_letters.c.request_id == request_id)
-            ).one_or_none()
-            if known is not None and tuple(known) == (task, error.model_dump(mode="json")):
-                return
-            connection.execute(dead_letters.delete().where(dead_letters.c.request_id == request_id))
-            connection.execute(
-                insert(dead_letters).values(
-                    request_id=request_id,
-                    task=task,
-                    error=error.model_dump(mode="json"),
-                    replay_command=replay_command,
-                    created_at=now,
-                )
-            )
-            add_event(
-                connection,
-                "dead_letter",
-                batch_id=row["batch_id"],
-                request_id=request_id,
-                task=task,
-                now=now,
-                detail={"type": error.type, "owner": error.owner, "reason": error.reason, "message": error.message},
-            )
-
-    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        """Dead letters, newest first."""
-        query = (
-            select(dead_letters, titles.c.title_id, titles.c.run_id, batches.c.dag_id)
-            .join(titles, titles.c.request_id == dead_letters.c.request_id)
-            .join(batches, batches.c.batch_id == titles.c.batch_id)
-            .order_by(dead_letters.c.created_at.desc(), titles.c.seq.desc())
-            .limit(limit)
-        )
-        with self._read() as connection:
-            return [DeadLetter(**row) for row in connection.execute(query).mappings()]
 
 
 def settle_row(

@@ -123,7 +123,7 @@ class TitleTask(BaseOperator):
             # Any task may be the first to run again after an operator cleared it: the title is open again then.
             run, now = context["dag_run"], datetime.now(UTC)
             settles = self.pipeline_task == pipeline.tasks[-1].name
-            title = catalog.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
+            title = catalog.titles.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
         job = title.job()
@@ -438,7 +438,7 @@ def _noter(
     from include.pipelines.runner import share_done
 
     def note(event: TaskEvent, detail: dict[str, Any] | None) -> None:
-        catalog.note_task(
+        catalog.titles.note_task(
             title.request_id,
             task=task_job.task,
             item=task_job.item,

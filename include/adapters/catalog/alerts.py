@@ -7,17 +7,16 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from include.adapters.catalog.database import Database, held
+from include.adapters.catalog.database import Part, held
 from include.adapters.catalog.journal import Row, add_event, request_row
-from include.adapters.catalog.records import Repair, RepairKind
-from include.adapters.catalog.schema import alerts, batches, dead_letters, repairs, titles
+from include.adapters.catalog.schema import alerts, batches, dead_letters, titles
 from include.domain.telling.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
 
 
-class Ledger(Database):
-    """The part of the catalog that knows alerts and repairs."""
+class Alerts(Part):
+    """The alert ledger."""
 
-    def claim_alert(
+    def enter(
         self, *, title_id: str, request_id: str, level: AlertLevel, cause: str, message: str, now: datetime
     ) -> bool:
         """Enter an alert to be sent. False where this title, request and level has one: it is said once."""
@@ -50,7 +49,7 @@ class Ledger(Database):
             )
             return True
 
-    def claim_alerts_to_send(self, now: datetime, limit: int, ttl_s: float) -> list[Alert]:
+    def claim_due(self, now: datetime, limit: int, ttl_s: float) -> list[Alert]:
         """Claim alerts that are due, oldest first."""
         unclaimed = or_(alerts.c.claimed_until.is_(None), ~held(alerts.c.claimed_until, now=now, ttl_s=ttl_s))
         query = (
@@ -80,7 +79,7 @@ class Ledger(Database):
             )
         return [_alert(row) for row in rows]
 
-    def alerts_sent(self, ids: Collection[int], now: datetime) -> None:
+    def sent(self, ids: Collection[int], now: datetime) -> None:
         """The alerts have reached the channel."""
         with self._write() as connection:
             connection.execute(
@@ -89,7 +88,7 @@ class Ledger(Database):
                 .values(sent_at=now, claimed_until=None, attempts=alerts.c.attempts + 1, last_error=None)
             )
 
-    def alerts_failed(self, ids: Collection[int], error: str, now: datetime) -> None:
+    def failed(self, ids: Collection[int], error: str, now: datetime) -> None:
         """The alerts have not reached the channel: they stay in the ledger and are tried again later."""
         with self._write() as connection:
             for row_id, attempts in connection.execute(
@@ -105,49 +104,6 @@ class Ledger(Database):
                         last_error=error,
                     )
                 )
-
-    def queue_repair(
-        self, request_id: str, missing: Collection[str], now: datetime, *, kind: RepairKind = "repair"
-    ) -> bool:
-        """Note that a degraded title is to be made good. False where that is noted already."""
-        with self._write() as connection:
-            if connection.scalar(select(repairs.c.id).where(repairs.c.request_id == request_id)) is not None:
-                return False
-            row = request_row(connection, request_id)
-            connection.execute(
-                insert(repairs).values(request_id=request_id, missing=list(missing), queued_at=now, kind=kind)
-            )
-            add_event(
-                connection,
-                f"{kind}.queued",
-                batch_id=row["batch_id"],
-                request_id=request_id,
-                now=now,
-                detail={"missing": list(missing)},
-            )
-            return True
-
-    def pending_repairs(self, limit: int = 100, *, kind: RepairKind = "repair") -> list[Repair]:
-        """Repairs or back-fills that nobody has taken, oldest first."""
-        query = (
-            select(*(repairs.c[name] for name in Repair.model_fields if name != "title_id"), titles.c.title_id)
-            .join(titles, titles.c.request_id == repairs.c.request_id)
-            .where(repairs.c.taken_at.is_(None), repairs.c.kind == kind)
-            .order_by(repairs.c.id)
-            .limit(limit)
-        )
-        with self._read() as connection:
-            return [Repair(**row) for row in connection.execute(query).mappings()]
-
-    def repair_taken(self, repair_id: int, new_request_id: str | None, now: datetime) -> bool:
-        """A new request does the repair, or None can. False where another one does it already."""
-        with self._write() as connection:
-            taken = connection.execute(
-                update(repairs)
-                .where(repairs.c.id == repair_id, repairs.c.taken_at.is_(None))
-                .values(taken_at=now, new_request_id=new_request_id)
-            )
-            return taken.rowcount == 1
 
 
 def _due_at(connection: Connection, level: AlertLevel, cause: str, now: datetime) -> datetime:

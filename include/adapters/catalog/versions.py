@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from include.adapters.catalog.database import Database
+from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import add_event, enqueue, request_row
 from include.adapters.catalog.records import VersionRecord
 from include.adapters.catalog.schema import availability, current_versions, renditions, titles, versions
@@ -18,10 +18,10 @@ from include.domain.title.title import State
 EVERYWHERE = "*"
 
 
-class Publication(Database):
-    """The part of the catalog that knows versions."""
+class Versions(Part):
+    """Published versions, and which of them is current."""
 
-    def allocate_version(self, request_id: str, *, whole: bool = True, now: datetime) -> int:
+    def allocate(self, request_id: str, *, whole: bool = True, now: datetime) -> int:
         """The version number of a request: unique for its title, and the same however often it is asked for.
 
         Args:
@@ -159,7 +159,7 @@ class Publication(Database):
                     deadline_met=result.deadline_met,
                 )
 
-    def current_version(self, title_id: str, territory: str | None = None) -> VersionRecord | None:
+    def current(self, title_id: str, territory: str | None = None) -> VersionRecord | None:
         """The version that plays now, anywhere or in one territory; None where there is none."""
         query = (
             select(versions)
