@@ -28,11 +28,12 @@ from include.domain.plan.presets import Relative
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.request import Signals
 from include.domain.title.title import Tier
+from include.recipes import load_recipes
 from include.simulation.farm import simulate
 from include.simulation.figures import quantile
 from include.simulation.model import Encode, Farm, Outcome, SimTitle
 from include.simulation.orders import order
-from include.simulation.scenarios import Recipes, valued
+from include.simulation.scenarios import valued
 
 SLOTS = 2
 LOAD = 0.9
@@ -173,19 +174,19 @@ def _job(seq: int, shape: Shape, arrival_s: float, rng: random.Random) -> Job:
         extras_s=0.0,
         finish_s=0.0,
     )
-    return Job(seq=seq, shape=shape, title=valued(title, Recipes.load()), arrival_s=arrival_s)
+    return Job(seq=seq, shape=shape, title=valued(title, load_recipes()), arrival_s=arrival_s)
 
 
 def _run_really(jobs: Sequence[Job]) -> None:
     """Through a pool of slots: a free one takes the job of the highest priority, ties in the order of arrival."""
-    policy = Recipes.load().policy.priority
+    policy = load_recipes().policy.priority
     waiting: list[Job] = []
     changed, began = threading.Condition(), time.monotonic()
     left = len(jobs)
 
     def points(job: Job) -> tuple[int, int]:
         waited_s = time.monotonic() - began - job.arrival_s
-        work_s = job.title.expected.whole.p50_s
+        work_s = job.title.expected.total.p50_s
         return priority_points(
             score=job.title.value, work_s=work_s, laxity_s=None, waiting_s=waited_s, policy=policy
         ), -job.seq
@@ -224,7 +225,7 @@ def _run_really(jobs: Sequence[Job]) -> None:
 def _compared(jobs: Sequence[Job], contended: float) -> dict[str, float]:
     delay_s = statistics.median(job.finished_s - job.taken_s - job.service_s for job in jobs)
     farm = Farm(nodes=1, slots_per_node=SLOTS, start_delay_s=delay_s, control_s=0.0).without_window()
-    policy = order("callsheet_uncut", Recipes.load().policy)
+    policy = order("callsheet_uncut", load_recipes().policy)
 
     def simulated(service_s: Callable[[Job], float]) -> list[Outcome]:
         titles = []

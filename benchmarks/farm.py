@@ -29,11 +29,12 @@ from rich.table import Table
 
 from include.base.errors import CallsheetError
 from include.base.settings import available_cores
+from include.recipes import Recipes, load_recipes
 from include.simulation import show
 from include.simulation.figures import Figures, Run, run_order
 from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
-from include.simulation.scenarios import Load, Recipes, draw
+from include.simulation.scenarios import Load, draw
 
 LOADS = (0.7, 0.9, 0.95)
 SEEDS = (101, 102, 103)
@@ -85,7 +86,7 @@ def _simulated(arguments: argparse.Namespace) -> dict[str, float]:
         trends=read_trends(arguments.views) if arguments.views else None,
     )
     if arguments.history:
-        read_history(arguments.history, Recipes.load(), error=wanted.error, seed=0)
+        read_history(arguments.history, load_recipes(), error=wanted.error, seed=0)
     metrics: dict[str, float] = {}
     _recipes()
     RESULTS.mkdir(exist_ok=True)
@@ -120,10 +121,10 @@ def _value_part(pool: ProcessPoolExecutor, wanted: Load, metrics: dict[str, floa
         bound = _mean([each[order] for each in by_seed.values() for order in VALUE_ORDERS])
         figures = [_mean([each[order] for each in by_seed.values()]) for order in VALUE_ORDERS]
         _print(show.table(figures, title=f"{name}: mean of {len(SEEDS)} seeds, {bound.titles} titles each", focus=None))
-    metrics["waiting_bound_h"] = Recipes.load().policy.priority.waiting_bound_h
+    metrics["waiting_bound_h"] = load_recipes().policy.priority.waiting_bound_h
     if history is None:
         charted = replace(wanted, load=0.9, seed=SEEDS[0])
-        recipes = Recipes.load()
+        recipes = load_recipes()
         titles = draw(charted, farm, recipes)
         runs = {
             order: run_order(order, titles, farm, recipes) for order in (*VALUE_ORDERS[:1], "edf", *VALUE_ORDERS[1:])
@@ -194,7 +195,7 @@ def _all(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> list[Figures]:
 @cache
 def _recipes() -> Recipes:
     """Read once per process: a file that changes meanwhile must not split the figures."""
-    return Recipes.load()
+    return load_recipes()
 
 
 def _one(job: Job) -> Figures:

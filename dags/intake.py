@@ -44,7 +44,7 @@ INTAKE_WEIGHT = 1_000_000
 def intake() -> None:
     @task(doc_md="Validate the request and enter it in the catalog, whole or not at all.")
     def accept(dag_run: Any = None) -> str:
-        from include.services.intake import accept_request
+        from include.orchestration.intake import accept_request
 
         return accept_request(dag_run.conf)
 

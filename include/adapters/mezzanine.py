@@ -25,7 +25,7 @@ import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
 from include.adapters.s3.store import code_of, failure, s3_client, stream, told
-from include.adapters.store.documents import load_if_whole
+from include.adapters.store.documents import load_if_valid
 from include.adapters.store.store import ObjectStore, key_of
 from include.base.errors import (
     CallsheetError,
@@ -260,7 +260,7 @@ def _file_identity(uri: str, path: Path) -> MezzanineIdentity:
 
 def _copied(ctx: Workplace) -> MezzanineIdentity | None:
     """The copy that an earlier attempt finished."""
-    known = load_if_whole(ctx.store, ctx.key(_RECORD), MezzanineIdentity)
+    known = load_if_valid(ctx.store, ctx.key(_RECORD), MezzanineIdentity)
     return known if known is not None and ctx.store.size(ctx.key(_COPY)) == known.size_bytes else None
 
 

@@ -409,7 +409,7 @@ def calibrate(
 ) -> None:
     """Learn this machine's speed by sample encodes, for the forecasts; two minutes at most."""
     from include.cli import calibrate as calibration
-    from include.recipes import load_rates
+    from include.recipes import load_cost_rates
 
     settings = load_settings()
     if measured is not None:
@@ -423,12 +423,12 @@ def calibrate(
         pairs = [
             {"encoder": encoder, "preset": preset, "factor": round(each.factor, 4), "lowest": round(each.lowest, 4),
              "highest": round(each.highest, 4), "samples": each.samples, "counts": each.counts}
-            for (encoder, preset), each in found.spreads(load_rates()).items()
+            for (encoder, preset), each in found.spreads(load_cost_rates()).items()
         ]  # fmt: skip
         _print_json({"kept": where, "measured_at": found.measured_at.isoformat(),
                      "encoder_version": found.encoder_version, "pairs": pairs})  # fmt: skip
     else:
-        show_calibration(found.spreads(load_rates()), Console())
+        show_calibration(found.spreads(load_cost_rates()), Console())
         _say(f"kept at {where}")
 
 

@@ -30,7 +30,7 @@ from include.adapters.process import Limits, limit_tools, run
 from include.adapters.store.store import LocalStore, open_store
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.settings import Settings, load_settings
-from include.domain.cost.prior import TELLING_S, Calibration, Pair, Rates, SampleEncode, encoder_s
+from include.domain.cost.prior import TELLING_S, Calibration, CostRates, Pair, SampleEncode, encoder_s
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import EncodeResult
 from include.domain.plan.binding import shape_of_source
@@ -39,7 +39,7 @@ from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import ENCODERS
 from include.domain.title.title import Tier, TitleJob
-from include.recipes import load_ladders, load_presets, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
 from include.services.valuation import CALIBRATION
 from include.stages.core import StageContext
 from include.stages.encode import encode
@@ -92,7 +92,7 @@ class _Order:
 
 def wanted_pairs() -> tuple[Pair, ...]:
     """Encoders and presets that the tiers use, those that they may fall back to included."""
-    tiers, rates, presets = load_tiers().values(), load_rates(), load_presets()
+    tiers, rates, presets = load_tiers().values(), load_cost_rates(), load_presets()
     pairs = (
         (ENCODERS[codec], preset)
         for codec, ladder in load_ladders().items()
@@ -121,7 +121,7 @@ def measure(settings: Settings, files: Sequence[Path], *, say: Say, now: datetim
     if len(files) > MOST_CLIPS:
         raise ConfigurationError(f"{len(files)} clips: at most {MOST_CLIPS} fit into the time; give the most different")
     began = time.monotonic()
-    rates = load_rates()
+    rates = load_cost_rates()
     with tempfile.TemporaryDirectory(prefix="callsheet-calibrate-") as folder:
         clips = [
             _inspected(settings, Path(folder), number, content, cut, deadline=began + LIMIT_S)
@@ -203,7 +203,7 @@ def _inspected(settings: Settings, folder: Path, place: int, content: str, cut: 
     return _Clip(content=content, context=context, source=source)
 
 
-def _orders(clips: Sequence[_Clip], rates: Rates) -> list[_Order]:
+def _orders(clips: Sequence[_Clip], rates: CostRates) -> list[_Order]:
     """Every pair on every clip in up to two sizes; each pair's first samples come before any pair's later ones."""
     by_pair: dict[Pair, list[_Order]] = {}
     for clip in clips:
@@ -229,7 +229,7 @@ def _orders(clips: Sequence[_Clip], rates: Rates) -> list[_Order]:
     return [each for _, each in sorted(ranked, key=lambda entry: (entry[0], entry[1].predicted_s))]
 
 
-def _of_pair(clip: _Clip, plan: Plan, preset: str, rates: Rates) -> Iterator[_Order]:
+def _of_pair(clip: _Clip, plan: Plan, preset: str, rates: CostRates) -> Iterator[_Order]:
     """The largest rendition and one of about a quarter of it, where they take neither too little nor too long."""
     jobs = [each for each in plan.jobs if _pixels(each) <= MOST_PIXELS]
     largest = max(map(_pixels, jobs), default=0)
@@ -250,7 +250,7 @@ def _of_pair(clip: _Clip, plan: Plan, preset: str, rates: Rates) -> Iterator[_Or
 
 
 def _made(
-    orders: Sequence[_Order], settings: Settings, folder: Path, rates: Rates, say: Say, *, began: float
+    orders: Sequence[_Order], settings: Settings, folder: Path, rates: CostRates, say: Say, *, began: float
 ) -> list[SampleEncode]:
     samples: list[SampleEncode] = []
     late = 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from include.base.document import Document
 from include.orchestration.deadlines import CONF_KEY
 from include.orchestration.names import BATCH_PREFIX
-from include.orchestration.weights import RESUMED, STEPS, is_job, is_raised, weight_of, whole
+from include.orchestration.weights import RESUMED, STEPS, is_job, is_raised, weight_of, whole_number
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -185,7 +185,7 @@ def _weigh(session: Session, run: DagRun, *, ended: UUID | None = None) -> int:
         else:
             changed += _set_weight(each, weight_of(conf["priority"], each.task_id))
     jobs.sort(key=lambda each: (-STEPS.get(each.task_id, 1), each.map_index))
-    slots = whole(conf, "slots")
+    slots = whole_number(conf, "slots")
     for place, each in enumerate(jobs, start=held):
         beyond = slots is not None and place >= slots
         changed += _set_weight(each, weight_of(conf["priority"], each.task_id, beyond_share=beyond))

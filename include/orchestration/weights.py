@@ -45,7 +45,7 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     if dag_run is None or not str(task_instance.dag_id).startswith(BATCH_PREFIX):
         return
     conf = dag_run.conf if isinstance(dag_run.conf, dict) else {}
-    priority, slots = whole(conf, "priority"), whole(conf, "slots")
+    priority, slots = whole_number(conf, "priority"), whole_number(conf, "slots")
     beyond = slots is not None and is_job(task_instance) and task_instance.map_index >= slots
     task_instance.priority_weight = weight_of(
         DEFAULT_PRIORITY if priority is None else priority, str(task_instance.task_id), beyond_share=beyond
@@ -74,7 +74,7 @@ def is_raised(weight: int | None) -> bool:
     return (weight or 0) > RESUMED // 2
 
 
-def whole(conf: dict[str, Any], name: str) -> int | None:
+def whole_number(conf: dict[str, Any], name: str) -> int | None:
     """A whole number of a run's conf, which anybody may have written; None where it is none."""
     value = conf.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

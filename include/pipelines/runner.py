@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.adapters.store.documents import load_document, load_if_whole
+from include.adapters.store.documents import load_document, load_if_valid
 from include.adapters.store.store import ObjectStore
 from include.base.document import Document
 from include.base.errors import MissingInput
@@ -110,7 +110,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     deadline = time.monotonic() + job.time_limit_s
     for position, node in enumerate(task.nodes):
         key = result_key(job.title, node.name, job.item if node.mapped else None)
-        if load_if_whole(store, key, node.stage.result) is not None:
+        if load_if_valid(store, key, node.stage.result) is not None:
             log.info("stage %s is done already: %s/%s", node.name, store.uri, key)
             continue
         documents = [_load(given, annotation, job, node, store, pipeline) for given, annotation in _arguments(node)]

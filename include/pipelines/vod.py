@@ -24,24 +24,24 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         source = inspect(title)
         analysis = analyse(title, source)
     with task("plan"):
-        decision = plan(title, source, analysis, codecs=codecs)
-    with task("encode", each_job_of=decision) as job:
-        renditions = encode(title, source, decision, job)
+        encode_plan = plan(title, source, analysis, codecs=codecs)
+    with task("encode", each_job_of=encode_plan) as job:
+        renditions = encode(title, source, encode_plan, job)
     with task("extras"):
-        sound = audio(title, source)
-        text = subtitles(title, source)
-        stills = images(title, source, analysis)
+        audio_tracks = audio(title, source)
+        subtitle_tracks = subtitles(title, source)
+        pictures = images(title, source, analysis)
         verified = verify_source(title, source)
-    contents = (title, source, analysis, decision, renditions, sound, text, stills, verified)
+    contents = (title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, pictures, verified)
     # Only where the plan asks for it: its core rungs go out while the others are encoded.
-    with task("first_finish", first_of=decision):
-        first_verdicts = check(title, source, analysis, decision, renditions, sound, verified)
+    with task("first_finish", first_of=encode_plan):
+        first_verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified)
         first_packaged = package(*contents, first_verdicts, progressive=progressive)
-    with task("first_publish", first_of=decision):
+    with task("first_publish", first_of=encode_plan):
         first_published = publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish"):
-        verdicts = check(title, source, analysis, decision, renditions, sound, verified, first_verdicts)
+        verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified, first_verdicts)
         packaged = package(*contents, verdicts, progressive=progressive)
     with task("publish"):
         published = publish(title, packaged)
@@ -51,7 +51,7 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
             title,
             source,
             analysis,
-            decision,
+            encode_plan,
             renditions,
             verdicts,
             packaged,

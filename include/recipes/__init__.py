@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from include.base.errors import ConfigurationError
-from include.domain.cost.prior import Rates
+from include.domain.cost.prior import CostRates
 from include.domain.order.valuation import Policy
 from include.domain.plan.presets import Presets
 from include.domain.recipe.codecs import ENCODERS
@@ -23,6 +25,30 @@ from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
 FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """Everything that planning and valuation read from this folder."""
+
+    ladders: dict[str, Ladder]
+    """By codec."""
+    tiers: dict[Tier, TierPolicy]
+    rates: CostRates
+    policy: Policy
+    presets: Presets
+
+
+@cache
+def load_recipes() -> Recipes:
+    """All of them, read once per process: a deploy starts new ones."""
+    return Recipes(
+        ladders=load_ladders(),
+        tiers=load_tiers(),
+        rates=load_cost_rates(),
+        policy=load_policy(),
+        presets=load_presets(),
+    )
 
 
 def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:
@@ -67,12 +93,12 @@ def load_policy(folder: Path = FOLDER) -> Policy:
         return Policy.model_validate(data)
 
 
-def load_rates(folder: Path = FOLDER) -> Rates:
+def load_cost_rates(folder: Path = FOLDER) -> CostRates:
     """What the work costs per pixel, from ``prior.yaml``."""
     where = "recipes/prior.yaml"
     data = _read(folder / "prior.yaml", where)
     with _explained(where):
-        return Rates.model_validate(data)
+        return CostRates.model_validate(data)
 
 
 def load_presets(folder: Path = FOLDER) -> Presets:

@@ -49,7 +49,7 @@ def _rows(catalog: Catalog, titles: Iterable[TitleRecord]) -> Iterator[tuple[obj
             request.kind.value if request.kind else "",
             # One that had passed when the request came binds nobody.
             f"{deadline.timestamp():.3f}" if deadline is not None and deadline > title.created_at else "",
-            f"{title.work.full.whole.p50_s:.3f}" if title.work else "",
+            f"{title.work.full.total.p50_s:.3f}" if title.work else "",
             f"{actual_s:.3f}",
             "" if request.signals.predicted_views_7d is None else f"{request.signals.predicted_views_7d:.0f}",
         )

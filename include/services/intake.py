@@ -6,8 +6,6 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from include.adapters.addresses import check_address
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
@@ -28,20 +26,18 @@ PARSE_PATIENCE_S = 30.0
 def accept_request(conf: Any) -> str:
     """Enter a batch request in the catalog; returns its batch id. The same request again changes nothing.
 
-    Raises :class:`AirflowFailException` that names field, value and reason of a request that is wholly bad.
+    Raises :class:`RequestRejected` that names field, value and reason of a request that is wholly bad, and
+    :class:`BatchConflict` where its id is known with other content.
     """
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)
     pipelines = current_pipelines()
-    try:
-        batch = parse_batch(conf, pipelines=frozenset(pipelines))
-        _check_callback(batch, settings)
-        now = datetime.now(UTC)
-        valued = value_batch(batch, catalog, settings, now=now)
-        version = pipelines[batch.pipeline].version
-        new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
-    except RequestRejected as error:
-        raise AirflowFailException(f"batch request refused: {error.message}") from error
+    batch = parse_batch(conf, pipelines=frozenset(pipelines))
+    _check_callback(batch, settings)
+    now = datetime.now(UTC)
+    valued = value_batch(batch, catalog, settings, now=now)
+    version = pipelines[batch.pipeline].version
+    new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
     for refusal in batch.refusals:
         log.warning("batch %s: refused %s", batch.batch_id, refusal)
     log.info(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from include.domain.media.media import Inspection
 from include.domain.order.parallel import slots_for
 from include.domain.order.valuation import Work
-from include.domain.plan.binding import Pace, least_work, shape_of_source, work_of
+from include.domain.plan.binding import FarmShare, least_work, shape_of_source, work_of
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
-from include.recipes import load_policy, load_rates
+from include.recipes import load_cost_rates, load_policy
 from include.services.valuation import OVERHEAD_S, farm_factors, revalue
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
+def farm_share_of(catalog: Catalog, settings: Settings, request_id: str) -> FarmShare:
     """How quickly a title gets on: this farm's speed, and the slots that its value and its laxity give it."""
     title = catalog.titles.get(request_id)
     slots = slots_for(
@@ -33,7 +33,7 @@ def pace_of(catalog: Catalog, settings: Settings, request_id: str) -> Pace:
         slots=settings.encode_slots + settings.gpu_slots,
         policy=load_policy().parallel,
     )
-    return Pace(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
+    return FarmShare(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
 
 
 def note_planned(
@@ -42,7 +42,7 @@ def note_planned(
     title: TitleJob,
     store: ObjectStore,
     *,
-    pace: Callable[[], Pace],
+    farm_share: Callable[[], FarmShare],
     now: datetime,
 ) -> dict[str, Any] | None:
     """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
@@ -57,8 +57,10 @@ def note_planned(
         source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
         if not isinstance(source, Inspection) or not isinstance(plan, Plan):
             return None
-        shape, rates, timed = shape_of_source(source), load_rates(), plan.of_first
-        full, needed = (work_of(each, shape, rates=rates, pace=pace(), tier=title.tier) for each in (plan, timed))
+        shape, rates, timed = shape_of_source(source), load_cost_rates(), plan.of_first
+        full, needed = (
+            work_of(each, shape, rates=rates, farm_share=farm_share(), tier=title.tier) for each in (plan, timed)
+        )
         playable = needed if plan.first else None
         work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
         catalog.queue.note_work(title.request_id, work)

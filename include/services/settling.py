@@ -88,7 +88,7 @@ def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool
 
 def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, *, now: datetime) -> bool:
     """Settle a title whose run was lost after its set had gone out: it is published, whatever became of the run."""
-    from include.adapters.store.documents import load_if_whole
+    from include.adapters.store.documents import load_if_valid
     from include.adapters.store.store import open_store
     from include.domain.outcome.results import PackageResult
     from include.domain.outcome.settlement import lacks, why_degraded
@@ -101,7 +101,7 @@ def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, 
         message = "its first version was published; a newer request was quicker than its whole set"
         return catalog.titles.settle(title.request_id, State.CANCELLED, reason="superseded", message=message, now=now)
     reason, message = "rendition_missing", f"published as v{version.version} without {', '.join(version.missing)}"
-    packaged = load_if_whole(open_store(settings), result_key(title.job(), "package"), PackageResult)
+    packaged = load_if_valid(open_store(settings), result_key(title.job(), "package"), PackageResult)
     if packaged is not None and version.whole:
         reason, message = why_degraded(packaged), lacks(packaged, version.version)
     if not title.is_repair:

@@ -12,15 +12,14 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from include.base.document import Document
 from include.base.errors import StorageError
 from include.domain.cost.prior import (
     Calibration,
+    CostRates,
     Pair,
-    Rates,
     SourceShape,
     TitleWork,
     calibration,
@@ -31,14 +30,14 @@ from include.domain.cost.prior import (
 )
 from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
-from include.domain.order.valuation import FarmState, Policy, Standing, Valuation, Work, value_titles
-from include.domain.plan.playable import wish_of
-from include.domain.plan.presets import Presets, quickest
+from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
+from include.domain.plan.playable import first_version_rule
+from include.domain.plan.presets import quickest
 from include.domain.recipe.rungs import Ladder
 from include.domain.recipe.tiers import TierPolicy, core_of
 from include.domain.title.request import Refusal, TitleRequest
 from include.domain.title.title import Tier
-from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
+from include.recipes import load_recipes
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog, HistoryRow, OpenTitle
@@ -95,20 +94,6 @@ class Quote(Document):
     """Those that would miss their deadline first, then by how much later they would be."""
 
 
-class _Recipes(NamedTuple):
-    ladders: dict[str, Ladder]
-    tiers: dict[Tier, TierPolicy]
-    rates: Rates
-    policy: Policy
-    presets: Presets
-
-
-@cache
-def _recipes() -> _Recipes:
-    """Read once per process: a deploy starts new ones."""
-    return _Recipes(load_ladders(), load_tiers(), load_rates(), load_policy(), load_presets())
-
-
 def value_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> dict[str, tuple[Work, Valuation]]:
@@ -116,14 +101,14 @@ def value_batch(
     with _collector_paused():
         new, beside, farm = _with_batch(batch, catalog, settings, now=now)
         wanted = {each.request_id for each in new.values()}
-        valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=_recipes().policy, only=wanted)
+        valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=load_recipes().policy, only=wanted)
     return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
 
 
 def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
     """What a new batch would come to beside the titles that are open already. Changes nothing."""
     new, beside, farm = _with_batch(batch, catalog, settings, now=now)
-    policy = _recipes().policy
+    policy = load_recipes().policy
     before = value_titles(beside, farm=farm, now=now, policy=policy)
     after = value_titles([*beside, *new.values()], farm=farm, now=now, policy=policy)
     displaced = []
@@ -159,14 +144,14 @@ def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now
 
 def _with_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
-) -> tuple[dict[str, Standing], list[Standing], FarmState]:
+) -> tuple[dict[str, QueuedTitle], list[QueuedTitle], FarmState]:
     """Standings of a new batch by title id, those of the open titles, and the farm."""
     factors = farm_factors(catalog, settings)
     open_titles = catalog.queue.open_titles()
     standings = _standings(open_titles, factors)
     last = max((each.seq for each in standings), default=0)
     new = {
-        request.title_id: Standing(
+        request.title_id: QueuedTitle(
             request_id=f"{batch.batch_id}/{request.title_id}",
             seq=last + number,
             tier=request.tier,
@@ -176,7 +161,7 @@ def _with_batch(
             publish_at=request.publish_at,
             running=False,
             progress=0.0,
-            work=expected_work(request, batch.pipeline, factors),
+            work=work_of_request(request, batch.pipeline, factors),
         )
         for number, request in enumerate(batch.titles, start=1)
     }
@@ -198,7 +183,7 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
         factors = {} if all(title.work for title in open_titles) else farm_factors(catalog, settings)
         standings = _standings(open_titles, factors)
         farm = farm_state(open_titles, settings, now=now)
-        valued = value_titles(standings, farm=farm, now=now, policy=_recipes().policy)
+        valued = value_titles(standings, farm=farm, now=now, policy=load_recipes().policy)
     works = {each.request_id: each.work for each in standings}
     entered = {
         request_id: (works[request_id], valuation)
@@ -209,9 +194,10 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
     return valued
 
 
-def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
+def work_of_request(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
     """What a title will take that nobody has inspected yet."""
-    ladders, tiers, rates, _, presets = _recipes()
+    recipes = load_recipes()
+    rates, presets = recipes.rates, recipes.presets
     codecs = codecs_of(pipeline)
     known = request.source
     source = shape_of(
@@ -222,17 +208,18 @@ def expected_work(request: TitleRequest, pipeline: str, factors: Factors) -> Wor
         fps=known.frame_rate,
         rates=rates,
     )
-    chosen, policy = [ladders[codec] for codec in codecs if codec in ladders], tiers[request.tier]
+    chosen = [recipes.ladders[codec] for codec in codecs if codec in recipes.ladders]
+    policy = recipes.tiers[request.tier]
 
     def work(ladders: list[Ladder], policy: TierPolicy) -> TitleWork:
         return title_work(source, ladders, policy, rates=rates, factors=factors, tier=request.tier)
 
     core = [core_of(ladder, policy) for ladder in chosen[:1]]
-    wish = wish_of(request.playable_first, policy.playable_first)
+    rule = first_version_rule(request.playable_first, policy.playable_first)
     return Work(
         full=work(chosen, policy),
-        least=work(chosen[:1] if wish == "never" else core, quickest(policy, rates=rates, presets=presets)),
-        playable=work(core, policy) if wish == "always" else None,
+        least=work(chosen[:1] if rule == "never" else core, quickest(policy, rates=rates, presets=presets)),
+        playable=work(core, policy) if rule == "always" else None,
     )
 
 
@@ -253,7 +240,7 @@ def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
 
     Its own recent encodes say it; where they are too few, the sample encodes of ``callsheet calibrate``.
     """
-    rates = _recipes().rates
+    rates = load_recipes().rates
     ratios: dict[Pair, list[float]] = {}
     for row in catalog.history.recent(limit=RECENT_ENCODES):
         measured = _ratio(row, rates)
@@ -297,18 +284,18 @@ def farm_state(open_titles: Iterable[OpenTitle], settings: Settings, *, now: dat
     """Slots, and how much of them the latest arrivals take."""
     slots = settings.encode_slots + settings.gpu_slots
     fresh_s = sum(
-        title.work.full.whole.p50_s for title in open_titles if title.work and now - title.created_at <= FRESH
+        title.work.full.total.p50_s for title in open_titles if title.work and now - title.created_at <= FRESH
     )
     return FarmState(slots=slots, fresh_load=fresh_s / (slots * FRESH.total_seconds()), overhead_s=OVERHEAD_S)
 
 
-def _standings(open_titles: Iterable[OpenTitle], factors: Factors) -> list[Standing]:
+def _standings(open_titles: Iterable[OpenTitle], factors: Factors) -> list[QueuedTitle]:
     return [
-        title.standing(title.work or expected_work(title.request, title.pipeline, factors)) for title in open_titles
+        title.as_queued(title.work or work_of_request(title.request, title.pipeline, factors)) for title in open_titles
     ]
 
 
-def _ratio(row: HistoryRow, rates: Rates) -> float | None:
+def _ratio(row: HistoryRow, rates: CostRates) -> float | None:
     """Measured over predicted CPU seconds of a past encode; None where its features do not say enough."""
     known = row.features
     try:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from include.base.errors import ConfigurationError
+from include.recipes import load_recipes
 from include.simulation.farm import Say
 from include.simulation.figures import Run, run_order
 from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm
 from include.simulation.orders import ORDERS
-from include.simulation.scenarios import SCENARIOS, Load, Recipes, Scenario, build
+from include.simulation.scenarios import SCENARIOS, Load, Scenario, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def run_scenario(asked: Asked, say: Say) -> Answer:
     if scenario is None:
         known = "; ".join(f"{each.name} ({each.what})" for each in SCENARIOS.values())
         raise ConfigurationError(f"no scenario is called {asked.scenario!r}; there are: {known}")
-    recipes, farm = Recipes.load(), Farm(nodes=asked.nodes, window=Farm.window_of(asked.nodes * 2), seed=asked.seed)
+    recipes, farm = load_recipes(), Farm(nodes=asked.nodes, window=Farm.window_of(asked.nodes * 2), seed=asked.seed)
     wanted = Load(
         titles=asked.titles,
         load=scenario.load if asked.load is None else asked.load,

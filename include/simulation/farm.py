@@ -15,7 +15,7 @@ import simpy
 
 from include.domain.cost.forecast import Forecast
 from include.domain.order.admission import admit
-from include.domain.order.backlog import FRESH_S, Backlog, Claim, held_s
+from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s
 from include.domain.order.parallel import chunks_for, slots_for
 from include.domain.order.priority import priority_points
 from include.domain.order.valuation import Policy
@@ -61,7 +61,7 @@ class _Active:
     forecast_s: float
     """Predicted slot seconds of the whole title, median."""
     mean_over_median: float
-    held_s: float
+    occupied_s: float
     """Predicted slot seconds to the end of one of its tasks that run."""
     remaining_s: float
     elapsed_p90_s: float
@@ -131,7 +131,7 @@ class Simulation:
         for seq, (title, outcome) in enumerate(zip(self.titles, self.outcomes, strict=True)):
             yield self.env.timeout(max(0.0, title.arrival_s - self.env.now))
             expected = title.expected
-            whole, elapsed = expected.whole, expected.elapsed(self.farm.slots)
+            whole, elapsed = expected.total, expected.elapsed(self.farm.slots)
             active = _Active(
                 title=title,
                 outcome=outcome,
@@ -140,7 +140,7 @@ class Simulation:
                 score=0,
                 forecast_s=whole.p50_s,
                 mean_over_median=whole.mean_s / whole.p50_s if whole.p50_s else 1.0,
-                held_s=held_s(expected, remaining_s=whole.mean_s),
+                occupied_s=occupied_s(expected, remaining_s=whole.mean_s),
                 remaining_s=whole.p50_s,
                 elapsed_p90_s=elapsed.p90_s,
                 elapsed_mean_s=elapsed.mean_s,
@@ -231,11 +231,11 @@ class Simulation:
             wait=wait,
             full=full.later(self.farm.overhead_s),
             degraded=least.later(self.farm.overhead_s),
-            work=title.expected.whole,
+            work=title.expected.total,
             policy=policy.admission,
         ).verdict
 
-    def _claim(self, active: _Active, policy: Policy) -> Claim:
+    def _claim(self, active: _Active, policy: Policy) -> SlotDemand:
         deadline_s, key = active.title.deadline_s, int(active.key)
         urgent = key
         if deadline_s is not None:
@@ -247,13 +247,13 @@ class Simulation:
                 policy=policy.priority,
             )
         work_s = active.remaining_s * active.mean_over_median
-        return Claim(
+        return SlotDemand(
             seq=active.seq,
             points=key,
             urgent=urgent,
             due_s=None if deadline_s is None else deadline_s - self.env.now,
             work_s=work_s,
-            held_s=min(work_s, active.held_s) if active.open else 0.0,
+            occupied_s=min(work_s, active.occupied_s) if active.open else 0.0,
             fresh=self._is_fresh(active),
             slots=active.share if self.order.cuts else min(active.share, len(active.title.encodes) + 1),
         )
@@ -321,7 +321,7 @@ class Simulation:
         """The forecast of a title that was looked at, its place in the order by it, and its jobs."""
         title, planned = active.title, active.title.planned
         elapsed = planned.elapsed(self.farm.slots)
-        active.forecast_s = planned.whole.p50_s
+        active.forecast_s = planned.total.p50_s
         active.remaining_s = active.forecast_s - planned.prepare.p50_s
         active.elapsed_p90_s, active.elapsed_mean_s = elapsed.p90_s, elapsed.mean_s
         self._value(active)

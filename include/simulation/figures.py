@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from include.base.document import Document
 from include.domain.title.title import Tier
+from include.recipes import Recipes
 from include.simulation.farm import Say, Simulation
 from include.simulation.model import End, Farm, Outcome, SimTitle
 from include.simulation.orders import order
-from include.simulation.scenarios import Recipes
 
 HOUR_S = 3600.0
 

@@ -16,8 +16,9 @@ from include.domain.cost.past_jobs import PAST_JOBS
 from include.domain.cost.prior import TitleWork, shape_of
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
+from include.recipes import Recipes
 from include.simulation.model import SimTitle
-from include.simulation.scenarios import Recipes, expected_work, shaped, valued
+from include.simulation.scenarios import shaped, typical_work, valued
 
 ARRIVALS = ("submit",)
 VIEWS = ("video_id", "views", "date")
@@ -94,14 +95,14 @@ def _past(path: Path, line: int, row: dict[str, str], error: float, rng: random.
         raise _bad(path, line, "actual_s", row["actual_s"], "must be above 0")
     predicted_s = _number(path, line, row, "predicted_s") if row["predicted_s"] else actual_s
     source = shape_of(kind, rates=recipes.rates)
-    typical = expected_work(source, tier, recipes)
+    typical = typical_work(source, tier, recipes)
     title = shaped(
         f"line {line}",
         " ".join(part.value for part in (tier, kind) if part),
         tier,
         kind,
         source,
-        scaled(typical, actual_s / typical.whole.p50_s),
+        scaled(typical, actual_s / typical.total.p50_s),
         error,
         rng,
         recipes,
@@ -120,7 +121,7 @@ def _past(path: Path, line: int, row: dict[str, str], error: float, rng: random.
         finish_s=title.finish_s * exact,
         encodes=tuple(replace(each, true_s=each.true_s * exact) for each in title.encodes),
         expected=scaled(title.expected, foreseen),
-        least=scaled(title.least, foreseen * actual_s / typical.whole.p50_s),
+        least=scaled(title.least, foreseen * actual_s / typical.total.p50_s),
     )
 
 

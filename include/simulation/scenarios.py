@@ -9,44 +9,21 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from include.domain.cost.forecast import Forecast, spread
-from include.domain.cost.prior import Rates, SourceShape, TitleWork, title_work
-from include.domain.order.valuation import Policy
+from include.domain.cost.prior import SourceShape, TitleWork, title_work
 from include.domain.order.value import score_points
-from include.domain.plan.presets import Presets, Relative, faster_presets, quickest
+from include.domain.plan.presets import Relative, faster_presets, quickest
 from include.domain.recipe.codecs import ENCODERS
-from include.domain.recipe.rungs import Ladder, cut_ladder
-from include.domain.recipe.tiers import TierPolicy, core_of
+from include.domain.recipe.rungs import cut_ladder
+from include.domain.recipe.tiers import core_of
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
-from include.recipes import load_ladders, load_policy, load_presets, load_rates, load_tiers
+from include.recipes import Recipes, load_recipes
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
 NOISE = 0.05
 """Sigma of what no forecast knows: the same encode again takes a few percent more or less."""
 OTHERS_SIGMA = 0.15
 """Sigma of the tasks beside the encodes, in the logarithm: content matters little to them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipes:
-    """The product's own, as the simulated titles are planned by them."""
-
-    policy: Policy
-    ladder: Ladder
-    tiers: dict[Tier, TierPolicy]
-    rates: Rates
-    presets: Presets
-
-    @classmethod
-    def load(cls) -> Recipes:
-        """From ``include/recipes``, with the H.264 ladder of the pipeline ``vod``."""
-        return cls(
-            policy=load_policy(),
-            ladder=load_ladders()["h264"],
-            tiers=load_tiers(),
-            rates=load_rates(),
-            presets=load_presets(),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +107,15 @@ def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Rec
     """A title of a class before anybody knows when it arrives."""
     seconds = max(2.0, drawn.minutes * 60 * math.exp(rng.gauss(0, drawn.sigma)))
     source = SourceShape(duration_s=seconds, width=drawn.size[0], height=drawn.size[1], fps=drawn.fps)
-    expected = expected_work(source, drawn.tier, recipes)
+    expected = typical_work(source, drawn.tier, recipes)
     return shaped(name, drawn.name, drawn.tier, drawn.kind, source, expected, error, rng, recipes)
 
 
-def expected_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
+def typical_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     """As the product forecasts a title that nobody has looked at."""
-    return title_work(source, [recipes.ladder], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier)
+    return title_work(
+        source, [recipes.ladders["h264"]], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier
+    )
 
 
 def shaped(
@@ -183,7 +162,7 @@ def shaped(
         Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=loss)
         for time, seen, faster, loss in zip(true_s, foreseen, options, dropped, strict=True)
     )
-    core = core_of(recipes.ladder, policy)
+    core = core_of(recipes.ladders["h264"], policy)
     return SimTitle(
         name=name,
         group=group,
@@ -218,28 +197,28 @@ def shaped(
 @cache
 def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Relative, ...], ...]:
     """The presets of each rung; of a source long enough that the start of a worker does not count."""
-    recipes = Recipes.load()
+    recipes = load_recipes()
     source = SourceShape(duration_s=3600, width=width, height=height, fps=fps)
-    preset = recipes.tiers[tier].presets.get(recipes.ladder.codec, recipes.ladder.preset)
+    preset = recipes.tiers[tier].presets.get(recipes.ladders["h264"].codec, recipes.ladders["h264"].preset)
     return tuple(
         faster_presets(
             preset,
-            encoder=ENCODERS[recipes.ladder.codec],
+            encoder=ENCODERS[recipes.ladders["h264"].codec],
             pixels=cut.pixels,
             source=source,
             fps=min(60.0, fps),
             presets=recipes.presets,
             rates=recipes.rates,
         )
-        for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)
+        for cut in cut_ladder(recipes.ladders["h264"].rungs, width=width, height=height)
     )
 
 
 @cache
 def _dropped(tier: Tier, width: int, height: int) -> tuple[float | None, ...]:
     """What each rung loses where it is left out; None for the core rungs."""
-    recipes = Recipes.load()
-    names = [cut.rung.name for cut in cut_ladder(recipes.ladder.rungs, width=width, height=height)]
+    recipes = load_recipes()
+    names = [cut.rung.name for cut in cut_ladder(recipes.ladders["h264"].rungs, width=width, height=height)]
     core = recipes.tiers[tier].core_of(names)
     return tuple(None if name in core else recipes.presets.dropped_rung for name in names)
 

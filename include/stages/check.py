@@ -18,10 +18,10 @@ from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
     AudioResult,
+    CheckOutcome,
     CheckResult,
     Cost,
     EncodeResult,
-    Outcome,
     QualityScore,
     RenditionVerdict,
     SourceVerdict,
@@ -38,9 +38,9 @@ def check(
     title: TitleJob,
     source: Inspection,
     analysis: Analysis,
-    decision: Plan,
+    plan: Plan,
     renditions: tuple[EncodeResult, ...],
-    sound: AudioResult,
+    audio: AudioResult,
     verified: SourceVerdict,
     before: CheckResult | None = None,
 ) -> CheckResult:
@@ -54,8 +54,8 @@ def check(
     frames: dict[str, int] = {}
     reasons: dict[str, tuple[str, ...]] = {}
     costs: dict[str, Cost] = {}
-    for position, planned in enumerate(decision.renditions):
-        ctx.report(position / len(decision.jobs) / 2, f"decoding {planned.name}")
+    for position, planned in enumerate(plan.renditions):
+        ctx.report(position / len(plan.jobs) / 2, f"decoding {planned.name}")
         name = planned.name
         if name not in results:
             continue
@@ -70,12 +70,12 @@ def check(
         reasons[name] = (reason,)
 
     verdicts = []
-    for position, planned in enumerate(decision.renditions):
-        ctx.report(0.5 + position / len(decision.jobs) / 2, f"comparing {planned.name}")
+    for position, planned in enumerate(plan.renditions):
+        ctx.report(0.5 + position / len(plan.jobs) / 2, f"comparing {planned.name}")
         name = planned.name
         if name not in results:
             reason = left_out.get(name, "was not encoded: its job failed for good")
-            verdicts.append(RenditionVerdict(rendition=name, outcome=Outcome.MISSING, reasons=(reason,)))
+            verdicts.append(RenditionVerdict(rendition=name, outcome=CheckOutcome.MISSING, reasons=(reason,)))
             continue
         if name in known and not reasons[name]:
             verdicts.append(known[name])
@@ -84,13 +84,13 @@ def check(
         why_none: tuple[str, ...] = ()
         cost = costs[name]
         if not reasons[name]:
-            score, why_none, compared = _compare(ctx, title, source, decision, planned, results[name], verified)
+            score, why_none, compared = _compare(ctx, title, source, plan, planned, results[name], verified)
             cost = _sum(cost, compared)
         bad = (*reasons[name], *qc.picture_faults(score))
         verdicts.append(
             RenditionVerdict(
                 rendition=name,
-                outcome=Outcome.FAIL if bad else Outcome.PASS,
+                outcome=CheckOutcome.FAIL if bad else CheckOutcome.PASS,
                 reasons=(*bad, *why_none),
                 vmaf=score,
                 check_cost=cost,
@@ -98,12 +98,12 @@ def check(
                 frames=frames[name],
             )
         )
-    degraded = qc.conclude(decision, verdicts)
+    degraded = qc.conclude(plan, verdicts)
     return CheckResult(
         renditions=tuple(verdicts),
         audio=tuple(
             finding
-            for track in sound.renditions
+            for track in audio.renditions
             for finding in qc.audio_faults(
                 track,
                 video_s=verified.duration_s,
@@ -121,7 +121,7 @@ def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) ->
     return {
         each.rendition: each
         for each in (before.renditions if before else ())
-        if each.outcome is Outcome.PASS and each.rendition in results and each.key == results[each.rendition].key
+        if each.outcome is CheckOutcome.PASS and each.rendition in results and each.key == results[each.rendition].key
     }
 
 
@@ -232,7 +232,7 @@ def _compare(
     ctx: StageContext,
     title: TitleJob,
     source: Inspection,
-    decision: Plan,
+    plan: Plan,
     planned: Rendition,
     result: EncodeResult,
     verified: SourceVerdict,
@@ -251,7 +251,7 @@ def _compare(
                 address,
                 path,
                 video,
-                decision.treatment,
+                plan.treatment,
                 frame_rate=planned.frame_rate,
                 model=model,
                 window=window,

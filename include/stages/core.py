@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from include.base.document import Document
-from include.domain.plan.binding import Pace
+from include.domain.plan.binding import FarmShare
 from include.domain.title.title import TitleJob
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ControlContext(StageContext):
 
     catalog: Catalog
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    pace: Callable[[], Pace] = Pace
+    farm_share: Callable[[], FarmShare] = FarmShare
     """How quickly the title gets on with this farm; asked by the stage that forecasts."""
 
 

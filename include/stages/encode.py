@@ -16,7 +16,7 @@ from include.adapters.ffmpeg.commands import ProgressParser, encode_argv
 from include.adapters.ffmpeg.ffprobe import number, packets, picture_streams, probe
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
-from include.adapters.store.documents import load_if_whole
+from include.adapters.store.documents import load_if_valid
 from include.base.document import digest
 from include.base.errors import EncoderCrashed, ToolFailed
 from include.domain.media.media import Inspection
@@ -40,14 +40,14 @@ HARDWARE_SHARE = 0.5
 
 
 @stage
-def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Plan, job: EncodeJob) -> EncodeResult:
+def encode(ctx: StageContext, title: TitleJob, source: Inspection, plan: Plan, job: EncodeJob) -> EncodeResult:
     """Encode video only, with closed and aligned GOPs at an exact constant rate; verify it; then store it."""
     version = tools.ffmpeg_version(ctx.settings)
     others = [each.rendition for each in job.options if each.option.allowed]
     forms = [form for form in (job.hardware, job.rendition, *others) if form is not None]
     for form in dict.fromkeys(forms):
-        record = _name(ctx, form, rendition_key(source, decision, form, version)) + ".json"
-        known = load_if_whole(ctx.store, record, EncodeResult)
+        record = _name(ctx, form, rendition_key(source, plan, form, version)) + ".json"
+        known = load_if_valid(ctx.store, record, EncodeResult)
         if known is not None and ctx.store.size(known.uri) == known.size_bytes:
             return known
     if job.binding is not None and job.binding.dropped:
@@ -56,14 +56,14 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, decision: Pla
 
     fallback: Fallback | None = None
     if job.hardware is not None:
-        made = _by_hardware(ctx, source, decision, job.hardware, limit_s=job.time_limit_s)
+        made = _by_hardware(ctx, source, plan, job.hardware, limit_s=job.time_limit_s)
         if isinstance(made, EncodeResult):
             return made
         fallback = made
         log.warning("%s: %s instead of %s: %s", job.name, job.rendition.encoder, made.encoder, made.message)
-    ran = _run(ctx, source, decision, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
+    ran = _run(ctx, source, plan, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
     given_up = job.binding if job.binding is not None and job.binding.degraded else None
-    return _stored(ctx, source, decision, ran, fallback=fallback, degradation=given_up)
+    return _stored(ctx, source, plan, ran, fallback=fallback, degradation=given_up)
 
 
 def _left_out(binding: Binding, version: str) -> EncodeResult:
@@ -76,7 +76,7 @@ def _left_out(binding: Binding, version: str) -> EncodeResult:
 
 
 def _by_hardware(
-    ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendition, *, limit_s: float
+    ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition, *, limit_s: float
 ) -> EncodeResult | Fallback:
     """What the hardware encoder made, or why it made nothing that can be used."""
     if not ctx.hardware:
@@ -89,11 +89,11 @@ def _by_hardware(
     if fault is not None:
         return fault
     try:
-        ran = _run(ctx, source, decision, rendition, limit_s=min(limit_s, ctx.time_left_s) * HARDWARE_SHARE)
+        ran = _run(ctx, source, plan, rendition, limit_s=min(limit_s, ctx.time_left_s) * HARDWARE_SHARE)
     except ToolFailed as error:
         return nvenc.fallback(rendition, error)
     try:
-        return _stored(ctx, source, decision, ran)
+        return _stored(ctx, source, plan, ran)
     except EncoderCrashed as error:
         return Fallback(encoder=rendition.encoder, fault=HardwareFault.BAD_OUTPUT, message=error.message)
 
@@ -109,7 +109,7 @@ class _Run:
     """Frames, about."""
 
 
-def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendition, *, limit_s: float) -> _Run:
+def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition, *, limit_s: float) -> _Run:
     video = source.video
     seconds = video.start_time_s + video.duration_s
     output = ctx.scratch / f"{rendition.name}.{SUFFIXES[rendition.encoder]}"
@@ -117,7 +117,7 @@ def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendi
         tools.ffmpeg(ctx.settings),
         open_mezzanine(ctx, source),
         video,
-        decision.treatment,
+        plan.treatment,
         rendition,
         str(output),
         threads=tools.encode_threads(ctx.settings),
@@ -144,7 +144,7 @@ def _run(ctx: StageContext, source: Inspection, decision: Plan, rendition: Rendi
 def _stored(
     ctx: StageContext,
     source: Inspection,
-    decision: Plan,
+    plan: Plan,
     ran: _Run,
     *,
     fallback: Fallback | None = None,
@@ -152,7 +152,7 @@ def _stored(
 ) -> EncodeResult:
     """The rendition, verified and in the store."""
     version = tools.ffmpeg_version(ctx.settings)
-    key = rendition_key(source, decision, ran.rendition, version)
+    key = rendition_key(source, plan, ran.rendition, version)
     name = _name(ctx, ran.rendition, key)
     uri = f"{name}.{SUFFIXES[ran.rendition.encoder]}"
     verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
@@ -173,14 +173,14 @@ def _name(ctx: StageContext, rendition: Rendition, key: str) -> str:
     return ctx.key(f"renditions/{rendition.name}.{key}")
 
 
-def rendition_key(source: Inspection, decision: Plan, rendition: Rendition, encoder_version: str) -> str:
+def rendition_key(source: Inspection, plan: Plan, rendition: Rendition, encoder_version: str) -> str:
     """Sixteen hex digits over everything that decides the bytes."""
     identity = source.mezzanine
     return digest(
         {
             "mezzanine": [identity.size_bytes, identity.marker],
             "video": source.video.model_dump(mode="json"),
-            "treatment": decision.treatment.model_dump(mode="json"),
+            "treatment": plan.treatment.model_dump(mode="json"),
             "recipe": rendition.recipe_hash,
             "encoder": encoder_version,
         }

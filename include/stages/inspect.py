@@ -13,6 +13,7 @@ from include.adapters.ffmpeg.ffprobe import (
     Probe,
     audio_stream,
     fraction,
+    integer,
     number,
     packets,
     picture_streams,
@@ -20,7 +21,6 @@ from include.adapters.ffmpeg.ffprobe import (
     stream_duration_s,
     subtitle_stream,
     video_stream,
-    whole,
 )
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
@@ -184,7 +184,7 @@ def _counted(found: Probe, stream: Fields, duration_s: float) -> None:
     Where its index is missing ffprobe goes by the size of the file, and takes what was cut off for never there. In
     other containers duration and count come from one table.
     """
-    frames, rate = whole(stream.get("nb_frames")), fraction(stream.get("avg_frame_rate"))
+    frames, rate = integer(stream.get("nb_frames")), fraction(stream.get("avg_frame_rate"))
     if found.container.get("format_name") != "avi" or not frames or not rate:
         return
     promised = float(frames / rate)

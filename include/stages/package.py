@@ -46,11 +46,11 @@ def package(
     title: TitleJob,
     source: Inspection,
     analysis: Analysis,
-    decision: Plan,
+    plan: Plan,
     renditions: tuple[EncodeResult, ...],
-    sound: AudioResult,
+    audio: AudioResult,
     text: TextResult,
-    stills: ImagesResult,
+    pictures: ImagesResult,
     verified: SourceVerdict,
     verdicts: CheckResult,
     *,
@@ -60,22 +60,22 @@ def package(
     folder = ctx.scratch / "set"
     folder.mkdir()
     results = {result.rendition: result for result in renditions}
-    passed = [planned for planned in decision.renditions if planned.name in verdicts.passed]
+    passed = [planned for planned in plan.renditions if planned.name in verdicts.passed]
     paths = {
         planned.name: _packageable(ctx, planned, ctx.store.local_copy(results[planned.name].uri, ctx.scratch))
         for planned in passed
     }
-    tracks = sorted(sound.renditions, key=lambda track: not track.default)
+    tracks = sorted(audio.renditions, key=lambda track: not track.default)
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
-    frame_s = 1 / Fraction(decision.frame_rate)
+    frame_s = 1 / Fraction(plan.frame_rate)
     finished = make_set(
         ctx.settings,
         folder,
         [VideoInput(name=each.name, path=paths[each.name], hls=_in_hls(each)) for each in passed],
         [AudioInput(name=each.name, path=sounds[each.name], group=_group(each)) for each in tracks],
-        segment_s=decision.segment_frames * frame_s,
+        segment_s=plan.segment_frames * frame_s,
         gop_s=passed[0].gop_frames * frame_s,
         timeout_s=ctx.time_left_s,
     )
@@ -86,18 +86,18 @@ def package(
     manifests.correct_dash(folder, contents)
     wrong = manifests.faults(folder, contents)
     if wrong:
-        raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
+        raise failed(finished, PackagerFailed, f"the packaged set is not audio: {'; '.join(wrong[:5])}")
 
-    _copy_images(ctx, stills, folder / "images")
+    _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
     rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
     report = build_report(
         title,
         source,
         analysis,
-        decision,
+        plan,
         renditions,
-        sound,
+        audio,
         text,
         verified,
         verdicts,
@@ -190,9 +190,16 @@ def _cues(ctx: StageContext, key: str) -> list[Cue]:
     return parsed(decoded(ctx.store.get_bytes(key)), "webvtt")
 
 
-def _copy_images(ctx: StageContext, stills: ImagesResult, folder: Path) -> None:
+def _copy_images(ctx: StageContext, pictures: ImagesResult, folder: Path) -> None:
     folder.mkdir()
-    keys = (stills.poster, stills.thumbnail, stills.sprite, stills.sprite_vtt, stills.preview_mp4, stills.preview_gif)
+    keys = (
+        pictures.poster,
+        pictures.thumbnail,
+        pictures.sprite,
+        pictures.sprite_vtt,
+        pictures.preview_mp4,
+        pictures.preview_gif,
+    )
     for key in keys:
         shutil.copyfile(ctx.store.local_copy(key, ctx.scratch), folder / key.rpartition("/")[2])
 
@@ -213,9 +220,9 @@ def _progressive(
         if planned.codec != "h264":
             continue
         name = f"progressive/{planned.name}.mp4"
-        sound = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
+        audio = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
         argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
-        argv += ["-i", f"file:{paths[planned.name]}", *sound, "-c", "copy", "-map_metadata", "-1"]
+        argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
         run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
         names.append(name)

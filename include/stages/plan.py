@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from include.base.errors import ConfigurationError
 from include.domain.media.media import Analysis, Inspection
-from include.domain.plan.binding import Recipes, deadline_notes, laid_out, shape_of_source, work_of
+from include.domain.plan.binding import OptionInputs, deadline_notes, laid_out, shape_of_source, work_of
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
 from include.pipelines.core import find_pipeline
-from include.recipes import load_ladders, load_presets, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
 from include.stages.core import ControlContext, stage
 
 
@@ -29,7 +29,7 @@ def plan(
             f"pipeline {title.pipeline}: no ladder for {', '.join(missing) or 'no codec at all'}; "
             f"recipes/ladders.yaml has {', '.join(ladders)}"
         )
-    policy, rates, pace = load_tiers()[title.tier], load_rates(), ctx.pace()
+    policy, rates, farm_share = load_tiers()[title.tier], load_cost_rates(), ctx.farm_share()
     decision = decide(
         source,
         analysis,
@@ -40,13 +40,13 @@ def plan(
         gpu=ctx.settings.gpu_slots > 0,
     )
     shape, now = shape_of_source(source), ctx.clock()
-    recipes = Recipes(policy=policy, presets=load_presets(), rates=rates)
+    recipes = OptionInputs(policy=policy, presets=load_presets(), rates=rates)
     due, described = title.binding_deadline, find_pipeline(title.pipeline, title.pipeline_version)
     decision = laid_out(
         decision,
         shape,
         recipes=recipes,
-        pace=pace,
+        farm_share=farm_share,
         tier=title.tier,
         asked=title.playable_first if described.publishes_first else False,
         left_s=None if due is None else (due - now).total_seconds(),
@@ -54,7 +54,7 @@ def plan(
     )
     # The deadline is that of the first version, where there is one.
     timed = decision.of_first
-    work = work_of(timed, shape, rates=rates, pace=pace, tier=title.tier)
+    work = work_of(timed, shape, rates=rates, farm_share=farm_share, tier=title.tier)
     notes = [decision.first.message[0].upper() + decision.first.message[1:] + "."] if decision.first else []
-    notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, pace=pace)
+    notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, farm_share=farm_share)
     return decision.model_copy(update={"notes": (*decision.notes, *notes)})

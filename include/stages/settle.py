@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from include.adapters.store.documents import load_if_whole
+from include.adapters.store.documents import load_if_valid
 from include.adapters.store.store import ObjectStore
 from include.base.errors import ErrorDocument, TitleEndedBadly
 from include.domain.media.media import Analysis, Inspection
@@ -33,7 +33,7 @@ def settle(
     title: TitleJob,
     source: Inspection | None,
     analysis: Analysis | None,
-    decision: Plan | None,
+    plan: Plan | None,
     renditions: tuple[EncodeResult, ...],
     verdicts: CheckResult | None,
     packaged: PackageResult | None,
@@ -59,8 +59,8 @@ def settle(
         failures=task_failures(title, ctx.store),
     )
     shown = packaged if published is not None else first_packaged
-    if source is not None and decision is not None:
-        rows = history_rows(source, analysis, decision, renditions, verdicts)
+    if source is not None and plan is not None:
+        rows = history_rows(source, analysis, plan, renditions, verdicts)
         ctx.catalog.history.record(title.request_id, rows, now=now)
     replay = f"callsheet replay {title.request_id}"
     record = ctx.catalog.titles.get(title.request_id)
@@ -99,13 +99,13 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
         items: list[str | None] = [None]
         if task.mapped_over:
             key = result_key(title, task.mapped_over)
-            plan = load_if_whole(store, key, Plan)
+            plan = load_if_valid(store, key, Plan)
             items = [job.name for job in plan.jobs] if plan else []
         for item in items:
             job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
             keys = [result_key(title, node.name, item) for node in task.nodes]
             if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
-                error = load_if_whole(store, job.error_key, ErrorDocument) or NO_WORD
+                error = load_if_valid(store, job.error_key, ErrorDocument) or NO_WORD
                 found.append(TaskFailure(task=task.name, item=item, error=error))
     return found
 
@@ -113,14 +113,14 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
 def history_rows(
     source: Inspection,
     analysis: Analysis | None,
-    decision: Plan,
+    plan: Plan,
     renditions: tuple[EncodeResult, ...],
     verdicts: CheckResult | None,
 ) -> list[HistoryRow]:
     """What each finished rendition cost and how good it became, with what was known before."""
     from include.adapters.catalog import HistoryRow
 
-    ordered = {job.rendition.name: job for job in decision.jobs}
+    ordered = {job.rendition.name: job for job in plan.jobs}
     scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
     rows = []
     for done in renditions:

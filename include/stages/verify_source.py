@@ -13,7 +13,7 @@ from include.base.errors import MezzanineRejected, ToolTimeout
 from include.domain.media.media import Finding, Inspection
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.outcome.results import SourceVerdict
-from include.domain.recipe.rungs import output_rate
+from include.domain.recipe.rungs import output_frame_rate
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
@@ -36,7 +36,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         )
     video = source.video
     end = video.start_time_s + video.duration_s
-    rate = output_rate(video)
+    rate = output_frame_rate(video)
     result = decode(
         tools.ffmpeg(ctx.settings),
         str(path),

@@ -25,7 +25,7 @@ from include.adapters.store.store import LocalStore
 from include.base.errors import EncoderCrashed
 from include.base.settings import load_settings
 from include.domain.title.title import State
-from include.services.intake import accept_request
+from include.orchestration.intake import accept_request
 from tests.catalog.samples import packaged, published
 
 USERS = {"admin": "admin", "cms": "user", "viewer": "viewer"}

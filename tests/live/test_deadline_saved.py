@@ -18,7 +18,7 @@ from include.domain.cost.prior import SourceShape, TitleWork, encoder_s, title_w
 from include.domain.title.request import parse_batch
 from include.domain.title.steering import Steering
 from include.domain.title.title import State, Tier
-from include.recipes import load_ladders, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_tiers
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
 
@@ -35,7 +35,7 @@ def expected() -> TitleWork:
     """What the plan will say of the clip on such a farm."""
     factors = {("libx264", "slow"): SLOWNESS}
     return title_work(
-        SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], rates=load_rates(), factors=factors, tier=TIER
+        SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], rates=load_cost_rates(), factors=factors, tier=TIER
     )
 
 
@@ -47,7 +47,9 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
         parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=99, now=datetime.now(UTC)
     )
     live.catalog.titles.settle("past/past", State.CANCELLED, now=datetime.now(UTC))
-    predicted = encoder_s(pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_rates())
+    predicted = encoder_s(
+        pixels=426 * 240, encoder="libx264", preset="slow", source=SHAPE, fps=25, rates=load_cost_rates()
+    )
     features = {
         "encoder": "libx264", "preset": "slow", "width": 426, "height": 240, "frame_rate": "25",
         "source_duration_s": 60, "source_width": 426, "source_height": 240, "source_fps": 25,

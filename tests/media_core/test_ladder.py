@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
-from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_rate
+from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_frame_rate
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection, video
@@ -125,12 +125,12 @@ def test_no_two_rungs_look_the_same(width: int, height: int) -> None:
     ],
 )
 def test_every_source_gets_an_exact_constant_rate_of_at_most_sixty(rate: str, variable: bool, expected: str) -> None:
-    assert Fraction(expected) == output_rate(video(frame_rate=rate, variable_frame_rate=variable))
+    assert Fraction(expected) == output_frame_rate(video(frame_rate=rate, variable_frame_rate=variable))
 
 
 @given(rate=st.fractions(min_value=Fraction(1, 10), max_value=480), variable=st.booleans())
 def test_no_rate_is_above_sixty_and_standard_rates_stay(rate: Fraction, variable: bool) -> None:
-    result = output_rate(video(frame_rate=str(rate), variable_frame_rate=variable))
+    result = output_frame_rate(video(frame_rate=str(rate), variable_frame_rate=variable))
 
     assert 0 < result <= 60
     if rate in STANDARD_RATES:

@@ -13,7 +13,7 @@ from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed, OutOfMemory, ToolFailed, ToolTimeout
 from include.base.settings import Settings
 from include.domain.media.media import Inspection
-from include.domain.outcome.results import EncodeResult, HardwareFault, Outcome
+from include.domain.outcome.results import CheckOutcome, EncodeResult, HardwareFault
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import Tier
 from include.pipelines.core import current_pipelines
@@ -210,7 +210,7 @@ def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reporte
     small, large = report["renditions"]
     assert [each["recipe"]["encoder"] for each in (small, large)] == ["libx264", "h264_nvenc"]
     assert (small["fallback"]["fault"], large["fallback"]) == ("unsupported", None)
-    assert [verdict.outcome for verdict in verdicts.renditions] == [Outcome.PASS, Outcome.PASS]
+    assert [verdict.outcome for verdict in verdicts.renditions] == [CheckOutcome.PASS, CheckOutcome.PASS]
     assert all(verdict.vmaf and verdict.vmaf.harmonic_mean > 60 for verdict in verdicts.renditions)
     assert [rung.codec[:4] for rung in packaged.rungs] == ["avc1", "avc1"]
     assert "h264_144p, h264_240p on GPUs by h264_nvenc (p5)" in " ".join(report["plan"]["notes"])

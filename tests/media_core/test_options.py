@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from include.domain.outcome.results import EncodeResult, Outcome
+from include.domain.outcome.results import CheckOutcome, EncodeResult
 from include.domain.plan.binding import bind
 from include.domain.plan.plan import EncodeJob
 from include.domain.title.title import Tier
@@ -72,7 +72,7 @@ def test_a_title_goes_out_with_a_quicker_preset_and_without_a_rung_and_says_so_e
     packaged = title.package(verdicts)
 
     missing = verdicts.renditions[1]
-    assert missing.outcome is Outcome.MISSING
+    assert missing.outcome is CheckOutcome.MISSING
     assert missing.reasons[0].startswith("left out: costs 12.0 VMAF, saves ")
     assert (packaged.degraded, packaged.missing) == (True, ("h264_240p",))
     assert [(each.rendition, each.option) for each in packaged.given_up] == [

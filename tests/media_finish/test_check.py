@@ -12,7 +12,7 @@ import pytest
 from include.adapters.vmaf import vmaf_argv
 from include.base.errors import CoreRungMissing
 from include.domain.media.media import Window
-from include.domain.outcome.results import CheckResult, EncodeResult, Outcome, RenditionVerdict
+from include.domain.outcome.results import CheckOutcome, CheckResult, EncodeResult, RenditionVerdict
 from include.domain.plan.plan import SourceTreatment
 from include.domain.title.title import Tier
 from include.stages import check as check_module
@@ -43,7 +43,7 @@ def rendition_file(title: Title, name: str) -> Path:
 
 
 def test_good_renditions_pass_with_their_score_and_its_cost(title: Title, verdicts: CheckResult) -> None:
-    assert [each.outcome for each in verdicts.renditions] == [Outcome.PASS, Outcome.PASS]
+    assert [each.outcome for each in verdicts.renditions] == [CheckOutcome.PASS, CheckOutcome.PASS]
     assert verdicts.degraded is False
     assert verdicts.audio == ()
     low, high = (each.vmaf for each in verdicts.renditions)
@@ -85,7 +85,7 @@ def test_a_bad_rendition_fails_with_its_reason_and_degrades_the_title(
     result = with_rendition(title, TOP, file).check()
 
     verdict = verdict_on(result, TOP)
-    assert verdict.outcome is Outcome.FAIL
+    assert verdict.outcome is CheckOutcome.FAIL
     assert any(reason in each for each in verdict.reasons)
     assert result.degraded is True
 
@@ -99,7 +99,7 @@ def test_damaged_data_fails_and_names_no_path(title: Title, tmp_path: Path) -> N
 
     verdict = verdict_on(with_rendition(title, TOP, file).check(), TOP)
 
-    assert verdict.outcome is Outcome.FAIL
+    assert verdict.outcome is CheckOutcome.FAIL
     assert "does not decode" in verdict.reasons[0]
     assert not any(str(title.folder.parent) in each for each in verdict.reasons)
 
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_video_fails(title: Title, tmp_path: Path) -> None:
     file = tmp_path / "garbage.mp4"
     file.write_bytes(b"garbage" * 100)
 
-    assert verdict_on(with_rendition(title, TOP, file).check(), TOP).outcome is Outcome.FAIL
+    assert verdict_on(with_rendition(title, TOP, file).check(), TOP).outcome is CheckOutcome.FAIL
 
 
 def test_a_rendition_that_was_not_encoded_is_missing(title: Title) -> None:
@@ -116,7 +116,7 @@ def test_a_rendition_that_was_not_encoded_is_missing(title: Title) -> None:
 
     result = dataclasses.replace(title, renditions=without).check()
 
-    assert verdict_on(result, TOP).outcome is Outcome.MISSING
+    assert verdict_on(result, TOP).outcome is CheckOutcome.MISSING
     assert verdict_on(result, TOP).vmaf is None
     assert result.degraded is True
 
@@ -134,7 +134,7 @@ def test_a_measurement_that_fails_is_none_with_a_reason(title: Title, monkeypatc
     result = title.check()
 
     for verdict in result.renditions:
-        assert verdict.outcome is Outcome.PASS
+        assert verdict.outcome is CheckOutcome.PASS
         assert verdict.vmaf is None
         assert "VMAF was not measured" in verdict.reasons[0]
 
@@ -159,7 +159,7 @@ def test_odd_sources_are_compared_in_step(clips: Clips, tmp_path: Path, name: st
 
     result = made.check()
 
-    assert all(each.outcome is Outcome.PASS for each in result.renditions), result
+    assert all(each.outcome is CheckOutcome.PASS for each in result.renditions), result
     top = result.renditions[-1].vmaf
     assert top is not None
     # Pictures of another time would score far below: the clip's counter and bars move in every frame.
@@ -198,12 +198,14 @@ def test_what_the_first_version_was_checked_for_is_not_checked_again(
 def test_a_rendition_that_is_another_or_did_not_pass_is_checked_again(
     change: str, title: Title, verdicts: CheckResult
 ) -> None:
-    update = {"key": "another"} if change == "encoded anew" else {"outcome": Outcome.FAIL}
+    update = {"key": "another"} if change == "encoded anew" else {"outcome": CheckOutcome.FAIL}
     before = verdicts.model_copy(
         update={"renditions": tuple(each.model_copy(update={**update, "vmaf": None}) for each in verdicts.renditions)}
     )
 
-    assert all(each.vmaf is not None and each.outcome is Outcome.PASS for each in title.check(before=before).renditions)
+    assert all(
+        each.vmaf is not None and each.outcome is CheckOutcome.PASS for each in title.check(before=before).renditions
+    )
 
 
 def test_a_checked_rendition_that_is_unlike_the_others_fails_all_the_same(title: Title, verdicts: CheckResult) -> None:
@@ -211,7 +213,7 @@ def test_a_checked_rendition_that_is_unlike_the_others_fails_all_the_same(title:
 
     result = title.check(before=verdicts.model_copy(update={"renditions": longer}))
 
-    assert [each.outcome for each in result.renditions] == [Outcome.PASS, Outcome.FAIL]
+    assert [each.outcome for each in result.renditions] == [CheckOutcome.PASS, CheckOutcome.FAIL]
     assert result.renditions[1].reasons == ("has 10000 frames, the other renditions have 9999",)
     assert result.degraded
 

@@ -18,7 +18,7 @@ from include.adapters.cmaf import UnreadableTrack, average_bps, peak_bps, read_t
 from include.adapters.packager import AudioInput, VideoInput, packager_argv
 from include.base.errors import PackagerFailed
 from include.domain.outcome.report import Report
-from include.domain.outcome.results import CheckResult, Outcome, PackageResult, TextResult
+from include.domain.outcome.results import CheckOutcome, CheckResult, PackageResult, TextResult
 from include.stages.preview import render
 from tests.clips import Clips, run_ffmpeg
 from tests.titles import Title, fast, make_title, with_renditions
@@ -132,7 +132,7 @@ def test_packaging_again_gives_the_same_manifests(title: Title, packaged: Packag
 
 
 def test_a_degraded_set_lacks_the_rung_and_says_so(title: Title, verdicts: CheckResult) -> None:
-    failed = verdicts.renditions[1].model_copy(update={"outcome": Outcome.FAIL, "reasons": ("is <b>green</b>",)})
+    failed = verdicts.renditions[1].model_copy(update={"outcome": CheckOutcome.FAIL, "reasons": ("is <b>green</b>",)})
     worse = verdicts.model_copy(update={"renditions": (verdicts.renditions[0], failed), "degraded": True})
 
     result = title.package(worse)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from include.base.errors import CoreRungMissing
 from include.domain.media import sampling
 from include.domain.outcome import rules as qc
-from include.domain.outcome.results import AudioRendition, Cost, Outcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.outcome.results import (
+    AudioRendition,
+    CheckOutcome,
+    Cost,
+    QualityScore,
+    RenditionVerdict,
+    SourceVerdict,
+)
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
@@ -50,7 +57,7 @@ def facts(**changes: Any) -> qc.RenditionFacts:
     return qc.RenditionFacts(**{**sound, **changes})
 
 
-def verdict(name: str, outcome: Outcome, *reasons: str) -> RenditionVerdict:
+def verdict(name: str, outcome: CheckOutcome, *reasons: str) -> RenditionVerdict:
     return RenditionVerdict(rendition=name, outcome=outcome, reasons=reasons)
 
 
@@ -233,23 +240,23 @@ def test_the_model_fits_the_display_size(size: tuple[int, int], model: str) -> N
 
 def test_all_renditions_passed_is_not_degraded() -> None:
     decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
-    verdicts = [verdict("h264_144p", Outcome.PASS), verdict("h264_240p", Outcome.PASS)]
+    verdicts = [verdict("h264_144p", CheckOutcome.PASS), verdict("h264_240p", CheckOutcome.PASS)]
 
     assert qc.conclude(decision, verdicts) is False
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.MISSING])
-def test_a_title_without_a_rendition_that_is_not_core_is_degraded(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [CheckOutcome.FAIL, CheckOutcome.MISSING])
+def test_a_title_without_a_rendition_that_is_not_core_is_degraded(outcome: CheckOutcome) -> None:
     decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
-    verdicts = [verdict("h264_144p", Outcome.PASS), verdict("h264_240p", outcome)]
+    verdicts = [verdict("h264_144p", CheckOutcome.PASS), verdict("h264_240p", outcome)]
 
     assert qc.conclude(decision, verdicts) is True
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.MISSING])
-def test_a_missing_core_rendition_stops_the_title_and_is_named_with_its_reasons(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [CheckOutcome.FAIL, CheckOutcome.MISSING])
+def test_a_missing_core_rendition_stops_the_title_and_is_named_with_its_reasons(outcome: CheckOutcome) -> None:
     decision = plan_of(rendition("h264_144p", core=True), rendition("h264_240p"))
-    verdicts = [verdict("h264_144p", outcome, "has 3 frames", "is green"), verdict("h264_240p", Outcome.PASS)]
+    verdicts = [verdict("h264_144p", outcome, "has 3 frames", "is green"), verdict("h264_240p", CheckOutcome.PASS)]
 
     with pytest.raises(CoreRungMissing, match="h264_144p has 3 frames and is green") as caught:
         qc.conclude(decision, verdicts)
@@ -261,4 +268,4 @@ def test_a_title_without_any_rendition_does_not_go_out() -> None:
     decision = plan_of(rendition("h264_144p"))
 
     with pytest.raises(CoreRungMissing, match="no rendition passed"):
-        qc.conclude(decision, [verdict("h264_144p", Outcome.FAIL)])
+        qc.conclude(decision, [verdict("h264_144p", CheckOutcome.FAIL)])

@@ -10,13 +10,13 @@ import pytest
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.store import LocalStore
 from include.base.settings import Settings
-from include.domain.plan.binding import Pace
+from include.domain.plan.binding import FarmShare
 from include.domain.plan.plan import Plan
 from include.domain.title.steering import Steering
 from include.orchestration.runtimes.operators import _bound
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, result_key
-from include.services.planning import note_planned, pace_of
+from include.services.planning import farm_share_of, note_planned
 from include.services.valuation import revalue
 from tests.orchestration.lab import Lab, context, released
 from tests.orchestration.test_settle import SOURCE
@@ -126,11 +126,11 @@ def test_a_planned_title_is_valued_by_its_plan(catalog: Catalog, store: LocalSto
         return found.work, found.valuation.remaining.p50_s
 
     before, remaining = work()
-    note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
     assert work()[0] == before
     store.put_bytes(result_key(job, "inspect"), SOURCE.to_json().encode())
     store.put_bytes(result_key(job, "plan"), a_plan()[0].to_json().encode())
-    note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
 
     after, less = work()
     assert (before.planned, after.planned) == (False, True)
@@ -147,7 +147,7 @@ def test_a_title_whose_core_rungs_go_first_is_valued_by_the_way_to_them_and_says
 
     def noted(plan: Plan) -> tuple[Any, Any]:
         store.put_bytes(result_key(job, "plan"), plan.to_json().encode())
-        told = note_planned(catalog, settings, job, store, pace=Pace, now=datetime.now(UTC))
+        told = note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
         found = catalog.titles.get(title.request_id)
         assert found is not None
         return told, found
@@ -170,7 +170,7 @@ def test_a_plan_whose_work_cannot_be_entered_fails_nothing(
     for stage in ("inspect", "plan"):
         store.put_bytes(result_key(title, stage), b"{}")
 
-    note_planned(catalog, settings, title, store, pace=Pace, now=datetime.now(UTC))
+    note_planned(catalog, settings, title, store, farm_share=FarmShare, now=datetime.now(UTC))
 
     assert "the plan's work cannot be entered" in caplog.text
 
@@ -181,10 +181,10 @@ def test_a_more_valuable_title_gets_more_slots(catalog: Catalog, settings: Setti
     for tier in ("ugc", "premium"):
         title = released(catalog, batch_id=tier, pipeline="vod", tier=tier)
         revalue(catalog, roomy, now=datetime.now(UTC))
-        slots.append(pace_of(catalog, roomy, title.request_id).slots)
+        slots.append(farm_share_of(catalog, roomy, title.request_id).slots)
 
     assert 1 <= slots[0] < slots[1] <= 10
-    assert pace_of(catalog, roomy, "nobody/knows").slots >= 1
+    assert farm_share_of(catalog, roomy, "nobody/knows").slots >= 1
 
 
 def test_plans_of_the_lab_are_plans(lab: Lab, catalog: Catalog, store: LocalStore) -> None:

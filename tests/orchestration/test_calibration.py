@@ -16,7 +16,7 @@ from include.base.settings import Settings
 from include.cli import calibrate as calibration
 from include.cli.app import app
 from include.domain.cost.prior import Calibration, Pair
-from include.recipes import load_rates
+from include.recipes import load_cost_rates
 from include.services.valuation import farm_factors, kept_calibration
 from tests.catalog.samples import NOW
 from tests.clips import Clips
@@ -49,7 +49,7 @@ def test_pairs_are_those_of_the_tiers_and_what_they_may_fall_back_to() -> None:
 
     assert {("libx264", "slow"), ("libx264", "medium"), ("libx264", "veryfast"), ("libvpx-vp9", "2")} <= set(pairs)
     assert QUICK in pairs, "the quickest that the floor of ugc allows"
-    assert set(pairs) <= {(encoder, preset) for encoder, known in load_rates().encode.items() for preset in known}
+    assert set(pairs) <= {(encoder, preset) for encoder, known in load_cost_rates().encode.items() for preset in known}
 
 
 def test_clips_of_the_farm_s_own_are_measured_and_kept_for_its_forecasts(
@@ -141,10 +141,10 @@ def test_an_encoder_that_fails_costs_its_samples_alone(
     files: list[Path], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "wanted_pairs", lambda: (QUICK, ("libx264", "nonsense")))
-    rates = load_rates()
+    rates = load_cost_rates()
     known = {**rates.encode["libx264"], "nonsense": 8.0}
     odd = rates.model_copy(update={"encode": {"libx264": known}})
-    monkeypatch.setattr(calibration, "load_rates", lambda: odd)
+    monkeypatch.setattr(calibration, "load_cost_rates", lambda: odd)
     said: list[str] = []
 
     found = calibration.measure(settings, files[:1], say=said.append, now=NOW)

@@ -6,8 +6,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.adapters.catalog import Catalog
+from include.orchestration.intake import accept_request
 from include.services import intake
-from include.services.intake import accept_request, release_batch
+from include.services.intake import release_batch
 from tests.orchestration.airflow_server import AirflowServer
 from tests.receivers import http_receiver
 

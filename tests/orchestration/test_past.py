@@ -137,5 +137,5 @@ def test_the_simulator_reads_what_the_command_has_written(
 
     assert (film.tier, film.kind, film.deadline_s) == (Tier.PREMIUM, Kind.MOVIE, 3600)
     assert film.true_work_s == pytest.approx(52)
-    assert film.expected.whole.p50_s == pytest.approx(42)
+    assert film.expected.total.p50_s == pytest.approx(42)
     assert upload.true_work_s == pytest.approx(2)

@@ -20,7 +20,7 @@ from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.store import LocalStore
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
-from include.domain.plan.binding import Pace
+from include.domain.plan.binding import FarmShare
 from include.domain.title.title import State
 from include.orchestration.live_runs import _move_deadline, tell_runs
 from include.orchestration.tick import after_settling, tick
@@ -131,7 +131,7 @@ def test_a_title_that_is_settled_while_it_is_planned_stays_as_it_is(
     catalog.titles.settle(title.request_id, State.CANCELLED, now=datetime.now(UTC))
     before = find(catalog, title.request_id)
 
-    note_planned(catalog, settings, title.job(), store, pace=Pace, now=datetime.now(UTC))
+    note_planned(catalog, settings, title.job(), store, farm_share=FarmShare, now=datetime.now(UTC))
 
     assert find(catalog, title.request_id) == before
 

@@ -20,7 +20,7 @@ from include.base.errors import (
 )
 from include.base.settings import Settings
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
-from include.domain.outcome.results import CheckResult, Cost, EncodeResult, Outcome, QualityScore, RenditionVerdict
+from include.domain.outcome.results import CheckOutcome, CheckResult, Cost, EncodeResult, QualityScore, RenditionVerdict
 from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
@@ -72,10 +72,10 @@ ENCODED = tuple(
 VERDICTS = CheckResult(
     renditions=(
         RenditionVerdict(
-            rendition="h264_144p", outcome=Outcome.PASS,
+            rendition="h264_144p", outcome=CheckOutcome.PASS,
             vmaf=QualityScore(harmonic_mean=91, p1=80, mean=92, frames=50, sampled=False, model="v"),
         ),
-        RenditionVerdict(rendition="h264_360p", outcome=Outcome.FAIL, reasons=("too short",)),
+        RenditionVerdict(rendition="h264_360p", outcome=CheckOutcome.FAIL, reasons=("too short",)),
     ),
     degraded=True,
     cost=COST,

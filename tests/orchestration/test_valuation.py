@@ -17,18 +17,18 @@ from include.cli import calibrate as calibration
 from include.domain.cost.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
 from include.domain.title.request import Signals
 from include.domain.title.title import State
-from include.recipes import load_rates
+from include.recipes import load_cost_rates
 from include.services.valuation import (
     CALIBRATION,
     FRESH,
     OVERHEAD_S,
     codecs_of,
-    expected_work,
     farm_factors,
     farm_state,
     quote_batch,
     revalue,
     value_batch,
+    work_of_request,
 )
 from tests.catalog.samples import NOW, a_batch, accept, after, find, start
 
@@ -96,20 +96,20 @@ def test_a_title_without_a_valuation_gets_one(catalog: Catalog, settings: Settin
 
     title = find(catalog, "spring/a")
     assert title.valuation is not None
-    assert title.work == expected_work(title.request, "vod", {})
+    assert title.work == work_of_request(title.request, "vod", {})
 
 
 def test_more_picture_and_more_codecs_are_more_work(settings: Settings) -> None:
     (small,) = a_batch("spring", "a", source={**FILM, "duration_s": 60}).titles
     (large,) = a_batch("spring", "a", source=FILM).titles
 
-    assert expected_work(large, "vod", {}).full.whole.p50_s > expected_work(small, "vod", {}).full.whole.p50_s
-    work = expected_work(large, "vod", {})
-    assert work.least.whole.p50_s < work.full.whole.p50_s
-    slow = expected_work(
+    assert work_of_request(large, "vod", {}).full.total.p50_s > work_of_request(small, "vod", {}).full.total.p50_s
+    work = work_of_request(large, "vod", {})
+    assert work.least.total.p50_s < work.full.total.p50_s
+    slow = work_of_request(
         large, "vod", {("libx264", preset): 2.0 for preset in ("veryfast", "medium", "slow", "slower")}
     )
-    assert slow.full.whole.p50_s > work.full.whole.p50_s
+    assert slow.full.total.p50_s > work.full.total.p50_s
 
 
 def test_codecs_are_those_of_the_pipeline_s_plan() -> None:
@@ -121,7 +121,7 @@ def sampled(*ratios: float, preset: str = "medium") -> Calibration:
     """Sample encodes that took so many times what the prior says."""
     shape = SourceShape(duration_s=10, width=1280, height=720, fps=25)
     given: dict[str, Any] = {"encoder": "libx264", "preset": preset, "pixels": 1280 * 720, "fps": 25, "source": shape}
-    predicted_s = encoder_s(**given, rates=load_rates())
+    predicted_s = encoder_s(**given, rates=load_cost_rates())
     samples = tuple(SampleEncode(content="a", cpu_s=each * predicted_s, **given) for each in ratios)
     return Calibration(measured_at=NOW, encoder_version="9", samples=samples)
 
@@ -209,7 +209,7 @@ def test_the_farm_s_load_is_what_has_come_of_late(catalog: Catalog, settings: Se
 
     work = find(catalog, "new/b").work
     assert work is not None
-    assert farm.fresh_load == pytest.approx(work.full.whole.p50_s / FRESH.total_seconds())
+    assert farm.fresh_load == pytest.approx(work.full.total.p50_s / FRESH.total_seconds())
     assert (farm.slots, farm.overhead_s) == (1, OVERHEAD_S)
 
 
@@ -244,9 +244,9 @@ def test_before_its_plan_a_title_is_taken_to_play_with_the_core_rungs_that_it_is
     source = {"duration_s": 60, "width": 1280, "height": 720, "frame_rate": 25}
     (request,) = a_batch("spring", source=source, playable_first=asked).titles
 
-    work = expected_work(request, "vod", {})
+    work = work_of_request(request, "vod", {})
 
     assert len(work.full.encodes) == 5
     assert (work.playable and len(work.playable.encodes)) == first
     assert len(work.least.encodes) == least
-    assert work.least.whole.p50_s < (work.playable or work.full).whole.p50_s
+    assert work.least.total.p50_s < (work.playable or work.full).total.p50_s

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 
 from include.domain.cost.forecast import NOTHING, Forecast, spread
 from include.domain.cost.prior import TitleWork
-from include.domain.order.backlog import Backlog, Claim, held_s
+from include.domain.order.backlog import Backlog, SlotDemand, occupied_s
 from include.recipes import load_policy
 
 POLICY = load_policy().admission
 HOUR_S = 3600.0
 
 
-def claim(seq: int, points: int, work_s: float = 100.0, **fields: Any) -> Claim:
-    known = {"urgent": points, "due_s": None, "held_s": 0.0, "fresh": False, "slots": 100}
+def demand(seq: int, points: int, work_s: float = 100.0, **fields: Any) -> SlotDemand:
+    known = {"urgent": points, "due_s": None, "occupied_s": 0.0, "fresh": False, "slots": 100}
     given: dict[str, Any] = {**known, **fields}
-    return Claim(seq=seq, points=points, work_s=work_s, **given)
+    return SlotDemand(seq=seq, points=points, work_s=work_s, **given)
 
 
 def wait(
-    one: Claim,
-    *others: Claim,
+    one: SlotDemand,
+    *others: SlotDemand,
     slots: int = 2,
     laxity_s: float | None = None,
     fresh_load: float = 0.0,
@@ -36,7 +36,7 @@ def wait(
 
 
 def forecast(
-    one: Claim, *others: Claim, slots: int, laxity_s: float | None, fresh_load: float, horizon_s: float
+    one: SlotDemand, *others: SlotDemand, slots: int, laxity_s: float | None, fresh_load: float, horizon_s: float
 ) -> Forecast:
     backlog = Backlog([one, *others], slots=slots, fresh_load=fresh_load, policy=POLICY)
     return backlog.wait(one, laxity_s=laxity_s, horizon_s=horizon_s)
@@ -45,43 +45,45 @@ def forecast(
 @pytest.mark.parametrize(
     ("other", "expected_s"),
     [
-        (claim(2, 600), 50),
-        (claim(2, 400), 0),
-        (claim(0, 500), 50),
-        (claim(2, 500), 0),
-        (claim(2, 600, held_s=40), 50),
-        (claim(2, 400, held_s=40), 10),
+        (demand(2, 600), 50),
+        (demand(2, 400), 0),
+        (demand(0, 500), 50),
+        (demand(2, 500), 0),
+        (demand(2, 600, occupied_s=40), 50),
+        (demand(2, 400, occupied_s=40), 10),
     ],
 )
 def test_a_title_waits_for_higher_priorities_for_earlier_twins_and_for_what_runs_in_a_slot(
-    other: Claim, expected_s: float
+    other: SlotDemand, expected_s: float
 ) -> None:
-    assert wait(claim(1, 500), other) == pytest.approx(expected_s)
+    assert wait(demand(1, 500), other) == pytest.approx(expected_s)
 
 
 def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:
-    running = [claim(seq, 100, held_s=40) for seq in range(2, 10)]
+    running = [demand(seq, 100, occupied_s=40) for seq in range(2, 10)]
 
-    assert wait(claim(1, 500), *running) == pytest.approx(wait(claim(1, 500), *running[:2]))
+    assert wait(demand(1, 500), *running) == pytest.approx(wait(demand(1, 500), *running[:2]))
 
 
 def test_a_long_film_ahead_leaves_the_slots_that_it_cannot_use() -> None:
-    film = claim(0, 900, work_s=80_000, slots=7)
+    film = demand(0, 900, work_s=80_000, slots=7)
 
     # It gets nine of sixteen slots at once, instead of all.
-    assert wait(claim(1, 500), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
-    assert wait(claim(1, 500, slots=1), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
-    assert wait(claim(1, 500), film, slots=7) == pytest.approx(80_000 / 7)
+    assert wait(demand(1, 500), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
+    assert wait(demand(1, 500, slots=1), film, slots=16) == pytest.approx(100 / 9 - 100 / 16)
+    assert wait(demand(1, 500), film, slots=7) == pytest.approx(80_000 / 7)
     # Two of them leave nothing before one has ended.
-    assert wait(claim(1, 500), film, claim(2, 900, work_s=7000, slots=9), slots=16) == pytest.approx(7000 / 9, rel=0.01)
-    assert wait(claim(1, 500), claim(2, 400, work_s=80_000, slots=7), slots=16) == 0
+    assert wait(demand(1, 500), film, demand(2, 900, work_s=7000, slots=9), slots=16) == pytest.approx(
+        7000 / 9, rel=0.01
+    )
+    assert wait(demand(1, 500), demand(2, 400, work_s=80_000, slots=7), slots=16) == 0
 
 
 def test_a_rival_when_the_deadline_presses_leaves_slots_too() -> None:
-    crowd = claim(3, 1000, work_s=1e6)
-    rival = claim(2, 200, work_s=1e5, urgent=2500, due_s=HOUR_S, slots=1)
+    crowd = demand(3, 1000, work_s=1e6)
+    rival = demand(2, 200, work_s=1e5, urgent=2500, due_s=HOUR_S, slots=1)
 
-    found = wait(claim(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
+    found = wait(demand(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
 
     assert found == pytest.approx(100 - 50)
 
@@ -92,9 +94,9 @@ def test_work_is_done_when_those_ahead_have_done_what_they_can(
     ahead: list[tuple[float, int]], own_s: float, slots: int
 ) -> None:
     wide = [(work_s, min(slots, width)) for work_s, width in ahead]
-    others = [claim(seq, 900, work_s, slots=width) for seq, (work_s, width) in enumerate(wide, start=2)]
+    others = [demand(seq, 900, work_s, slots=width) for seq, (work_s, width) in enumerate(wide, start=2)]
 
-    waited = wait(claim(1, 500, own_s), *others, slots=slots)
+    waited = wait(demand(1, 500, own_s), *others, slots=slots)
 
     done_s = waited + own_s / slots
     beside_s = sum(min(work_s, width * done_s) for work_s, width in wide)
@@ -103,10 +105,10 @@ def test_work_is_done_when_those_ahead_have_done_what_they_can(
 
 
 def test_a_title_with_a_far_deadline_does_not_stay_behind_until_it_is_late() -> None:
-    crowd = [claim(seq, 600, work_s=2 * HOUR_S) for seq in range(2, 22)]
-    modest = claim(1, 300, urgent=2000, due_s=9 * HOUR_S)
+    crowd = [demand(seq, 600, work_s=2 * HOUR_S) for seq in range(2, 22)]
+    modest = demand(1, 300, urgent=2000, due_s=9 * HOUR_S)
 
-    assert wait(claim(1, 300), *crowd) == pytest.approx(20 * HOUR_S)
+    assert wait(demand(1, 300), *crowd) == pytest.approx(20 * HOUR_S)
     assert wait(modest, *crowd, laxity_s=8 * HOUR_S) == pytest.approx(7 * HOUR_S)
     assert wait(modest, *crowd, laxity_s=-HOUR_S) == 0
     assert wait(modest, *crowd[:2], laxity_s=8 * HOUR_S) == pytest.approx(2 * HOUR_S)
@@ -115,20 +117,20 @@ def test_a_title_with_a_far_deadline_does_not_stay_behind_until_it_is_late() -> 
 @pytest.mark.parametrize(
     ("rival", "ahead"),
     [
-        (claim(2, 200, urgent=2500, due_s=HOUR_S), True),
-        (claim(2, 200, urgent=2500, due_s=3 * HOUR_S), False),
-        (claim(2, 200, urgent=1500, due_s=HOUR_S), False),
-        (claim(0, 200, urgent=2000, due_s=HOUR_S), True),
-        (claim(2, 2100, urgent=2500, due_s=3 * HOUR_S), True),
-        (claim(2, 1900), False),
+        (demand(2, 200, urgent=2500, due_s=HOUR_S), True),
+        (demand(2, 200, urgent=2500, due_s=3 * HOUR_S), False),
+        (demand(2, 200, urgent=1500, due_s=HOUR_S), False),
+        (demand(0, 200, urgent=2000, due_s=HOUR_S), True),
+        (demand(2, 2100, urgent=2500, due_s=3 * HOUR_S), True),
+        (demand(2, 1900), False),
     ],
 )
 def test_when_its_deadline_presses_only_those_due_before_it_and_worth_more_are_rivals(
-    rival: Claim, ahead: bool
+    rival: SlotDemand, ahead: bool
 ) -> None:
-    crowd = claim(3, 1000, work_s=1e6)
+    crowd = demand(3, 1000, work_s=1e6)
 
-    found = wait(claim(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
+    found = wait(demand(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
 
     assert found == pytest.approx(50 if ahead else 0)
 
@@ -147,13 +149,13 @@ def test_more_points_never_make_a_title_wait_longer(
     others: list[tuple[int, float, bool, bool, float | None]], fresh_load: float, slots: int
 ) -> None:
     crowd = [
-        claim(
+        demand(
             seq,
             points,
             work_s,
             urgent=points + 1000 if due_s is not None else points,
             due_s=due_s,
-            held_s=work_s / 3 if running else 0.0,
+            occupied_s=work_s / 3 if running else 0.0,
             fresh=fresh,
         )
         for seq, (points, work_s, running, fresh, due_s) in enumerate(others, start=2)
@@ -161,7 +163,7 @@ def test_more_points_never_make_a_title_wait_longer(
     # Of the two ways to wait it is the one with the lesser p90.
     waits = [
         forecast(
-            claim(1, points, urgent=points + 500, due_s=5e4),
+            demand(1, points, urgent=points + 500, due_s=5e4),
             *crowd,
             laxity_s=3e4,
             fresh_load=fresh_load,
@@ -179,6 +181,6 @@ def test_a_running_task_is_met_in_its_middle_and_the_long_ones_more_often() -> N
         prepare=NOTHING, encodes=(spread(30, 0.0), spread(10, 0.0)), extras=spread(10, 0.0), finish=NOTHING
     )
 
-    assert held_s(work, remaining_s=50) == pytest.approx((900 + 100 + 100) / 100)
-    assert held_s(work, remaining_s=5) == 5
-    assert held_s(TitleWork(prepare=NOTHING, encodes=(), extras=NOTHING, finish=NOTHING), remaining_s=5) == 0
+    assert occupied_s(work, remaining_s=50) == pytest.approx((900 + 100 + 100) / 100)
+    assert occupied_s(work, remaining_s=5) == 5
+    assert occupied_s(TitleWork(prepare=NOTHING, encodes=(), extras=NOTHING, finish=NOTHING), remaining_s=5) == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from include.domain.cost.prior import TitleWork
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
 from include.domain.plan.binding import (
-    Pace,
-    Recipes,
+    FarmShare,
+    OptionInputs,
     bind,
     deadline_notes,
     least_work,
@@ -25,11 +25,11 @@ from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
-from include.recipes import load_ladders, load_presets, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LADDERS, TIERS, RATES, PRESETS = load_ladders(), load_tiers(), load_rates(), load_presets()
-PACE = Pace(slots=2, overhead_s=10)
+LADDERS, TIERS, RATES, PRESETS = load_ladders(), load_tiers(), load_cost_rates(), load_presets()
+PACE = FarmShare(slots=2, overhead_s=10)
 
 
 def source(width: int = 1280, height: int = 720, duration_s: float = 60) -> Inspection:
@@ -44,14 +44,14 @@ def source(width: int = 1280, height: int = 720, duration_s: float = 60) -> Insp
 
 
 def planned(
-    tier: Tier = Tier.STANDARD, *, gpu: bool = False, pace: Pace = PACE, codecs: tuple[str, ...] = ("h264",)
+    tier: Tier = Tier.STANDARD, *, gpu: bool = False, farm_share: FarmShare = PACE, codecs: tuple[str, ...] = ("h264",)
 ) -> tuple[Plan, TitleWork]:
     shape = shape_of_source(source())
     ladders = [LADDERS[codec] for codec in codecs]
     plan = decide(source(), Analysis(windows=()), ladders, TIERS[tier], tier=tier.value, ceiling_s=3600, gpu=gpu)
-    work = work_of(plan, shape, rates=RATES, pace=pace, tier=tier)
-    recipes = Recipes(policy=TIERS[tier], presets=PRESETS, rates=RATES)
-    return with_options(plan, work, shape, recipes=recipes, pace=pace), work
+    work = work_of(plan, shape, rates=RATES, farm_share=farm_share, tier=tier)
+    recipes = OptionInputs(policy=TIERS[tier], presets=PRESETS, rates=RATES)
+    return with_options(plan, work, shape, recipes=recipes, farm_share=farm_share), work
 
 
 def rendition(preset: str) -> Rendition:
@@ -199,29 +199,31 @@ def test_the_least_work_is_that_of_the_core_rungs_by_their_quickest_presets() ->
     least = least_work(plan, work)
 
     assert len(least.encodes) == 2
-    assert least.whole.p50_s < work.whole.p50_s / 2
+    assert least.whole.p50_s < work.total.p50_s / 2
     assert (least.prepare, least.finish) == (work.prepare, work.finish)
 
 
 def test_the_farms_own_speed_counts() -> None:
-    slower = Pace(factors={("libx264", "medium"): 3.0}, slots=1)
+    slower = FarmShare(factors={("libx264", "medium"): 3.0}, slots=1)
 
-    slow_s, usual_s = (found.jobs[-1].options[0].option.p50_s for found in (planned(pace=slower)[0], planned()[0]))
+    slow_s, usual_s = (
+        found.jobs[-1].options[0].option.p50_s for found in (planned(farm_share=slower)[0], planned()[0])
+    )
     assert slow_s - RATES.start_s == pytest.approx(3 * (usual_s - RATES.start_s))
 
 
 def test_the_notes_say_laxity_and_what_may_be_given_up() -> None:
     plan, work = planned()
 
-    assert deadline_notes(plan, work, publish_at=None, now=NOW, pace=PACE) == []
-    roomy, choices = deadline_notes(plan, work, publish_at=NOW + timedelta(hours=1), now=NOW, pace=PACE)
-    tight, _ = deadline_notes(plan, work, publish_at=NOW, now=NOW, pace=PACE)
+    assert deadline_notes(plan, work, publish_at=None, now=NOW, farm_share=PACE) == []
+    roomy, choices = deadline_notes(plan, work, publish_at=NOW + timedelta(hours=1), now=NOW, farm_share=PACE)
+    tight, _ = deadline_notes(plan, work, publish_at=NOW, now=NOW, farm_share=PACE)
     assert "s to spare at full quality, in 2 slots" in roomy
     assert "s too few at full quality" in tight
     assert "h264_144p down to superfast (2.3 VMAF) or the rung" in choices
     assert choices.endswith("h264_720p down to superfast (2.3 VMAF).")
     hopeless, _ = planned(Tier.UGC, gpu=True)
-    assert deadline_notes(hopeless, work, publish_at=NOW, now=NOW, pace=PACE)[1].endswith("may give up: nothing.")
+    assert deadline_notes(hopeless, work, publish_at=NOW, now=NOW, farm_share=PACE)[1].endswith("may give up: nothing.")
 
 
 options = st.builds(

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import TitleWork
 from include.domain.media.media import Analysis
-from include.domain.plan.binding import Recipes, laid_out, shape_of_source
+from include.domain.plan.binding import OptionInputs, laid_out, shape_of_source
 from include.domain.plan.decide import decide
 from include.domain.plan.degradation import DROP
 from include.domain.plan.plan import FirstSet, Plan
-from include.domain.plan.playable import Prospects, Wish, first_set, later_s, still
+from include.domain.plan.playable import FirstVersionRule, PublicationTimes, first_set, later_s, time_to_publication
 from include.domain.title.title import Tier
 from tests.policy.test_binding import LADDERS, PACE, PRESETS, RATES, TIERS, planned, source
 
@@ -26,17 +26,21 @@ def seconds(p50: float, p90: float | None = None) -> Forecast:
     return Forecast(p50_s=p50, p90_s=p50 * 1.5 if p90 is None else p90)
 
 
-PROSPECTS = Prospects(whole=seconds(100), first=seconds(40), later_s=12)
+TIMES = PublicationTimes(whole=seconds(100), first=seconds(40), later_s=12)
 
 
 def decided(
-    *, asked: bool | None = None, wish: Wish = "deadline", left_s: float | None = None, prospects: Prospects = PROSPECTS
+    *,
+    asked: bool | None = None,
+    rule: FirstVersionRule = "deadline",
+    left_s: float | None = None,
+    times: PublicationTimes = TIMES,
 ) -> FirstSet | None:
-    return first_set(PLAN, prospects, asked=asked, wish=wish, left_s=left_s)
+    return first_set(PLAN, times, asked=asked, rule=rule, left_s=left_s)
 
 
 @pytest.mark.parametrize(
-    ("asked", "wish", "left_s", "why"),
+    ("asked", "rule", "left_s", "why"),
     [
         (None, "deadline", None, None),
         (None, "deadline", 150, None),
@@ -53,9 +57,9 @@ def decided(
     ],
 )
 def test_the_request_has_the_first_word_then_the_tier_then_the_deadline(
-    asked: bool | None, wish: Wish, left_s: float | None, why: str | None
+    asked: bool | None, rule: FirstVersionRule, left_s: float | None, why: str | None
 ) -> None:
-    found = decided(asked=asked, wish=wish, left_s=left_s)
+    found = decided(asked=asked, rule=rule, left_s=left_s)
 
     assert (found.why if found else None) == why
     if found:
@@ -63,14 +67,14 @@ def test_the_request_has_the_first_word_then_the_tier_then_the_deadline(
 
 
 def test_a_deadline_does_not_ask_for_what_is_no_quicker() -> None:
-    assert decided(left_s=1, prospects=Prospects(whole=seconds(100), first=seconds(100), later_s=0)) is None
+    assert decided(left_s=1, times=PublicationTimes(whole=seconds(100), first=seconds(100), later_s=0)) is None
 
 
 @pytest.mark.parametrize("kept", [CORE, REST, ()])
 def test_a_title_without_core_rungs_or_without_others_goes_out_at_once(kept: tuple[str, ...]) -> None:
     plan = PLAN.model_copy(update={"jobs": tuple(job for job in PLAN.jobs if job.name in kept)})
 
-    assert first_set(plan, PROSPECTS, asked=True, wish="always", left_s=1) is None
+    assert first_set(plan, TIMES, asked=True, rule="always", left_s=1) is None
 
 
 def test_the_reason_says_what_it_saves_and_what_it_costs() -> None:
@@ -94,8 +98,8 @@ def work(*encodes: float, extras: float = 10, finish: float = 20) -> TitleWork:
 
 def test_what_is_still_to_come_leaves_the_preparation_out() -> None:
     # Two slots: 30 + 60 + 10 side by side, then the finish.
-    assert still(work(30, 60), slots=2, overhead_s=7).p50_s == 60 + 20 + 7
-    assert still(work(30, 60), slots=1, overhead_s=0).p90_s == 1.5 * (30 + 60 + 10 + 20)
+    assert time_to_publication(work(30, 60), slots=2, overhead_s=7).p50_s == 60 + 20 + 7
+    assert time_to_publication(work(30, 60), slots=1, overhead_s=0).p90_s == 1.5 * (30 + 60 + 10 + 20)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +127,8 @@ def plan_of(*, asked: bool | None = None, left_s: float | None = None, degrade: 
     return laid_out(
         decision,
         shape_of_source(source()),
-        recipes=Recipes(policy=TIERS[Tier.STANDARD], presets=PRESETS, rates=RATES),
-        pace=PACE,
+        recipes=OptionInputs(policy=TIERS[Tier.STANDARD], presets=PRESETS, rates=RATES),
+        farm_share=PACE,
         tier=Tier.STANDARD,
         asked=asked,
         left_s=left_s,
@@ -177,7 +181,7 @@ forecasts = st.builds(lambda p50, more: seconds(p50, p50 + more), st.floats(0, 1
 def test_less_time_never_takes_a_first_version_away(
     whole: Forecast, first: Forecast, later: float, left: float, less: float
 ) -> None:
-    prospects = Prospects(whole=whole, first=first, later_s=later)
+    times = PublicationTimes(whole=whole, first=first, later_s=later)
 
-    if decided(left_s=left, prospects=prospects) is not None:
-        assert decided(left_s=left - less, prospects=prospects) is not None
+    if decided(left_s=left, times=times) is not None:
+        assert decided(left_s=left - less, times=times) is not None

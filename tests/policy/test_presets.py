@@ -11,9 +11,9 @@ from include.domain.cost.prior import SourceShape
 from include.domain.plan.degradation import best_that_fits
 from include.domain.plan.presets import Presets, Relative, faster_presets, preset_options
 from include.domain.title.title import Tier
-from include.recipes import load_presets, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_presets, load_tiers
 
-PRESETS, RATES, TIERS = load_presets(), load_rates(), load_tiers()
+PRESETS, RATES, TIERS = load_presets(), load_cost_rates(), load_tiers()
 HD = SourceShape(duration_s=600, width=1920, height=1080, fps=25)
 
 

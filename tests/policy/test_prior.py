@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from include.domain.cost.prior import (
     SAMPLED_FROM,
     Calibration,
-    Rates,
+    CostRates,
     SampleEncode,
     SourceShape,
     calibration,
@@ -25,10 +25,10 @@ from include.domain.cost.prior import (
 from include.domain.plan.decide import decide
 from include.domain.recipe.rungs import cut_ladder
 from include.domain.title.title import Kind, Tier
-from include.recipes import load_ladders, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection
 
-RATES = load_rates()
+RATES = load_cost_rates()
 H264, VP9 = load_ladders()["h264"], load_ladders()["vp9"]
 TIERS = load_tiers()
 HD = SourceShape(duration_s=60, width=1280, height=720, fps=25)
@@ -78,7 +78,7 @@ def test_what_is_not_said_is_typical_of_the_kind_and_less_certain() -> None:
     assert (told.width, told.frames, told.known) == (640, 750, True)
     assert shape_of(None, rates=RATES).duration_s == RATES.unknown.duration_s
     widths = [
-        work.whole.sigma
+        work.total.sigma
         for work in (title_work(each, [H264], TIERS[Tier.UGC], rates=RATES, factors={}) for each in (typical, told))
     ]
     assert widths[0] > widths[1]
@@ -91,10 +91,10 @@ def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
 
     assert len(ugc.encodes) == 5
     assert len(both.encodes) == 10
-    assert premium.whole.p50_s > 1.5 * ugc.whole.p50_s
-    assert both.whole.p50_s > ugc.whole.p50_s
+    assert premium.total.p50_s > 1.5 * ugc.total.p50_s
+    assert both.total.p50_s > ugc.total.p50_s
     parts = [ugc.prepare, *ugc.encodes, ugc.extras, ugc.finish]
-    assert ugc.whole.p50_s == pytest.approx(sum(part.p50_s for part in parts))
+    assert ugc.total.p50_s == pytest.approx(sum(part.p50_s for part in parts))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_title_with_more_slots_takes_less_time_down_to_its_longest_encode() ->
     times = [work.elapsed(slots).p50_s for slots in (1, 2, 4, 100)]
 
     assert times == sorted(times, reverse=True)
-    assert times[0] == pytest.approx(work.whole.p50_s)
+    assert times[0] == pytest.approx(work.total.p50_s)
     longest = max(each.p50_s for each in work.encodes)
     assert times[3] == pytest.approx(work.prepare.p50_s + longest + work.finish.p50_s)
 
@@ -196,4 +196,4 @@ def test_a_sample_that_tells_nothing_is_left_out(cpu_s: float, seconds: float) -
 )
 def test_rates_that_cannot_be_meant_are_refused(change: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
-        Rates.model_validate({**RATES.model_dump(mode="json"), **change})
+        CostRates.model_validate({**RATES.model_dump(mode="json"), **change})

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from include.domain.cost.forecast import NOTHING
 from include.domain.cost.prior import SourceShape, title_work
 from include.domain.order.admission import Verdict
-from include.domain.order.valuation import FarmState, Standing, Valuation, Work, value_titles
+from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
-from include.recipes import load_ladders, load_policy, load_rates, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_policy, load_tiers
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-POLICY, RATES, H264, TIERS = load_policy(), load_rates(), load_ladders()["h264"], load_tiers()
+POLICY, RATES, H264, TIERS = load_policy(), load_cost_rates(), load_ladders()["h264"], load_tiers()
 
 
 def work(seconds: float = 60, tier: Tier = Tier.STANDARD) -> Work:
@@ -28,7 +28,7 @@ def work(seconds: float = 60, tier: Tier = Tier.STANDARD) -> Work:
     return Work(full=full, least=title_work(source, [H264], quick, rates=RATES, factors={}))
 
 
-def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: float = 60, **fields: Any) -> Standing:
+def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: float = 60, **fields: Any) -> QueuedTitle:
     given: dict[str, Any] = {
         "tier": Tier.STANDARD,
         "kind": Kind.SERIES,
@@ -38,7 +38,7 @@ def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: floa
         "progress": 0.0,
         **fields,
     }
-    return Standing(
+    return QueuedTitle(
         request_id=name,
         seq=seq,
         publish_at=None if due is None else NOW + due,
@@ -47,7 +47,7 @@ def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: floa
     )
 
 
-def valued(*standings: Standing, slots: int = 2, **farm: Any) -> dict[str, Valuation]:
+def valued(*standings: QueuedTitle, slots: int = 2, **farm: Any) -> dict[str, Valuation]:
     return value_titles(standings, farm=FarmState(slots=slots, **farm), now=NOW, policy=POLICY)
 
 
@@ -205,6 +205,6 @@ def test_progress_is_that_of_the_first_version_until_that_is_done(progress: floa
     needed, left = two.timed
 
     assert needed == core
-    assert left * core.whole.p50_s == pytest.approx(max(0.0, core.whole.p50_s - progress * full.whole.p50_s))
+    assert left * core.total.p50_s == pytest.approx(max(0.0, core.total.p50_s - progress * full.total.p50_s))
     nothing = core.model_copy(update=dict.fromkeys(("prepare", "extras", "finish"), NOTHING) | {"encodes": (NOTHING,)})
     assert one.model_copy(update={"work": one.work.model_copy(update={"playable": nothing})}).timed[1] == 0

@@ -16,7 +16,7 @@ from include.domain.order.admission import Verdict
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.parallel import EXPRESS_SHARE, slots_for
 from include.domain.order.priority import priority_points
-from include.domain.order.valuation import FarmState, Standing, Work, value_titles
+from include.domain.order.valuation import FarmState, QueuedTitle, Work, value_titles
 from include.domain.title.request import Signals
 from include.domain.title.title import Tier
 from include.simulation.farm import Simulation
@@ -353,7 +353,7 @@ def test_the_admission_says_what_the_product_says_of_the_same_queue() -> None:
     for number, outcome in enumerate(outcomes):
         # Released are the first ones; no slot of theirs has done anything yet.
         present = [
-            Standing(
+            QueuedTitle(
                 request_id=each.name,
                 seq=seq,
                 tier=each.tier,
@@ -367,7 +367,7 @@ def test_the_admission_says_what_the_product_says_of_the_same_queue() -> None:
             )
             for seq, each in enumerate(titles[: number + 1])
         ]
-        fresh = sum(each.work.full.whole.p50_s for each in present) / (on.slots * FRESH_S)
+        fresh = sum(each.work.full.total.p50_s for each in present) / (on.slots * FRESH_S)
         state = FarmState(slots=on.slots, fresh_load=fresh, overhead_s=on.overhead_s)
         valued = value_titles(present, farm=state, now=EPOCH, policy=RECIPES.policy)
         assert outcome.verdict is valued[outcome.title.name].admission.verdict, outcome.title.name

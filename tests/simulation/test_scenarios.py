@@ -21,7 +21,7 @@ from include.simulation.figures import run_order, sum_up
 from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
 from include.simulation.orders import ORDERS
-from include.simulation.scenarios import SCENARIOS, Load, build, draw, expected_work, shaped
+from include.simulation.scenarios import SCENARIOS, Load, build, draw, shaped, typical_work
 from tests.simulation.titles import RECIPES, farm, run, title
 
 FARM = Farm()
@@ -72,12 +72,12 @@ def test_forecasts_are_off_by_what_was_wanted_and_not_to_one_side() -> None:
 @pytest.mark.parametrize("tier", list(Tier))
 def test_a_title_is_expected_to_take_what_the_product_says_and_at_least_what_it_says(tier: Tier) -> None:
     source = SourceShape(duration_s=1800, width=1920, height=1080, fps=25)
-    expected = expected_work(source, tier, RECIPES)
+    expected = typical_work(source, tier, RECIPES)
     drawn = shaped("film", "films", tier, Kind.MOVIE, source, expected, 0.2, random.Random(1), RECIPES)
     title = {"title_id": "film", "mezzanine": "file:///film.mov", "tier": tier, "kind": "movie"}
     known = {"duration_s": 1800, "width": 1920, "height": 1080, "frame_rate": 25}
 
-    product = valuation.expected_work(TitleRequest.model_validate({**title, "source": known}), "vod", {})
+    product = valuation.typical_work(TitleRequest.model_validate({**title, "source": known}), "vod", {})
 
     assert drawn.expected == product.full
     assert drawn.least == product.least
@@ -158,9 +158,9 @@ def test_a_farms_past_is_replayed_as_it_was(tmp_path: Path) -> None:
     assert (film.arrival_s, film.deadline_s, film.kind, film.group) == (0, 4000, Kind.MOVIE, "premium movie")
     assert (upload.arrival_s, upload.deadline_s, upload.kind) == (60, None, None)
     assert (film.true_work_s, upload.true_work_s) == (pytest.approx(1000), pytest.approx(40))
-    assert (film.expected.whole.p50_s, upload.expected.whole.p50_s) == (pytest.approx(800), pytest.approx(40))
-    assert 100 < film.least.whole.p50_s < 500
-    assert 4 < upload.least.whole.p50_s < 30
+    assert (film.expected.total.p50_s, upload.expected.total.p50_s) == (pytest.approx(800), pytest.approx(40))
+    assert 100 < film.least.total.p50_s < 500
+    assert 4 < upload.least.total.p50_s < 30
     assert film.value > upload.value
     assert set(run([film, upload], farm(4), "callsheet")) == {"line 2", "line 3"}
 

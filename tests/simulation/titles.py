@@ -10,12 +10,13 @@ from include.domain.cost.prior import TitleWork
 from include.domain.plan.presets import Relative
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
+from include.recipes import load_recipes
 from include.simulation.farm import Simulation
 from include.simulation.model import Encode, Farm, Outcome, SimTitle
 from include.simulation.orders import order
-from include.simulation.scenarios import Recipes, valued
+from include.simulation.scenarios import valued
 
-RECIPES = Recipes.load()
+RECIPES = load_recipes()
 FASTER = (
     Relative(preset="slow", time=1.0, vmaf_loss=0.0),
     Relative(preset="medium", time=0.6, vmaf_loss=0.2),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
-from include.adapters.catalog.database import Part, held
+from include.adapters.catalog.database import Part, leased
 from include.adapters.catalog.journal import Row, add_event, request_row
 from include.adapters.catalog.schema import alerts, batches, dead_letters, titles
 from include.domain.telling.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
@@ -51,7 +51,7 @@ class Alerts(Part):
 
     def claim_due(self, now: datetime, limit: int, ttl_s: float) -> list[Alert]:
         """Claim alerts that are due, oldest first."""
-        unclaimed = or_(alerts.c.claimed_until.is_(None), ~held(alerts.c.claimed_until, now=now, ttl_s=ttl_s))
+        unclaimed = or_(alerts.c.claimed_until.is_(None), ~leased(alerts.c.claimed_until, now=now, ttl_s=ttl_s))
         query = (
             select(
                 alerts,

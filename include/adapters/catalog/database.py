@@ -124,7 +124,7 @@ class Part:
         self._write = database.write
 
 
-def held(until: Column[datetime | None], *, now: datetime, ttl_s: float) -> ColumnElement[bool]:
+def leased(until: Column[datetime | None], *, now: datetime, ttl_s: float) -> ColumnElement[bool]:
     """Whether somebody holds the claim on a row, which ends at ``until``; NULL where nobody has claimed it.
 
     A claim that ends later than any can was made by a clock that is ahead: waiting for its end may take hours.

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
 
-from include.adapters.catalog.database import Part, held
+from include.adapters.catalog.database import Part, leased
 from include.adapters.catalog.records import OutboxRow
 from include.adapters.catalog.schema import outbox
 from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
@@ -25,7 +25,7 @@ class Outbox(Part):
         pending = outbox.c.state == "pending"
         # What was never tried is due whatever clock entered it.
         ripe = or_(outbox.c.due_at <= now, outbox.c.attempts == 0)
-        claimed = held(outbox.c.claimed_until, now=now, ttl_s=ttl_s)
+        claimed = leased(outbox.c.claimed_until, now=now, ttl_s=ttl_s)
         holds = or_(ripe, claimed, outbox.c.queued_at > now - HOLD_ORDER)
         # A refusal has no request and stands for itself.
         stream = func.coalesce(outbox.c.request_id, outbox.c.event_id)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from include.base.document import Document
 from include.base.errors import ErrorDocument
-from include.domain.order.valuation import Standing, Valuation, Work
+from include.domain.order.valuation import QueuedTitle, Valuation, Work
 from include.domain.outcome.results import PackagedRendition
 from include.domain.title.request import Refusal, TitleRequest
 from include.domain.title.title import State, SubtitleFile, TitleJob
@@ -97,13 +97,13 @@ class OpenTitle(Document):
         """When the title has to be published."""
         return self.request.publish_at
 
-    def standing(self, work: Work) -> Standing:
+    def as_queued(self, work: Work) -> QueuedTitle:
         """The title as the order sees it.
 
         Args:
             work: Its own, or what is typical where it has none yet.
         """
-        return Standing(
+        return QueuedTitle(
             request_id=self.request_id,
             seq=self.seq,
             tier=self.request.tier,

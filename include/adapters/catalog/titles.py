@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
-from include.adapters.catalog.database import Part, held
+from include.adapters.catalog.database import Part, leased
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import TaskEvent, TitleRecord, run_id_of
 from include.adapters.catalog.schema import alerts, batches, dead_letters, titles, versions
@@ -81,7 +81,7 @@ class Titles(Part):
             except_batches: Batches whose titles cannot be released right now and must not hold the others up.
         """
         waiting = titles.c.state == State.WAITING
-        is_held = held(titles.c.claimed_until, now=now, ttl_s=ttl_s)
+        is_held = leased(titles.c.claimed_until, now=now, ttl_s=ttl_s)
         claimed = and_(waiting, is_held)
         with self._write() as connection:
             is_open = or_(titles.c.state.in_(RELEASED_STATES), claimed)

@@ -151,7 +151,7 @@ def video_stream(
         display_height=shown[0] if turn % 180 else shown[1],
         frame_rate=str(frame_rate),
         variable_frame_rate=variable,
-        frames=whole(stream.get("nb_frames")),
+        frames=integer(stream.get("nb_frames")),
         duration_s=round(duration_s, 6),
         start_time_s=round(start_s, 6),
         pixel_format=str(stream.get("pix_fmt", "")),
@@ -168,7 +168,7 @@ def video_stream(
 
 def audio_stream(stream: Fields) -> AudioStream | None:
     """One audio stream as a document; None where ffprobe could not make out what it is."""
-    channels, rate = whole(stream.get("channels")), whole(stream.get("sample_rate"))
+    channels, rate = integer(stream.get("channels")), integer(stream.get("sample_rate"))
     if not stream.get("codec_name") or not channels or not rate:
         return None
     tags = _tags(stream)
@@ -221,7 +221,7 @@ def rotation(stream: Fields) -> int:
 
 def bit_depth(stream: Fields) -> int:
     """Bits per sample, from the field or the pixel format's name."""
-    declared = whole(stream.get("bits_per_raw_sample"))
+    declared = integer(stream.get("bits_per_raw_sample"))
     if declared:
         return declared
     name = str(stream.get("pix_fmt", ""))
@@ -237,7 +237,7 @@ def number(value: Any) -> float | None:
     return parsed if abs(parsed) < 1e12 else None
 
 
-def whole(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """A positive whole number."""
     parsed = number(value)
     return int(parsed) if parsed is not None and parsed >= 1 else None

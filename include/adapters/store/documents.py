@@ -33,7 +33,7 @@ def load_document(store: ObjectStore, key: str, kind: type[D]) -> D:
         ) from error
 
 
-def load_if_whole(store: ObjectStore, key: str, kind: type[D]) -> D | None:
+def load_if_valid(store: ObjectStore, key: str, kind: type[D]) -> D | None:
     """The document at ``key``; None where there is none, or none that can be read: it is to be made again."""
     try:
         return load_document(store, key, kind)

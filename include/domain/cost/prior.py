@@ -40,7 +40,7 @@ class TypicalSource(Document):
     fps: float = Field(gt=0)
 
 
-class Rates(Document):
+class CostRates(Document):
     """Cost per pixel, in nanoseconds of one core."""
 
     encode: dict[str, dict[str, float]]
@@ -68,7 +68,7 @@ class Rates(Document):
     """The same where it is only typical."""
 
     @model_validator(mode="after")
-    def _known_encoders(self) -> Rates:
+    def _known_encoders(self) -> CostRates:
         unknown = sorted(set(self.encode) - set(ENCODERS.values()))
         if unknown:
             raise ValueError(f"encode: no such encoder: {', '.join(unknown)} (known: {', '.join(ENCODERS.values())})")
@@ -100,7 +100,7 @@ class TitleWork(Document):
     finish: Forecast
 
     @property
-    def whole(self) -> Forecast:
+    def total(self) -> Forecast:
         """All of it."""
         return _together([self.prepare, *self.encodes, self.extras, self.finish])
 
@@ -120,7 +120,7 @@ def shape_of(
     width: int | None = None,
     height: int | None = None,
     fps: float | None = None,
-    rates: Rates,
+    rates: CostRates,
 ) -> SourceShape:
     """The source as far as it is known; what nobody said is typical of the kind."""
     typical = rates.typical.get(kind, rates.unknown) if kind else rates.unknown
@@ -134,7 +134,7 @@ def shape_of(
 
 
 def encode_cost(
-    *, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: Rates, factor: float = 1.0
+    *, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: CostRates, factor: float = 1.0
 ) -> Forecast:
     """Slot seconds of one encode, the start of its task included.
 
@@ -152,7 +152,7 @@ def encode_cost(
     return spread(seconds, rates.sigma_known if source.known else rates.sigma_unknown)
 
 
-def encoder_s(*, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: Rates) -> float:
+def encoder_s(*, pixels: int, encoder: str, preset: str, source: SourceShape, fps: float, rates: CostRates) -> float:
     """CPU seconds that the encoder's own process takes by the bare rates; arguments as of :func:`encode_cost`."""
     known = rates.encode.get(encoder, {})
     rate = known.get(preset, max(known.values(), default=200.0))
@@ -165,7 +165,7 @@ def title_work(
     ladders: Sequence[Ladder],
     policy: TierPolicy,
     *,
-    rates: Rates,
+    rates: CostRates,
     factors: Mapping[Pair, float],
     tier: Tier | None = None,
 ) -> TitleWork:
@@ -193,7 +193,7 @@ def planned_work(
     renditions: Sequence[Rendition],
     *,
     fps: float,
-    rates: Rates,
+    rates: CostRates,
     factors: Mapping[Pair, float],
     tier: Tier | None = None,
 ) -> TitleWork:
@@ -206,7 +206,7 @@ def _work(
     orders: Sequence[tuple[int, str, str]],
     source: SourceShape,
     fps: float,
-    rates: Rates,
+    rates: CostRates,
     factors: Mapping[Pair, float],
     tier: Tier | None,
 ) -> TitleWork:
@@ -248,7 +248,7 @@ class SampleEncode(Document):
     source: SourceShape
     cpu_s: float = Field(ge=0)
 
-    def ratio(self, rates: Rates) -> float | None:
+    def ratio(self, rates: CostRates) -> float | None:
         """Measured over predicted CPU seconds; None for an encode that is too short to tell."""
         predicted_s = encoder_s(
             pixels=self.pixels, encoder=self.encoder, preset=self.preset, source=self.source, fps=self.fps, rates=rates
@@ -278,7 +278,7 @@ class Calibration(Document):
     encoder_version: str
     samples: tuple[SampleEncode, ...]
 
-    def spreads(self, rates: Rates) -> dict[Pair, Spread]:
+    def spreads(self, rates: CostRates) -> dict[Pair, Spread]:
         """By encoder and preset; samples that are too short to tell do not count."""
         found: dict[Pair, list[float]] = {}
         for each in self.samples:
@@ -290,7 +290,7 @@ class Calibration(Document):
             for pair, ratios in sorted(found.items())
         }
 
-    def factors(self, rates: Rates) -> dict[Pair, float]:
+    def factors(self, rates: CostRates) -> dict[Pair, float]:
         """How this machine differs from the rates, where enough was measured."""
         return {pair: each.factor for pair, each in self.spreads(rates).items() if each.counts}
 

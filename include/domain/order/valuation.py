@@ -13,7 +13,7 @@ from include.base.document import Document
 from include.domain.cost.forecast import NOTHING, Forecast
 from include.domain.cost.prior import TitleWork
 from include.domain.order.admission import Admission, AdmissionPolicy, admit
-from include.domain.order.backlog import FRESH_S, Backlog, Claim, held_s
+from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s
 from include.domain.order.parallel import ParallelPolicy, slots_for
 from include.domain.order.priority import Priority, PriorityPolicy, priority, priority_points
 from include.domain.order.value import Score, ValuePolicy, score
@@ -42,7 +42,7 @@ class Work(Document):
     """Whether it stands on the plan of an inspected mezzanine, not on what is typical."""
 
 
-class Standing(Document):
+class QueuedTitle(Document):
     """An open title as the order sees it."""
 
     request_id: str
@@ -75,7 +75,7 @@ class Standing(Document):
         full, first = self.work.full, self.work.playable
         if self.playable or first is None:
             return full, 1 - self.progress
-        done_s, needed_s = self.progress * full.whole.p50_s, first.whole.p50_s
+        done_s, needed_s = self.progress * full.total.p50_s, first.total.p50_s
         return first, max(0.0, 1 - done_s / needed_s) if needed_s > 0 else 0.0
 
 
@@ -113,7 +113,7 @@ class FarmState(Document):
 
 
 def value_titles(
-    standings: Sequence[Standing],
+    standings: Sequence[QueuedTitle],
     *,
     farm: FarmState,
     now: datetime,
@@ -138,12 +138,12 @@ def value_titles(
         slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
         for _, value, _, laxity_s, _ in placed
     ]
-    claims = [
-        _claim(standing, value, place, remaining, share=share, now=now, policy=policy.priority)
+    demands = [
+        _demand(standing, value, place, remaining, share=share, now=now, policy=policy.priority)
         for share, (standing, value, place, _, remaining) in zip(shares, placed, strict=True)
     ]
     backlog = Backlog(
-        (claim for claim, each in zip(claims, placed, strict=True) if each[0].running or not each[0].held),
+        (demand for demand, each in zip(demands, placed, strict=True) if each[0].running or not each[0].held),
         slots=slots,
         fresh_load=farm.fresh_load,
         policy=policy.admission,
@@ -151,13 +151,13 @@ def value_titles(
     horizon_s = policy.priority.urgency_horizon_h * 3600
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
-    for claim, share, (standing, value, place, laxity_s, remaining) in zip(claims, shares, placed, strict=True):
+    for demand, share, (standing, value, place, laxity_s, remaining) in zip(demands, shares, placed, strict=True):
         ahead = 0 if standing.running else waiting_ahead
         if not standing.held and not standing.running:
             waiting_ahead += 1
         if only is not None and standing.request_id not in only:
             continue
-        wait = NOTHING if standing.running else backlog.wait(claim, laxity_s=laxity_s, horizon_s=horizon_s)
+        wait = NOTHING if standing.running else backlog.wait(demand, laxity_s=laxity_s, horizon_s=horizon_s)
         timed, left = standing.timed
         found[standing.request_id] = Valuation(
             at=now,
@@ -180,8 +180,8 @@ def value_titles(
     return found
 
 
-def _claim(
-    standing: Standing,
+def _demand(
+    standing: QueuedTitle,
     value: Score,
     place: Priority,
     remaining: Forecast,
@@ -189,7 +189,7 @@ def _claim(
     share: int,
     now: datetime,
     policy: PriorityPolicy,
-) -> Claim:
+) -> SlotDemand:
     age_s = (now - standing.created_at).total_seconds()
     urgent, due_s = place.points, None
     if standing.due is not None:
@@ -198,20 +198,20 @@ def _claim(
             score=value.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
         )
         urgent = max(place.points, pressed)
-    return Claim(
+    return SlotDemand(
         seq=standing.seq,
         points=place.points,
         urgent=urgent,
         due_s=due_s,
         work_s=remaining.mean_s,
-        held_s=held_s(standing.work.full, remaining_s=remaining.mean_s) if standing.running else 0.0,
+        occupied_s=occupied_s(standing.work.full, remaining_s=remaining.mean_s) if standing.running else 0.0,
         fresh=age_s <= FRESH_S,
         slots=min(share, len(standing.work.full.encodes) + 1),
     )
 
 
 def _place(
-    standing: Standing, *, slots: int, farm: FarmState, now: datetime, policy: Policy
+    standing: QueuedTitle, *, slots: int, farm: FarmState, now: datetime, policy: Policy
 ) -> tuple[Score, Priority, float | None, Forecast]:
     value = score(
         tier=standing.tier,
@@ -223,7 +223,7 @@ def _place(
         policy=policy.value,
     )
     left = 1 - standing.progress
-    remaining = standing.work.full.whole.scaled(left)
+    remaining = standing.work.full.total.scaled(left)
     laxity_s = None
     if standing.due is not None:
         # The p90: a title that is in time only with luck has no time to spare.

@@ -10,11 +10,11 @@ from include.domain.media.media import Analysis, AudioStream, Finding, Inspectio
 from include.domain.outcome.results import (
     AudioRendition,
     AudioResult,
+    CheckOutcome,
     CheckResult,
     Cost,
     EncodeResult,
     Fallback,
-    Outcome,
     PackagedRendition,
     QualityScore,
     RenditionVerdict,
@@ -60,7 +60,7 @@ class ReportedRendition(Document):
     name: str
     rung: str
     core: bool
-    outcome: Outcome
+    outcome: CheckOutcome
     reasons: tuple[str, ...]
     recipe: Rendition
     """As it was made: a hardware encoder's where one made it, a quicker preset's where the deadline asked for it."""
@@ -112,9 +112,9 @@ def build_report(
     title: TitleJob,
     source: Inspection,
     analysis: Analysis,
-    decision: Plan,
+    plan: Plan,
     encoded: tuple[EncodeResult, ...],
-    sound: AudioResult,
+    audio: AudioResult,
     text: TextResult,
     verified: SourceVerdict,
     verdicts: CheckResult,
@@ -132,7 +132,7 @@ def build_report(
         for result in encoded
         if result.degradation and (result.rendition in packaged or not result.made)
     )
-    findings: list[Finding] = [*source.warnings, *verified.warnings, *sound.warnings, *text.warnings]
+    findings: list[Finding] = [*source.warnings, *verified.warnings, *audio.warnings, *text.warnings]
     return Report(
         title_id=title.title_id,
         name=title.name,
@@ -154,26 +154,26 @@ def build_report(
         ),
         analysis=analysis,
         plan=ReportedPlan(
-            frame_rate=decision.frame_rate,
-            segment_frames=decision.segment_frames,
-            treatment=decision.treatment,
-            notes=decision.notes,
-            first=decision.first,
+            frame_rate=plan.frame_rate,
+            segment_frames=plan.segment_frames,
+            treatment=plan.treatment,
+            notes=plan.notes,
+            first=plan.first,
         ),
         renditions=tuple(
             _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
-            for job in decision.jobs
+            for job in plan.jobs
             for verdict in verdicts.renditions
             if verdict.rendition == job.rendition.name
         ),
-        audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in sound.renditions),
+        audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in audio.renditions),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
         whole=whole,
         missing=(
-            *(planned.name for planned in decision.renditions if planned.name not in packaged),
-            *(decision.first.rest if decision.first and not whole else ()),
+            *(planned.name for planned in plan.renditions if planned.name not in packaged),
+            *(plan.first.rest if plan.first and not whole else ()),
         ),
         given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio),

@@ -146,7 +146,7 @@ class ImagesResult(Document):
     poster_time_s: float
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     """Verdict on one rendition."""
 
     PASS = "pass"  # noqa: S105 - a verdict, not a password
@@ -171,7 +171,7 @@ class RenditionVerdict(Document):
     """What the checks found of one rendition."""
 
     rendition: str
-    outcome: Outcome
+    outcome: CheckOutcome
     reasons: tuple[str, ...] = ()
     """Why not pass, in sentences."""
     vmaf: QualityScore | None = None
@@ -194,7 +194,7 @@ class CheckResult(Document):
     @property
     def passed(self) -> tuple[str, ...]:
         """Names of the renditions that may be packaged."""
-        return tuple(v.rendition for v in self.renditions if v.outcome is Outcome.PASS)
+        return tuple(v.rendition for v in self.renditions if v.outcome is CheckOutcome.PASS)
 
 
 class PackagedRendition(Document):

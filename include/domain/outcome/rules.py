@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from include.base.document import Document
 from include.base.errors import CoreRungMissing
-from include.domain.outcome.results import AudioRendition, Outcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.outcome.results import AudioRendition, CheckOutcome, QualityScore, RenditionVerdict, SourceVerdict
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 
@@ -128,13 +128,13 @@ def vmaf_model(display_width: int, display_height: int) -> str:
     return "vmaf_4k_v0.6.1" if min(display_width, display_height) >= 2160 else "vmaf_v0.6.1"
 
 
-def conclude(decision: Plan, verdicts: Sequence[RenditionVerdict]) -> bool:
+def conclude(plan: Plan, verdicts: Sequence[RenditionVerdict]) -> bool:
     """Whether the title goes out degraded; raises :class:`CoreRungMissing` where it must not go out at all."""
-    bad = {verdict.rendition: verdict for verdict in verdicts if verdict.outcome is not Outcome.PASS}
-    core = [rendition.name for rendition in decision.renditions if rendition.core and rendition.name in bad]
+    bad = {verdict.rendition: verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS}
+    core = [rendition.name for rendition in plan.renditions if rendition.core and rendition.name in bad]
     if core:
         told = "; ".join(f"{name} {' and '.join(bad[name].reasons) or bad[name].outcome}" for name in core)
         raise CoreRungMissing(f"core renditions are missing or failed their checks: {told}", reason="core_rung_missing")
-    if len(bad) == len(decision.jobs):
+    if len(bad) == len(plan.jobs):
         raise CoreRungMissing("no rendition passed its checks", reason="core_rung_missing")
     return bool(bad)

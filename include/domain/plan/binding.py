@@ -12,18 +12,18 @@ from datetime import datetime
 from fractions import Fraction
 
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import Rates, SourceShape, TitleWork, planned_work
+from include.domain.cost.prior import CostRates, SourceShape, TitleWork, planned_work
 from include.domain.media.media import Inspection
 from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
-from include.domain.plan.playable import Prospects, first_set, later_s, still
+from include.domain.plan.playable import PublicationTimes, first_set, later_s, time_to_publication
 from include.domain.plan.presets import Presets, faster_presets, preset_options
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class FarmShare:
     """How quickly a title gets on with this farm."""
 
     factors: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -35,13 +35,13 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipes:
+class OptionInputs:
     """What options are made from."""
 
     policy: TierPolicy
     """Of the title's tier: its floor."""
     presets: Presets
-    rates: Rates
+    rates: CostRates
 
 
 def shape_of_source(source: Inspection) -> SourceShape:
@@ -50,10 +50,10 @@ def shape_of_source(source: Inspection) -> SourceShape:
     return SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
 
 
-def work_of(plan: Plan, source: SourceShape, *, rates: Rates, pace: Pace, tier: Tier) -> TitleWork:
+def work_of(plan: Plan, source: SourceShape, *, rates: CostRates, farm_share: FarmShare, tier: Tier) -> TitleWork:
     """Predicted work of a planned title, with nothing given up; its encodes are those of the plan's jobs."""
     fps = float(Fraction(plan.frame_rate))
-    return planned_work(source, plan.renditions, fps=fps, rates=rates, factors=pace.factors, tier=tier)
+    return planned_work(source, plan.renditions, fps=fps, rates=rates, factors=farm_share.factors, tier=tier)
 
 
 def least_work(plan: Plan, work: TitleWork) -> TitleWork:
@@ -87,7 +87,9 @@ def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
     return work.model_copy(update={"encodes": tuple(quickest)})
 
 
-def with_options(plan: Plan, work: TitleWork, source: SourceShape, *, recipes: Recipes, pace: Pace) -> Plan:
+def with_options(
+    plan: Plan, work: TitleWork, source: SourceShape, *, recipes: OptionInputs, farm_share: FarmShare
+) -> Plan:
     """The plan with the options of each job, and with what follows it.
 
     A rung that is not core may be left out, whatever that loses: the core rungs are what the tier insists on. Jobs for
@@ -96,11 +98,13 @@ def with_options(plan: Plan, work: TitleWork, source: SourceShape, *, recipes: R
     jobs: list[EncodeJob] = []
     for position, (job, encode) in enumerate(zip(plan.jobs, work.encodes, strict=True)):
         # Extras run beside the encodes, in the same slots.
-        after_s = (sum(each.p50_s for each in work.encodes[position + 1 :]) + work.extras.p50_s) / max(1, pace.slots)
+        after_s = (sum(each.p50_s for each in work.encodes[position + 1 :]) + work.extras.p50_s) / max(
+            1, farm_share.slots
+        )
         changes = {
             "options": () if job.hardware else _options(job, encode, source, recipes=recipes),
             "after_s": round(after_s, 3),
-            "reserve_s": round(work.finish.p90_s + pace.overhead_s, 3),
+            "reserve_s": round(work.finish.p90_s + farm_share.overhead_s, 3),
         }
         jobs.append(job.model_copy(update=changes))
     return plan.model_copy(update={"jobs": tuple(jobs)})
@@ -110,8 +114,8 @@ def laid_out(
     plan: Plan,
     source: SourceShape,
     *,
-    recipes: Recipes,
-    pace: Pace,
+    recipes: OptionInputs,
+    farm_share: FarmShare,
     tier: Tier,
     asked: bool | None,
     left_s: float | None,
@@ -125,7 +129,7 @@ def laid_out(
         plan: Without options.
         source: How much picture it has.
         recipes: What options are made from.
-        pace: Of the title on this farm.
+        farm_share: Of the title on this farm.
         tier: Of the title.
         asked: Whether the request wants a first version; None leaves it to the tier's policy.
         left_s: Until the deadline that something may be given up for; None where there is none.
@@ -133,16 +137,18 @@ def laid_out(
     """
 
     def reckoned(part: Plan) -> tuple[Plan, TitleWork, Forecast]:
-        work = work_of(part, source, rates=recipes.rates, pace=pace, tier=tier)
-        part = with_options(part, work, source, recipes=recipes, pace=pace)
+        work = work_of(part, source, rates=recipes.rates, farm_share=farm_share, tier=tier)
+        part = with_options(part, work, source, recipes=recipes, farm_share=farm_share)
         quickest = quickest_work(part, work) if degrade else work
-        return part, work, still(quickest, slots=pace.slots, overhead_s=pace.overhead_s)
+        return part, work, time_to_publication(quickest, slots=farm_share.slots, overhead_s=farm_share.overhead_s)
 
     core = tuple(job for job in plan.jobs if job.rendition.core)
     whole, whole_work, whole_s = reckoned(plan)
     first, first_work, first_s = reckoned(plan.model_copy(update={"jobs": core}))
-    prospects = Prospects(whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=pace.slots))
-    chosen = first_set(plan, prospects, asked=asked, wish=recipes.policy.playable_first, left_s=left_s)
+    times = PublicationTimes(
+        whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=farm_share.slots)
+    )
+    chosen = first_set(plan, times, asked=asked, rule=recipes.policy.playable_first, left_s=left_s)
     if chosen is None:
         return whole
     with_theirs = {job.name: job for job in first.jobs}
@@ -150,7 +156,9 @@ def laid_out(
     return plan.model_copy(update={"jobs": jobs, "first": chosen})
 
 
-def _options(job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: Recipes) -> tuple[EncodeOption, ...]:
+def _options(
+    job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: OptionInputs
+) -> tuple[EncodeOption, ...]:
     rendition = job.rendition
     faster = faster_presets(
         rendition.preset,
@@ -214,14 +222,16 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> Encod
     return job.model_copy(update={"rendition": taken.rendition or job.rendition, "binding": binding})
 
 
-def deadline_notes(plan: Plan, work: TitleWork, *, publish_at: datetime | None, now: datetime, pace: Pace) -> list[str]:
+def deadline_notes(
+    plan: Plan, work: TitleWork, *, publish_at: datetime | None, now: datetime, farm_share: FarmShare
+) -> list[str]:
     """Laxity and what may be given up, in sentences for the report; nothing for a title without a deadline."""
     if publish_at is None:
         return []
-    needed = still(work, slots=pace.slots, overhead_s=pace.overhead_s)
+    needed = time_to_publication(work, slots=farm_share.slots, overhead_s=farm_share.overhead_s)
     spare_s = (publish_at - now).total_seconds() - needed.p90_s
     spare = f"{spare_s:.0f} s to spare" if spare_s >= 0 else f"{-spare_s:.0f} s too few"
-    due = f"Due at {publish_at:%Y-%m-%d %H:%M:%S} UTC: {spare} at full quality, in {pace.slots} slots."
+    due = f"Due at {publish_at:%Y-%m-%d %H:%M:%S} UTC: {spare} at full quality, in {farm_share.slots} slots."
     return [due, f"For the deadline it may give up: {_what_may_go(plan.jobs)}."]
 
 

@@ -16,7 +16,7 @@ from include.domain.recipe.codecs import (
     HARDWARE_TUNE,
     PROFILES,
 )
-from include.domain.recipe.rungs import Cut, Ladder, Rendition, _even, cut_ladder, output_rate
+from include.domain.recipe.rungs import Cut, Ladder, Rendition, _even, cut_ladder, output_frame_rate
 from include.domain.recipe.tiers import TierPolicy
 
 HIGH_RATE = Fraction(40)
@@ -63,7 +63,7 @@ def decide(
         gpu: Whether this farm has a place for an encode on a GPU.
     """
     video = source.video
-    rate = output_rate(video)
+    rate = output_frame_rate(video)
     first = ladders[0]
     gop_frames = max(1, round(first.gop_s * rate))
     segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import TitleWork
 from include.domain.plan.plan import FirstSet, Plan
-from include.domain.recipe.tiers import Wish
+from include.domain.recipe.tiers import FirstVersionRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prospects:
+class PublicationTimes:
     """How long a title still takes from its planning to a publication, by the quickest options that it may take."""
 
     whole: Forecast
@@ -27,13 +27,13 @@ class Prospects:
     """How much later the full set comes where the core rungs go first (median)."""
 
 
-def wish_of(asked: bool | None, tier: Wish) -> Wish:
+def first_version_rule(asked: bool | None, tier: FirstVersionRule) -> FirstVersionRule:
     """The request's word where it has one, else the tier's."""
     return tier if asked is None else "always" if asked else "never"
 
 
 def first_set(
-    plan: Plan, prospects: Prospects, *, asked: bool | None, wish: Wish, left_s: float | None
+    plan: Plan, times: PublicationTimes, *, asked: bool | None, rule: FirstVersionRule, left_s: float | None
 ) -> FirstSet | None:
     """What goes out first; None where everything goes out at once.
 
@@ -42,18 +42,18 @@ def first_set(
 
     Args:
         plan: With its core rungs.
-        prospects: With and without a first version.
+        times: With and without a first version.
         asked: What the request says; None leaves it to the tier.
-        wish: The tier's policy.
+        rule: The tier's policy.
         left_s: Until the deadline that something may be given up for; None where there is none.
     """
     jobs = tuple(job.name for job in plan.jobs if job.rendition.core)
     rest = tuple(job.name for job in plan.jobs if not job.rendition.core)
     if not jobs or not rest:
         return None
-    costs = f"it costs no quality for good; the full set comes {prospects.later_s:.0f} s later"
+    costs = f"it costs no quality for good; the full set comes {times.later_s:.0f} s later"
     names = ", ".join(jobs)
-    wanted = wish_of(asked, wish)
+    wanted = first_version_rule(asked, rule)
     if wanted == "always":
         who = "the request" if asked else "the tier"
         return FirstSet(
@@ -62,7 +62,7 @@ def first_set(
             why="asked" if asked else "tier",
             message=f"{names} first, as a version of their own, as {who} asks: {costs}",
         )
-    whole, first = prospects.whole, prospects.first
+    whole, first = times.whole, times.first
     if wanted == "never" or left_s is None or whole.p90_s <= left_s or first.p90_s >= whole.p90_s:
         return None
     return FirstSet(
@@ -74,7 +74,7 @@ def first_set(
     )
 
 
-def still(work: TitleWork, *, slots: int, overhead_s: float) -> Forecast:
+def time_to_publication(work: TitleWork, *, slots: int, overhead_s: float) -> Forecast:
     """From the planning, which its preparation precedes, to the publication."""
     whole = work.elapsed(slots)
     return Forecast(

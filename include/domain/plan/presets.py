@@ -7,7 +7,7 @@ import math
 from pydantic import Field, model_validator
 
 from include.base.document import Document
-from include.domain.cost.prior import Rates, SourceShape, encode_cost
+from include.domain.cost.prior import CostRates, SourceShape, encode_cost
 from include.domain.plan.degradation import Option
 from include.domain.recipe.codecs import ENCODERS
 from include.domain.recipe.tiers import TierPolicy
@@ -44,7 +44,7 @@ class Relative(Document):
 
 
 def faster_presets(
-    preset: str, *, encoder: str, pixels: int, source: SourceShape, fps: float, presets: Presets, rates: Rates
+    preset: str, *, encoder: str, pixels: int, source: SourceShape, fps: float, presets: Presets, rates: CostRates
 ) -> tuple[Relative, ...]:
     """The tier's own preset, and those that are quicker and lose more; the least loss first.
 
@@ -92,7 +92,7 @@ def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, 
     )
 
 
-def quickest(policy: TierPolicy, *, rates: Rates, presets: Presets) -> TierPolicy:
+def quickest(policy: TierPolicy, *, rates: CostRates, presets: Presets) -> TierPolicy:
     """The tier's policy with the quickest presets that its floor allows."""
 
     def of(codec: str, preset: str) -> str:

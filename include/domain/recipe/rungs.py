@@ -114,7 +114,7 @@ class Cut(Document):
         return self.width * self.height
 
 
-def output_rate(video: VideoStream) -> Fraction:
+def output_frame_rate(video: VideoStream) -> Fraction:
     """The exact constant rate of every rendition, at most 60.
 
     A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so

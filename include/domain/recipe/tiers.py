@@ -10,7 +10,7 @@ from pydantic import Field
 from include.base.document import Document
 from include.domain.recipe.rungs import Ladder
 
-Wish = Literal["always", "deadline", "never"]
+FirstVersionRule = Literal["always", "deadline", "never"]
 """When core rungs go out as a first version: for every title, for one whose deadline all of its rungs would miss, or
 for none."""
 
@@ -28,7 +28,7 @@ class TierPolicy(Document):
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
     """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
-    playable_first: Wish = "deadline"
+    playable_first: FirstVersionRule = "deadline"
     """When the core rungs go out as a first version, where the request does not say."""
 
     def core_of(self, rungs: Sequence[str]) -> set[str]:

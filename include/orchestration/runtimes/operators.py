@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from include.adapters.catalog.records import TaskEvent
     from include.adapters.store.store import ObjectStore
     from include.base.settings import Settings
-    from include.domain.plan.binding import Pace
+    from include.domain.plan.binding import FarmShare
     from include.domain.plan.plan import Plan
     from include.pipelines.core import Pipeline
     from include.pipelines.runner import TaskJob
@@ -247,12 +247,12 @@ class ControlTask(TitleTask):
         from include.orchestration.tick import after_settling
         from include.pipelines.core import find_pipeline
         from include.pipelines.runner import run_task
-        from include.services.planning import note_planned, pace_of
+        from include.services.planning import farm_share_of, note_planned
         from include.stages.core import ControlContext
 
         @cache
-        def pace() -> Pace:
-            return pace_of(catalog, settings, task_job.title.request_id)
+        def farm_share() -> FarmShare:
+            return farm_share_of(catalog, settings, task_job.title.request_id)
 
         described = find_pipeline(self.pipeline, self.pipeline_version)
         last, stages = described.tasks[-1].name, {node.stage.name for node in described.task(task_job.task).nodes}
@@ -262,12 +262,14 @@ class ControlTask(TitleTask):
             with tempfile.TemporaryDirectory(prefix=f"{task_job.title.title_id}.", dir=settings.scratch) as scratch:
                 run_task(
                     task_job,
-                    lambda **given: ControlContext(settings=settings, catalog=catalog, pace=pace, **given),
+                    lambda **given: ControlContext(settings=settings, catalog=catalog, farm_share=farm_share, **given),
                     store=store,
                     scratch=Path(scratch),
                 )
             if "plan" in stages:
-                return note_planned(catalog, settings, task_job.title, store, pace=pace, now=datetime.now(UTC))
+                return note_planned(
+                    catalog, settings, task_job.title, store, farm_share=farm_share, now=datetime.now(UTC)
+                )
         finally:
             if task_job.task == last:
                 after_settling(catalog, settings, task_job.title)
@@ -357,7 +359,7 @@ def _bound(
 
     What it takes follows from the deadline that the catalog has at this moment. A resumed task keeps what it took.
     """
-    from include.adapters.store.documents import load_if_whole
+    from include.adapters.store.documents import load_if_valid
     from include.domain.plan.binding import bind
     from include.pipelines.runner import TaskJob, load_plan
 
@@ -367,7 +369,7 @@ def _bound(
     planned = next((each for each in plan.jobs if each.name == task_job.item), None)
     if planned is None:
         return task_job
-    taken = load_if_whole(store, task_job.key, TaskJob) if resumed else None
+    taken = load_if_valid(store, task_job.key, TaskJob) if resumed else None
     if taken is not None:
         job = taken.encode
     else:
@@ -389,9 +391,9 @@ def _choice(task_job: TaskJob) -> dict[str, Any]:
 def _let_the_next_in(context: Context, plan: Callable[[], Plan], settings: Settings) -> None:
     """Let the title's next encode have the slot of this one; otherwise ``dispatch`` does so within a minute."""
     from include.adapters.airflow_api import AirflowApi
-    from include.orchestration.weights import whole
+    from include.orchestration.weights import whole_number
 
-    slots = whole(context["dag_run"].conf or {}, "slots")
+    slots = whole_number(context["dag_run"].conf or {}, "slots")
     # A title that may use all slots has nobody to wait for, and its plan need not be read again.
     if slots is None or slots >= settings.encode_slots + settings.gpu_slots or len(plan().jobs) <= slots:
         return

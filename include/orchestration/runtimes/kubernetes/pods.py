@@ -56,7 +56,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.utils import parse_quantity
 from urllib3.exceptions import HTTPError
 
-from include.adapters.store.documents import load_if_whole
+from include.adapters.store.documents import load_if_valid
 from include.base.errors import (
     EXIT_CODES,
     CallsheetError,
@@ -398,7 +398,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if failure is not None:
             log.warning("%s has left all its results; its pod did not end well: %s", task_job.label, failure)
         why = _state(context).get(ON_CPUS_KEY)
-        used = load_if_whole(store, task_job.usage_key, Cost)
+        used = load_if_valid(store, task_job.usage_key, Cost)
         return {
             "pod": self.pod.metadata.name if self.pod else None,
             **({"cpu_s": used.cpu_s, "peak_memory_mb": used.peak_memory_mb} if used else {}),
@@ -546,11 +546,11 @@ class PodTask(TitleTask, KubernetesPodOperator):
         store: ObjectStore,
     ) -> CallsheetError:
         if self._end is not None:
-            return verdict(
+            return failure_of(
                 self._end,
                 label=task_job.label,
                 missing=missing,
-                document=load_if_whole(store, task_job.error_key, ErrorDocument),
+                document=load_if_valid(store, task_job.error_key, ErrorDocument),
                 on_gpu=bool(self.tolerations),
                 waited_s=self.schedule_timeout_seconds,
             )
@@ -779,7 +779,7 @@ def delete_by_force(core: Any, pod: Any) -> None:
             raise
 
 
-def verdict(
+def failure_of(
     end: PodEnd,
     *,
     label: str,
