@@ -6,7 +6,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from include.api.app import app
 from include.orchestration.deadlines import TitleDeadline
-from include.orchestration.runtimes.operators import PreviewLink
+from include.orchestration.runtimes.control import PreviewLink
 
 
 class CallsheetPlugin(AirflowPlugin):

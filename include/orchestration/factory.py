@@ -23,7 +23,9 @@ from include.orchestration.names import (
     mapped_task_id,
     rest_of,
 )
-from include.orchestration.runtimes.operators import ControlTask, Gate, PublishTask, TitleTask, WorkerTask
+from include.orchestration.runtimes.control import ControlTask, Gate, PublishTask
+from include.orchestration.runtimes.local import WorkerTask
+from include.orchestration.runtimes.task import TitleTask
 from include.pipelines.core import Pipeline, Task, find_pipeline
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -88,7 +90,7 @@ def _worker_kind() -> type[TitleTask]:
     if load_settings().runtime == "local":
         return WorkerTask
     # The Kubernetes client costs more than all the rest of a parse.
-    from include.orchestration.runtimes.kubernetes.pods import PodTask
+    from include.orchestration.runtimes.kubernetes.task import PodTask
 
     return PodTask
 

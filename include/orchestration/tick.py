@@ -73,7 +73,7 @@ def tick() -> dict[str, str]:
             "webhooks": lambda: send_webhooks(catalog, settings, now=now),
         }
         if settings.runtime == "kubernetes":
-            from include.orchestration.runtimes.kubernetes.pods import sweep_pods
+            from include.orchestration.runtimes.kubernetes.sweep import sweep_pods
 
             steps["pods"] = lambda: sweep_pods(api, settings, now=now)
         for name, step in steps.items():

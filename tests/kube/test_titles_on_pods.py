@@ -15,7 +15,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client.rest import RESTClientObject
 
-from include.orchestration.runtimes.kubernetes import pods
+from include.orchestration.runtimes.kubernetes import task as pods
 from include.pipelines.runner import result_key
 from tests.kube.conftest import core, soon
 from tests.kube.faults import ApiFault, PodFault

@@ -17,7 +17,7 @@ from include.adapters.store.store import open_store
 from include.base.errors import ErrorDocument
 from include.base.settings import Settings
 from include.domain.title.request import parse_batch
-from include.orchestration.runtimes.operators import WorkerTask
+from include.orchestration.runtimes.local import WorkerTask
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
 

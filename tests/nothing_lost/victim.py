@@ -21,7 +21,8 @@ import include.worker
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
 from include.base.settings import load_settings
-from include.orchestration.runtimes.operators import ControlTask, PublishTask, WorkerTask
+from include.orchestration.runtimes.control import ControlTask, PublishTask
+from include.orchestration.runtimes.local import WorkerTask
 from include.pipelines.core import registry
 from include.services import release as releasing
 from tests.nothing_lost import points

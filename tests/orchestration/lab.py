@@ -16,8 +16,10 @@ import include
 import include.pipelines
 from include.adapters.catalog import Catalog, TitleRecord
 from include.domain.title.request import parse_batch
-from include.orchestration.runtimes import operators
-from include.orchestration.runtimes.operators import ControlTask, TitleTask, WorkerTask
+from include.orchestration.runtimes import task as operators
+from include.orchestration.runtimes.control import ControlTask
+from include.orchestration.runtimes.local import WorkerTask
+from include.orchestration.runtimes.task import TitleTask
 from include.pipelines import core
 from include.pipelines.core import Pipeline, current_pipelines, find_pipeline
 

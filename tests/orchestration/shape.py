@@ -27,7 +27,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
 from include.domain.plan.plan import EncodeJob, FirstSet, Plan, SourceTreatment
-from include.orchestration.runtimes.operators import push_jobs
+from include.orchestration.runtimes.task import push_jobs
 
 STUB = """
 # airflow dag

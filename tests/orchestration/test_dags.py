@@ -21,7 +21,8 @@ from include.adapters.catalog import Stub
 from include.base.errors import ConfigurationError
 from include.orchestration.bundle import write_stubs
 from include.orchestration.factory import batch_dag
-from include.orchestration.runtimes.operators import ControlTask, Gate, PublishTask, WorkerTask
+from include.orchestration.runtimes.control import ControlTask, Gate, PublishTask
+from include.orchestration.runtimes.local import WorkerTask
 
 ROOT = Path(next(iter(include.__path__))).parent
 TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod-download"}
@@ -223,7 +224,7 @@ def test_each_task_runs_where_its_stages_belong(dags: dict[str, Any]) -> None:
 def test_on_kubernetes_every_worker_task_is_a_pod_and_the_dag_is_else_the_same(
     monkeypatch: pytest.MonkeyPatch, dags: dict[str, Any]
 ) -> None:
-    from include.orchestration.runtimes.kubernetes.pods import PodTask
+    from include.orchestration.runtimes.kubernetes.task import PodTask
 
     for name, value in {"RUNTIME": "kubernetes", "STORE_URI": "s3://vault/x", "WORKER_IMAGE": "worker:1"}.items():
         monkeypatch.setenv(f"CALLSHEET_{name}", value)

@@ -14,7 +14,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.store import LocalStore
 from include.base.errors import EXIT_CODES, ErrorDocument, Owner, Retry
-from include.orchestration.runtimes.operators import ControlTask, PublishTask, TitleTask, WorkerTask
+from include.orchestration.runtimes.control import ControlTask, PublishTask
+from include.orchestration.runtimes.local import WorkerTask
+from include.orchestration.runtimes.task import TitleTask
 from include.pipelines.runner import TaskJob, result_key
 from tests.catalog.samples import accept, packaged
 from tests.clips import Clips

@@ -9,7 +9,7 @@ import pytest
 
 from include.adapters.airflow_api import ATTEMPTS
 from include.base.settings import Settings
-from include.orchestration.runtimes.operators import _let_the_next_in
+from include.orchestration.runtimes.task import _let_the_next_in
 from tests.orchestration.airflow_server import AirflowServer
 from tests.policy.test_binding import planned
 

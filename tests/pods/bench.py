@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.store import LocalStore
 from include.base.errors import ErrorDocument
-from include.orchestration.runtimes.kubernetes.pods import PodTask
+from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.runner import TaskJob
 from tests.kube.server import Kube
 from tests.orchestration.lab import TaskInstance

@@ -16,7 +16,7 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from include.adapters.catalog import Catalog
 from include.adapters.store.store import LocalStore
 from include.base.settings import Settings
-from include.orchestration.runtimes.kubernetes import pods
+from include.orchestration.runtimes.kubernetes import task as pods
 from tests.kube.cluster import Node
 from tests.kube.server import Kube, kube_server
 from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401

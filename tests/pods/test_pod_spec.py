@@ -17,7 +17,8 @@ from include.domain.plan.plan import EncodeJob
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.request import Tier
 from include.domain.title.title import TitleJob
-from include.orchestration.runtimes.kubernetes.pods import ANNOTATIONS, PodTask, pod_spec, worker_environment
+from include.orchestration.runtimes.kubernetes.spec import ANNOTATIONS, pod_spec, worker_environment
+from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from tests.kube.server import Kube

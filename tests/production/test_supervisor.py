@@ -16,7 +16,7 @@ SUPERVISOR = """
 import os, socket, sys, time
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CommsDecoder
-from include.orchestration.runtimes.operators import _die_with_supervisor
+from include.orchestration.runtimes.local import _die_with_supervisor
 
 if os.fork() == 0:
     os.setpgid(0, 0)

@@ -6,31 +6,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
-import include
 from include.base.errors import (
-    EXIT_CODES,
     CallsheetError,
     ConfigurationError,
     ErrorDocument,
     MissingInput,
     NotReleased,
-    PlatformUnavailable,
     Retry,
     StorageError,
-    from_document,
     to_document,
 )
 from include.orchestration.names import CPU_POOL, FIRST_ASKED, GPU_POOL, jobs_id, rest_of
@@ -42,43 +33,15 @@ if TYPE_CHECKING:
     from include.adapters.catalog.records import TaskEvent
     from include.adapters.store.store import ObjectStore
     from include.base.settings import Settings
-    from include.domain.plan.binding import FarmShare
     from include.domain.plan.plan import Plan
     from include.pipelines.core import Pipeline
     from include.pipelines.runner import TaskJob
 
 log = logging.getLogger(__name__)
 
-PROJECT_ROOT = Path(next(iter(include.__path__))).parent
-WORKER_ENVIRONMENT = (
-    "CALLSHEET_",
-    "AWS_",
-    "PATH",
-    "PYTHON",
-    "VIRTUAL_ENV",
-    "HOME",
-    "LANG",
-    "LC_",
-    "TMPDIR",
-    "TZ",
-    "LD_",
-)
-"""Prefixes of what a worker may see of the environment."""
 WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET", "CALLSHEET_API_PASSWORD"})
 """Workers have no business with the catalog, with webhooks or with Airflow's API."""
 PREVIEW_KEY = "preview"
-
-
-class PreviewLink(BaseOperatorLink):
-    """Button on the publish task: the preview page of the version that it published."""
-
-    name = "Preview"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """Address of the preview page, empty until there is one."""
-        from airflow.sdk.execution_time.xcom import XCom
-
-        return XCom.get_value(ti_key=ti_key, key=PREVIEW_KEY) or ""
 
 
 class TitleTask(BaseOperator):
@@ -178,118 +141,6 @@ class TitleTask(BaseOperator):
         return None
 
 
-class WorkerTask(TitleTask):
-    """A task whose stages run in a worker process on this machine.
-
-    The worker lives in this task's own process group and dies with it, so that clearing, a timeout and even SIGKILL
-    of the task leave no encoder behind.
-    """
-
-    def work(
-        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
-    ) -> dict[str, Any] | None:
-        """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
-        from include.adapters.s3.store import worker_credentials
-        from include.worker import PARENT_VARIABLE
-
-        _die_with_supervisor()
-        store.put_bytes(task_job.key, task_job.to_json().encode())
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
-        }
-        environment |= worker_credentials(settings)
-        environment[PARENT_VARIABLE] = str(os.getpid())
-        environment["PYTHONPATH"] = str(PROJECT_ROOT)
-        argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
-        # No new session: Airflow ends a task by signalling its process group.
-        worker = subprocess.Popen(
-            argv, cwd=PROJECT_ROOT, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
-        assert worker.stdout is not None
-        try:
-            for line in worker.stdout:
-                log.info("%s", line.rstrip())
-            _, status, usage = os.wait4(worker.pid, 0)
-            worker.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            if worker.returncode is None and worker.poll() is None:
-                worker.terminate()
-                try:
-                    worker.wait(timeout=4)
-                except subprocess.TimeoutExpired:
-                    worker.kill()
-                    worker.wait()
-            worker.stdout.close()
-        if worker.returncode != 0:
-            raise _worker_failure(task_job, store, worker.returncode)
-        missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
-        if missing:
-            raise PlatformUnavailable(
-                f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"
-            )
-        # Of the worker and of every child that it waited for.
-        cpu_s, peak_kb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-        return {"cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
-
-
-class ControlTask(TitleTask):
-    """A task whose stages run inside Airflow, with the catalog."""
-
-    def work(
-        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
-    ) -> dict[str, Any] | None:
-        """Run the stages here; after the last task, release what follows and send what is due."""
-        import tempfile
-
-        from include.orchestration.tick import after_settling
-        from include.pipelines.core import find_pipeline
-        from include.pipelines.runner import run_task
-        from include.services.planning import farm_share_of, note_planned
-        from include.stages.core import ControlContext
-
-        @cache
-        def farm_share() -> FarmShare:
-            return farm_share_of(catalog, settings, task_job.title.request_id)
-
-        described = find_pipeline(self.pipeline, self.pipeline_version)
-        last, stages = described.tasks[-1].name, {node.stage.name for node in described.task(task_job.task).nodes}
-        try:
-            # Where housekeeping finds what a killed task has left.
-            settings.scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f"{task_job.title.title_id}.", dir=settings.scratch) as scratch:
-                run_task(
-                    task_job,
-                    lambda **given: ControlContext(settings=settings, catalog=catalog, farm_share=farm_share, **given),
-                    store=store,
-                    scratch=Path(scratch),
-                )
-            if "plan" in stages:
-                return note_planned(
-                    catalog, settings, task_job.title, store, farm_share=farm_share, now=datetime.now(UTC)
-                )
-        finally:
-            if task_job.task == last:
-                after_settling(catalog, settings, task_job.title)
-        return None
-
-
-class PublishTask(ControlTask):
-    """The control task that publishes: with a button in the UI that opens the preview page."""
-
-    operator_extra_links = (PreviewLink(),)
-
-
-class Gate(EmptyOperator):
-    """Mapped over nothing or one item: what follows is skipped, or not. The scheduler does it without a process."""
-
-    def __init__(self, *, job: str | None = None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.job = job
-
-
 def push_jobs(plan: Plan, task: str, context: Context, *, in_two_steps: bool) -> list[str]:
     """Push the lists of jobs that the mapped tasks of ``task`` take; returns the plan's own, of those on CPUs.
 
@@ -323,21 +174,6 @@ def _push(task_id: str, items: list[str], context: Context) -> None:
     run = context["dag_run"]
     where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id}
     XCom.set(XCom.XCOM_RETURN_KEY, items, **where, _mapped_length=len(items))
-
-
-def _die_with_supervisor() -> None:
-    """Have this task end with the supervisor that watches it.
-
-    Airflow starts a new attempt once a supervisor is silent. The old task would not notice, and encode beside it.
-    """
-    from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import CommsDecoder
-
-    from include.adapters.process import die_with_parent
-
-    # Elsewhere (dag.test, tests) nobody watches, and the parent may be a person's shell.
-    if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
-        die_with_parent(os.getppid())
 
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
@@ -410,20 +246,6 @@ def _leave_word(store: ObjectStore, task_job: TaskJob, document: ErrorDocument) 
         store.put_bytes(task_job.error_key, document.to_json().encode())
     except StorageError:
         log.exception("the failure of %s cannot be stored: %s", task_job.label, document.message)
-
-
-def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
-    from include.adapters.store.documents import CorruptDocument, load_document
-
-    try:
-        return from_document(load_document(store, task_job.error_key, ErrorDocument))
-    except (FileNotFoundError, CorruptDocument):
-        how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-        # The exit code says the retry class where the document is lost.
-        failure = ConfigurationError if returncode == EXIT_CODES[Retry.NEVER] else PlatformUnavailable
-        return failure(
-            f"the worker of {task_job.label} ended with {how} and left no word; the task's log has its output"
-        )
 
 
 def _for_airflow(error: BaseException, document: ErrorDocument) -> AirflowException:

@@ -1,0 +1,220 @@
+"""How a pod ended, or why it never began, and which of our errors that is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from kubernetes.client import models as k8s
+from kubernetes.client.exceptions import ApiException
+from kubernetes.utils import parse_quantity
+from urllib3.exceptions import HTTPError
+
+from include.base.errors import (
+    EXIT_CODES,
+    CallsheetError,
+    ConfigurationError,
+    ErrorDocument,
+    GpuUnavailable,
+    ImageUnavailable,
+    NodeLost,
+    OutOfMemory,
+    PlatformUnavailable,
+    PodEvicted,
+    PodTimeout,
+    PodUnschedulable,
+    Retry,
+    from_document,
+)
+from include.orchestration.runtimes.kubernetes.spec import (
+    CONTAINER,
+    GPU,
+    GRACE_S,
+)
+
+SILENCE_S = 120
+"""How long after a pod should have ended its node may still say so; their clocks may differ by less."""
+
+_QUOTA = re.compile(
+    r"exceeded quota: [^,]+, requested: (?P<requested>\S+), used: \S+, limited: (?P<limited>\S+)"
+    r"|status unknown for quota"
+)
+"""The API server's words for a namespace without room, or whose use of its quota it has not counted yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodEnd:
+    """How a pod ended, or why it never began, as its status said before it was deleted."""
+
+    phase: str = ""
+    reason: str = ""
+    """Of the pod: ``Evicted``, ``DeadlineExceeded``, ``NodeLost`` …, or of its disruption."""
+    message: str = ""
+    exit_code: int | None = None
+    container_reason: str = ""
+    """``OOMKilled``, ``Error`` …, or why the container waits: ``ErrImagePull`` …"""
+    unscheduled: str | None = None
+    """The scheduler's words, for a pod that has no node."""
+    disrupted: bool = False
+    memory_mb: int = 0
+    """What it had."""
+    lost: bool = False
+    """It has not ended, though it should have long ago."""
+
+
+def is_lost(pod: Any, now: datetime) -> bool:
+    """Whether a pod has not ended though it should have long ago: there is nobody on its node to end it."""
+    status, deleted = pod.status, pod.metadata.deletion_timestamp
+    if status.phase in ("Succeeded", "Failed"):
+        return False
+    silence = timedelta(seconds=SILENCE_S)
+    if deleted is not None:
+        # The time includes its grace.
+        return bool(now > deleted + silence)
+    limit_s = pod.spec.active_deadline_seconds
+    if status.start_time is None or limit_s is None:
+        return False
+    return bool(now > status.start_time + timedelta(seconds=limit_s + GRACE_S) + silence)
+
+
+def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
+    """What the status of a pod says about its end, or about why it waits."""
+    status = pod.status
+    conditions = {each.type: each for each in status.conditions or []}
+    scheduled, disruption = conditions.get("PodScheduled"), conditions.get("DisruptionTarget")
+    container = next((each for each in status.container_statuses or [] if each.name == CONTAINER), None)
+    state = container.state if container else None
+    terminated, waiting = (state.terminated, state.waiting) if state else (None, None)
+    unscheduled = scheduled.message or scheduled.reason or "" if scheduled and scheduled.status != "True" else None
+    limits = next(each.resources.limits or {} for each in pod.spec.containers if each.name == CONTAINER)
+    said = [status.message, terminated and terminated.message, waiting and waiting.message]
+    return PodEnd(
+        phase=status.phase or "",
+        reason=status.reason or (disruption.reason if disruption else "") or "",
+        message=" ".join(each.strip() for each in said if each)[-1000:],
+        exit_code=terminated.exit_code if terminated else None,
+        container_reason=(terminated.reason if terminated else waiting.reason if waiting else "") or "",
+        unscheduled=unscheduled,
+        disrupted=disruption is not None and disruption.status == "True",
+        memory_mb=int(parse_quantity(limits.get("memory", "0")) / 1024**2),
+        lost=lost,
+    )
+
+
+def refusal(
+    failure: ApiException | HTTPError, label: str, *, on_gpu: bool = False, waited_s: float = 0
+) -> CallsheetError:
+    """The typed error of a request that the API server refused or did not answer, in its own words.
+
+    Args:
+        failure: Of the request.
+        label: Of the task, for the message.
+        on_gpu: Whether the pod wanted a GPU.
+        waited_s: How long a pod may wait for room.
+    """
+    said = said_by(failure)
+    if not isinstance(failure, ApiException):
+        return PlatformUnavailable(f"the Kubernetes API failed the task {label}: {said}")
+    if is_without_room(failure):
+        hopeless = never_fits(failure)
+        why = "no quota has room for it" if hopeless else f"the quota had no room for it within {waited_s:g} s"
+        words = f"the pod of {label} was not made, {why}: {said}"
+        if on_gpu and GPU in said:
+            return GpuUnavailable(f"{words}; the next attempt runs on CPUs")
+        return ConfigurationError(words) if hopeless else PodUnschedulable(words)
+    # What is wrong with the pod itself, or forbidden, is so at every attempt.
+    kind = ConfigurationError if failure.status in (400, 403, 422) else PlatformUnavailable
+    return kind(f"the Kubernetes API failed the task {label} ({failure.status}): {said}")
+
+
+def said_by(failure: ApiException | HTTPError) -> str:
+    """The API server's words, or those of the way to it."""
+    if not isinstance(failure, ApiException):
+        return str(failure)
+    try:
+        return str(json.loads(failure.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(failure.reason)
+
+
+def is_without_room(failure: ApiException | HTTPError) -> bool:
+    """Whether a pod was refused because its namespace's quota is full: that passes, other prohibitions do not."""
+    return isinstance(failure, ApiException) and failure.status == 403 and bool(_QUOTA.search(said_by(failure)))
+
+
+def never_fits(failure: ApiException | HTTPError) -> bool:
+    """Whether a pod asks for more than its namespace's quota would have if it were empty."""
+    found = _QUOTA.search(said_by(failure))
+    if found is None or not found["requested"]:
+        return False
+    asked, most = (dict(_amounts(found[name])) for name in ("requested", "limited"))
+    return any(asked[name] > most[name] for name in asked.keys() & most.keys())
+
+
+def _amounts(text: str) -> Iterable[tuple[str, Decimal]]:
+    """Of ``requests.cpu=4,pods=1``."""
+    for item in text.split(","):
+        name, _, amount = item.partition("=")
+        with suppress(ValueError):
+            yield name, parse_quantity(amount)
+
+
+def failure_of(
+    end: PodEnd,
+    *,
+    label: str,
+    missing: list[str],
+    document: ErrorDocument | None = None,
+    on_gpu: bool = False,
+    waited_s: float = 0,
+) -> CallsheetError:
+    """The typed error of a pod that has not left its results.
+
+    Args:
+        end: How it ended.
+        label: Of the task, for the message.
+        missing: Stages without a result.
+        document: The worker's own word, if it left one.
+        on_gpu: Whether it wanted a GPU.
+        waited_s: How long it may wait for a node.
+    """
+    if end.container_reason == "OOMKilled" and (document is None or document.retry is Retry.TRANSIENT):
+        return OutOfMemory(f"the pod of {label} was killed for memory", command="", stderr_tail=end.message)
+    if document is not None:
+        return from_document(document)
+    said = f": {end.message}" if end.message else ""
+    if end.lost:
+        return NodeLost(f"the node of {label}'s pod does not answer: the pod should have ended long ago{said}")
+    if end.phase in ("Pending", ""):
+        return _never_began(end, label, said, on_gpu=on_gpu, waited_s=waited_s)
+    if end.phase == "Running":
+        return PodTimeout(f"the pod of {label} still ran at the task's own limit and was deleted{said}")
+    if end.reason == "DeadlineExceeded":
+        return PodTimeout(f"the pod of {label} ran past its deadline and was ended{said}")
+    if end.reason in ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity") or end.phase == "Unknown":
+        return NodeLost(f"the node of {label}'s pod is gone ({end.reason or 'it does not answer'}){said}")
+    if end.reason in ("Evicted", "Preempting") or end.disrupted:
+        return PodEvicted(f"the pod of {label} was evicted ({end.reason}){said}")
+    if end.exit_code == EXIT_CODES[Retry.NEVER]:
+        return ConfigurationError(f"the worker of {label} ended with exit code 64 and left no word{said}")
+    if end.exit_code in (0, None):
+        return PlatformUnavailable(
+            f"the pod of {label} ended as {end.phase or 'nothing'} but left no result of {', '.join(missing)}{said}"
+        )
+    return PlatformUnavailable(f"the worker of {label} ended with exit code {end.exit_code} and left no word{said}")
+
+
+def _never_began(end: PodEnd, label: str, said: str, *, on_gpu: bool, waited_s: float) -> CallsheetError:
+    if end.unscheduled is None:
+        kind = ImageUnavailable if "Image" in end.container_reason else PlatformUnavailable
+        return kind(f"the pod of {label} did not start ({end.container_reason or 'no reason given'}){said}")
+    words = (
+        f"no node took the pod of {label} within {waited_s:g} s: {end.unscheduled or 'the scheduler gave no reason'}"
+    )
+    return GpuUnavailable(f"{words}; the next attempt runs on CPUs") if on_gpu else PodUnschedulable(words)

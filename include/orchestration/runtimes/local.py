@@ -1,0 +1,136 @@
+"""Worker tasks as processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import include
+from include.base.errors import (
+    EXIT_CODES,
+    CallsheetError,
+    ConfigurationError,
+    ErrorDocument,
+    PlatformUnavailable,
+    Retry,
+    from_document,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from include.adapters.catalog import Catalog
+    from include.adapters.store.store import ObjectStore
+    from include.base.settings import Settings
+    from include.pipelines.runner import TaskJob
+from include.orchestration.runtimes.task import WORKER_SECRETS, TitleTask, unfinished
+
+log = logging.getLogger(__name__)
+
+
+PROJECT_ROOT = Path(next(iter(include.__path__))).parent
+
+WORKER_ENVIRONMENT = (
+    "CALLSHEET_",
+    "AWS_",
+    "PATH",
+    "PYTHON",
+    "VIRTUAL_ENV",
+    "HOME",
+    "LANG",
+    "LC_",
+    "TMPDIR",
+    "TZ",
+    "LD_",
+)
+"""Prefixes of what a worker may see of the environment."""
+
+
+class WorkerTask(TitleTask):
+    """A task whose stages run in a worker process on this machine.
+
+    The worker lives in this task's own process group and dies with it, so that clearing, a timeout and even SIGKILL
+    of the task leave no encoder behind.
+    """
+
+    def work(
+        self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
+    ) -> dict[str, Any] | None:
+        """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
+        from include.adapters.s3.store import worker_credentials
+        from include.worker import PARENT_VARIABLE
+
+        _die_with_supervisor()
+        store.put_bytes(task_job.key, task_job.to_json().encode())
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
+        }
+        environment |= worker_credentials(settings)
+        environment[PARENT_VARIABLE] = str(os.getpid())
+        environment["PYTHONPATH"] = str(PROJECT_ROOT)
+        argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
+        # No new session: Airflow ends a task by signalling its process group.
+        worker = subprocess.Popen(
+            argv, cwd=PROJECT_ROOT, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+        assert worker.stdout is not None
+        try:
+            for line in worker.stdout:
+                log.info("%s", line.rstrip())
+            _, status, usage = os.wait4(worker.pid, 0)
+            worker.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if worker.returncode is None and worker.poll() is None:
+                worker.terminate()
+                try:
+                    worker.wait(timeout=4)
+                except subprocess.TimeoutExpired:
+                    worker.kill()
+                    worker.wait()
+            worker.stdout.close()
+        if worker.returncode != 0:
+            raise _worker_failure(task_job, store, worker.returncode)
+        missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
+        if missing:
+            raise PlatformUnavailable(
+                f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"
+            )
+        # Of the worker and of every child that it waited for.
+        cpu_s, peak_kb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+        return {"cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
+
+
+def _die_with_supervisor() -> None:
+    """Have this task end with the supervisor that watches it.
+
+    Airflow starts a new attempt once a supervisor is silent. The old task would not notice, and encode beside it.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    from include.adapters.process import die_with_parent
+
+    # Elsewhere (dag.test, tests) nobody watches, and the parent may be a person's shell.
+    if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
+        die_with_parent(os.getppid())
+
+
+def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
+    from include.adapters.store.documents import CorruptDocument, load_document
+
+    try:
+        return from_document(load_document(store, task_job.error_key, ErrorDocument))
+    except (FileNotFoundError, CorruptDocument):
+        how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+        # The exit code says the retry class where the document is lost.
+        failure = ConfigurationError if returncode == EXIT_CODES[Retry.NEVER] else PlatformUnavailable
+        return failure(
+            f"the worker of {task_job.label} ended with {how} and left no word; the task's log has its output"
+        )
