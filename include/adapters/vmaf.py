@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import Node, input_options, loglevel, scaled, source_filters
+from include.adapters.ffmpeg.commands import Node, input_options, loglevel, prelude, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import VideoStream, Window
 from include.domain.plan.plan import SourceTreatment
 
@@ -48,7 +49,7 @@ def vmaf_argv(
     """
     import ffmpeg as graph
 
-    fps = Fraction(frame_rate)
+    fps = parse_rate(frame_rate)
     start = round(Fraction(window.start_s) * fps) if window else 0
     lead_in = min(LEAD_IN_FRAMES, start)
     seek = {"ss": f"{float((start - lead_in) / fps):.6f}"} if start > lead_in else {}
@@ -74,7 +75,7 @@ def vmaf_argv(
         n_threads=threads,
         shortest=1,
     )
-    command = [program, "-nostdin", "-hide_banner", "-y", "-loglevel", loglevel(address)]
+    command = prelude(program, level=loglevel(address), overwrite=True)
     command += ["-filter_threads", str(threads)]
     compiled: list[str] = graph.output(compared, "-", f="null").compile(cmd=command)
     return compiled

@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from include.adapters import tools
-from include.adapters.ffmpeg.commands import input_argv
+from include.adapters.ffmpeg.commands import input_argv, prelude
 from include.adapters.ffmpeg.ffprobe import number, picture_streams, probe
 from include.adapters.process import Limits, limit_tools, run
 from include.adapters.store.store import LocalStore, open_store
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.settings import Settings, load_settings
 from include.domain.cost.prior import TELLING_S, Calibration, CostRates, Pair, SampleEncode, encoder_s
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import EncodeResult
 from include.domain.plan.binding import shape_of_source
@@ -162,7 +162,7 @@ def _cuts(settings: Settings, files: Sequence[Path], folder: Path, say: Say) -> 
         say(f"clip {place + 1} of {len(sources)}: {content}")
         target = folder / f"{place}.mp4"
         # Nearly lossless, so that the noise of the source is what the sample encodes meet.
-        argv = [tools.ffmpeg(settings), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *given]
+        argv = [*prelude(tools.ffmpeg(settings), level="error", overwrite=True), *given]
         argv += ["-t", f"{seconds:.3f}", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10"]
         run([*argv, "-pix_fmt", "yuv420p", str(target)], timeout_s=LIMIT_S / 2)
         yield content, target
@@ -241,7 +241,7 @@ def _of_pair(clip: _Clip, plan: Plan, preset: str, rates: CostRates) -> Iterator
             encoder=rendition.encoder,
             preset=preset,
             source=shape_of_source(clip.source),
-            fps=float(Fraction(rendition.frame_rate)),
+            fps=float(parse_rate(rendition.frame_rate)),
             rates=rates,
         )
         if TELLING_S <= predicted_s <= LONGEST_S:
@@ -292,7 +292,7 @@ def _sample(order: _Order, scratch: Path, began: float) -> SampleEncode | None:
         encoder=rendition.encoder,
         preset=rendition.preset,
         pixels=_pixels(order.job),
-        fps=float(Fraction(rendition.frame_rate)),
+        fps=float(parse_rate(rendition.frame_rate)),
         source=shape_of_source(clip.source),
         cpu_s=done.cost.cpu_s,
     )

@@ -28,6 +28,7 @@ from include.domain.cost.prior import (
     shape_of,
     title_work,
 )
+from include.domain.media.frame_rate import parse_rate
 from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
@@ -299,7 +300,6 @@ def _ratio(row: HistoryRow, rates: CostRates) -> float | None:
     """Measured over predicted CPU seconds of a past encode; None where its features do not say enough."""
     known = row.features
     try:
-        numerator, _, denominator = str(known["frame_rate"]).partition("/")
         source = SourceShape(
             duration_s=float(known["source_duration_s"]),
             width=int(known["source_width"]),
@@ -311,7 +311,7 @@ def _ratio(row: HistoryRow, rates: CostRates) -> float | None:
             encoder=str(known["encoder"]),
             preset=str(known["preset"]),
             source=source,
-            fps=int(numerator) / int(denominator or 1),
+            fps=float(parse_rate(known["frame_rate"])),
             rates=rates,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):

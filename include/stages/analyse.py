@@ -6,10 +6,11 @@ import logging
 
 from include.adapters import tools
 from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv
+from include.adapters.ffmpeg.reading import parse_ebur128, parse_frames
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.base.errors import ToolFailed
-from include.domain.media.content import Frame, parse_frames, parse_loudness, summarise
+from include.domain.media.content import Frame, summarise
 from include.domain.media.media import Analysis, Inspection
 from include.domain.media.sampling import sample_windows
 from include.domain.title.title import TitleJob
@@ -42,7 +43,7 @@ def analyse(ctx: StageContext, title: TitleJob, source: Inspection) -> Analysis:
     if source.audio:
         argv = loudness_argv(program, address, audio_index=source.audio[0].index, windows=windows)
         try:
-            loudness, peak = parse_loudness(run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s)).stderr)
+            loudness, peak = parse_ebur128(run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s)).stderr)
         except ToolFailed as error:
             log.warning("%s: loudness was not measured: %s", title.request_id, error.message)
     return summarise(windows, measured, video, loudness_lufs=loudness, true_peak_dbtp=peak)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.adapters.ffmpeg.commands import input_argv
+from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, time_reached_s
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
@@ -39,17 +39,6 @@ class Layout:
 
 STEREO = Layout(name="stereo", channels=2, filter_name="stereo", bitrate_kbps=128)
 SURROUND = Layout(name="surround", channels=6, filter_name="5.1", bitrate_kbps=384)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loudness:
-    """What loudnorm measured; None for what silence has not."""
-
-    integrated_lufs: float | None
-    true_peak_dbtp: float | None
-    range_lu: float = 0.0
-    threshold_lufs: float = -70.0
-    offset_lu: float = 0.0
 
 
 @stage
@@ -127,7 +116,7 @@ def measure_argv(program: str, address: str, selector: str, filters: list[str], 
     loudnorm = f"loudnorm=I={settings.loudness_target_lufs}:TP={settings.true_peak_dbtp}:print_format=json"
     chain = ",".join([*filters, loudnorm])
     outputs = ["-map", selector, "-af", chain, "-f", "null", "-"]
-    return [program, "-nostdin", "-hide_banner", "-loglevel", "info", "-nostats", *input_argv(address), *outputs]
+    return [*prelude(program, level="info"), *input_argv(address), *outputs]
 
 
 def encode_argv(
@@ -135,30 +124,12 @@ def encode_argv(
 ) -> list[str]:
     """The encode of one track to an audio-only MP4."""
     return [
-        program,
-        *("-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning"),
+        *prelude(program, level="level+warning", overwrite=True),
         *input_argv(address),
         *("-map", f"0:{track.index}", "-af", ",".join(filters)),
         *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(SAMPLE_RATE_HZ)),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
     ]
-
-
-def parse_loudness(stderr: str) -> Loudness:
-    """The report of loudnorm at the end of ffmpeg's stderr; raises :class:`ValueError` where there is none."""
-    reports = re.findall(r"\{[^{}]*\"input_i\"[^{}]*\}", stderr)
-    if not reports:
-        raise ValueError("loudnorm has written no report")
-    values = {name: float(value) for name, value in json.loads(reports[-1]).items() if name != "normalization_type"}
-    if not all(math.isfinite(values[name]) for name in ("input_i", "input_tp")) or values["input_i"] <= -70:
-        return Loudness(integrated_lufs=None, true_peak_dbtp=None)
-    return Loudness(
-        integrated_lufs=values["input_i"],
-        true_peak_dbtp=values["input_tp"],
-        range_lu=values["input_lra"],
-        threshold_lufs=values["input_thresh"],
-        offset_lu=values["target_offset"],
-    )
 
 
 def _encode(
@@ -211,20 +182,20 @@ def _measured(ctx: StageContext, address: str, selector: str, filters: list[str]
     argv = measure_argv(ffmpeg(ctx.settings), address, selector, filters, ctx.settings)
     finished = run(argv, timeout_s=ctx.time_left_s)
     try:
-        return parse_loudness(finished.stderr)
+        return parse_loudnorm(finished.stderr)
     except ValueError as error:
         raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
 
 
 def _encoded_duration(ctx: StageContext, output: Path, encoded: Finished) -> float:
     """Presented seconds of the encoded track, by a decode; raises where it does not decode."""
-    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats"]
-    argv += ["-xerror", "-progress", "pipe:1", "-i", f"file:{output}", "-f", "null", "-"]
+    argv = prelude(ffmpeg(ctx.settings), level="error", progress=True)
+    argv += ["-xerror", "-i", f"file:{output}", "-f", "null", "-"]
     finished = run(argv, timeout_s=ctx.time_left_s)
-    times = re.findall(rb"^out_time_us=(\d+)", finished.stdout, re.MULTILINE)
-    if not times or int(times[-1]) == 0:
+    encoded_s = time_reached_s(finished.stdout)
+    if encoded_s == 0:
         raise failed(encoded, EncoderCrashed, "ffmpeg ended well but encoded no audio")
-    return round(int(times[-1]) / 1e6, 6)
+    return encoded_s
 
 
 def _name(language: str, layout: Layout, taken: set[str]) -> str:

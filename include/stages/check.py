@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import heapq
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.reading import frames_counted
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import compare
 from include.base.errors import EncoderCrashed
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection
 from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
@@ -127,7 +129,7 @@ def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) ->
 
 def decode_argv(program: str, path: Path) -> list[str]:
     """A full decode that counts frames on stdout and tells every error on stderr."""
-    argv = [program, "-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]
+    argv = prelude(program, level="error", progress=True)
     return [*argv, "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-"]
 
 
@@ -213,15 +215,14 @@ def _decode(ctx: StageContext, planned: Rendition, result: EncodeResult) -> tupl
     errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
     if decoded.returncode != 0 and not errors:
         errors = [f"ffmpeg ended with {decoded.returncode}"]
-    frames = re.findall(rb"^frame=\s*(\d+)", decoded.stdout, re.MULTILINE)
     listed, listing = list_packets(ffprobe(ctx.settings), path, timeout_s=ctx.time_left_s)
     if not listed.orderly:
         errors.append(f"a picture comes more than {REORDERED} packets from its place")
     facts = qc.RenditionFacts(
         width=listed.width,
         height=listed.height,
-        frames=int(frames[-1]) if frames else 0,
-        duration_s=listed.presented_s(1 / Fraction(planned.frame_rate)),
+        frames=frames_counted(decoded.stdout),
+        duration_s=listed.presented_s(1 / parse_rate(planned.frame_rate)),
         keyframes=tuple(listed.keyframes),
         decode_errors=tuple(errors),
     )

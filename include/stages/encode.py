@@ -19,6 +19,7 @@ from include.adapters.process import Finished, failed, run
 from include.adapters.store.documents import load_if_valid
 from include.base.document import digest
 from include.base.errors import EncoderCrashed, ToolFailed
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Inspection
 from include.domain.outcome.results import Cost, EncodeResult, Fallback, HardwareFault
 from include.domain.plan.degradation import Binding
@@ -123,7 +124,7 @@ def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition
         threads=tools.encode_threads(ctx.settings),
         duration_s=seconds + OVERRUN_S,
     )
-    expected = max(1, round(seconds * _fps(rendition)))
+    expected = max(1, round(seconds * float(parse_rate(rendition.frame_rate))))
     parser = ProgressParser()
 
     def progress(line: str) -> None:
@@ -197,7 +198,7 @@ def _verified(
     program, limit_s = tools.ffprobe(ctx.settings), min(VERIFY_LIMIT_S, ctx.time_left_s)
     found = probe(program, str(output), timeout_s=limit_s)
     streams = picture_streams(found)
-    fps = _fps(rendition)
+    fps = float(parse_rate(rendition.frame_rate))
     if len(found.streams) != 1 or len(streams) != 1:
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {len(found.streams)} streams instead of one video")
     stream = streams[0]
@@ -237,8 +238,3 @@ def _verified(
         command=finished.command,
         cost=finished.cost,
     )
-
-
-def _fps(rendition: Rendition) -> float:
-    numerator, _, denominator = rendition.frame_rate.partition("/")
-    return int(numerator) / int(denominator or 1)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_options, scaled, source_filters
+from include.adapters.ffmpeg.commands import input_options, prelude, scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -195,5 +195,5 @@ def _run(ctx: StageContext, outputs: list[tuple[Node, Path, dict[str, Any]]]) ->
     import ffmpeg as graph
 
     nodes = [graph.output(node, str(path), map_metadata=-1, **options) for node, path, options in outputs]
-    program = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "warning"]
+    program = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
     run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s)

@@ -22,10 +22,11 @@ from include.adapters.ffmpeg.ffprobe import (
     subtitle_stream,
     video_stream,
 )
+from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
-from include.domain.media.rejection import ARRIVING, Reason, cut_short, judge_decode, judge_probe
+from include.domain.media.rejection import ARRIVING, Reason, judge_decode
 from include.domain.media.sampling import sample_windows
 from include.domain.recipe.rungs import STANDARD_RATES
 from include.domain.title.title import TitleJob

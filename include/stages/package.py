@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
 from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, read_track
+from include.adapters.ffmpeg.commands import prelude
 from include.adapters.manifests import AudioEntry, Contents, TextEntry, VideoEntry
 from include.adapters.packager import AudioInput, VideoInput, make_set
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
 from include.base.errors import PackagerFailed
 from include.domain.media.captions import Cue
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.labels import unique
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.report import Report, build_report
@@ -69,7 +70,7 @@ def package(
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
-    frame_s = 1 / Fraction(plan.frame_rate)
+    frame_s = 1 / parse_rate(plan.frame_rate)
     finished = make_set(
         ctx.settings,
         folder,
@@ -115,12 +116,12 @@ def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     """The rendition as an MP4; WebM counts in milliseconds, so its timestamps are made exact again."""
     if planned.codec == "h264":
         return path
-    fps = Fraction(planned.frame_rate)
+    fps = parse_rate(planned.frame_rate)
     output = ctx.scratch / f"{planned.name}.mp4"
     ticks = f"1/{fps.numerator}"
     exact = f"setts=time_base={ticks}:ts=N*{fps.denominator}:duration={fps.denominator}"
-    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error", "-i", f"file:{path}"]
-    argv += ["-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
+    argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
+    argv += ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
     argv += ["-video_track_timescale", str(fps.numerator), "-map_metadata", "-1", "-f", "mp4", str(output)]
     run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
     return output
@@ -221,7 +222,7 @@ def _progressive(
             continue
         name = f"progressive/{planned.name}.mp4"
         audio = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
-        argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+        argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
         argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
         run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)

@@ -7,7 +7,7 @@ import logging
 import re
 from pathlib import Path
 
-from include.adapters.ffmpeg.commands import input_argv
+from include.adapters.ffmpeg.commands import input_argv, prelude
 from include.adapters.mezzanine import fetch, open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -108,7 +108,7 @@ def parsed(text: str, kind: str) -> list[Cue]:
 
 def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> list[Cue]:
     output = ctx.scratch / f"track{track.index}.vtt"
-    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "warning"]
+    argv = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
     argv += [*input_argv(open_mezzanine(ctx, source)), "-map", f"0:{track.index}", "-c:s", "webvtt", "-f", "webvtt"]
     try:
         run([*argv, str(output)], timeout_s=ctx.time_left_s)
@@ -135,7 +135,7 @@ def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
         return parsed(text, kind)
     given, output = ctx.scratch / f"file{number}.ass", ctx.scratch / f"file{number}.vtt"
     given.write_text(text, encoding="utf-8")
-    argv = [ffmpeg(ctx.settings), "-nostdin", "-hide_banner", "-y", "-loglevel", "error"]
+    argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
     # The format is forced and only files are allowed: nothing in the text can make ffmpeg open another address.
     argv += ["-protocol_whitelist", "file", "-format_whitelist", "ass", "-f", "ass", "-i", f"file:{given}"]
     try:

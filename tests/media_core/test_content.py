@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from include.domain.media.content import Frame, parse_frames, parse_loudness, summarise
+from include.domain.media.content import Frame, summarise
 from include.domain.media.media import Analysis, Crop, Window
 from tests.media_core.samples import video
 
@@ -20,44 +20,10 @@ def summary(measured: list[Frame], **source: Any) -> Analysis:
     return summarise((WINDOW,), (measured,), video(**source), loudness_lufs=None, true_peak_dbtp=None)
 
 
-def test_frames_are_read_with_times_from_the_start_of_the_mezzanine() -> None:
-    lines = [
-        "noise",
-        "frame:0    pts:0  pts_time:0.04",
-        "lavfi.siti.si=12.5",
-        "frame:1 pts:1 pts_time:NOPTS",
-        "lavfi.x=1",
-    ]
-
-    read = parse_frames(lines, WINDOW)
-
-    assert [frame.time_s for frame in read] == [10.04]
-    assert read[0].number("siti.si") == 12.5
-    assert read[0].number("siti.ti") is None
-
-
-@pytest.mark.parametrize(
-    ("integrated", "peak", "expected"),
-    [
-        ("-23.1", "-1.5", (-23.1, -1.5)),
-        ("-70.0", "-inf", (None, None)),
-        ("-20.0", "-inf", (-20.0, None)),
-        ("nan", "0", (None, None)),
-    ],
-)
-def test_loudness_comes_from_the_summary_and_silence_is_none(
-    integrated: str, peak: str, expected: tuple[float | None, float | None]
-) -> None:
-    text = f"Summary:\n\n  Integrated loudness:\n    I:  {integrated} LUFS\n  True peak:\n    Peak:  {peak} dBFS\n"
-
-    assert expected == parse_loudness(text)
-
-
 def test_nothing_measured_is_none_and_never_a_number() -> None:
     empty = summary([])
 
     assert Analysis(windows=(WINDOW,)) == empty
-    assert parse_loudness("") == (None, None)
 
 
 def test_the_first_frame_of_a_window_does_not_count_for_motion_and_cuts() -> None:

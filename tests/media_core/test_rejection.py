@@ -3,27 +3,8 @@ from __future__ import annotations
 import pytest
 
 from include.domain.media.languages import language_tag
-from include.domain.media.rejection import Reason, cut_short, judge_decode, judge_probe
+from include.domain.media.rejection import Reason, judge_decode
 from include.domain.media.sampling import sample_windows
-
-MP4 = b"\x00\x00\x00\x20ftypisom"
-
-
-@pytest.mark.parametrize(
-    ("stderr", "head", "expected"),
-    [
-        ("moov atom not found", MP4, Reason.TRUNCATED),
-        ("moov atom not found", b"#EXTM3U\n#EXT", Reason.INVALID_TYPE),
-        ("[concat] Format not on whitelist 'mov'", b"ffconcat", Reason.INVALID_TYPE),
-        ("File ended prematurely", b"\x1a\x45\xdf\xa3", Reason.TRUNCATED),
-        ("File ended prematurely", b"#EXTM3U", Reason.INVALID_TYPE),
-        ("Invalid data found when processing input", MP4, Reason.INVALID_TYPE),
-        ("Invalid data found when processing input", b"", Reason.INVALID_TYPE),
-        ("", b"", Reason.INVALID_TYPE),
-    ],
-)
-def test_a_probe_that_fails_names_its_reason(stderr: str, head: bytes, expected: Reason) -> None:
-    assert expected == judge_probe(stderr, head)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +21,6 @@ def test_a_decode_is_judged_by_frames_errors_and_end(decode: dict[str, object], 
     verdict = judge_decode(**decode, tolerance=0.001)  # type: ignore[arg-type]  # a table of arguments
 
     assert expected == (verdict[0] if verdict else None)
-
-
-def test_only_errors_say_that_data_ends_early() -> None:
-    assert cut_short("[matroska @ 0x1] [error] File ended prematurely")
-    assert not cut_short("[info] this title is called: File ended prematurely")
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.reading import Loudness
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
-    Loudness,
     audio,
     chosen_tracks,
     layouts,
     normalising_filters,
-    parse_loudness,
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
@@ -176,8 +175,3 @@ def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:
         ":measured_LRA=18.2:measured_thresh=-41.0:offset=0.1"
     )
     assert filters[-1] == "atrim=end_sample=96000"
-
-
-def test_a_measurement_that_did_not_happen_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no report"):
-        parse_loudness("Conversion failed!")

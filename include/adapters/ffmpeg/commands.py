@@ -48,6 +48,28 @@ Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
 
 
+def prelude(program: str, *, level: str, overwrite: bool = False, progress: bool = False) -> list[str]:
+    """How every command of ffmpeg begins.
+
+    Args:
+        program: ffmpeg.
+        level: ffmpeg's loglevel: what it says on stderr.
+        overwrite: Whether it may replace a file: where it writes one, an earlier attempt may have left half of it.
+        progress: Whether it tells its progress on stdout (:class:`ProgressParser`).
+    """
+    return [
+        program,
+        # It would take its keys from the terminal that a person has started a worker in.
+        "-nostdin",
+        "-hide_banner",
+        *(["-y"] if overwrite else []),
+        "-loglevel",
+        level,
+        "-nostats",
+        *(["-progress", "pipe:1"] if progress else []),
+    ]
+
+
 def input_options(address: str) -> dict[str, Any]:
     """Options of every input that comes from outside: what may be opened, and how large a picture may get.
 
@@ -188,8 +210,9 @@ def encode_argv(
         "map_chapters": -1,
         **_encoder_options(rendition),
     }
+    command = prelude(program, level="level+warning", overwrite=True, progress=True)
     compiled: list[str] = ffmpeg.output(picture, output, **options).compile(
-        cmd=[program, *_GLOBAL, "-filter_threads", str(threads)]
+        cmd=[*command, "-filter_threads", str(threads)]
     )
     return compiled
 
@@ -201,9 +224,7 @@ def trial_argv(program: str, rendition: Rendition) -> list[str]:
     size, rate = f"{rendition.width}x{rendition.height}", rendition.frame_rate
     picture = ffmpeg.input(f"testsrc2=size={size}:rate={rate}", f="lavfi").filter("format", "yuv420p")
     options = {**_encoder_options(rendition), "frames:v": TRIAL_FRAMES, "f": "null"}
-    compiled: list[str] = ffmpeg.output(picture, "-", **options).compile(
-        cmd=[program, "-nostdin", "-hide_banner", "-loglevel", "level+warning", "-nostats"]
-    )
+    compiled: list[str] = ffmpeg.output(picture, "-", **options).compile(cmd=prelude(program, level="level+warning"))
     return compiled
 
 
@@ -225,13 +246,8 @@ def decode_argv(
     maps = [part for index in (video_index, *audio_indexes) for part in ("-map", f"0:{index}")]
     filters = [] if constant_rate is None else ["-filter:v", f"fps=fps={constant_rate}:start_time=0:round=near"]
     return [
-        program,
-        "-nostdin",
-        "-hide_banner",
         # Without "repeat" equal messages are folded into one, and could not be counted.
-        "-loglevel",
-        "repeat+level+verbose",
-        "-nostats",
+        *prelude(program, level="repeat+level+verbose"),
         # The judgement on damaged frames is ours.
         "-max_error_rate",
         "1",
@@ -271,12 +287,7 @@ def analysis_argv(program: str, address: str, *, video_index: int, window: Windo
         )
     )
     return [
-        program,
-        "-nostdin",
-        "-hide_banner",
-        "-loglevel",
-        "level+warning",
-        "-nostats",
+        *prelude(program, level="level+warning"),
         "-threads",
         str(threads),
         "-ss",
@@ -306,12 +317,7 @@ def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequ
     joined = "".join(f"[{number}:{audio_index}]" for number in range(len(windows)))
     graph = f"{joined}concat=n={len(windows)}:v=0:a=1,ebur128=peak=true:framelog=quiet[out]"
     return [
-        program,
-        "-nostdin",
-        "-hide_banner",
-        "-loglevel",
-        "info",
-        "-nostats",
+        *prelude(program, level="info"),
         *inputs,
         "-filter_complex",
         graph,
@@ -321,9 +327,6 @@ def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequ
         "null",
         "-",
     ]
-
-
-_GLOBAL = ("-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning", "-nostats", "-progress", "pipe:1")
 
 
 def _encoder_options(rendition: Rendition) -> dict[str, Any]:

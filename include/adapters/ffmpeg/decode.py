@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from include.adapters.ffmpeg.commands import decode_argv
+from include.adapters.ffmpeg.reading import cut_short
 from include.adapters.process import run
 from include.domain.media.media import Window
-from include.domain.media.rejection import cut_short
 from include.domain.outcome.results import Cost
 
 _READ = re.compile(r"Input stream #0:(\d+) \(\w+\): .*?(\d+) frames decoded; (\d+) decode errors")

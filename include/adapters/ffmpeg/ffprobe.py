@@ -11,6 +11,7 @@ from typing import Any
 
 from include.adapters.ffmpeg.commands import input_argv, loglevel
 from include.adapters.process import run
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.languages import language_tag
 from include.domain.media.media import AudioStream, SubtitleStream, VideoStream
 
@@ -244,13 +245,11 @@ def integer(value: Any) -> int | None:
 
 
 def fraction(value: Any, separator: str = "/") -> Fraction | None:
-    """A positive fraction such as ``24000/1001``; None for ``0/0``."""
-    numerator, _, denominator = str(value).partition(separator)
+    """A positive fraction such as ``24000/1001``, a rate or an aspect; None for ``0/0``."""
     try:
-        parsed = Fraction(int(numerator), int(denominator or 1))
-    except (ValueError, ZeroDivisionError):
+        return parse_rate(str(value).replace(separator, "/"))
+    except ValueError:
         return None
-    return parsed if parsed > 0 else None
 
 
 def _tags(stream: Fields) -> dict[str, str]:

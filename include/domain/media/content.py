@@ -1,10 +1,9 @@
-"""From what ffmpeg's measuring filters print, frame by frame, to the analysis of a title."""
+"""From what measuring filters say of each frame to the analysis of a title."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from include.base.document import Document
 from include.domain.media.media import Analysis, Crop, VideoStream, Window
@@ -20,10 +19,6 @@ UNDECLARED_SHARE = 0.8
 """Share of combed frames that it takes, with and without a declaration: moving patterns look combed too."""
 BARS_SHARE = 0.98
 """A crop that keeps more than this of the picture is none."""
-SILENCE_LUFS = -69.0
-_FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
-_INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
-_PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
 
 
 class Frame(Document):
@@ -39,30 +34,6 @@ class Frame(Document):
             return float(self.metadata[f"lavfi.{name}"])
         except (KeyError, ValueError):
             return None
-
-
-def parse_frames(lines: Iterable[str], window: Window) -> tuple[Frame, ...]:
-    """Frames from the lines of ffmpeg's ``metadata=print``, whose times count from the window's start."""
-    frames: list[tuple[float, dict[str, str]]] = []
-    for line in lines:
-        match = _FRAME.match(line)
-        if match:
-            try:
-                frames.append((window.start_s + float(match[1]), {}))
-            except ValueError:
-                continue
-        elif frames:
-            name, _, value = line.partition("=")
-            frames[-1][1][name.strip()] = value.strip()
-    return tuple(Frame(time_s=round(time_s, 6), metadata=metadata) for time_s, metadata in frames)
-
-
-def parse_loudness(stderr: str) -> tuple[float | None, float | None]:
-    """Integrated loudness and true peak from the summary of ``ebur128``; None each in silence."""
-    loudness, peak = _last(_INTEGRATED, stderr), _last(_PEAK, stderr)
-    if loudness is None or loudness <= SILENCE_LUFS:
-        return None, None
-    return loudness, peak
 
 
 def summarise(
@@ -186,10 +157,3 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _share(frames: Sequence[Frame], count: int) -> float | None:
     return round(count / len(frames), 4) if frames else None
-
-
-def _last(pattern: re.Pattern[str], text: str) -> float | None:
-    found = pattern.findall(text)
-    if not found or found[-1] in {"-inf", "nan"}:
-        return None
-    return float(found[-1])

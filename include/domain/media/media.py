@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from include.base.document import Document
+from include.domain.media.frame_rate import parse_rate
 
 
 class VideoStream(Document):
@@ -41,7 +42,7 @@ class VideoStream(Document):
     @property
     def fps(self) -> Fraction:
         """Exact average frame rate."""
-        return Fraction(self.frame_rate)
+        return parse_rate(self.frame_rate)
 
     @property
     def hdr(self) -> bool:

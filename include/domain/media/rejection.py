@@ -1,8 +1,7 @@
-"""Why a mezzanine is refused: the machine-readable reasons, and how a tool's messages become one."""
+"""Why a mezzanine is refused: the machine-readable reasons, and what a decode says of one."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 
 
@@ -23,31 +22,6 @@ class Reason(StrEnum):
 
 ARRIVING = frozenset({Reason.MISSING, Reason.EMPTY, Reason.TRUNCATED})
 """What a mezzanine that is still being delivered looks like."""
-
-_CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
-_FOREIGN = re.compile(r"not on whitelist", re.IGNORECASE)
-_LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
-_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
-_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47")
-"""First bytes of Matroska and WebM, AVI, MXF and MPEG-TS."""
-
-
-def judge_probe(stderr: str, head: bytes) -> Reason:
-    """Why ffprobe could not read a file.
-
-    Args:
-        stderr: What ffprobe said.
-        head: The first bytes of the file. ffprobe takes anything called .mp4 for one and then misses its index.
-    """
-    served = head[4:8] in _MP4_BOXES or head.startswith(_SIGNATURES)
-    if served and _CUT_SHORT.search(stderr) and not _FOREIGN.search(stderr):
-        return Reason.TRUNCATED
-    return Reason.INVALID_TYPE
-
-
-def cut_short(stderr: str) -> bool:
-    """Whether a decoder's messages say that the file ends too early."""
-    return bool(_CUT_SHORT.search("\n".join(line for line in stderr.splitlines() if _LEVEL.search(line))))
 
 
 def judge_decode(

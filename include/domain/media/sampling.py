@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Window
 from include.domain.title.title import Tier
 
@@ -43,7 +43,7 @@ def comparison_windows(duration_s: float, tier: Tier, *, frame_rate: str) -> tup
     whole = tier is Tier.PREMIUM and duration_s <= LONG_TITLE_S
     if whole or duration_s <= WINDOWS * WINDOW_S:
         return None
-    fps = Fraction(frame_rate)
+    fps = parse_rate(frame_rate)
     gap = (duration_s - WINDOWS * WINDOW_S) / (WINDOWS + 1)
     starts = (math.floor((gap + index * (gap + WINDOW_S)) * fps) for index in range(WINDOWS))
     return tuple(Window(start_s=float(start / fps), duration_s=WINDOW_S) for start in starts)

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from include.base.document import Document
 from include.base.errors import CoreRungMissing
+from include.domain.media.frame_rate import parse_rate
 from include.domain.outcome.results import AudioRendition, CheckOutcome, QualityScore, RenditionVerdict, SourceVerdict
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
@@ -38,7 +39,7 @@ def expected_frames(frame_rate: str, verified: SourceVerdict) -> tuple[int, int]
 
     It may round by one frame at the end.
     """
-    count = round(Fraction(verified.duration_s).limit_denominator(1_000_000) * Fraction(frame_rate))
+    count = round(Fraction(verified.duration_s).limit_denominator(1_000_000) * parse_rate(frame_rate))
     return max(1, count - 1), count + 1
 
 
@@ -56,7 +57,7 @@ def faults(rendition: Rendition, facts: RenditionFacts, *, frames: tuple[int, in
     least, most = frames
     if not least <= facts.frames <= most:
         found.append(f"has {facts.frames} frames, the mezzanine gives {least} to {most}")
-    frame_s = float(1 / Fraction(rendition.frame_rate))
+    frame_s = float(1 / parse_rate(rendition.frame_rate))
     if abs(facts.duration_s - facts.frames * frame_s) > 2 * frame_s:
         found.append(f"lasts {facts.duration_s:.3f} s, its {facts.frames} frames last {facts.frames * frame_s:.3f} s")
     wanted = tuple(range(0, facts.frames, rendition.gop_frames))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from fractions import Fraction
 
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.prior import CostRates, SourceShape, TitleWork, planned_work
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Inspection
 from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
@@ -52,7 +52,7 @@ def shape_of_source(source: Inspection) -> SourceShape:
 
 def work_of(plan: Plan, source: SourceShape, *, rates: CostRates, farm_share: FarmShare, tier: Tier) -> TitleWork:
     """Predicted work of a planned title, with nothing given up; its encodes are those of the plan's jobs."""
-    fps = float(Fraction(plan.frame_rate))
+    fps = float(parse_rate(plan.frame_rate))
     return planned_work(source, plan.renditions, fps=fps, rates=rates, factors=farm_share.factors, tier=tier)
 
 
@@ -165,7 +165,7 @@ def _options(
         encoder=rendition.encoder,
         pixels=rendition.width * rendition.height,
         source=source,
-        fps=float(Fraction(rendition.frame_rate)),
+        fps=float(parse_rate(rendition.frame_rate)),
         presets=recipes.presets,
         rates=recipes.rates,
     )

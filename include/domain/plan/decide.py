@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
 from include.domain.recipe.codecs import (
@@ -151,7 +152,7 @@ def _job(
         DEEP_BYTES_PER_PIXEL if treatment.tone_map else BYTES_PER_PIXEL * (2 if source.video.bit_depth > 8 else 1)
     )
     memory = pixels * BYTES_PER_PIXEL * ENCODER_FRAMES + source_pixels * source_bytes * DECODER_FRAMES
-    frames = source.video.duration_s * float(max(Fraction(rendition.frame_rate), source.video.fps))
+    frames = source.video.duration_s * float(max(parse_rate(rendition.frame_rate), source.video.fps))
     seconds = START_S + frames * (pixels / PIXELS_PER_S[rendition.codec] + source_pixels / PIXELS_PER_S["h264"])
     return EncodeJob(
         name=rendition.name,
@@ -185,7 +186,7 @@ def _notes(
         + ".",
         f"A keyframe every {gop_frames} frames, segments of {plan.segment_frames} frames, at {plan.frame_rate} fps.",
     ]
-    if Fraction(plan.frame_rate) != video.fps:
+    if parse_rate(plan.frame_rate) != video.fps:
         kind = "variable rate, average" if video.variable_frame_rate else "rate"
         notes.append(f"The source's {kind} {video.frame_rate} fps becomes a constant {plan.frame_rate} fps.")
     if highest.width * highest.height < _even(video.display_width) * _even(video.display_height):

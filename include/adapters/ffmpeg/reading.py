@@ -1,0 +1,117 @@
+"""What ffmpeg and ffprobe write for people and scripts, read as facts. No other file knows their wording."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from include.domain.media.content import Frame
+from include.domain.media.media import Window
+from include.domain.media.rejection import Reason
+
+SILENCE_LUFS = -69.0
+"""ebur128 says -70 of a track in which nothing is loud enough to count."""
+_FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
+_INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
+_PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
+_LOUDNORM = re.compile(r"\{[^{}]*\"input_i\"[^{}]*\}")
+_COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
+_REACHED_US = re.compile(rb"^out_time_us=(\d+)", re.MULTILINE)
+_CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
+_FOREIGN = re.compile(r"not on whitelist", re.IGNORECASE)
+_LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
+_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
+_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47")
+"""First bytes of Matroska and WebM, AVI, MXF and MPEG-TS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loudness:
+    """What loudnorm measured; None for what silence has not."""
+
+    integrated_lufs: float | None
+    true_peak_dbtp: float | None
+    range_lu: float = 0.0
+    threshold_lufs: float = -70.0
+    offset_lu: float = 0.0
+
+
+def parse_frames(lines: Iterable[str], window: Window) -> tuple[Frame, ...]:
+    """Frames from the lines of the filter ``metadata=print``, whose times count from the window's start."""
+    frames: list[tuple[float, dict[str, str]]] = []
+    for line in lines:
+        match = _FRAME.match(line)
+        if match:
+            try:
+                frames.append((window.start_s + float(match[1]), {}))
+            except ValueError:
+                continue
+        elif frames:
+            name, _, value = line.partition("=")
+            frames[-1][1][name.strip()] = value.strip()
+    return tuple(Frame(time_s=round(time_s, 6), metadata=metadata) for time_s, metadata in frames)
+
+
+def parse_ebur128(stderr: str) -> tuple[float | None, float | None]:
+    """Integrated loudness (LUFS) and true peak (dBTP) from the summary of ``ebur128``; None each in silence."""
+    loudness, peak = _last(_INTEGRATED, stderr), _last(_PEAK, stderr)
+    if loudness is None or loudness <= SILENCE_LUFS:
+        return None, None
+    return loudness, peak
+
+
+def parse_loudnorm(stderr: str) -> Loudness:
+    """The report of ``loudnorm`` at the end of stderr; raises :class:`ValueError` where there is none."""
+    reports = _LOUDNORM.findall(stderr)
+    if not reports:
+        raise ValueError("loudnorm has written no report")
+    values = {name: float(value) for name, value in json.loads(reports[-1]).items() if name != "normalization_type"}
+    if not all(math.isfinite(values[name]) for name in ("input_i", "input_tp")) or values["input_i"] <= -70:
+        return Loudness(integrated_lufs=None, true_peak_dbtp=None)
+    return Loudness(
+        integrated_lufs=values["input_i"],
+        true_peak_dbtp=values["input_tp"],
+        range_lu=values["input_lra"],
+        threshold_lufs=values["input_thresh"],
+        offset_lu=values["target_offset"],
+    )
+
+
+def frames_counted(progress: bytes) -> int:
+    """Frames that left ffmpeg, by the last ``-progress`` block that counts them; 0 where none does."""
+    found = _COUNTED.findall(progress)
+    return int(found[-1]) if found else 0
+
+
+def time_reached_s(progress: bytes) -> float:
+    """Seconds of output by the last ``-progress`` block that names a time; 0 where none does."""
+    found = _REACHED_US.findall(progress)
+    return round(int(found[-1]) / 1e6, 6) if found else 0.0
+
+
+def judge_probe(stderr: str, head: bytes) -> Reason:
+    """Why ffprobe could not read a file.
+
+    Args:
+        stderr: What ffprobe said.
+        head: The first bytes of the file. ffprobe takes anything called .mp4 for one and then misses its index.
+    """
+    served = head[4:8] in _MP4_BOXES or head.startswith(_SIGNATURES)
+    if served and _CUT_SHORT.search(stderr) and not _FOREIGN.search(stderr):
+        return Reason.TRUNCATED
+    return Reason.INVALID_TYPE
+
+
+def cut_short(stderr: str) -> bool:
+    """Whether a decoder's messages, each with its level in brackets, say that the file ends too early."""
+    return bool(_CUT_SHORT.search("\n".join(line for line in stderr.splitlines() if _LEVEL.search(line))))
+
+
+def _last(pattern: re.Pattern[str], text: str) -> float | None:
+    found = pattern.findall(text)
+    if not found or found[-1] in {"-inf", "nan"}:
+        return None
+    return float(found[-1])

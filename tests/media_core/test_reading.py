@@ -1,0 +1,91 @@
+"""What ffmpeg and ffprobe write, read as facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.adapters.ffmpeg.reading import (
+    cut_short,
+    frames_counted,
+    judge_probe,
+    parse_ebur128,
+    parse_frames,
+    parse_loudnorm,
+    time_reached_s,
+)
+from include.domain.media.media import Window
+from include.domain.media.rejection import Reason
+
+WINDOW = Window(start_s=10.0, duration_s=4.0)
+MP4 = b"\x00\x00\x00\x20ftypisom"
+
+
+def test_frames_are_read_with_times_from_the_start_of_the_mezzanine() -> None:
+    lines = [
+        "noise",
+        "frame:0    pts:0  pts_time:0.04",
+        "lavfi.siti.si=12.5",
+        "frame:1 pts:1 pts_time:NOPTS",
+        "lavfi.x=1",
+    ]
+
+    read = parse_frames(lines, WINDOW)
+
+    assert [frame.time_s for frame in read] == [10.04]
+    assert read[0].number("siti.si") == 12.5
+    assert read[0].number("siti.ti") is None
+
+
+@pytest.mark.parametrize(
+    ("integrated", "peak", "expected"),
+    [
+        ("-23.1", "-1.5", (-23.1, -1.5)),
+        ("-70.0", "-inf", (None, None)),
+        ("-20.0", "-inf", (-20.0, None)),
+        ("nan", "0", (None, None)),
+    ],
+)
+def test_loudness_comes_from_the_summary_and_silence_is_none(
+    integrated: str, peak: str, expected: tuple[float | None, float | None]
+) -> None:
+    text = f"Summary:\n\n  Integrated loudness:\n    I:  {integrated} LUFS\n  True peak:\n    Peak:  {peak} dBFS\n"
+
+    assert expected == parse_ebur128(text)
+
+
+def test_no_summary_is_no_loudness() -> None:
+    assert parse_ebur128("") == (None, None)
+
+
+def test_a_measurement_that_did_not_happen_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no report"):
+        parse_loudnorm("Conversion failed!")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "head", "expected"),
+    [
+        ("moov atom not found", MP4, Reason.TRUNCATED),
+        ("moov atom not found", b"#EXTM3U\n#EXT", Reason.INVALID_TYPE),
+        ("[concat] Format not on whitelist 'mov'", b"ffconcat", Reason.INVALID_TYPE),
+        ("File ended prematurely", b"\x1a\x45\xdf\xa3", Reason.TRUNCATED),
+        ("File ended prematurely", b"#EXTM3U", Reason.INVALID_TYPE),
+        ("Invalid data found when processing input", MP4, Reason.INVALID_TYPE),
+        ("Invalid data found when processing input", b"", Reason.INVALID_TYPE),
+        ("", b"", Reason.INVALID_TYPE),
+    ],
+)
+def test_a_probe_that_fails_names_its_reason(stderr: str, head: bytes, expected: Reason) -> None:
+    assert expected == judge_probe(stderr, head)
+
+
+def test_only_errors_say_that_data_ends_early() -> None:
+    assert cut_short("[matroska @ 0x1] [error] File ended prematurely")
+    assert not cut_short("[info] this title is called: File ended prematurely")
+
+
+def test_the_last_block_of_progress_counts() -> None:
+    said = b"frame=1\nout_time_us=40000\nprogress=continue\nframe= 25\nout_time_us=1000000\nprogress=end\n"
+
+    assert (frames_counted(said), time_reached_s(said)) == (25, 1.0)
+    assert (frames_counted(b""), time_reached_s(b"out_time_us=N/A\n")) == (0, 0.0)
