@@ -7,11 +7,13 @@ Just enough of ISO/IEC 14496-12 for what the packager writes; a box that is not 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from include.domain.recipe.codecs import H264, VP9
 
 _VISUAL_ENTRY, _AUDIO_ENTRY = 78, 28
 """Bytes of a sample entry before its child boxes."""
@@ -166,18 +168,32 @@ def _sample_entry(entries: bytes, kind: str) -> dict[str, Any]:
 
 
 def _video_codec(name: bytes, children: bytes) -> str:
-    if name == b"avc1":
-        record = _find(children, b"avcC")
-        # From the sequence parameter set itself: version, profile, level, flags, flags, its length, its header byte.
-        if record[5] & 0x1F < 1:
-            raise UnreadableTrack("avcC has no sequence parameter set")
-        return f"avc1.{record[9:12].hex()}"
-    if name == b"vp09":
-        profile, level, packed, primaries, transfer, matrix = struct.unpack_from(">BBBBBB", _find(children, b"vpcC"), 4)
-        depth, chroma, full_range = packed >> 4, packed >> 1 & 7, packed & 1
-        fields = (profile, level, depth, chroma, primaries, transfer, matrix, full_range)
-        return "vp09." + ".".join(f"{field:02d}" for field in fields)
-    raise UnreadableTrack(f"has a sample entry {name!r} that is not known here")
+    entry = name.decode("latin-1")
+    reader = _VIDEO_CODECS.get(entry)
+    if reader is None:
+        raise UnreadableTrack(f"has a sample entry {name!r} that is not known here")
+    return f"{entry}.{reader(children)}"
+
+
+def _h264(children: bytes) -> str:
+    """Profile, flags and level, from the sequence parameter set itself."""
+    record = _find(children, b"avcC")
+    if record[5] & 0x1F < 1:
+        raise UnreadableTrack("avcC has no sequence parameter set")
+    # Before it: version, profile, level, flags, flags, its length, its header byte.
+    return record[9:12].hex()
+
+
+def _vp9(children: bytes) -> str:
+    """Profile, level, depth, chroma, primaries, transfer, matrix and range."""
+    profile, level, packed, primaries, transfer, matrix = struct.unpack_from(">BBBBBB", _find(children, b"vpcC"), 4)
+    depth, chroma, full_range = packed >> 4, packed >> 1 & 7, packed & 1
+    fields = (profile, level, depth, chroma, primaries, transfer, matrix, full_range)
+    return ".".join(f"{field:02d}" for field in fields)
+
+
+_VIDEO_CODECS: Mapping[str, Callable[[bytes], str]] = {H264.sample_entry: _h264, VP9.sample_entry: _vp9}
+"""By sample entry: what reads the rest of the codec's RFC 6381 name from the boxes in it."""
 
 
 def _audio_codec(name: bytes, children: bytes) -> tuple[str, int]:

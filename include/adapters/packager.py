@@ -29,6 +29,8 @@ class VideoInput:
     path: Path
     hls: bool
     """False leaves it to DASH."""
+    dash: bool = True
+    """False leaves it to HLS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ def _video(video: VideoInput) -> dict[str, str]:
         "init_segment": f"{folder}/init.mp4",
         "segment_template": f"{folder}/{SEGMENT}",
         **(playlists if video.hls else {"dash_only": "1"}),
+        **({} if video.dash else {"hls_only": "1"}),
     }
 
 

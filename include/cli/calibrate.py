@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from include.adapters import tools
 from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
 from include.adapters.ffmpeg.ffprobe import number, picture_streams, probe
 from include.adapters.process import Limits, limit_tools, run
 from include.adapters.store.store import LocalStore, open_store
@@ -37,7 +38,7 @@ from include.domain.plan.binding import shape_of_source
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.plan.presets import quickest
-from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.codecs import CODECS
 from include.domain.title.title import Tier, TitleJob
 from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
 from include.services.valuation import CALIBRATION
@@ -94,7 +95,7 @@ def wanted_pairs() -> tuple[Pair, ...]:
     """Encoders and presets that the tiers use, those that they may fall back to included."""
     tiers, rates, presets = load_tiers().values(), load_cost_rates(), load_presets()
     pairs = (
-        (ENCODERS[codec], preset)
+        (CODECS[codec].software.name, preset)
         for codec, ladder in load_ladders().items()
         for policy in tiers
         for preset in (
@@ -163,7 +164,8 @@ def _cuts(settings: Settings, files: Sequence[Path], folder: Path, say: Say) -> 
         target = folder / f"{place}.mp4"
         # Nearly lossless, so that the noise of the source is what the sample encodes meet.
         argv = [*prelude(tools.ffmpeg(settings), level="error", overwrite=True), *given]
-        argv += ["-t", f"{seconds:.3f}", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "10"]
+        options = plain_x264_options(preset="ultrafast", crf=10)
+        argv += ["-t", f"{seconds:.3f}", *(part for name, value in options.items() for part in (f"-{name}", value))]
         run([*argv, "-pix_fmt", "yuv420p", str(target)], timeout_s=LIMIT_S / 2)
         yield content, target
 
@@ -218,7 +220,7 @@ def _orders(clips: Sequence[_Clip], rates: CostRates) -> list[_Order]:
                 gpu=False,
             )
             for encoder, preset in wanted_pairs():
-                if encoder == ENCODERS[codec]:
+                if encoder == CODECS[codec].software.name:
                     for each in _of_pair(clip, plan, preset, rates):
                         by_pair.setdefault(each.pair, []).append(each)
     ranked = [

@@ -19,7 +19,7 @@ from include.base.errors import ConfigurationError
 from include.domain.cost.prior import CostRates
 from include.domain.order.valuation import Policy
 from include.domain.plan.presets import Presets
-from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.codecs import CODECS, Codec, Encoder
 from include.domain.recipe.rungs import Ladder, Rung
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
@@ -58,14 +58,14 @@ def load_ladders(folder: Path = FOLDER) -> dict[str, Ladder]:
     ladders = {}
     for codec, raw in data.items():
         here = f"{where}: {codec}"
-        if codec not in ENCODERS:
-            raise ConfigurationError(f"{here}: no such codec (known: {', '.join(ENCODERS)})")
+        known = _codec(codec, where)
         if not isinstance(raw, dict) or not isinstance(raw.get("rungs"), list) or not raw["rungs"]:
             raise ConfigurationError(f"{here}: a ladder is a mapping with a list of rungs, lowest first")
         rungs = [_rung(entry, f"{here}: rung {number}") for number, entry in enumerate(raw["rungs"], start=1)]
         _ordered(rungs, here)
         with _explained(here):
             ladders[codec] = Ladder.model_validate({**raw, "codec": codec, "rungs": tuple(rungs)})
+        _known_preset(ladders[codec].preset, known.software, f"{here}: preset")
     return ladders
 
 
@@ -81,8 +81,31 @@ def load_tiers(folder: Path = FOLDER) -> dict[Tier, TierPolicy]:
     tiers = {}
     for name, raw in data.items():
         with _explained(f"{where}: {name}"):
-            tiers[Tier(name)] = TierPolicy.model_validate(raw)
+            tiers[Tier(name)] = policy = TierPolicy.model_validate(raw)
+        _known_presets(policy, f"{where}: {name}")
     return tiers
+
+
+def _known_presets(policy: TierPolicy, where: str) -> None:
+    for name, preset in policy.presets.items():
+        _known_preset(preset, _codec(name, f"{where}: presets").software, f"{where}: presets.{name}")
+    for name, preset in policy.hardware.items():
+        encoder = _codec(name, f"{where}: hardware").hardware
+        if encoder is None:
+            raise ConfigurationError(f"{where}: hardware.{name}: no hardware encoder makes {name} here")
+        _known_preset(preset, encoder, f"{where}: hardware.{name}")
+
+
+def _codec(name: str, where: str) -> Codec:
+    if name not in CODECS:
+        raise ConfigurationError(f"{where}: {name}: no such codec (known: {', '.join(CODECS)})")
+    return CODECS[name]
+
+
+def _known_preset(preset: str, encoder: Encoder, where: str) -> None:
+    if preset not in encoder.presets:
+        known = ", ".join(repr(name) for name in sorted(encoder.presets))
+        raise ConfigurationError(f"{where}: Input should be {known}: {encoder.name} knows no preset {preset!r}")
 
 
 def load_policy(folder: Path = FOLDER) -> Policy:

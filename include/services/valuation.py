@@ -34,6 +34,7 @@ from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.plan.playable import first_version_rule
 from include.domain.plan.presets import quickest
+from include.domain.recipe.codecs import UNIVERSAL
 from include.domain.recipe.rungs import Ladder
 from include.domain.recipe.tiers import TierPolicy, core_of
 from include.domain.title.request import Refusal, TitleRequest
@@ -233,7 +234,7 @@ def codecs_of(pipeline: str) -> tuple[str, ...]:
         for node in task.nodes:
             if node.stage.name == "plan":
                 return tuple(node.options.get("codecs", ()))
-    return ("h264",)
+    return (UNIVERSAL.name,)
 
 
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:

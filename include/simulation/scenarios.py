@@ -12,7 +12,7 @@ from include.domain.cost.forecast import Forecast, spread
 from include.domain.cost.prior import SourceShape, TitleWork, title_work
 from include.domain.order.value import score_points
 from include.domain.plan.presets import Relative, faster_presets, quickest
-from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.codecs import UNIVERSAL
 from include.domain.recipe.rungs import cut_ladder
 from include.domain.recipe.tiers import core_of
 from include.domain.title.request import Signals
@@ -114,7 +114,7 @@ def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Rec
 def typical_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     """As the product forecasts a title that nobody has looked at."""
     return title_work(
-        source, [recipes.ladders["h264"]], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier
+        source, [recipes.ladders[UNIVERSAL.name]], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier
     )
 
 
@@ -162,7 +162,7 @@ def shaped(
         Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=loss)
         for time, seen, faster, loss in zip(true_s, foreseen, options, dropped, strict=True)
     )
-    core = core_of(recipes.ladders["h264"], policy)
+    core = core_of(recipes.ladders[UNIVERSAL.name], policy)
     return SimTitle(
         name=name,
         group=group,
@@ -199,18 +199,18 @@ def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Rela
     """The presets of each rung; of a source long enough that the start of a worker does not count."""
     recipes = load_recipes()
     source = SourceShape(duration_s=3600, width=width, height=height, fps=fps)
-    preset = recipes.tiers[tier].presets.get(recipes.ladders["h264"].codec, recipes.ladders["h264"].preset)
+    preset = recipes.tiers[tier].presets.get(UNIVERSAL.name, recipes.ladders[UNIVERSAL.name].preset)
     return tuple(
         faster_presets(
             preset,
-            encoder=ENCODERS[recipes.ladders["h264"].codec],
+            encoder=UNIVERSAL.software.name,
             pixels=cut.pixels,
             source=source,
             fps=min(60.0, fps),
             presets=recipes.presets,
             rates=recipes.rates,
         )
-        for cut in cut_ladder(recipes.ladders["h264"].rungs, width=width, height=height)
+        for cut in cut_ladder(recipes.ladders[UNIVERSAL.name].rungs, width=width, height=height)
     )
 
 
@@ -218,7 +218,7 @@ def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Rela
 def _dropped(tier: Tier, width: int, height: int) -> tuple[float | None, ...]:
     """What each rung loses where it is left out; None for the core rungs."""
     recipes = load_recipes()
-    names = [cut.rung.name for cut in cut_ladder(recipes.ladders["h264"].rungs, width=width, height=height)]
+    names = [cut.rung.name for cut in cut_ladder(recipes.ladders[UNIVERSAL.name].rungs, width=width, height=height)]
     core = recipes.tiers[tier].core_of(names)
     return tuple(None if name in core else recipes.presets.dropped_rung for name in names)
 

@@ -24,13 +24,13 @@ from include.domain.media.media import Inspection
 from include.domain.outcome.results import Cost, EncodeResult, Fallback, HardwareFault
 from include.domain.plan.degradation import Binding
 from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {"libx264": "mp4", "libvpx-vp9": "webm", "h264_nvenc": "mp4"}
 OVERRUN_S = 1.0
 VERIFY_LIMIT_S = 600.0
 ABOVE_THE_CAP = 4
@@ -113,7 +113,7 @@ class _Run:
 def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition, *, limit_s: float) -> _Run:
     video = source.video
     seconds = video.start_time_s + video.duration_s
-    output = ctx.scratch / f"{rendition.name}.{SUFFIXES[rendition.encoder]}"
+    output = ctx.scratch / f"{rendition.name}.{CODECS[rendition.codec].container}"
     argv = encode_argv(
         tools.ffmpeg(ctx.settings),
         open_mezzanine(ctx, source),
@@ -155,7 +155,7 @@ def _stored(
     version = tools.ffmpeg_version(ctx.settings)
     key = rendition_key(source, plan, ran.rendition, version)
     name = _name(ctx, ran.rendition, key)
-    uri = f"{name}.{SUFFIXES[ran.rendition.encoder]}"
+    uri = f"{name}.{CODECS[ran.rendition.codec].container}"
     verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
     made = {"key": key, "uri": uri, "encoder_version": version, "fallback": fallback, "degradation": degradation}
     result = verified.model_copy(update=made)

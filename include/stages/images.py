@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.ffmpeg.commands import input_options, prelude, scaled, source_filters
+from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -54,7 +55,7 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")
     moving = _picture(address, video, treatment, box=PREVIEW_BOX, rate=video.frame_rate, at_s=preview_s)
-    options = {"c:v": "libx264", "preset": "veryfast", "crf": 30, "movflags": "+faststart", "t": PREVIEW_S}
+    options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart", "t": PREVIEW_S}
     _run(ctx, [(moving, made["preview.mp4"], options)])
     _run(ctx, [(_gif(made["preview.mp4"], video), made["preview.gif"], {})])
 

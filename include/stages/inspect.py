@@ -28,11 +28,11 @@ from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTim
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.media.rejection import ARRIVING, Reason, judge_decode
 from include.domain.media.sampling import sample_windows
+from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.recipe.rungs import STANDARD_RATES
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
-CODECS = frozenset({"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1"})
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 """ISO files that hold a still picture, which ffprobe takes for video."""
 MAX_STREAMS = 100
@@ -124,7 +124,7 @@ def _checked(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Fi
         raise MezzanineRejected("there is no video stream in the mezzanine", reason=Reason.NO_VIDEO)
     stream = moving[0]
     codec, width, height = stream.get("codec_name"), stream.get("width", 0), stream.get("height", 0)
-    if codec not in CODECS:
+    if codec not in SOURCE_CODECS:
         raise _invalid(f"video codec {codec or 'unknown'} is not served")
     if max(width, height) > MAX_SIDE:
         raise _invalid(f"{width}×{height} pixels, at most {MAX_SIDE} a side are served")

@@ -30,6 +30,7 @@ from include.domain.outcome.results import (
     TextResult,
 )
 from include.domain.plan.plan import Plan
+from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
@@ -74,7 +75,7 @@ def package(
     finished = make_set(
         ctx.settings,
         folder,
-        [VideoInput(name=each.name, path=paths[each.name], hls=_in_hls(each)) for each in passed],
+        [_video_input(planned, paths[planned.name]) for planned in passed],
         [AudioInput(name=each.name, path=sounds[each.name], group=_group(each)) for each in tracks],
         segment_s=plan.segment_frames * frame_s,
         gop_s=passed[0].gop_frames * frame_s,
@@ -114,7 +115,7 @@ def package(
 
 def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     """The rendition as an MP4; WebM counts in milliseconds, so its timestamps are made exact again."""
-    if planned.codec == "h264":
+    if CODECS[planned.codec].container == "mp4":
         return path
     fps = parse_rate(planned.frame_rate)
     output = ctx.scratch / f"{planned.name}.mp4"
@@ -127,9 +128,9 @@ def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     return output
 
 
-def _in_hls(planned: Rendition) -> bool:
-    """HLS players are only promised H.264; VP9 goes to those that read DASH."""
-    return planned.codec == "h264"
+def _video_input(planned: Rendition, path: Path) -> VideoInput:
+    codec = CODECS[planned.codec]
+    return VideoInput(name=planned.name, path=path, hls=codec.hls, dash=codec.dash)
 
 
 def _group(track: AudioRendition) -> str:
@@ -179,7 +180,8 @@ def _contents(
         )
     return Contents(
         videos=tuple(
-            VideoEntry(track=measured, hls=_in_hls(planned)) for planned, measured in zip(passed, videos, strict=True)
+            VideoEntry(track=measured, hls=CODECS[planned.codec].hls)
+            for planned, measured in zip(passed, videos, strict=True)
         ),
         audios=sounds,
         texts=tuple(texts),
@@ -213,12 +215,12 @@ def _progressive(
     tracks: list[AudioRendition],
     sounds: dict[str, Path],
 ) -> tuple[str, ...]:
-    """One ordinary MP4 per H.264 rung, with the default stereo track, that plays while it loads."""
+    """An MP4 with the default stereo track that plays while it loads, for each rung whose codec is offered so."""
     (folder / "progressive").mkdir()
     stereo = next((sounds[track.name] for track in tracks if track.channels <= 2), None)
     names = []
     for planned in passed:
-        if planned.codec != "h264":
+        if not CODECS[planned.codec].progressive:
             continue
         name = f"progressive/{planned.name}.mp4"
         audio = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]

@@ -34,6 +34,7 @@ def test_every_tier_names_core_rungs_that_the_ladders_have() -> None:
         ("[1]", "recipes/ladders.yaml: must be a mapping"),
         ("a: [", "recipes/ladders.yaml: while parsing"),
         ("av1: {}", "recipes/ladders.yaml: av1: no such codec (known: h264, vp9)"),
+        (f"h264: {{preset: '4', rungs: [{RUNG}]}}", "recipes/ladders.yaml: h264: preset: Input should be 'fast', "),
         ("h264: {preset: fast, rungs: []}", "recipes/ladders.yaml: h264: a ladder is a mapping with a list of rungs"),
         (f"h264: {{rungs: [{RUNG}]}}", "recipes/ladders.yaml: h264: preset: Field required"),
         (f"h264: {{preset: fast, speed: 1, rungs: [{RUNG}]}}", "recipes/ladders.yaml: h264: speed: Extra inputs"),
@@ -81,6 +82,16 @@ def test_a_faulty_tier_is_refused_with_file_and_place(tmp_path: Path) -> None:
     (tmp_path / "tiers.yaml").write_text(f"premium: {text}\nstandard: {text}\nugc: {hardware}")
     with pytest.raises(ConfigurationError, match=r"recipes/tiers.yaml: ugc: hardware.h264: Input should be 'p1', 'p2'"):
         load_tiers(tmp_path)
+    for fault, message in (
+        ("presets: {h264: p5}", "presets.h264: Input should be 'fast', .*: libx264 knows no preset 'p5'"),
+        ("presets: {av1: fast}", r"presets: av1: no such codec \(known: h264, vp9\)"),
+        ("presets: {}, hardware: {vp9: p5}", "hardware.vp9: no hardware encoder makes vp9 here"),
+    ):
+        (tmp_path / "tiers.yaml").write_text(
+            f"premium: {text}\nstandard: {text}\nugc: {{{fault}, crf_offset: 0, core: [a]}}"
+        )
+        with pytest.raises(ConfigurationError, match=f"recipes/tiers.yaml: ugc: {message}"):
+            load_tiers(tmp_path)
     (tmp_path / "tiers.yaml").write_text(f"gold: {text}")
     with pytest.raises(
         ConfigurationError, match=r"recipes/tiers\.yaml: has the tiers gold; wanted are premium, standard, ugc"

@@ -123,6 +123,19 @@ def test_the_packager_s_command_holds_no_path_and_cuts_a_hair_before_the_keyfram
     ]
 
 
+@pytest.mark.parametrize(
+    ("hls", "dash", "said"), [(True, True, None), (False, True, "dash_only=1"), (True, False, "hls_only=1")]
+)
+def test_the_packager_is_told_of_a_rung_that_only_one_manifest_may_list(
+    hls: bool, dash: bool, said: str | None
+) -> None:
+    rung = VideoInput(name="h264_144p", path=Path("/a.mp4"), hls=hls, dash=dash)
+    stream = packager_argv("packager", [rung], [], segment_s=Fraction(6), gop_s=Fraction(2))[2].split(",")
+
+    assert ([said] if said else []) == [part for part in stream if part.endswith("_only=1")]
+    assert hls == any(part.startswith("playlist_name=") for part in stream)
+
+
 def test_packaging_again_gives_the_same_manifests(title: Title, packaged: PackageResult, verdicts: CheckResult) -> None:
     before = {name: (title.folder / name).read_bytes() for name in ("hls.m3u8", "dash.mpd")}
 

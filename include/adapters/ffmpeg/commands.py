@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from include.adapters.ffmpeg.encoders.registry import encoder_options
 from include.adapters.tools import certificates
 from include.domain.media.media import VideoStream, Window
 from include.domain.plan.plan import SourceTreatment
@@ -26,8 +27,6 @@ PROBE_US = 20_000_000
 HD_LINES = 720
 """From this height on an untagged picture is taken for BT.709, below for BT.601, as players do."""
 TRIAL_FRAMES = 10
-NVENC_LOOKAHEAD = 20
-"""Frames that NVENC looks ahead to spread its bits."""
 _PROTOCOLS = {"file": "file", "https": "https,tls,tcp", "http": "http,tcp"}
 """What ffmpeg needs to open an address of each scheme, and no more. A redirect cannot change the scheme."""
 _REMOTE = {
@@ -41,7 +40,6 @@ _REMOTE = {
 """How an address is read: a connection that breaks is taken up at its byte, a silent one given up after 60 s (in µs).
 Without these a body that breaks off looks to ffmpeg like the end of the file."""
 _MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
-_MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
 
 Node = Any
@@ -208,7 +206,7 @@ def encode_argv(
         "fps_mode": "passthrough",
         "map_metadata": -1,
         "map_chapters": -1,
-        **_encoder_options(rendition),
+        **encoder_options(rendition),
     }
     command = prelude(program, level="level+warning", overwrite=True, progress=True)
     compiled: list[str] = ffmpeg.output(picture, output, **options).compile(
@@ -223,7 +221,7 @@ def trial_argv(program: str, rendition: Rendition) -> list[str]:
 
     size, rate = f"{rendition.width}x{rendition.height}", rendition.frame_rate
     picture = ffmpeg.input(f"testsrc2=size={size}:rate={rate}", f="lavfi").filter("format", "yuv420p")
-    options = {**_encoder_options(rendition), "frames:v": TRIAL_FRAMES, "f": "null"}
+    options = {**encoder_options(rendition), "frames:v": TRIAL_FRAMES, "f": "null"}
     compiled: list[str] = ffmpeg.output(picture, "-", **options).compile(cmd=prelude(program, level="level+warning"))
     return compiled
 
@@ -327,69 +325,6 @@ def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequ
         "null",
         "-",
     ]
-
-
-def _encoder_options(rendition: Rendition) -> dict[str, Any]:
-    gop = rendition.gop_frames
-    common: dict[str, Any] = {
-        "c:v": rendition.encoder,
-        "g": gop,
-        "color_primaries": "bt709",
-        "color_trc": "bt709",
-        "colorspace": "bt709",
-        "color_range": "tv",
-    }
-    if rendition.encoder == "h264_nvenc":
-        return {
-            **common,
-            "preset": rendition.preset,
-            "tune": rendition.tune,
-            "profile:v": rendition.profile,
-            # Capped constant quality. Without the zero ffmpeg's default of 2 Mbit/s would be the average.
-            "rc": "vbr",
-            "cq": f"{rendition.crf:g}",
-            "b:v": 0,
-            "maxrate": f"{rendition.maxrate_kbps}k",
-            "bufsize": f"{rendition.bufsize_kbps}k",
-            # An IDR frame at each multiple of the GOP and nowhere else, whatever the look-ahead sees.
-            "force_key_frames": f"expr:eq(mod(n,{gop}),0)",
-            "forced-idr": 1,
-            "no-scenecut": 1,
-            "rc-lookahead": NVENC_LOOKAHEAD,
-            "spatial-aq": 1,
-            # Older cards refuse more B-frames, or B-frames as references: the same stream from every card.
-            "bf": 2,
-            "b_ref_mode": "disabled",
-            "tag:v": "avc1",
-            "f": "mp4",
-        }
-    common |= {"crf": f"{rendition.crf:g}", "keyint_min": gop}
-    if rendition.encoder == "libx264":
-        return {
-            **common,
-            "preset": rendition.preset,
-            **({"tune": rendition.tune} if rendition.tune else {}),
-            **({"profile:v": rendition.profile} if rendition.profile else {}),
-            "maxrate": f"{rendition.maxrate_kbps}k",
-            "bufsize": f"{rendition.bufsize_kbps}k",
-            "sc_threshold": 0,
-            # The slow presets take five references and more, which lifts the level above what the size needs.
-            **({"refs": 4} if rendition.preset in _MANY_REFERENCES else {}),
-            "x264-params": "open-gop=0",
-            "tag:v": "avc1",
-            "f": "mp4",
-        }
-    return {
-        **common,
-        # With a bitrate libvpx takes the CRF as a floor of quality: constrained quality, the counterpart of a cap.
-        "b:v": f"{rendition.maxrate_kbps}k",
-        "maxrate": f"{rendition.maxrate_kbps}k",
-        "bufsize": f"{rendition.bufsize_kbps}k",
-        "deadline": "good",
-        "cpu-used": rendition.preset,
-        "row-mt": 1,
-        "f": "webm",
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from include.domain.outcome.results import Fallback, HardwareFault
 from include.domain.recipe.rungs import Rendition
 
 TRIAL_LIMIT_S = 60.0
-_OWN_LINE = re.compile(r"^\[h264_nvenc @ [^\]]*\]\s*(?:\[\w+\]\s*)?(.*)$", re.MULTILINE)
+_OWN_LINE = re.compile(r"^\[\w+_nvenc @ [^\]]*\]\s*(?:\[\w+\]\s*)?(.*)$", re.MULTILINE)
 """What the encoder itself says, without its address in memory."""
 _SAID: tuple[tuple[str, HardwareFault, str], ...] = (
     (

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from include.base.document import Document
 from include.domain.cost.forecast import Forecast, spread
 from include.domain.media.sampling import LONG_TITLE_S
-from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
 from include.domain.recipe.rungs import Ladder, Rendition, cut_ladder
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Kind, Tier
@@ -69,9 +69,9 @@ class CostRates(Document):
 
     @model_validator(mode="after")
     def _known_encoders(self) -> CostRates:
-        unknown = sorted(set(self.encode) - set(ENCODERS.values()))
+        unknown = sorted(set(self.encode) - set(SOFTWARE_ENCODERS))
         if unknown:
-            raise ValueError(f"encode: no such encoder: {', '.join(unknown)} (known: {', '.join(ENCODERS.values())})")
+            raise ValueError(f"encode: no such encoder: {', '.join(unknown)} (known: {', '.join(SOFTWARE_ENCODERS)})")
         return self
 
 
@@ -182,7 +182,7 @@ def title_work(
     fps = min(60.0, source.fps)
     orders: list[tuple[int, str, str]] = []
     for ladder in ladders:
-        encoder, preset = ENCODERS[ladder.codec], policy.presets.get(ladder.codec, ladder.preset)
+        encoder, preset = CODECS[ladder.codec].software.name, policy.presets.get(ladder.codec, ladder.preset)
         cuts = cut_ladder(ladder.rungs, width=source.width, height=source.height)
         orders += [(cut.pixels, encoder, preset) for cut in cuts]
     return _work(orders, source, fps, rates, factors, tier)

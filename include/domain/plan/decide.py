@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
-from include.domain.recipe.codecs import (
-    ENCODERS,
-    HARDWARE_ENCODERS,
-    HARDWARE_LEAST,
-    HARDWARE_MOST,
-    HARDWARE_TUNE,
-    PROFILES,
-)
-from include.domain.recipe.rungs import Cut, Ladder, Rendition, _even, cut_ladder, output_frame_rate
+from include.domain.recipe.codecs import CODECS
+from include.domain.recipe.rungs import Cut, Ladder, Rendition, cut_ladder, even, output_frame_rate
 from include.domain.recipe.tiers import TierPolicy
 
 HIGH_RATE = Fraction(40)
@@ -26,6 +19,9 @@ HIGH_RATE_FACTOR = 1.5
 BUFFER_S = 1.5
 """Seconds of the cap that the decoder's buffer holds: peaks stay within twice the average."""
 
+
+BIT_DEPTH = 8
+"""Of every rendition."""
 
 BASE_MEMORY_MB = 256
 ENCODER_FRAMES = 90
@@ -38,8 +34,8 @@ DEEP_BYTES_PER_PIXEL = 12.0
 HARDWARE_MEMORY_MB = 512
 """Of the host, for the driver's context and its copies of frames."""
 START_S = 300.0
-PIXELS_PER_S: Mapping[str, float] = {"h264": 4e6, "vp9": 1e6}
-"""The slowest speed that is still work and not a hang: a fifth of one busy core's."""
+DECODED_PIXELS_PER_S = 4e6
+"""The slowest speed of a decoder that is still work and not a hang: a fifth of one busy core's."""
 
 
 def decide(
@@ -99,7 +95,7 @@ def decide(
 def _rendition(
     cut: Cut, ladder: Ladder, policy: TierPolicy, *, rate: Fraction, gop_frames: int, frames: int | None, core: bool
 ) -> Rendition:
-    rung = cut.rung
+    rung, codec = cut.rung, CODECS[ladder.codec]
     # A source smaller than the box needs a smaller cap; less than in proportion, as small pictures have more detail.
     share = min(1.0, cut.pixels / (rung.width * rung.height)) ** 0.75
     maxrate = max(64, round(rung.maxrate_kbps * share * (HIGH_RATE_FACTOR if rate > HIGH_RATE else 1.0)))
@@ -107,7 +103,7 @@ def _rendition(
         name=f"{ladder.codec}_{rung.name}",
         rung=rung.name,
         codec=ladder.codec,
-        encoder=ENCODERS[ladder.codec],
+        encoder=codec.software.name,
         width=cut.width,
         height=cut.height,
         frame_rate=str(rate),
@@ -117,7 +113,7 @@ def _rendition(
         bufsize_kbps=round(maxrate * BUFFER_S),
         preset=policy.presets.get(ladder.codec, ladder.preset),
         tune=ladder.tune,
-        profile=PROFILES.get(ladder.codec),
+        profile=codec.profiles[BIT_DEPTH],
         gop_frames=gop_frames,
         core=core,
     )
@@ -125,12 +121,10 @@ def _rendition(
 
 def _hardware(rendition: Rendition, policy: TierPolicy) -> Rendition | None:
     """The same rendition by a hardware encoder; None where the tier, the codec or the size does not allow one."""
-    preset = policy.hardware.get(rendition.codec)  # type: ignore[call-overload]  # any codec may be asked for
-    sides = rendition.width, rendition.height
-    if preset is None or max(sides) > HARDWARE_MOST or sides[0] < HARDWARE_LEAST[0] or sides[1] < HARDWARE_LEAST[1]:
+    preset, encoder = policy.hardware.get(rendition.codec), CODECS[rendition.codec].hardware
+    if preset is None or encoder is None or not encoder.takes(rendition.width, rendition.height):
         return None
-    encoder = HARDWARE_ENCODERS[rendition.codec]
-    return rendition.model_copy(update={"encoder": encoder, "preset": preset, "tune": HARDWARE_TUNE})
+    return rendition.model_copy(update={"encoder": encoder.name, "preset": preset, "tune": encoder.tune})
 
 
 def _job(
@@ -153,7 +147,8 @@ def _job(
     )
     memory = pixels * BYTES_PER_PIXEL * ENCODER_FRAMES + source_pixels * source_bytes * DECODER_FRAMES
     frames = source.video.duration_s * float(max(parse_rate(rendition.frame_rate), source.video.fps))
-    seconds = START_S + frames * (pixels / PIXELS_PER_S[rendition.codec] + source_pixels / PIXELS_PER_S["h264"])
+    encoding_s = pixels / CODECS[rendition.codec].least_pixels_per_s
+    seconds = START_S + frames * (encoding_s + source_pixels / DECODED_PIXELS_PER_S)
     return EncodeJob(
         name=rendition.name,
         rendition=rendition,
@@ -189,7 +184,7 @@ def _notes(
     if parse_rate(plan.frame_rate) != video.fps:
         kind = "variable rate, average" if video.variable_frame_rate else "rate"
         notes.append(f"The source's {kind} {video.frame_rate} fps becomes a constant {plan.frame_rate} fps.")
-    if highest.width * highest.height < _even(video.display_width) * _even(video.display_height):
+    if highest.width * highest.height < even(video.display_width) * even(video.display_height):
         notes.append("The source is larger than the largest rung and is reduced to it.")
     if len({each.rung for each in plan.renditions}) == 1:
         notes.append("The source is no larger than the lowest rung: one rung at its own size.")

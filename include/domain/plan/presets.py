@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from include.base.document import Document
 from include.domain.cost.prior import CostRates, SourceShape, encode_cost
 from include.domain.plan.degradation import Option
-from include.domain.recipe.codecs import ENCODERS
+from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
 from include.domain.recipe.tiers import TierPolicy
 
 
@@ -26,8 +26,8 @@ class Presets(Document):
     @model_validator(mode="after")
     def _sound(self) -> Presets:
         for encoder, losses in self.vmaf_loss.items():
-            if encoder not in ENCODERS.values():
-                raise ValueError(f"{encoder}: no such encoder (known: {', '.join(ENCODERS.values())})")
+            if encoder not in SOFTWARE_ENCODERS:
+                raise ValueError(f"{encoder}: no such encoder (known: {', '.join(SOFTWARE_ENCODERS)})")
             if not losses or min(losses.values()) != 0:
                 raise ValueError(f"{encoder}: losses count from the best preset, whose loss is 0")
         return self
@@ -96,7 +96,8 @@ def quickest(policy: TierPolicy, *, rates: CostRates, presets: Presets) -> TierP
     """The tier's policy with the quickest presets that its floor allows."""
 
     def of(codec: str, preset: str) -> str:
-        known, costs = presets.vmaf_loss.get(ENCODERS[codec], {}), rates.encode.get(ENCODERS[codec], {})
+        encoder = CODECS[codec].software.name
+        known, costs = presets.vmaf_loss.get(encoder, {}), rates.encode.get(encoder, {})
         allowed = [name for name in known if preset in known and known[name] - known[preset] <= policy.vmaf_may_lose]
         return min([preset, *allowed], key=lambda name: costs.get(name, math.inf))
 

@@ -28,7 +28,7 @@ class Ladder(Document):
     """The ordered rungs (lowest first) of one codec."""
 
     codec: str
-    """``h264`` or ``vp9``."""
+    """One of :data:`include.domain.recipe.codecs.CODECS`."""
     preset: str
     tune: str | None = None
     gop_s: float = 2.0
@@ -134,7 +134,7 @@ def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, 
 
     The top rung has the source's own size where that lies within the largest box.
     """
-    own = _even(width), _even(height)
+    own = even(width), even(height)
     cuts: list[Cut] = []
     for rung in rungs:
         box = (rung.width, rung.height) if width >= height else (rung.height, rung.width)
@@ -147,7 +147,7 @@ def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, 
     return tuple(cuts)
 
 
-def _even(value: int) -> int:
+def even(value: int) -> int:
     """Even and not above ``value``, but at least 2."""
     return max(2, value - value % 2)
 

@@ -22,8 +22,8 @@ class TierPolicy(Document):
     """Encoder preset by codec."""
     crf_offset: float = Field(ge=-10, le=10)
     """Added to every rung's CRF."""
-    hardware: dict[Literal["h264"], Literal["p1", "p2", "p3", "p4", "p5", "p6", "p7"]] = Field(default_factory=dict)
-    """NVENC's preset by codec, p7 the slowest. A codec that is not named stays with its software encoder."""
+    hardware: dict[str, str] = Field(default_factory=dict)
+    """Hardware encoder's preset by codec. A codec that is not named stays with its software encoder."""
     core: tuple[str, ...] = Field(min_length=1)
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from include.adapters.players import find_player
 from include.domain.outcome.report import Report
+from include.domain.recipe.codecs import CODECS
 
 PAGE = "preview.html"
 PLAYER = "player/hls.min.js"
@@ -44,7 +45,7 @@ def render(report: Report, *, player: str | None) -> str:
         script_hash=_hash(script),
         rungs=[each for each in reversed(report.renditions) if each.packaged is not None],
         left_out=[each for each in reversed(report.renditions) if each.packaged is None],
-        hls_rungs=[each for each in reversed(report.renditions) if each.packaged and each.recipe.codec == "h264"],
+        hls_rungs=[each for each in reversed(report.renditions) if each.packaged and CODECS[each.recipe.codec].hls],
     )
 
 

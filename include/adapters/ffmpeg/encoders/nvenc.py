@@ -1,0 +1,39 @@
+"""Options of NVENC's H.264."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from include.adapters.ffmpeg.encoders.common import common_options
+from include.domain.recipe.codecs import H264
+from include.domain.recipe.rungs import Rendition
+
+LOOKAHEAD = 20
+"""Frames that NVENC looks ahead to spread its bits."""
+
+
+def nvenc_options(rendition: Rendition) -> dict[str, Any]:
+    """Capped constant quality with closed GOPs of one length, the same stream from every card."""
+    return {
+        **common_options(rendition),
+        "preset": rendition.preset,
+        "tune": rendition.tune,
+        "profile:v": rendition.profile,
+        # Without the zero ffmpeg's default of 2 Mbit/s would be the average.
+        "rc": "vbr",
+        "cq": f"{rendition.crf:g}",
+        "b:v": 0,
+        "maxrate": f"{rendition.maxrate_kbps}k",
+        "bufsize": f"{rendition.bufsize_kbps}k",
+        # An IDR frame at each multiple of the GOP and nowhere else, whatever the look-ahead sees.
+        "force_key_frames": f"expr:eq(mod(n,{rendition.gop_frames}),0)",
+        "forced-idr": 1,
+        "no-scenecut": 1,
+        "rc-lookahead": LOOKAHEAD,
+        "spatial-aq": 1,
+        # Older cards refuse more B-frames, and B-frames as references.
+        "bf": 2,
+        "b_ref_mode": "disabled",
+        "tag:v": H264.sample_entry,
+        "f": H264.container,
+    }
