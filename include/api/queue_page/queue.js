@@ -132,7 +132,7 @@ function fillUnder(node, title) {
   node.dataset.shows = wanted;
   node.replaceChildren();
   for (const [text, className] of badges) node.append(make("span", className, text), " ");
-  node.append(make("span", "", title.request_id));
+  node.append(make("span", "id", title.request_id));
 }
 
 function fillState(cell, title) {
@@ -173,7 +173,7 @@ function fillTimes(cells, title) {
   const quote = title.admission;
   const [p50, p90] = quote ? [new Date(quote.finish_p50), new Date(quote.finish_p90)] : [null, null];
   setText(cells.eta.firstChild, quote ? `${clock(p50)} – ${clock(p90)}` : "not valued yet");
-  setText(cells.eta.lastChild, quote ? relative(p50) : "");
+  setText(cells.eta.lastChild, quote ? (p50 < Date.now() ? "any moment" : relative(p50)) : "");
   const judged = quote && quote.miss_chance !== null;
   setText(cells.verdict.firstChild, judged ? VERDICTS[quote.verdict] || quote.verdict : "–");
   setClass(cells.verdict.firstChild, judged ? `verdict ${quote.verdict}` : "dim");

@@ -73,7 +73,8 @@
       button.type = "button";
       button.title = start.replace(/\.\d+$/, "");
       button.setAttribute("aria-label", `Go to ${button.title}`);
-      // The tile's middle is shown where the strip is narrower than the tile.
+      // Never wider than its tile, or parts of the next one would show; where it is narrower the tile's middle is shown.
+      button.style.maxWidth = `${width}px`;
       const shift = () => { button.style.backgroundPosition = `${(button.clientWidth - Number(width)) / 2 - Number(x)}px ${-Number(y) - 9}px`; };
       button.style.backgroundImage = `url("images/${encodeURIComponent(file)}")`;
       button.dataset.start = String(seconds(start));
