@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from include.adapters.airflow_api import AirflowApi
 from include.base.errors import PlatformUnavailable
+from include.services.lost_runs import settle_lost_runs
 from include.services.release import release
 from include.services.risks import note_at_risk, note_overdue
 from include.services.run_notes import put_note
 from include.services.sending import send_alerts, send_webhooks
-from include.services.settling import settle_lost_runs
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog

@@ -29,7 +29,7 @@ from include.base.errors import MissingInput
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
 from include.pipelines.core import Pipeline, Task, find_pipeline
-from include.stages.core import Input, Node, StageContext, document_type
+from include.stages.core import Input, Node, Stage, StageContext, document_type
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
         if load_if_valid(store, key, node.stage.result) is not None:
             log.info("stage %s is done already: %s/%s", node.name, store.uri, key)
             continue
-        documents = [_load(given, annotation, job, node, store, pipeline) for given, annotation in _arguments(node)]
+        documents = _documents(job, node, store, pipeline)
         folder = scratch / f"{job.label}.{node.stage.name}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -135,6 +135,21 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
         store.put_bytes(key, result.to_json().encode())
         context.report(1.0, "done")
         log.info("stage %s took %.1f s: %s/%s", node.name, time.monotonic() - started, store.uri, key)
+
+
+def stage_inputs(title: TitleJob, stage: Stage, store: ObjectStore) -> list[Any] | None:
+    """The documents that ``stage`` takes in the pipeline of ``title``; None where that has no such stage.
+
+    Raises as the stage's own task would: :class:`MissingInput` for one that the stage cannot do without, and
+    :class:`ConfigurationError` for a pipeline that is not registered any more.
+    """
+    pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    for task in pipeline.tasks:
+        for node in task.nodes:
+            if node.stage is stage and not node.first:
+                job = TaskJob(task=task.name, title=title, time_limit_s=0)
+                return _documents(job, node, store, pipeline)
+    return None
 
 
 def load_result(title: TitleJob, stage: str, kind: type[Document], store: ObjectStore) -> Document | None:
@@ -174,8 +189,10 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
     return round(done / total, 3)
 
 
-def _arguments(node: Node) -> list[tuple[Input, Any]]:
-    return list(zip(node.inputs, node.stage.parameters, strict=False))
+def _documents(job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline) -> list[Any]:
+    """The arguments of one stage, as far as its pipeline gives it any."""
+    given = zip(node.inputs, node.stage.parameters, strict=False)
+    return [_load(source, annotation, job, node, store, pipeline) for source, annotation in given]
 
 
 def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline) -> Any:

@@ -1,110 +1,214 @@
-"""Concludes titles whose run ended, or vanished, without its last task."""
+"""Concludes a title: the one way to its final state, for the stage ``settle`` and for the sweep of lost runs alike.
+
+The order of the writes is fixed, and the final state comes last: a title that is not settled is looked at again, so a
+conclusion that dies on its way is repeated, and each write finds what it has written before.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+import logging
+from typing import Any
 
-from include.adapters.airflow_api import AirflowApi
-from include.base.errors import ErrorDocument, Owner, Retry
-from include.domain.title.title import State
+from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
+from include.adapters.store.documents import load_if_valid
+from include.adapters.store.store import ObjectStore
+from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult
+from include.domain.outcome.settlement import (
+    NO_WORD,
+    UNEXPLAINED,
+    PublishedSet,
+    RunResults,
+    Settlement,
+    TaskFailure,
+    settlement,
+)
+from include.domain.plan.plan import Plan
+from include.domain.recipe.rungs import Rendition
+from include.domain.telling.alerts import AlertLevel
+from include.domain.title.title import State, TitleJob
+from include.pipelines.core import find_pipeline
+from include.pipelines.runner import TaskJob, result_key
+from include.stages.core import ControlContext
+from include.stages.publish import is_current, make_current
 
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.adapters.catalog.records import RepairKind
-    from include.base.settings import Settings
+log = logging.getLogger(__name__)
+
+ALERTED: dict[State, AlertLevel] = {
+    State.DEGRADED: "degraded",
+    State.FAILED: "failed",
+    State.REJECTED: "rejected",
+}
+"""Ends that a person hears of."""
 
 
-LOST_AFTER = timedelta(minutes=5)
-"""A run that has ended in Airflow and is not settled after this long will not settle itself."""
+def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskFailure = UNEXPLAINED) -> Settlement:
+    """Bring a title to its end: history, repair or back-fill, dead letter, alert, and then the final state.
+
+    Args:
+        context: Of the title's last task.
+        results: What its run has left.
+        unexplained: The failure to tell of where no task has said anything.
+
+    Raises :class:`TitleEndedBadly` where the title has come to another end meanwhile (it was cancelled, say): the first
+    verdict stands, and nobody is called for another. Raises :class:`LookupError` for a request that is not known.
+    """
+    catalog, title, now = context.catalog, context.title, context.clock()
+    whole = _published(context, results.packaged, whole=True)
+    first = _published(context, results.first_packaged, whole=False)
+    record = _record(catalog, title)
+    superseded = (catalog.versions.published_seq(title.title_id) or 0) > record.seq
+    verdict = settlement(
+        whole=whole,
+        first=first,
+        failures=task_failures(title, context.store),
+        superseded=superseded,
+        unexplained=unexplained,
+    )
+    if results.source is not None and results.plan is not None:
+        rows = history_rows(results.source, results.analysis, results.plan, results.renditions, results.verdicts)
+        catalog.history.record(title.request_id, rows, now=now)
+    if record.state.final and record.state is not verdict.state:
+        raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
+    # Nobody gets a set any more that a newer request's has replaced: it needs neither a repair nor a person.
+    if not (verdict.state is State.DEGRADED and superseded):
+        _follow_up(context, record, verdict, whole or first, unexplained)
+    catalog.titles.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
+    log.info("%s settled as %s: %s", title.request_id, verdict.state, verdict.message or "all is well")
+    return verdict
 
 
-def settle_lost_runs(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> list[str]:
-    """Settle titles whose run has ended, or vanished, without its last task: nothing stays running for ever."""
-    lost: list[str] = []
-    for title in catalog.titles.find(states={State.QUEUED, State.RUNNING, State.PLAYABLE}):
-        since = title.released_at or title.created_at
-        if title.run_id is None or _is_recent(since, now):
-            continue
-        run = api.run(title.dag_id, title.run_id)
-        if run is not None and run["state"] not in {"success", "failed"}:
-            continue
-        if run is not None and run["end_date"] and _is_recent(datetime.fromisoformat(run["end_date"]), now):
-            continue
-        if _completed(catalog, settings, title) or title.state is State.PLAYABLE:
-            if _settle_published(catalog, settings, title, now=now):
-                lost.append(title.request_id)
-            continue
-        how = "has vanished from Airflow" if run is None else f"ended as {run['state']}"
-        message = f"the run {title.run_id} {how} without settling the title"
-        error = ErrorDocument(
-            type="RunLost", message=message, owner=Owner.PLATFORM, retry=Retry.TRANSIENT, reason="run_lost"
+def _published(context: ControlContext, packaged: PackageResult | None, *, whole: bool) -> PublishedSet | None:
+    """The whole set, or the first version, if the catalog or the pointer says that it was published."""
+    catalog, title = context.catalog, context.title
+    known = catalog.versions.of_request(title.request_id, whole=whole)
+    if known is None and packaged is not None and is_current(context.store, title, whole=whole):
+        # Players see it already: the publication died, for good, before the catalog heard of it.
+        make_current(context, title, packaged)
+        known = catalog.versions.of_request(title.request_id, whole=whole)
+    if known is None:
+        return None
+    told = known if packaged is None else packaged
+    return PublishedSet(
+        version=known.version,
+        degraded=told.degraded,
+        missing=told.missing,
+        given_up=packaged.given_up if packaged else (),
+    )
+
+
+def _record(catalog: Catalog, title: TitleJob) -> TitleRecord:
+    found = catalog.titles.get(title.request_id)
+    if found is None:
+        raise LookupError(f"the catalog has no request {title.request_id!r}")
+    return found
+
+
+def _follow_up(
+    context: ControlContext,
+    record: TitleRecord,
+    verdict: Settlement,
+    shown: PublishedSet | None,
+    unexplained: TaskFailure,
+) -> None:
+    """What follows from an end that is not good: somebody, or another request, has to do something about it."""
+    catalog, request_id, now = context.catalog, record.request_id, context.clock()
+    failure = verdict.failure
+    if verdict.state is State.DEGRADED and shown is not None and not record.is_repair:
+        catalog.repairs.queue(
+            request_id, shown.missing, now, kind="backfill" if verdict.reason == "for_deadline" else "repair"
         )
-        replay = f"callsheet replay {title.request_id}"
-        # The end comes last: a sweep that dies in between is repeated, a settled title is not looked at again.
+    if verdict.state in {State.FAILED, State.REJECTED} and failure is not None:
+        replay = f"callsheet replay {request_id}"
         catalog.history.record_dead_letter(
-            title.request_id, error=error, task=title.task, replay_command=replay, now=now
+            request_id, error=failure.error, task=failure.task, replay_command=replay, now=now
         )
+    level = ALERTED.get(verdict.state)
+    if level is not None:
+        cause = str(verdict.reason)
+        if failure is not None and failure != unexplained:
+            cause = f"{failure.error.owner}: {failure.error.reason or failure.error.type}"
         catalog.alerts.enter(
-            title_id=title.title_id,
-            request_id=title.request_id,
-            level="failed",
-            cause="run_lost",
-            message=message,
+            title_id=record.title_id,
+            request_id=request_id,
+            level=level,
+            cause=cause,
+            message=verdict.message or "",
             now=now,
         )
-        if catalog.titles.settle(title.request_id, State.FAILED, reason="run_lost", message=message, now=now):
-            lost.append(title.request_id)
-    return lost
 
 
-def _is_recent(moment: datetime, now: datetime) -> bool:
-    """Whether a moment lies less than ``LOST_AFTER`` back.
+def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
+    """The last failure of each task, or encode job, that has left no result; in the order of the pipeline.
 
-    One in the future comes from another machine's clock: it tells nothing, and waiting for it may take hours.
+    A pipeline that is not registered any more says nothing of its tasks.
     """
-    return timedelta(0) <= now - moment < LOST_AFTER
+    try:
+        pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    except ConfigurationError as error:
+        log.warning("%s: nothing is known of its tasks: %s", title.request_id, error)
+        return []
+    found: list[TaskFailure] = []
+    for task in pipeline.tasks[:-1]:
+        items: list[str | None] = [None]
+        if task.mapped_over:
+            key = result_key(title, task.mapped_over)
+            plan = load_if_valid(store, key, Plan)
+            items = [job.name for job in plan.jobs] if plan else []
+        for item in items:
+            job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
+            keys = [result_key(title, node.name, item) for node in task.nodes]
+            if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
+                told = load_if_valid(store, job.error_key, ErrorDocument) or NO_WORD
+                found.append(TaskFailure(task=task.name, item=item, error=told))
+    return found
 
 
-def _completed(catalog: Catalog, settings: Settings, title: TitleRecord) -> bool:
-    """Tell the catalog of publications that died between pointer and catalog; False where players see another set."""
-    from include.adapters.store.store import open_store
-    from include.domain.outcome.results import PackageResult
-    from include.pipelines.runner import load_result
-    from include.stages.core import ControlContext
-    from include.stages.publish import is_current, make_current
-
-    job, store = title.job(), open_store(settings)
-    context = ControlContext(settings=settings, store=store, title=job, scratch=settings.scratch, catalog=catalog)
-    for stage, whole in (("first_package", False), ("package", True)):
-        if catalog.versions.is_published(title.request_id, whole=whole):
+def history_rows(
+    source: Inspection,
+    analysis: Analysis | None,
+    plan: Plan,
+    renditions: tuple[EncodeResult, ...],
+    verdicts: CheckResult | None,
+) -> list[HistoryRow]:
+    """What each finished rendition cost and how good it became, with what was known before."""
+    ordered = {job.rendition.name: job for job in plan.jobs}
+    scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
+    rows = []
+    for done in renditions:
+        if not done.made:
             continue
-        packaged = load_result(job, stage, PackageResult, store) if is_current(store, job, whole=whole) else None
-        if isinstance(packaged, PackageResult):
-            make_current(context, job, packaged)
-            return True
-    return False
+        score = scores.get(done.rendition)
+        option = done.degradation.option if done.degradation else None
+        rendition = ordered[done.rendition].made_by(done.encoder, option)
+        rows.append(
+            HistoryRow(
+                rendition=done.rendition,
+                recipe_hash=rendition.recipe_hash,
+                encoder_version=done.encoder_version,
+                features=features(source, analysis, rendition),
+                cpu_s=done.cost.cpu_s,
+                wall_s=done.cost.wall_s,
+                peak_memory_mb=done.cost.peak_memory_mb,
+                size_bytes=done.size_bytes,
+                frames=done.frames,
+                duration_s=done.duration_s,
+                vmaf=score.harmonic_mean if score else None,
+                vmaf_p1=score.p1 if score else None,
+            )
+        )
+    return rows
 
 
-def _settle_published(catalog: Catalog, settings: Settings, title: TitleRecord, *, now: datetime) -> bool:
-    """Settle a title whose run was lost after its set had gone out: it is published, whatever became of the run."""
-    from include.adapters.store.documents import load_if_valid
-    from include.adapters.store.store import open_store
-    from include.domain.outcome.results import PackageResult
-    from include.domain.outcome.settlement import lacks, why_degraded
-    from include.pipelines.runner import result_key
-
-    version = catalog.versions.current(title.title_id)
-    if version is None or version.request_id != title.request_id or (version.whole and not version.degraded):
-        if catalog.versions.is_published(title.request_id, whole=True):
-            return catalog.titles.settle(title.request_id, State.PUBLISHED, now=now)
-        message = "its first version was published; a newer request was quicker than its whole set"
-        return catalog.titles.settle(title.request_id, State.CANCELLED, reason="superseded", message=message, now=now)
-    reason, message = "rendition_missing", f"published as v{version.version} without {', '.join(version.missing)}"
-    packaged = load_if_valid(open_store(settings), result_key(title.job(), "package"), PackageResult)
-    if packaged is not None and version.whole:
-        reason, message = why_degraded(packaged), lacks(packaged, version.version)
-    if not title.is_repair:
-        kind: RepairKind = "backfill" if reason == "for_deadline" else "repair"
-        catalog.repairs.queue(title.request_id, version.missing, now, kind=kind)
-    return catalog.titles.settle(title.request_id, State.DEGRADED, reason=reason, message=message, now=now)
+def features(source: Inspection, analysis: Analysis | None, rendition: Rendition) -> dict[str, Any]:
+    """What was known of an encode before it ran: numbers and words, flat; None where not measured."""
+    measured = analysis.model_dump(exclude={"windows", "scene_cuts", "crop", "brightest_s"}) if analysis else {}
+    video = source.video
+    return {
+        **{f"source_{name}": getattr(video, name) for name in ("codec", "width", "height", "bit_depth", "duration_s")},
+        "source_fps": float(video.fps),
+        "source_bitrate_kbps": source.bitrate_kbps,
+        **{f"content_{name}": value for name, value in measured.items()},
+        **rendition.model_dump(mode="json", exclude={"name", "rung"}),
+    }

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from include.base.document import Document
+from include.base.errors import ConfigurationError
+from include.domain.outcome.settlement import RunResults, Settlement
 from include.domain.plan.binding import FarmShare
 from include.domain.title.title import TitleJob
 
@@ -64,6 +66,10 @@ class StageContext:
         return max(1.0, self.deadline - time.monotonic())
 
 
+def _concludes_nothing(context: ControlContext, results: RunResults) -> Settlement:
+    raise ConfigurationError(f"{context.title.request_id}: nobody who concludes titles was handed in")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControlContext(StageContext):
     """What a stage that runs inside Airflow gets besides."""
@@ -72,6 +78,9 @@ class ControlContext(StageContext):
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     farm_share: Callable[[], FarmShare] = FarmShare
     """How quickly the title gets on with this farm; asked by the stage that forecasts."""
+    conclude: Callable[[ControlContext, RunResults], Settlement] = _concludes_nothing
+    """Brings the title to its end with what its run has left; for the stage that settles. The services do it, which
+    stand above the stages: so it is handed in."""
 
 
 class Handle:

@@ -18,11 +18,11 @@ from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import Tier
 from include.pipelines.core import current_pipelines
 from include.pipelines.runner import TaskJob, result_key, run_task
+from include.services.settling import history_rows
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
 from include.stages.encode import encode
 from include.stages.plan import plan
-from include.stages.settle import history_rows
 from tests.clips import Clips, stage_context
 from tests.media_core.conftest import inspected
 from tests.media_core.test_encode import shown

@@ -13,9 +13,9 @@ from include.domain.outcome.results import CheckOutcome, EncodeResult
 from include.domain.plan.binding import bind
 from include.domain.plan.plan import EncodeJob
 from include.domain.title.title import Tier
+from include.services.settling import history_rows
 from include.stages.core import StageContext
 from include.stages.encode import encode
-from include.stages.settle import history_rows
 from tests.clips import Clips
 from tests.media_core.conftest import inspected
 from tests.media_core.test_encode import SMALL, planned

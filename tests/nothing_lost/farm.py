@@ -190,7 +190,7 @@ class Farm:
 
     def rows(self, table: Any) -> list[dict[str, Any]]:
         """Everything in a table of the catalog."""
-        with self.catalog._read() as connection:
+        with self.catalog.database.read() as connection:
             return [dict(row) for row in connection.execute(select(table)).mappings()]
 
     def check(self) -> None:

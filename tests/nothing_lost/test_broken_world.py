@@ -17,7 +17,7 @@ import pytest
 from include.adapters.catalog.schema import events
 from include.base.settings import Settings
 from include.domain.title.title import State
-from include.services.settling import settle_lost_runs
+from include.services.lost_runs import settle_lost_runs
 from tests.clips import make_clip
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, reading

@@ -11,7 +11,7 @@ import pytest
 from include.adapters.catalog import Catalog
 from include.adapters.mezzanine import has_arrived
 from include.base.settings import Settings
-from include.services.settling import settle_lost_runs
+from include.services.lost_runs import settle_lost_runs
 from tests.catalog.samples import NOW, accept, after, find, start
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm

@@ -83,7 +83,7 @@ def test_a_writer_that_the_server_has_given_up_is_told_as_a_lost_connection(
 
 def write_too_slowly(catalog: Catalog) -> None:
     """Begin to write, and go on when the server has ended the transaction and the connection."""
-    with catalog._write() as connection:
+    with catalog.database.write() as connection:
         driver: Any = connection.connection.dbapi_connection
         with psycopg.connect(driver.info.dsn, autocommit=True) as other:
             there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"

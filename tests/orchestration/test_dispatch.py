@@ -21,10 +21,10 @@ from include.domain.title.steering import Steering
 from include.domain.title.title import State
 from include.orchestration.tick import after_settling, tick
 from include.pipelines.runner import result_key
+from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.release import release, release_when_parsed
 from include.services.replay import replay_title, take_repairs
 from include.services.run_notes import run_note
-from include.services.settling import LOST_AFTER, settle_lost_runs
 from include.services.steering import steer_title, stop_cancelled
 from include.services.valuation import revalue
 from include.stages.core import ControlContext
@@ -335,7 +335,7 @@ def publish_newer(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(
     ("degraded", "newer", "state", "repairs"),
-    [(False, False, "published", 0), (True, False, "degraded", 1), (True, True, "published", 0)],
+    [(False, False, "published", 0), (True, False, "degraded", 1), (True, True, "degraded", 0)],
 )
 def test_a_lost_run_does_not_unpublish_what_went_out(
     degraded: bool, newer: bool, state: str, repairs: int,
@@ -349,7 +349,8 @@ def test_a_lost_run_does_not_unpublish_what_went_out(
     assert settle_lost_runs(catalog, api, settings, now=LONG_AFTER) == [running]
     assert find(catalog, running).state == state
     assert len(catalog.repairs.pending()) == repairs
-    assert catalog.alerts.claim_due(LONG_AFTER, 10, 60) == []
+    told = [(alert.level, alert.cause) for alert in catalog.alerts.claim_due(LONG_AFTER, 10, 60)]
+    assert told == [("degraded", "rendition_missing")] * repairs
 
 
 @pytest.mark.parametrize(("newer", "state", "repairs"), [(False, "degraded", 1), (True, "cancelled", 0)])

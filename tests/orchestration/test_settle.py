@@ -26,8 +26,9 @@ from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatm
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import State
 from include.pipelines.runner import TaskJob, result_key
+from include.services.settling import conclude, history_rows, task_failures
 from include.stages.core import ControlContext
-from include.stages.settle import history_rows, settle, task_failures
+from include.stages.settle import settle
 from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, published, start
 
 COST = Cost(wall_s=2, cpu_s=3, peak_memory_mb=64)
@@ -110,7 +111,7 @@ class Desk:
         """Settle, with what a title has that came as far as its packaged set, or with nothing."""
         context = ControlContext(
             settings=self.settings, store=self.store, title=self.title, scratch=Path("unused"), catalog=self.catalog,
-            clock=lambda: NOW,
+            clock=lambda: NOW, conclude=conclude,
         )  # fmt: skip
         known = (SOURCE, ANALYSIS, PLAN, ENCODED, VERDICTS) if all_results else (None, None, None, (), None)
         made = packaged(degraded=bool(degraded))
@@ -309,8 +310,6 @@ def test_what_the_encodes_cost_goes_into_the_history_once_even_if_the_title_fail
 
 
 def test_history_does_without_an_analysis_and_without_verdicts(desk: Desk) -> None:
-    from include.stages.settle import history_rows
-
     rows = history_rows(SOURCE, None, PLAN, ENCODED, None)
 
     assert [row.vmaf for row in rows] == [None, None]

@@ -15,6 +15,7 @@ from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch
 from include.pipelines.core import Task, find_pipeline
 from include.pipelines.runner import TaskJob, load_plan, run_task
+from include.services.settling import conclude
 from include.stages.core import ControlContext
 from tests.catalog.samples import NOW, find, start
 
@@ -72,7 +73,9 @@ class Life:
         scratch.mkdir(exist_ok=True)
         run_task(
             job,
-            lambda **given: ControlContext(settings=self.settings, catalog=self.catalog, clock=lambda: NOW, **given),
+            lambda **given: ControlContext(
+                settings=self.settings, catalog=self.catalog, clock=lambda: NOW, conclude=conclude, **given
+            ),
             store=self.store,
             scratch=scratch,
         )

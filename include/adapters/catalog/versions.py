@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from include.adapters.catalog.database import Part
-from include.adapters.catalog.journal import add_event, enqueue, request_row
+from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.records import VersionRecord
 from include.adapters.catalog.schema import availability, current_versions, renditions, titles, versions
 from include.base.errors import StaleRequest
@@ -159,6 +159,14 @@ class Versions(Part):
                     deadline_met=result.deadline_met,
                 )
 
+    def of_request(self, request_id: str, *, whole: bool) -> VersionRecord | None:
+        """The version that a request published, as its whole set or its first version; None where it did not."""
+        published = versions.c.published_at.is_not(None)
+        query = select(versions).where(versions.c.request_id == request_id, versions.c.whole == whole, published)
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return _record(connection, row) if row else None
+
     def current(self, title_id: str, territory: str | None = None) -> VersionRecord | None:
         """The version that plays now, anywhere or in one territory; None where there is none."""
         query = (
@@ -172,21 +180,10 @@ class Versions(Part):
         )
         with self._read() as connection:
             row = connection.execute(query).mappings().one_or_none()
-            if row is None:
-                return None
-            where = select(availability.c.territory).where(availability.c.title_id == title_id)
-            territories = tuple(connection.scalars(where.order_by(availability.c.territory)))
-            if territory is not None and not {territory, EVERYWHERE} & set(territories):
-                return None
-            rungs = connection.execute(
-                select(*(renditions.c[name] for name in PackagedRendition.model_fields))
-                .where(renditions.c.title_id == title_id, renditions.c.version == row["version"])
-                .order_by(renditions.c.bandwidth, renditions.c.rendition)
-            ).mappings()
-            shown = {name: row[name] for name in VersionRecord.model_fields if name in row}
-            return VersionRecord(
-                **shown, rungs=tuple(PackagedRendition(**rung) for rung in rungs), territories=territories
-            )
+            found = _record(connection, row) if row else None
+        if found is None or (territory is not None and not {territory, EVERYWHERE} & set(found.territories)):
+            return None
+        return found
 
     def _advance(self, connection: Connection, title_id: str, seq: int, result: PublishResult, now: datetime) -> bool:
         """Move the title's current version, forward only; False where the same request is further already."""
@@ -218,3 +215,20 @@ class Versions(Part):
             .values(version=version, seq=seq, changed_at=now)
         )
         return True
+
+
+def _record(connection: Connection, row: Row) -> VersionRecord:
+    title_id, version = row["title_id"], row["version"]
+    available = select(availability.c.territory).where(
+        availability.c.title_id == title_id, availability.c.version == version
+    )
+    rungs = connection.execute(
+        select(*(renditions.c[name] for name in PackagedRendition.model_fields))
+        .where(renditions.c.title_id == title_id, renditions.c.version == version)
+        .order_by(renditions.c.bandwidth, renditions.c.rendition)
+    ).mappings()
+    return VersionRecord(
+        **{name: row[name] for name in VersionRecord.model_fields if name in row},
+        rungs=tuple(PackagedRendition(**rung) for rung in rungs),
+        territories=tuple(connection.scalars(available.order_by(availability.c.territory))),
+    )

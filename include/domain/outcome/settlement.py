@@ -7,7 +7,10 @@ from typing import Literal
 
 from include.base.document import Document
 from include.base.errors import ErrorDocument, Owner, Retry
-from include.domain.outcome.results import PackageResult, PublishResult
+from include.domain.media.media import Analysis, Inspection
+from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult
+from include.domain.plan.degradation import Binding
+from include.domain.plan.plan import Plan
 from include.domain.title.title import State
 
 DegradedReason = Literal["rendition_missing", "for_deadline"]
@@ -29,6 +32,35 @@ class TaskFailure(Document):
     error: ErrorDocument
 
 
+UNEXPLAINED = TaskFailure(task="settle", error=NO_WORD)
+"""Told of a title that came to nothing where no task has said why."""
+
+
+class RunResults(Document):
+    """What the run of a title has left: the results of its stages, as far as there are any."""
+
+    source: Inspection | None = None
+    analysis: Analysis | None = None
+    plan: Plan | None = None
+    renditions: tuple[EncodeResult, ...] = ()
+    verdicts: CheckResult | None = None
+    packaged: PackageResult | None = None
+    """The whole set."""
+    first_packaged: PackageResult | None = None
+    """The set of the first version."""
+
+
+class PublishedSet(Document):
+    """A set of a title that was published: its version, and what it lacks."""
+
+    version: int
+    degraded: bool
+    missing: tuple[str, ...] = ()
+    """Rungs that the plan had and this set lacks."""
+    given_up: tuple[Binding, ...] = ()
+    """What this set lacks for its title's deadline."""
+
+
 class Settlement(Document):
     """Result of the stage ``settle``: the final state, and the failure behind a bad one."""
 
@@ -40,35 +72,36 @@ class Settlement(Document):
 
 def settlement(
     *,
-    packaged: PackageResult | None,
-    published: PublishResult | None,
-    first_packaged: PackageResult | None = None,
-    first_published: PublishResult | None = None,
+    whole: PublishedSet | None,
+    first: PublishedSet | None = None,
     failures: Sequence[TaskFailure],
+    superseded: bool = False,
+    unexplained: TaskFailure = UNEXPLAINED,
 ) -> Settlement:
     """The final state of a title.
 
     Where its first version went out and the whole set came to nothing, it is degraded: what plays goes on playing.
 
     Args:
-        packaged: The whole set, if it was made.
-        published: Its version, if it was published.
-        first_packaged: The set of the first version, if one was made.
-        first_published: The first version, if one was published.
+        whole: The whole set, if it was published.
+        first: The set of the first version, if it was published.
         failures: Of tasks without a result, in the order of the pipeline.
+        superseded: Whether a newer request of the title is published: this one will not be, any more.
+        unexplained: The failure to tell of where no task has said anything.
     """
-    if published is not None and packaged is not None:
-        if not packaged.degraded:
+    if whole is not None:
+        if not whole.degraded:
             return Settlement(state=State.PUBLISHED)
-        return Settlement(
-            state=State.DEGRADED, reason=why_degraded(packaged), message=lacks(packaged, published.version)
-        )
-    cause = _cause(failures) or TaskFailure(task="settle", error=NO_WORD)
+        return Settlement(state=State.DEGRADED, reason=why_degraded(whole), message=lacks(whole))
+    cause = _cause(failures) or unexplained
     error = cause.error
     if error.type == "StaleRequest":
         state = State.CANCELLED
-    elif first_published is not None and first_packaged is not None:
-        message = f"{lacks(first_packaged, first_published.version)}, which should have followed: {error.message}"
+    elif first is not None and superseded:
+        message = "its first version was published; a newer request was quicker than its whole set"
+        return Settlement(state=State.CANCELLED, reason="superseded", message=message, failure=cause)
+    elif first is not None:
+        message = f"{lacks(first)}, which should have followed: {error.message}"
         return Settlement(state=State.DEGRADED, reason="rendition_missing", message=message, failure=cause)
     elif error.owner is Owner.SOURCE and error.retry is Retry.NEVER:
         state = State.REJECTED
@@ -77,20 +110,21 @@ def settlement(
     return Settlement(state=state, reason=error.reason or error.type, message=error.message, failure=cause)
 
 
-def why_degraded(packaged: PackageResult) -> DegradedReason:
+def why_degraded(published: PublishedSet) -> DegradedReason:
     """Whether a degraded set lacks something that went wrong, or only what was given up on purpose."""
-    dropped = {each.rendition for each in packaged.given_up if each.dropped}
-    return "for_deadline" if packaged.given_up and dropped >= set(packaged.missing) else "rendition_missing"
+    dropped = {binding.rendition for binding in published.given_up if binding.dropped}
+    return "for_deadline" if published.given_up and dropped >= set(published.missing) else "rendition_missing"
 
 
-def lacks(packaged: PackageResult, version: int) -> str:
+def lacks(published: PublishedSet) -> str:
     """What a degraded set lacks, in a sentence."""
-    dropped = {each.rendition for each in packaged.given_up if each.dropped}
-    parts = [f"without {', '.join(missing)}"] if (missing := [n for n in packaged.missing if n not in dropped]) else []
-    if packaged.given_up:
-        told = "; ".join(f"{each.rendition} {each.what}" for each in packaged.given_up)
+    dropped = {binding.rendition for binding in published.given_up if binding.dropped}
+    missing = [name for name in published.missing if name not in dropped]
+    parts = [f"without {', '.join(missing)}"] if missing else []
+    if published.given_up:
+        told = "; ".join(f"{binding.rendition} {binding.what}" for binding in published.given_up)
         parts.append(f"to be in time: {told}")
-    return f"published as v{version} {', and '.join(parts)}"
+    return f"published as v{published.version} {', and '.join(parts)}"
 
 
 def _cause(failures: Sequence[TaskFailure]) -> TaskFailure | None:

@@ -46,6 +46,7 @@ class ControlTask(TitleTask):
         from include.pipelines.core import find_pipeline
         from include.pipelines.runner import run_task
         from include.services.planning import farm_share_of, note_planned
+        from include.services.settling import conclude
         from include.stages.core import ControlContext
 
         @cache
@@ -60,7 +61,9 @@ class ControlTask(TitleTask):
             with tempfile.TemporaryDirectory(prefix=f"{task_job.title.title_id}.", dir=settings.scratch) as scratch:
                 run_task(
                     task_job,
-                    lambda **given: ControlContext(settings=settings, catalog=catalog, farm_share=farm_share, **given),
+                    lambda **given: ControlContext(
+                        settings=settings, catalog=catalog, farm_share=farm_share, conclude=conclude, **given
+                    ),
                     store=store,
                     scratch=Path(scratch),
                 )
