@@ -10,8 +10,8 @@ from include.base.settings import Settings
 from include.domain.title.steering import Steering
 from include.domain.title.title import State
 from include.pipelines.runner import result_key
+from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.replay import replay_title, take_backfills, take_repairs
-from include.services.settling import LOST_AFTER, settle_lost_runs
 from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, given_up, packaged, publish, start
 from tests.orchestration.airflow_server import AirflowServer

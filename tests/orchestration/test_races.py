@@ -25,11 +25,11 @@ from include.domain.title.title import State
 from include.orchestration.live_runs import _move_deadline, tell_runs
 from include.orchestration.tick import after_settling, tick
 from include.pipelines.runner import result_key
+from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.planning import note_planned
 from include.services.release import release
 from include.services.replay import take_repairs
 from include.services.risks import note_at_risk
-from include.services.settling import LOST_AFTER, settle_lost_runs
 from include.services.valuation import revalue
 from tests.catalog.samples import NOW, accept, after, find, publish, start
 from tests.orchestration.airflow_server import AirflowServer
