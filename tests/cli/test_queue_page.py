@@ -102,7 +102,7 @@ def opened(
 
 
 def steer(catalog: Catalog, name: str, **change: Any) -> None:
-    catalog.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
+    catalog.queue.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
 
 
 def listed(page: Page, section: str) -> list[str | None]:
@@ -127,7 +127,7 @@ def test_those_at_risk_come_first_then_the_running_and_the_waiting_in_order(queu
 
     assert listed(page, "risk") == ["spring/flood"]
     assert listed(page, "running") == ["spring/harbour", "spring/dawn"]
-    order = [title.request_id for title in queue.queue(limit=10) if title.title_id in {"hostile", "clip-7"}]
+    order = [title.request_id for title in queue.queue.in_order(limit=10) if title.title_id in {"hostile", "clip-7"}]
     assert listed(page, "waiting") == order
     assert listed(page, "held") == ["spring/clip-8"]
     risk = page.locator("#risk tbody")
@@ -171,7 +171,7 @@ def test_the_page_follows_the_queue_by_itself(queue: Catalog, settings: Settings
     page.locator('tbody[data-request="spring/clip-7"] button.name').click()
 
     steer(queue, "clip-7", pin=True)
-    queue.settle("spring/dawn", State.FAILED, now=datetime.now(UTC))
+    queue.titles.settle("spring/dawn", State.FAILED, now=datetime.now(UTC))
     revalue(queue, settings, now=datetime.now(UTC))
 
     expect(page.locator('tbody[data-request="spring/dawn"]')).to_have_count(0)
@@ -198,7 +198,9 @@ def test_hold_pin_and_a_new_deadline_take_effect_and_are_audited(queue: Catalog,
     offset = datetime(2100, 1, 1, 12, 30).astimezone().utcoffset()
     assert find(queue, "spring/clip-7").deadline == datetime(2100, 1, 1, 12, 30, tzinfo=UTC) - (offset or timedelta())
     audited = [
-        event.detail for event in queue.events() if event.kind == "title.steered" and event.detail["by"] == "cms"
+        event.detail
+        for event in queue.history.events()
+        if event.kind == "title.steered" and event.detail["by"] == "cms"
     ]
     assert [(each["new"], each["why"]) for each in audited[:3]] == [
         ({"pin": True}, "the boss wants it"),
@@ -224,7 +226,7 @@ def test_what_is_refused_is_said_in_the_dialogue_and_a_reason_is_asked_for(queue
     page.locator('tbody[data-request="spring/clip-7"] [data-act="hold"]').click()
     page.locator("#ask-yes").click()
     expect(page.locator("#ask")).to_be_visible()
-    queue.settle("spring/clip-7", State.FAILED, now=datetime.now(UTC))
+    queue.titles.settle("spring/clip-7", State.FAILED, now=datetime.now(UTC))
 
     page.locator("#ask-why").fill("too late")
     page.locator("#ask-yes").click()

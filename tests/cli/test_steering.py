@@ -73,11 +73,11 @@ CHANGES: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES)
 def test_only_who_may_edit_the_dag_can_steer(method: str, path: str, body: Any, asked: Any, held: Catalog) -> None:
-    before = len(held.events())
+    before = len(held.history.events())
 
     assert asked(method, path, body, user=None).status_code == 401
     assert asked(method, path, body, user="viewer").status_code == 403
-    assert len(held.events()) == before
+    assert len(held.history.events()) == before
     assert asked(method, path, body).status_code == 200
     assert asked(method, path.replace("alpha", "nobody"), body).status_code == 404
 
@@ -96,7 +96,7 @@ def test_new_signals_raise_score_and_place_and_say_who_and_why(asked: Any, held:
         "old": {name: first[name] for name in ("score", "priority")},
         "new": {name: second[name] for name in ("score", "priority")},
     }  # fmt: skip
-    assert [title.title_id for title in held.queue(limit=1)] == ["alpha"]
+    assert [title.title_id for title in held.queue.in_order(limit=1)] == ["alpha"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_comes_too_late_is_409_and_says_so(asked: Any, held: Catalog, airfl
         409, "hold: spring/alpha is running already; cancel it, or let it end",
     )  # fmt: skip
     publish(held, "spring/alpha")
-    held.settle("spring/alpha", State.PUBLISHED, now=NOW)
+    held.titles.settle("spring/alpha", State.PUBLISHED, now=NOW)
     for method, path, body in CHANGES:
         answer = asked(method, path, body)
         assert answer.status_code == 409

@@ -16,7 +16,7 @@ import include
 import include.pipelines
 from include.adapters.catalog import Catalog, TitleRecord
 from include.domain.title.request import parse_batch
-from include.orchestration.runtimes import task as operators
+from include.orchestration.runtimes import local
 from include.orchestration.runtimes.control import ControlTask
 from include.orchestration.runtimes.local import WorkerTask
 from include.orchestration.runtimes.task import TitleTask
@@ -50,7 +50,7 @@ class Lab:
     @classmethod
     def install(cls, project: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         core.registry()
-        monkeypatch.setattr(operators, "PROJECT_ROOT", project)
+        monkeypatch.setattr(local, "PROJECT_ROOT", project)
         monkeypatch.setattr(include.pipelines, "__path__", [str(project / "include" / "pipelines")])
         monkeypatch.setattr(core, "_registry", dict(core._registry))
         # Each test registers it anew, in a copy of what is registered already.

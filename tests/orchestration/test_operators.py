@@ -123,7 +123,7 @@ def test_a_worker_sees_neither_credentials_nor_what_is_none_of_its_business(
         "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "DATABASE_PASSWORD",
     ):  # fmt: skip
         monkeypatch.setenv(name, "topsecret")
-    monkeypatch.setenv("CALLSHEET_CATALOG_URL", str(catalog._url))
+    monkeypatch.setenv("CALLSHEET_CATALOG_URL", catalog.database.url)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     title = released(catalog)
 

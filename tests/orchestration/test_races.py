@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.catalog.database import Database
+from include.adapters.catalog.titles import Titles
 from include.adapters.store.store import LocalStore
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
@@ -45,10 +47,18 @@ class Raced(Catalog):
 
     def __init__(self, url: str, act: Callable[[], object]) -> None:
         super().__init__(url)
+        self.titles = RacedTitles(self.database, act)
+
+
+class RacedTitles(Titles):
+    """The titles of such a catalog."""
+
+    def __init__(self, database: Database, act: Callable[[], object]) -> None:
+        super().__init__(database)
         self.act = act
 
-    def titles(self, **which: Any) -> list[TitleRecord]:
-        found = super().titles(**which)
+    def find(self, **which: Any) -> list[TitleRecord]:
+        found = super().find(**which)
         self.act()
         return found
 

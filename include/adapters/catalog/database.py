@@ -42,6 +42,7 @@ class Database:
     """The engine of one catalog. Holds no connection between calls, so that a process may fork at any time."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         try:
             self._url = make_url(url)
             if self._url.get_backend_name() not in {"sqlite", "postgresql"}:
