@@ -9,7 +9,9 @@ from pathlib import Path
 
 import include
 from include.base.document import Document
-from include.orchestration.names import CPU_POOL, GPU_POOL, mapped_task_id
+from include.base.pools import worker_pools
+from include.base.settings import Settings
+from include.orchestration.names import mapped_task_id
 from include.pipelines.core import Pipeline, Task, current_pipelines
 
 ROOT = Path(next(iter(include.__path__))).parent
@@ -55,7 +57,7 @@ def _table(pipeline: Pipeline) -> str:
     for task in pipeline.tasks:
         name = f"`{task.name}`"
         if task.mapped_over:
-            parts = [mapped_task_id(task.name, pool) for pool in (CPU_POOL, GPU_POOL)]
+            parts = [mapped_task_id(task.name, pool.name) for pool in worker_pools(Settings(runtime="local"))]
             name += f" (mapped over the plan's jobs, by pool: {', '.join(f'`{each}`' for each in parts)})"
         if task.first_of:
             name += " (for a title whose core rungs go out first; the other encodes, `encode_rest_…`, begin beside it)"

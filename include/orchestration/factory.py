@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -10,22 +11,20 @@ from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, TaskGro
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
+from include.base.pools import Pool, worker_pools
 from include.base.settings import load_settings
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
 from include.orchestration.names import (
     CONTROL_POOL,
-    CPU_POOL,
     FIRST,
     FIRST_ASKED,
-    GPU_POOL,
     done_id,
     jobs_id,
     mapped_task_id,
     rest_of,
 )
-from include.orchestration.runtimes.control import ControlTask, Gate, PublishTask
-from include.orchestration.runtimes.local import WorkerTask
-from include.orchestration.runtimes.task import TitleTask
+from include.orchestration.runtimes.control import Gate
+from include.orchestration.runtimes.registry import find_runtime
 from include.pipelines.core import Pipeline, Task, find_pipeline
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -62,17 +61,17 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
             callback=AsyncCallback(title_missed_its_deadline),
         ),
     ) as dag:
-        worker = _worker_kind()
+        pools = worker_pools(load_settings())
         begins: dict[str, list[Operator]] = {}
         ends: dict[str, Operator] = {}
         for task in described.tasks:
             if task.mapped_over is not None:
                 plan = ends[described.owner(task.mapped_over)]
-                begins[task.name], ends[task.name] = _mapped(described, task, plan, worker)
+                begins[task.name], ends[task.name] = _mapped(described, task, plan, pools)
             elif task.first_of is None:
-                ends[task.name] = _operator(described, task, worker)
+                ends[task.name] = _operator(described, task, pools)
                 begins[task.name] = [ends[task.name]]
-        waits_for_first = _first_version(described, begins, ends, worker) if described.publishes_first else None
+        waits_for_first = _first_version(described, begins, ends, pools) if described.publishes_first else None
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
             above = [described.task(upstream) for upstream in task.upstream]
@@ -85,29 +84,20 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
     return dag
 
 
-def _worker_kind() -> type[TitleTask]:
-    """Worker tasks of this deployment's runtime."""
-    if load_settings().runtime == "local":
-        return WorkerTask
-    # The Kubernetes client costs more than all the rest of a parse.
-    from include.orchestration.runtimes.kubernetes.task import PodTask
-
-    return PodTask
-
-
-def _operator(pipeline: Pipeline, task: Task, worker: type[TitleTask]) -> BaseOperator:
-    publishes = any(node.stage.name == "publish" for node in task.nodes)
-    operator = worker if task.place == "worker" else PublishTask if publishes else ControlTask
-    pool = CPU_POOL if task.place == "worker" else CONTROL_POOL
+def _operator(pipeline: Pipeline, task: Task, pools: tuple[Pool, ...]) -> BaseOperator:
+    """A task that is not mapped: inside Airflow, or in the first of the pools."""
+    pool, runtime = (pools[0].name, pools[0].runtime) if task.place == "worker" else (CONTROL_POOL, "control")
+    operator = find_runtime(runtime).operator(task)
     return operator(
         task_id=task.name, pipeline=pipeline.name, pipeline_version=pipeline.version, pool=pool, **_arguments(task)
     )
 
 
-def _mapped(pipeline: Pipeline, task: Task, plan: Operator, worker: type[TitleTask]) -> tuple[list[Operator], Operator]:
+def _mapped(pipeline: Pipeline, task: Task, plan: Operator, pools: tuple[Pool, ...]) -> tuple[list[Operator], Operator]:
     """The mapped tasks of each pool, and the join behind them."""
-    lists = {CPU_POOL: plan, GPU_POOL: _list_of_jobs(task.name, GPU_POOL, plan)}
-    mapped = _by_pool(pipeline, task, task.name, lists, worker)
+    # What the plan itself returns is the list of the first pool.
+    lists = [plan, *(_list_of_jobs(task.name, pool, plan) for pool in pools[1:])]
+    mapped = _by_pool(pipeline, task, task.name, zip(pools, lists, strict=True))
     done = EmptyOperator(
         task_id=done_id(task.name), pool=CONTROL_POOL, trigger_rule="all_done", **_no_work("All jobs have ended.")
     )
@@ -116,7 +106,7 @@ def _mapped(pipeline: Pipeline, task: Task, plan: Operator, worker: type[TitleTa
 
 
 def _first_version(
-    pipeline: Pipeline, begins: dict[str, list[Operator]], ends: dict[str, Operator], worker: type[TitleTask]
+    pipeline: Pipeline, begins: dict[str, list[Operator]], ends: dict[str, Operator], pools: tuple[Pool, ...]
 ) -> Operator:
     """The tasks that make a title's first version, the encodes that wait meanwhile, and the join behind both.
 
@@ -127,7 +117,7 @@ def _first_version(
         pipeline: With tasks that make a first version.
         begins: By task, what has to wait for its upstream; the tasks of the first version are added.
         ends: By task, what has to be waited for; likewise.
-        worker: Of this deployment.
+        pools: Of this deployment.
     """
     first = [task for task in pipeline.tasks if task.first_of]
     with TaskGroup("first_version", prefix_group_id=False, tooltip="Core rungs as a first version, where asked for"):
@@ -143,10 +133,9 @@ def _first_version(
         for task in pipeline.tasks:
             if task.mapped_over == first[0].first_of:
                 name = rest_of(task.name)
-                lists = {pool: _list_of_jobs(name, pool, plan) for pool in (CPU_POOL, GPU_POOL)}
-                rest += _by_pool(pipeline, task, name, lists, worker)
+                rest += _by_pool(pipeline, task, name, [(pool, _list_of_jobs(name, pool, plan)) for pool in pools])
         for task in first:
-            ends[task.name] = _operator(pipeline, task, worker)
+            ends[task.name] = _operator(pipeline, task, pools)
             begins[task.name] = [ends[task.name]]
         done = EmptyOperator(
             task_id=done_id(FIRST),
@@ -161,28 +150,31 @@ def _first_version(
     return done
 
 
-def _list_of_jobs(name: str, pool: str, plan: Operator) -> Operator:
+def _list_of_jobs(name: str, pool: Pool, plan: Operator) -> Operator:
     """Stands for the jobs that the plan pushes in its name."""
-    jobs = EmptyOperator(task_id=jobs_id(name, pool), pool=CONTROL_POOL, **_no_work("Names of jobs, from the plan."))
+    jobs = EmptyOperator(
+        task_id=jobs_id(name, pool.name), pool=CONTROL_POOL, **_no_work("Names of jobs, from the plan.")
+    )
     plan >> jobs
     return jobs
 
 
-def _by_pool(
-    pipeline: Pipeline, task: Task, name: str, lists: dict[str, Operator], worker: type[TitleTask]
-) -> list[Operator]:
+def _by_pool(pipeline: Pipeline, task: Task, name: str, lists: Iterable[tuple[Pool, Operator]]) -> list[Operator]:
     """The mapped task called ``name`` of each pool, over the jobs of its list."""
     return [
-        worker.partial(
-            task_id=mapped_task_id(name, pool),
+        find_runtime(pool.runtime)
+        .operator(task)
+        .partial(
+            task_id=mapped_task_id(name, pool.name),
             pipeline=pipeline.name,
             pipeline_version=pipeline.version,
             pipeline_task=task.name,
-            pool=pool,
+            pool=pool.name,
             map_index_template="{{ task.job }}",
             **_arguments(task),
-        ).expand(job=XComArg(jobs))
-        for pool, jobs in lists.items()
+        )
+        .expand(job=XComArg(jobs))
+        for pool, jobs in lists
     ]
 
 

@@ -6,12 +6,10 @@ BATCH_PREFIX = "batch__"
 
 CONTROL_POOL = "control"
 """Intake, dispatch and the short tasks around the encodes: never behind an encode."""
-CPU_POOL = "cpu_encode"
-GPU_POOL = "gpu_encode"
 
 
 def mapped_task_id(task: str, pool: str) -> str:
-    """Airflow's id of the part of a mapped task whose jobs run on ``pool``: ``encode_cpu``, ``encode_gpu``."""
+    """Airflow's id of the part of a mapped task whose jobs run in ``pool``: ``encode_cpu``, ``encode_gpu``."""
     return f"{task}_{pool.removesuffix('_encode')}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from include.base.pools import worker_slots
 from include.domain.media.media import Inspection
 from include.domain.order.parallel import slots_for
 from include.domain.order.valuation import Work
@@ -30,7 +31,7 @@ def farm_share_of(catalog: Catalog, settings: Settings, request_id: str) -> Farm
     slots = slots_for(
         score=title.score if title else 0,
         laxity_s=title.valuation.laxity_s if title and title.valuation else None,
-        slots=settings.encode_slots + settings.gpu_slots,
+        slots=worker_slots(settings),
         policy=load_policy().parallel,
     )
     return FarmShare(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)

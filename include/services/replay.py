@@ -8,6 +8,7 @@ from datetime import datetime
 from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
 from include.adapters.catalog.records import Repair, RepairKind
 from include.base.errors import RequestRejected
+from include.base.pools import worker_slots
 from include.base.settings import Settings
 from include.domain.title.title import State
 from include.pipelines.core import current_pipelines
@@ -74,7 +75,7 @@ def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> li
 
 def is_idle(catalog: Catalog, settings: Settings) -> bool:
     """Whether no title waits for its run, and those that have one leave a slot free though all their encodes run."""
-    slots = settings.encode_slots + settings.gpu_slots
+    slots = worker_slots(settings)
     opened = catalog.queue.open_titles()
     if any(each.released_at is None and not each.held for each in opened):
         return False

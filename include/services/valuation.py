@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from include.base.document import Document
 from include.base.errors import StorageError
+from include.base.pools import worker_slots
 from include.domain.cost.prior import (
     Calibration,
     CostRates,
@@ -284,7 +285,7 @@ def _collector_paused() -> Iterator[None]:
 
 def farm_state(open_titles: Iterable[OpenTitle], settings: Settings, *, now: datetime) -> FarmState:
     """Slots, and how much of them the latest arrivals take."""
-    slots = settings.encode_slots + settings.gpu_slots
+    slots = worker_slots(settings)
     fresh_s = sum(
         title.work.full.total.p50_s for title in open_titles if title.work and now - title.created_at <= FRESH
     )

@@ -15,6 +15,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client.rest import RESTClientObject
 
+from include.orchestration.runtimes.kubernetes import endings, waiting
 from include.orchestration.runtimes.kubernetes import task as pods
 from include.pipelines.runner import result_key
 from tests.kube.conftest import core, soon
@@ -83,7 +84,7 @@ def test_a_pod_on_a_node_that_falls_silent_is_given_up_in_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pods, "SILENCE_S", -pods.GRACE_S, raising=False)
+    monkeypatch.setattr(endings, "SILENCE_S", -pods.GRACE_S)
     monkeypatch.setattr(pods, "DYING_LIMIT_S", 1)
     hanging(bench, tmp_path)
     bench.kube.faults.add(PodFault(kind="node_silent", after_s=0.3))
@@ -278,7 +279,8 @@ def test_an_outage_of_the_api_loses_neither_result_nor_pod(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One that outlasts all patience.
-    monkeypatch.setattr(pods, "OUTAGE_S", 0)
+    for module in (pods, waiting):
+        monkeypatch.setattr(module, "OUTAGE_S", 0)
     down = ApiFault(kinds=("503", "reset"), rate=1, methods={"create": "POST", "delete": "DELETE"}.get(when, "*"))
     if when == "create":
         bench.kube.faults.add(down)
@@ -302,7 +304,7 @@ def test_an_outage_while_the_pod_works_is_waited_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pods, "POLL_S", 0.1)
+    monkeypatch.setattr(waiting, "POLL_S", 0.1)
     hanging(bench, tmp_path)
     deferred = bench.start()
     soon(lambda: (tmp_path / "pid").exists(), "the worker's work")

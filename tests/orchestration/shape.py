@@ -134,7 +134,7 @@ def push_plan(name: str, on_cpus: int, on_gpus: int, later_on_cpus: int = 0, lat
     first = FirstSet(jobs=names[:split], rest=names[split:], why="asked", message="") if names[split:] else None
     plan = Plan.model_construct(treatment=SourceTreatment(), jobs=jobs, segment_frames=1, frame_rate="25", first=first)
     context: Any = {"dag_run": SimpleNamespace(dag_id="batch__spring", run_id=name)}
-    own = push_jobs(plan, "encode", context, in_two_steps=True)
+    own = push_jobs(plan, "encode", context, pools=("cpu_encode", "gpu_encode"), in_two_steps=True)
     message = SetXCom(
         key="return_value", value=own, dag_id="batch__spring", run_id=name, task_id="plan", mapped_length=len(own)
     )

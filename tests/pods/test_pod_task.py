@@ -20,6 +20,7 @@ from include.adapters.airflow_api import DagUnknown
 from include.base.errors import ConfigurationError, PodUnschedulable, Retry
 from include.base.settings import load_settings
 from include.domain.outcome.results import Cost
+from include.orchestration.runtimes.kubernetes import endings
 from include.orchestration.runtimes.kubernetes import task as pods
 from include.orchestration.runtimes.kubernetes.endings import SILENCE_S, never_fits, refusal
 from include.orchestration.runtimes.kubernetes.spec import GRACE_S
@@ -592,7 +593,7 @@ def test_the_next_attempt_does_not_wait_for_a_pod_whose_node_is_lost(
 ) -> None:
     first = silent(bench, tmp_path)["metadata"]["uid"]
     # As if the node had been silent for long; otherwise the attempt waits for a minute before it leaves the pod behind.
-    monkeypatch.setattr(pods, "SILENCE_S", -GRACE_S - 1)
+    monkeypatch.setattr(endings, "SILENCE_S", -GRACE_S - 1)
     monkeypatch.setattr(pods, "DYING_LIMIT_S", 3600)
 
     deferred = bench.start()

@@ -16,13 +16,13 @@ SUPERVISOR = """
 import os, socket, sys, time
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CommsDecoder
-from include.orchestration.runtimes.local import _die_with_supervisor
+from include.orchestration.runtimes.local import die_with_supervisor
 
 if os.fork() == 0:
     os.setpgid(0, 0)
     if sys.argv[1] == "supervised":
         task_runner.SUPERVISOR_COMMS = CommsDecoder(socket=socket.socket())
-    _die_with_supervisor()
+    die_with_supervisor()
     print(os.getpid(), flush=True)
 time.sleep(600)
 """

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from include.base.pools import CPU_POOL, GPU_POOL
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
@@ -153,7 +154,7 @@ def _job(
         name=rendition.name,
         rendition=rendition,
         hardware=hardware,
-        pool="gpu_encode" if hardware else "cpu_encode",
+        pool=GPU_POOL if hardware else CPU_POOL,
         memory_mb=BASE_MEMORY_MB + math.ceil(memory / 1024**2) + (HARDWARE_MEMORY_MB if hardware else 0),
         time_limit_s=round(min(seconds, ceiling_s), 1),
     )

@@ -27,7 +27,7 @@ class EncodeJob(Document):
     hardware: Rendition | None = None
     """The same rendition as a hardware encoder makes it: wanted where that encoder works, else the one above."""
     pool: str
-    """``cpu_encode`` or ``gpu_encode``."""
+    """Name of the pool that it runs in (:mod:`include.base.pools`): ``cpu_encode`` or ``gpu_encode``."""
     memory_mb: int
     """Of either form."""
     time_limit_s: float

@@ -1,7 +1,8 @@
-"""Tasks whose stages run inside Airflow, with the catalog."""
+"""Tasks whose stages run inside Airflow, with the catalog: planning, publishing, settling."""
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -9,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+from include.adapters.catalog import Catalog
+from include.adapters.store.store import ObjectStore
+from include.base.settings import Settings
+from include.domain.plan.binding import FarmShare
+from include.orchestration.after_settling import after_settling
+from include.orchestration.runtimes.runtime import Runtime
+from include.orchestration.runtimes.task import PREVIEW_KEY, TitleTask
+from include.pipelines.core import Task, find_pipeline
+from include.pipelines.runner import TaskJob, run_task
+from include.services.planning import farm_share_of, note_planned
+from include.services.settling import conclude
+from include.stages.core import ControlContext
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
-
-    from include.adapters.catalog import Catalog
-    from include.adapters.store.store import ObjectStore
-    from include.base.settings import Settings
-    from include.domain.plan.binding import FarmShare
-    from include.pipelines.runner import TaskJob
-from include.orchestration.runtimes.task import PREVIEW_KEY, TitleTask
 
 
 class PreviewLink(BaseOperatorLink):
@@ -28,8 +36,6 @@ class PreviewLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Address of the preview page, empty until there is one."""
-        from airflow.sdk.execution_time.xcom import XCom
-
         return XCom.get_value(ti_key=ti_key, key=PREVIEW_KEY) or ""
 
 
@@ -40,14 +46,6 @@ class ControlTask(TitleTask):
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
         """Run the stages here; after the last task, release what follows and send what is due."""
-        import tempfile
-
-        from include.orchestration.tick import after_settling
-        from include.pipelines.core import find_pipeline
-        from include.pipelines.runner import run_task
-        from include.services.planning import farm_share_of, note_planned
-        from include.services.settling import conclude
-        from include.stages.core import ControlContext
 
         @cache
         def farm_share() -> FarmShare:
@@ -89,3 +87,19 @@ class Gate(EmptyOperator):
     def __init__(self, *, job: str | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.job = job
+
+
+class Control(Runtime):
+    """Airflow's own processes. No pool of worker tasks names it: it runs the tasks that need the catalog."""
+
+    def operator(self, task: Task) -> type[TitleTask]:
+        """The task that publishes has a button of its own."""
+        publishes = any(node.stage.name == "publish" for node in task.nodes)
+        return PublishTask if publishes else ControlTask
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """Nothing: no worker is started here."""
+        return {}
+
+
+RUNTIME = Control()

@@ -1,4 +1,4 @@
-"""Worker tasks as processes on this machine."""
+"""Worker tasks as processes on this machine: the runtime of the embedded stack, and of a single server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import CommsDecoder
+
 import include
+from include.adapters.catalog import Catalog
+from include.adapters.process import die_with_parent
+from include.adapters.s3.store import worker_credentials
+from include.adapters.store.documents import CorruptDocument, load_document
+from include.adapters.store.store import ObjectStore
 from include.base.errors import (
     EXIT_CODES,
     CallsheetError,
@@ -19,18 +27,17 @@ from include.base.errors import (
     Retry,
     from_document,
 )
+from include.base.settings import Settings
+from include.orchestration.runtimes.runtime import Runtime
+from include.orchestration.runtimes.task import WORKER_SECRETS, TitleTask, unfinished
+from include.pipelines.core import Task
+from include.pipelines.runner import TaskJob
+from include.worker import PARENT_VARIABLE
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from include.adapters.catalog import Catalog
-    from include.adapters.store.store import ObjectStore
-    from include.base.settings import Settings
-    from include.pipelines.runner import TaskJob
-from include.orchestration.runtimes.task import WORKER_SECRETS, TitleTask, unfinished
-
 log = logging.getLogger(__name__)
-
 
 PROJECT_ROOT = Path(next(iter(include.__path__))).parent
 
@@ -61,19 +68,9 @@ class WorkerTask(TitleTask):
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
         """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
-        from include.adapters.s3.store import worker_credentials
-        from include.worker import PARENT_VARIABLE
-
-        _die_with_supervisor()
+        die_with_supervisor()
         store.put_bytes(task_job.key, task_job.to_json().encode())
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
-        }
-        environment |= worker_credentials(settings)
-        environment[PARENT_VARIABLE] = str(os.getpid())
-        environment["PYTHONPATH"] = str(PROJECT_ROOT)
+        environment = {**RUNTIME.environment(settings), PARENT_VARIABLE: str(os.getpid())}
         argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
         # No new session: Airflow ends a task by signalling its process group.
         worker = subprocess.Popen(
@@ -107,24 +104,37 @@ class WorkerTask(TitleTask):
         return {"cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
 
 
-def _die_with_supervisor() -> None:
+class Local(Runtime):
+    """Processes on the machine of the Airflow task. They end with it, so nothing can be left over."""
+
+    def operator(self, task: Task) -> type[TitleTask]:
+        """The task waits for its process."""
+        return WorkerTask
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """This process's own, as far as a worker may see it, with the keys of the connection to S3 if there is one."""
+        seen = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
+        }
+        return {**seen, **worker_credentials(settings), "PYTHONPATH": str(PROJECT_ROOT)}
+
+
+RUNTIME = Local()
+
+
+def die_with_supervisor() -> None:
     """Have this task end with the supervisor that watches it.
 
     Airflow starts a new attempt once a supervisor is silent. The old task would not notice, and encode beside it.
     """
-    from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import CommsDecoder
-
-    from include.adapters.process import die_with_parent
-
     # Elsewhere (dag.test, tests) nobody watches, and the parent may be a person's shell.
     if isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder):
         die_with_parent(os.getppid())
 
 
 def _worker_failure(task_job: TaskJob, store: ObjectStore, returncode: int) -> CallsheetError:
-    from include.adapters.store.documents import CorruptDocument, load_document
-
     try:
         return from_document(load_document(store, task_job.error_key, ErrorDocument))
     except (FileNotFoundError, CorruptDocument):

@@ -1,19 +1,22 @@
-"""The Airflow shell around a task of a pipeline: catalog before, work, catalog after, typed failures out.
-
-:class:`WorkerTask` starts ``python -m include.worker`` on this machine; :class:`ControlTask` runs its stages here.
-"""
+"""What every runtime's operator shares: the catalog before and after the work, and typed failures out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time.xcom import XCom
 
+from include.adapters.airflow_api import AirflowApi
+from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.catalog.records import TaskEvent
+from include.adapters.store.documents import load_if_valid
+from include.adapters.store.store import ObjectStore, open_store
 from include.base.errors import (
     CallsheetError,
     ConfigurationError,
@@ -24,18 +27,18 @@ from include.base.errors import (
     StorageError,
     to_document,
 )
-from include.orchestration.names import CPU_POOL, FIRST_ASKED, GPU_POOL, jobs_id, rest_of
+from include.base.pools import worker_pools, worker_slots
+from include.base.settings import Settings, load_settings
+from include.domain.outcome.results import PublishResult
+from include.domain.plan.binding import bind
+from include.domain.plan.plan import Plan
+from include.orchestration.names import FIRST_ASKED, jobs_id, rest_of
+from include.orchestration.weights import whole_number
+from include.pipelines.core import Pipeline, find_pipeline
+from include.pipelines.runner import TaskJob, load_plan, load_result, result_key, share_done
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
-
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.adapters.catalog.records import TaskEvent
-    from include.adapters.store.store import ObjectStore
-    from include.base.settings import Settings
-    from include.domain.plan.plan import Plan
-    from include.pipelines.core import Pipeline
-    from include.pipelines.runner import TaskJob
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +76,6 @@ class TitleTask(BaseOperator):
 
     def _attempt(self, context: Context, work: Callable[..., dict[str, Any] | None], *, resumed: bool = False) -> Any:
         """Do ``work``, tell the catalog before and after, and class its failure; a deferral is neither."""
-        from include.adapters.catalog import Catalog
-        from include.adapters.store.store import open_store
-        from include.base.settings import load_settings
-        from include.pipelines.core import find_pipeline
-        from include.pipelines.runner import TaskJob, load_plan
-
         settings = load_settings()
         catalog, store = Catalog(settings.catalog_url), open_store(settings)
         pipeline = find_pipeline(self.pipeline, self.pipeline_version)
@@ -101,7 +98,7 @@ class TitleTask(BaseOperator):
         try:
             task_job = _bound(task_job, title, settings, store, pipeline, resumed=resumed)
             detail = work(task_job, settings=settings, store=store, catalog=catalog, context=context)
-            returned = self._xcom(task_job, pipeline, store, context)
+            returned = self._xcom(task_job, pipeline, settings, store, context)
         except TaskDeferred:
             raise
         except BaseException as error:  # Airflow's time-out is no Exception
@@ -123,11 +120,10 @@ class TitleTask(BaseOperator):
         """Do the task's work; returns what its event should tell, raises a typed error."""
         raise MissingInput(f"{type(self).__name__} does no work of its own")
 
-    def _xcom(self, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore, context: Context) -> Any:
+    def _xcom(
+        self, task_job: TaskJob, pipeline: Pipeline, settings: Settings, store: ObjectStore, context: Context
+    ) -> Any:
         """Ids alone: the names of the plan's jobs, for the mapped tasks; documents stay in the store."""
-        from include.domain.outcome.results import PublishResult
-        from include.pipelines.runner import load_plan, load_result
-
         nodes = pipeline.task(self.pipeline_task).nodes
         for node in nodes:
             if node.stage.name == "publish":
@@ -137,40 +133,42 @@ class TitleTask(BaseOperator):
         for mapped in pipeline.tasks:
             if mapped.mapped_over in {node.name for node in nodes}:
                 plan = load_plan(task_job.title, mapped, store)
-                return push_jobs(plan, mapped.name, context, in_two_steps=pipeline.publishes_first)
+                pools = [pool.name for pool in worker_pools(settings)]
+                return push_jobs(plan, mapped.name, context, pools=pools, in_two_steps=pipeline.publishes_first)
         return None
 
 
-def push_jobs(plan: Plan, task: str, context: Context, *, in_two_steps: bool) -> list[str]:
-    """Push the lists of jobs that the mapped tasks of ``task`` take; returns the plan's own, of those on CPUs.
+def push_jobs(plan: Plan, task: str, context: Context, *, pools: Sequence[str], in_two_steps: bool) -> list[str]:
+    """Push the lists of jobs that the mapped tasks of ``task`` take; returns the list of the first pool.
+
+    Raises :class:`ConfigurationError` where a job wants a pool that is none of them.
 
     Args:
         plan: With a first version or without.
         task: Name of the mapped task in the pipeline.
         context: Of the task that has planned.
+        pools: Names of this deployment's pools. The list of the first one is what the plan itself returns.
         in_two_steps: Whether the pipeline can publish a first version: the jobs behind it have lists of their own.
     """
-    pools = (CPU_POOL, GPU_POOL)
-    for each in plan.jobs:
-        if each.pool not in pools:
-            raise ConfigurationError(f"job {each.name} asks for the pool {each.pool!r}; there are {', '.join(pools)}")
+    for job in plan.jobs:
+        if job.pool not in pools:
+            raise ConfigurationError(f"job {job.name} asks for the pool {job.pool!r}; there are {', '.join(pools)}")
     later = set(plan.first.rest) if plan.first and in_two_steps else set()
 
     def of(pool: str, *, rest: bool) -> list[str]:
-        return [each.name for each in plan.jobs if each.pool == pool and (each.name in later) is rest]
+        return [job.name for job in plan.jobs if job.pool == pool and (job.name in later) is rest]
 
-    _push(jobs_id(task, GPU_POOL), of(GPU_POOL, rest=False), context)
+    for pool in pools[1:]:
+        _push(jobs_id(task, pool), of(pool, rest=False), context)
     if in_two_steps:
         for pool in pools:
             _push(jobs_id(rest_of(task), pool), of(pool, rest=True), context)
         _push(FIRST_ASKED, ["first"] if later else [], context)
-    return of(CPU_POOL, rest=False)
+    return of(pools[0], rest=False)
 
 
 def _push(task_id: str, items: list[str], context: Context) -> None:
     """Push a list in the name of a task that is mapped over."""
-    from airflow.sdk.execution_time.xcom import XCom
-
     run = context["dag_run"]
     where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id}
     XCom.set(XCom.XCOM_RETURN_KEY, items, **where, _mapped_length=len(items))
@@ -178,9 +176,6 @@ def _push(task_id: str, items: list[str], context: Context) -> None:
 
 def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
     """Names of the task's stages that have left no result: success is what the outputs say."""
-    from include.pipelines.core import find_pipeline
-    from include.pipelines.runner import result_key
-
     return [
         node.name
         for node in find_pipeline(pipeline, version).task(task_job.task).nodes
@@ -195,14 +190,10 @@ def _bound(
 
     What it takes follows from the deadline that the catalog has at this moment. A resumed task keeps what it took.
     """
-    from include.adapters.store.documents import load_if_valid
-    from include.domain.plan.binding import bind
-    from include.pipelines.runner import TaskJob, load_plan
-
     if task_job.item is None:
         return task_job
     plan = load_plan(task_job.title, pipeline.task(task_job.task), store)
-    planned = next((each for each in plan.jobs if each.name == task_job.item), None)
+    planned = next((job for job in plan.jobs if job.name == task_job.item), None)
     if planned is None:
         return task_job
     taken = load_if_valid(store, task_job.key, TaskJob) if resumed else None
@@ -226,12 +217,9 @@ def _choice(task_job: TaskJob) -> dict[str, Any]:
 
 def _let_the_next_in(context: Context, plan: Callable[[], Plan], settings: Settings) -> None:
     """Let the title's next encode have the slot of this one; otherwise ``dispatch`` does so within a minute."""
-    from include.adapters.airflow_api import AirflowApi
-    from include.orchestration.weights import whole_number
-
     slots = whole_number(context["dag_run"].conf or {}, "slots")
     # A title that may use all slots has nobody to wait for, and its plan need not be read again.
-    if slots is None or slots >= settings.encode_slots + settings.gpu_slots or len(plan().jobs) <= slots:
+    if slots is None or slots >= worker_slots(settings) or len(plan().jobs) <= slots:
         return
     try:
         with AirflowApi.from_connection() as api:
@@ -249,7 +237,7 @@ def _leave_word(store: ObjectStore, task_job: TaskJob, document: ErrorDocument) 
 
 
 def _for_airflow(error: BaseException, document: ErrorDocument) -> AirflowException:
-    """Airflow's word for it: a failure that trying again cannot change ends the task at once."""
+    """The exception that Airflow understands: a failure that trying again cannot change ends the task at once."""
     text = f"{document.type}: {document.message} [owner: {document.owner}]"
     if isinstance(error, AirflowException):
         return error
@@ -259,8 +247,6 @@ def _for_airflow(error: BaseException, document: ErrorDocument) -> AirflowExcept
 def _noter(
     catalog: Catalog, title: TitleRecord, task_job: TaskJob, pipeline: Pipeline, store: ObjectStore
 ) -> Callable[[TaskEvent, dict[str, Any] | None], None]:
-    from include.pipelines.runner import share_done
-
     def note(event: TaskEvent, detail: dict[str, Any] | None) -> None:
         catalog.titles.note_task(
             title.request_id,

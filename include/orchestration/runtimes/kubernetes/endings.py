@@ -32,50 +32,54 @@ from include.base.errors import (
     Retry,
     from_document,
 )
-from include.orchestration.runtimes.kubernetes.spec import (
-    CONTAINER,
-    GPU,
-    GRACE_S,
-)
+from include.orchestration.runtimes.kubernetes.spec import CONTAINER, GPU, GRACE_S
 
 SILENCE_S = 120
-"""How long after a pod should have ended its node may still say so; their clocks may differ by less."""
+"""How late the news of a pod's end may come. Clocks of nodes and of this machine differ by less than that."""
 
 _QUOTA = re.compile(
     r"exceeded quota: [^,]+, requested: (?P<requested>\S+), used: \S+, limited: (?P<limited>\S+)"
     r"|status unknown for quota"
 )
-"""The API server's words for a namespace without room, or whose use of its quota it has not counted yet."""
+"""What the API server says where a namespace's quota is full, or where it has not counted yet what is used of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PodEnd:
-    """How a pod ended, or why it never began, as its status said before it was deleted."""
+    """How a pod ended, or why it never began: what its status said before it was deleted."""
 
     phase: str = ""
+    """``Pending``, ``Running``, ``Succeeded``, ``Failed`` or ``Unknown``; empty where the status has none."""
     reason: str = ""
-    """Of the pod: ``Evicted``, ``DeadlineExceeded``, ``NodeLost`` …, or of its disruption."""
+    """Why the pod was ended: ``Evicted``, ``DeadlineExceeded``, ``NodeLost`` … or the reason of its disruption."""
     message: str = ""
+    """What pod and container say about it, up to 1000 characters."""
     exit_code: int | None = None
+    """The worker's; None while it has not ended."""
     container_reason: str = ""
-    """``OOMKilled``, ``Error`` …, or why the container waits: ``ErrImagePull`` …"""
+    """Why the container ended (``OOMKilled``, ``Error`` …), or what it waits for (``ErrImagePull`` …)."""
     unscheduled: str | None = None
-    """The scheduler's words, for a pod that has no node."""
+    """Why the scheduler has found no node for the pod; None once it has one."""
     disrupted: bool = False
+    """Whether the cluster ended the pod for reasons of its own: a drained node, a more important pod."""
     memory_mb: int = 0
-    """What it had."""
+    """The pod's limit."""
     lost: bool = False
-    """It has not ended, though it should have long ago."""
+    """Whether the pod should have ended long ago and has not: see :func:`is_lost`."""
 
 
 def is_lost(pod: Any, now: datetime) -> bool:
-    """Whether a pod has not ended though it should have long ago: there is nobody on its node to end it."""
+    """Whether a pod should have ended long ago and has not.
+
+    A pod has to end when it is deleted, and when its deadline has passed. Its node ends it. If that does not happen
+    within the grace period and :data:`SILENCE_S`, the node is gone or cut off.
+    """
     status, deleted = pod.status, pod.metadata.deletion_timestamp
     if status.phase in ("Succeeded", "Failed"):
         return False
     silence = timedelta(seconds=SILENCE_S)
     if deleted is not None:
-        # The time includes its grace.
+        # Kubernetes has added the grace period to this time already.
         return bool(now > deleted + silence)
     limit_s = pod.spec.active_deadline_seconds
     if status.start_time is None or limit_s is None:
@@ -84,20 +88,20 @@ def is_lost(pod: Any, now: datetime) -> bool:
 
 
 def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
-    """What the status of a pod says about its end, or about why it waits."""
+    """Read from the status of a pod how it ended, or why it has not begun."""
     status = pod.status
-    conditions = {each.type: each for each in status.conditions or []}
+    conditions = {condition.type: condition for condition in status.conditions or []}
     scheduled, disruption = conditions.get("PodScheduled"), conditions.get("DisruptionTarget")
-    container = next((each for each in status.container_statuses or [] if each.name == CONTAINER), None)
+    container = next((found for found in status.container_statuses or [] if found.name == CONTAINER), None)
     state = container.state if container else None
     terminated, waiting = (state.terminated, state.waiting) if state else (None, None)
     unscheduled = scheduled.message or scheduled.reason or "" if scheduled and scheduled.status != "True" else None
-    limits = next(each.resources.limits or {} for each in pod.spec.containers if each.name == CONTAINER)
+    limits = next(found.resources.limits or {} for found in pod.spec.containers if found.name == CONTAINER)
     said = [status.message, terminated and terminated.message, waiting and waiting.message]
     return PodEnd(
         phase=status.phase or "",
         reason=status.reason or (disruption.reason if disruption else "") or "",
-        message=" ".join(each.strip() for each in said if each)[-1000:],
+        message=" ".join(text.strip() for text in said if text)[-1000:],
         exit_code=terminated.exit_code if terminated else None,
         container_reason=(terminated.reason if terminated else waiting.reason if waiting else "") or "",
         unscheduled=unscheduled,
@@ -110,13 +114,13 @@ def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
 def refusal(
     failure: ApiException | HTTPError, label: str, *, on_gpu: bool = False, waited_s: float = 0
 ) -> CallsheetError:
-    """The typed error of a request that the API server refused or did not answer, in its own words.
+    """Which of our errors it is that the API server refused a request, or did not answer it.
 
     Args:
-        failure: Of the request.
-        label: Of the task, for the message.
+        failure: What the Kubernetes client raised; its message goes into ours.
+        label: Name of the task, for the message.
         on_gpu: Whether the pod wanted a GPU.
-        waited_s: How long a pod may wait for room.
+        waited_s: How long the pod was allowed to wait for room in the quota, in seconds.
     """
     said = said_by(failure)
     if not isinstance(failure, ApiException):
@@ -134,7 +138,7 @@ def refusal(
 
 
 def said_by(failure: ApiException | HTTPError) -> str:
-    """The API server's words, or those of the way to it."""
+    """The message of a failed request: what the API server answered, or why it could not be reached."""
     if not isinstance(failure, ApiException):
         return str(failure)
     try:
@@ -144,7 +148,7 @@ def said_by(failure: ApiException | HTTPError) -> str:
 
 
 def is_without_room(failure: ApiException | HTTPError) -> bool:
-    """Whether a pod was refused because its namespace's quota is full: that passes, other prohibitions do not."""
+    """Whether a pod was refused because its namespace's quota is full. That passes; other refusals do not."""
     return isinstance(failure, ApiException) and failure.status == 403 and bool(_QUOTA.search(said_by(failure)))
 
 
@@ -158,7 +162,7 @@ def never_fits(failure: ApiException | HTTPError) -> bool:
 
 
 def _amounts(text: str) -> Iterable[tuple[str, Decimal]]:
-    """Of ``requests.cpu=4,pods=1``."""
+    """Names and amounts of a list like ``requests.cpu=4,pods=1``."""
     for item in text.split(","):
         name, _, amount = item.partition("=")
         with suppress(ValueError):
@@ -174,15 +178,19 @@ def failure_of(
     on_gpu: bool = False,
     waited_s: float = 0,
 ) -> CallsheetError:
-    """The typed error of a pod that has not left its results.
+    """Which of our errors it is that a pod ended without leaving its results.
+
+    What the worker itself wrote down comes first: it knows best. One case is an exception: where the container was
+    killed for memory, the worker may have seen only that its tool died, and have called that transient. If the worker
+    wrote nothing, the pod's end decides, then the exit code.
 
     Args:
-        end: How it ended.
-        label: Of the task, for the message.
-        missing: Stages without a result.
-        document: The worker's own word, if it left one.
-        on_gpu: Whether it wanted a GPU.
-        waited_s: How long it may wait for a node.
+        end: How the pod ended.
+        label: Name of the task, for the message.
+        missing: The stages without a result, for the message.
+        document: The failure that the worker wrote down, if it did.
+        on_gpu: Whether the pod wanted a GPU.
+        waited_s: How long the pod was allowed to wait for a node, in seconds.
     """
     if end.container_reason == "OOMKilled" and (document is None or document.retry is Retry.TRANSIENT):
         return OutOfMemory(f"the pod of {label} was killed for memory", command="", stderr_tail=end.message)
@@ -211,6 +219,7 @@ def failure_of(
 
 
 def _never_began(end: PodEnd, label: str, said: str, *, on_gpu: bool, waited_s: float) -> CallsheetError:
+    """The error of a pod that did not start: its container could not, or no node took it."""
     if end.unscheduled is None:
         kind = ImageUnavailable if "Image" in end.container_reason else PlatformUnavailable
         return kind(f"the pod of {label} did not start ({end.container_reason or 'no reason given'}){said}")

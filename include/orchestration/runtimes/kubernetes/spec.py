@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from kubernetes.client import models as k8s
@@ -12,10 +12,7 @@ from kubernetes.client import models as k8s
 from include.base.settings import Settings
 from include.domain.plan.footprint import Footprint
 from include.orchestration.runtimes.task import WORKER_SECRETS
-
-if TYPE_CHECKING:
-    from include.pipelines.runner import TaskJob
-
+from include.pipelines.runner import TaskJob
 
 CONTAINER = "base"
 
@@ -23,7 +20,7 @@ SCRATCH = "/scratch"
 """The only folder that a worker writes to: CALLSHEET_HOME, and the home and temporary folder of its tools."""
 
 USER = 10001
-"""Of the worker image."""
+"""User of the worker image, who is not root."""
 
 GPU = "nvidia.com/gpu"
 
@@ -33,13 +30,13 @@ POOL_LABEL = "callsheet/pool"
 OURS = {"app.kubernetes.io/name": "callsheet-worker", "app.kubernetes.io/managed-by": "callsheet"}
 
 ANNOTATIONS = ("callsheet/dag-id", "callsheet/run-id", "callsheet/task-id", "callsheet/map-index")
-"""Of the task instance that a pod works for, in full: labels are shortened."""
+"""They name the task instance that a pod works for. Labels would be too short for the ids."""
 
 GRACE_S = 30
 """Between SIGTERM and SIGKILL: the worker ends its tools and removes its scratch files."""
 
 ON_NODE = frozenset({"HOME", "FFMPEG", "FFPROBE", "PACKAGER", "ENCODE_SLOTS"})
-"""Settings (without prefix) of this machine, which mean nothing in a pod."""
+"""Settings, without their prefix, that describe this machine and mean nothing in a pod."""
 
 STORE_ENVIRONMENT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """Where the store is; keys to it come from ``worker_secret`` or from the workload identity."""
@@ -125,5 +122,5 @@ def worker_environment() -> dict[str, str]:
     names = {f"CALLSHEET_{name.upper()}" for name in Settings.model_fields if name.upper() not in ON_NODE}
     names = (names - WORKER_SECRETS) | set(STORE_ENVIRONMENT)
     given = {name: os.environ[name] for name in names if os.environ.get(name)}
-    # One encode owns the pod's CPUs.
+    # A pod does one encode, and all its CPUs are for that.
     return {**given, "CALLSHEET_HOME": SCRATCH, "CALLSHEET_ENCODE_SLOTS": "1", "HOME": SCRATCH, "TMPDIR": SCRATCH}

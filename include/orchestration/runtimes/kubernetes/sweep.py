@@ -1,45 +1,38 @@
-"""Deletes pods that work for nobody."""
+"""Deletes worker pods that nobody waits for, and pods whose node is lost."""
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
+from include.adapters.airflow_api import AirflowApi, DagUnknown
 from include.base.settings import Settings
-from include.orchestration.runtimes.kubernetes.endings import (
-    is_lost,
-)
-from include.orchestration.runtimes.kubernetes.spec import (
-    ANNOTATIONS,
-    OURS,
-)
-from include.orchestration.runtimes.kubernetes.waiting import (
-    ClusterHook,
-    asking_again,
-)
-
-if TYPE_CHECKING:
-    from include.adapters.airflow_api import AirflowApi
+from include.orchestration.runtimes.kubernetes.endings import is_lost
+from include.orchestration.runtimes.kubernetes.spec import ANNOTATIONS, OURS
+from include.orchestration.runtimes.kubernetes.waiting import ClusterHook, asking_again
 
 log = logging.getLogger(__name__)
 
-
 LIVING_STATES = frozenset({"running", "deferred", "queued", "scheduled", "up_for_retry", "restarting"})
-"""Of a task instance (or none: it was cleared): it waits for its pod, or takes it over when it runs."""
-
+"""States of a task instance that waits for its pod, or will take it over when it runs again. A cleared task instance
+has no state, and is one of them."""
 SWEEP_AFTER = timedelta(minutes=5)
+"""Younger pods are left alone: their task may not have written down yet that it has one."""
 
 
 def delete_by_force(core: Any, pod: Any) -> None:
-    """Delete a pod that is lost without waiting for its node, which would keep the name and the quota for ever.
+    """Delete a pod whose node is lost, without waiting for that node: it would keep the pod's name and quota for ever.
 
-    Its worker may live on, where the node is cut off from the API server alone, and end beside the one that the next
-    attempt starts. That is safe because no worker can spoil another's work: each has a scratch folder of its own, an
-    object of the store is whole or not there, its key says what it holds, whichever of two equal ones came last is as
-    good, and what is published is compared with what was checked and stands behind one compare-and-set.
+    Its worker may still be at work, where the node is only cut off from the API server. It then runs beside the worker
+    of the next attempt. That is safe, because no worker can spoil the work of another:
+
+    - each has a scratch folder of its own;
+    - an object appears in the store whole or not at all;
+    - an object's key says what is in it, so two workers that write the same key write equal objects;
+    - publishing compares what it publishes with what was checked, and changes one pointer by compare-and-set.
     """
     log.warning("pod %s has lost its node: deleted by force", pod.metadata.name)
     try:
@@ -52,8 +45,8 @@ def delete_by_force(core: Any, pod: Any) -> None:
 def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: Any = None) -> list[str]:
     """Delete worker pods that nobody waits for; returns their names.
 
-    A pod outlives its task where task runner or triggerer died before the task was cleared, failed or deleted; and its
-    deletion where its node is lost.
+    A pod outlives its task where the task runner or the triggerer had died before the task was cleared, failed or
+    deleted. A pod outlives its own deletion where its node is lost.
     """
     core = client or ClusterHook(conn_id=settings.kubernetes_conn_id).core_v1_client
     selector = ",".join(f"{name}={value}" for name, value in OURS.items())
@@ -68,7 +61,7 @@ def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: An
             continue
         if now - meta.creation_timestamp < SWEEP_AFTER:
             continue
-        dag_id, run_id, task_id, map_index = ((meta.annotations or {}).get(each, "") for each in ANNOTATIONS)
+        dag_id, run_id, task_id, map_index = ((meta.annotations or {}).get(name, "") for name in ANNOTATIONS)
         if (dag_id, run_id) not in states:
             states[dag_id, run_id] = _states(api, dag_id, run_id)
         known = states[dag_id, run_id]
@@ -87,10 +80,9 @@ def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: An
 
 
 def _states(api: AirflowApi, dag_id: str, run_id: str) -> dict[tuple[str, str], str | None]:
-    from include.adapters.airflow_api import DagUnknown
-
+    """States of a run's task instances, by task id and map index; empty where Airflow does not know the run."""
     try:
         found = api.task_instances(dag_id, run_id)
     except DagUnknown:
         return {}
-    return {(each["task_id"], str(each["map_index"])): each["state"] for each in found}
+    return {(instance["task_id"], str(instance["map_index"])): instance["state"] for instance in found}

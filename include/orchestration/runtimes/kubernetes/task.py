@@ -1,21 +1,23 @@
-"""Worker tasks as pods: everything about Kubernetes is here.
+"""Worker tasks as pods: the operator.
 
-:class:`PodTask` is the deferrable counterpart of :class:`include.orchestration.runtimes.local.WorkerTask`: the
-same argv, the same job document, the same exit codes. What the provider does and what is filled in
-(cncf.kubernetes 10.25):
+:class:`PodTask` does on a cluster what :class:`include.orchestration.runtimes.local.WorkerTask` does on this machine,
+with the same command line, the same job document and the same exit codes; while its pod runs, the task is deferred.
+It stands on the operator of Airflow's Kubernetes provider (cncf.kubernetes 10.25) and changes this:
 
-- *Success* is what the outputs say. The provider reports a killed pod as succeeded now and then, and takes one that is
-  gone after a success event for one.
-- *Failure* of the provider's is one plain error, after the pod was deleted. :meth:`PodTask.cleanup` looks before.
-- *A second pod beside a living one* is prevented by the pod's identity in the task state store and by its labels. The
-  provider would also come back to a pod that is being deleted: :meth:`PodTask.get_or_create_pod` waits for its end.
-- *A pod that nobody ends*: on a node that has fallen silent it is Running, or being deleted, for ever, and the provider
-  waits as long. :func:`is_lost` says when to give it up; then it is deleted by force (:func:`delete_by_force`).
-- *A quota without room* and *an API server that is away* for minutes cost no title: the task defers and asks again
-  (:class:`Pause`), as does the trigger of a pod that is there (:class:`PatientHook`).
-- *A pod for nobody*: clearing or failing a task deletes its pod (the trigger's ``on_kill``, or the operator's). Where
-  the triggerer or the task runner died first, the next attempt takes the pod over; where there is none,
-  :func:`sweep_pods` deletes it.
+- *Success.* The task has succeeded when its outputs are there. The provider asks the pod instead, and is wrong at
+  times: it takes some killed pods, and some that have vanished, for successful ones.
+- *Failure.* The provider deletes a failed pod and raises the same error for every reason. :meth:`PodTask.cleanup` reads
+  how the pod ended before that, and :mod:`~include.orchestration.runtimes.kubernetes.endings` gives it a typed error.
+- *One pod at a time.* An attempt finds the pod of the attempt before by the identity in the task state store and by
+  its labels. :meth:`PodTask.get_or_create_pod` also waits for the end of a pod that is being deleted; the provider
+  would watch that one as if it were its own.
+- *A node that falls silent.* Its pods stay Running, or stay in deletion, for ever, and the provider waits for them.
+  :func:`is_lost` says when to give such a pod up, and :func:`delete_by_force` removes it.
+- *No room in the quota, or no answer from the API server*, for minutes: no attempt fails for that. The task defers and
+  asks again (:class:`Pause`); a trigger whose pod is there asks again as well (:class:`PatientHook`).
+- *A pod that works for nobody.* Whoever clears or fails a task deletes its pod (``on_kill`` of the trigger or of the
+  operator). If triggerer or task runner died before they could, the next attempt takes the pod over; if there is no
+  next attempt, :func:`sweep_pods` deletes it.
 """
 
 from __future__ import annotations
@@ -28,20 +30,17 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
-    TRANSIENT_STATUS_CODES,
-)
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import TRANSIENT_STATUS_CODES
 from airflow.providers.cncf.kubernetes.operators.pod import POD_IDENTIFIER_STATE_KEY, KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.utils.pod_manager import (
-    PodManager,
-    PodNotFoundException,
-)
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager, PodNotFoundException
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils import parse_quantity
 from urllib3.exceptions import HTTPError
 
+from include.adapters.catalog import Catalog
 from include.adapters.store.documents import load_if_valid
+from include.adapters.store.store import ObjectStore
 from include.base.errors import (
     CallsheetError,
     ErrorDocument,
@@ -51,13 +50,13 @@ from include.base.errors import (
     PlatformUnavailable,
     Retry,
 )
+from include.base.pools import wants_gpu
 from include.base.settings import Settings
 from include.base.text import one_line
 from include.domain.media.media import Inspection
 from include.domain.outcome.results import Cost
 from include.domain.plan.footprint import START_MARGIN_S, Footprint, encode_footprint, more_memory, task_footprint
-from include.domain.plan.plan import Plan
-from include.orchestration.names import GPU_POOL
+from include.domain.plan.plan import EncodeJob, Plan
 from include.orchestration.runtimes.kubernetes.endings import (
     PodEnd,
     failure_of,
@@ -68,14 +67,7 @@ from include.orchestration.runtimes.kubernetes.endings import (
     refusal,
     said_by,
 )
-from include.orchestration.runtimes.kubernetes.spec import (
-    CONTAINER,
-    GPU,
-    GRACE_S,
-    OURS,
-    POOL_LABEL,
-    pod_spec,
-)
+from include.orchestration.runtimes.kubernetes.spec import CONTAINER, GPU, GRACE_S, OURS, POOL_LABEL, pod_spec
 from include.orchestration.runtimes.kubernetes.sweep import delete_by_force
 from include.orchestration.runtimes.kubernetes.waiting import (
     OUTAGE_S,
@@ -87,26 +79,23 @@ from include.orchestration.runtimes.kubernetes.waiting import (
     asking_again,
 )
 from include.orchestration.runtimes.task import TitleTask, unfinished
+from include.pipelines.core import find_pipeline
+from include.pipelines.runner import TaskJob, load_plan, load_result
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from include.adapters.catalog import Catalog
-    from include.adapters.store.store import ObjectStore
-    from include.domain.plan.plan import EncodeJob
-    from include.pipelines.runner import TaskJob
-
 log = logging.getLogger(__name__)
 
-
 DYING_LIMIT_S = 2 * GRACE_S
-"""A pod that is still being deleted after this long has lost its node, and nobody will end it there."""
+"""How long an attempt waits for the end of an earlier pod that is being deleted; after that its node must be lost."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 60.0
-"""Before a pod is asked for again, doubled each time: to resume a task costs a second or two of CPU."""
+"""Seconds before a pod is asked for again, doubled each time: to resume a task costs a second or two of CPU."""
 LOG_EVERY_S = 15
 MEMORY_KEY = "memory_mb"
+"""Key of the task state store, which outlives an attempt: how much memory the next pod asks for."""
 ON_CPUS_KEY = "on_cpus"
-"""Keys of the task state store, which outlives an attempt: what the next one asks for, and why it leaves the GPU."""
+"""Another one: why this encode runs on CPUs though it was planned for a GPU."""
 
 
 class PodTask(TitleTask, KubernetesPodOperator):
@@ -145,7 +134,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
 
     @cached_property
     def hook(self) -> KubernetesHook:
-        """Way into the cluster of the connection."""
+        """Client of the cluster that the connection names."""
         return ClusterHook(conn_id=self.kubernetes_conn_id)
 
     @cached_property
@@ -169,14 +158,14 @@ class PodTask(TitleTask, KubernetesPodOperator):
         return self._until_done(begin, task_job, settings, store, context)
 
     def ask_again(self, context: Context, event: dict[str, Any], since: float, asked: int) -> Any:
-        """Where the task goes on that could not have its pod."""
+        """Airflow calls this when a task is resumed that could not have its pod."""
         self._since, self._asked = since, asked
         return self._attempt(context, self.work, resumed=True)
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
-        """Where the task goes on once its trigger has fired."""
+        """Airflow calls this when the trigger of the task has fired."""
         if self._attempting:
-            # The pod had ended before there was anything to wait for: the provider comes here by itself.
+            # The pod ended before the task could defer: then the provider calls this itself, within the attempt.
             return super().trigger_reentry(context, event)
         return self._attempt(context, partial(self._resume, event=event), resumed=True)
 
@@ -187,33 +176,33 @@ class PodTask(TitleTask, KubernetesPodOperator):
         xcom_result: dict[str, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """As the provider's, which deletes the pod; its end is read before."""
+        """Read how the pod ended, then let the provider delete it."""
         self._end = pod_end(remote_pod, lost=is_lost(remote_pod, datetime.now(UTC))) if remote_pod else None
         if self._end is not None and self._end.lost:
             delete_by_force(self.client, remote_pod)
         super().cleanup(pod, remote_pod, xcom_result=xcom_result, context=context)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
-        """The living pod of this task, or a new one; never a second, and none that is about to end."""
+        """The pod of this task that still runs, or a new one; never a second one, and none that is being deleted."""
         self._clear_the_way(context)
         try:
             return super().get_or_create_pod(pod_request_obj, context)
         except ApiException as error:
             if error.status != 409:
                 raise
-            # The name is this attempt's own: its first request was carried out, and the answer was lost.
+            # No other attempt uses this name. So the first request did make the pod, and only its answer was lost.
             try:
                 pod = self.hook.get_pod(pod_request_obj.metadata.name, pod_request_obj.metadata.namespace)
             except ApiException as missing:
-                # Or another pod was counted into the quota at the same moment.
+                # There is no such pod: the conflict was about the quota, which another pod changed at that moment.
                 raise (error if missing.status == 404 else missing) from None
             self._persist_pod_identity_to_task_state_store(context, pod)
             return pod
 
     def _begin(self, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context) -> None:
-        self._learn_of_the_dead(settings, context)
+        self._heed_earlier_pods(settings, context)
         job = self._encode_job(task_job, store)
-        if job is not None and job.pool == GPU_POOL and not settings.gpu_nodes_on_demand:
+        if job is not None and wants_gpu(settings, job.pool) and not settings.gpu_nodes_on_demand:
             self._leave_gpus_if_there_are_none(context, settings)
         task_job = self._shape(task_job, settings, store, context)
         store.delete(task_job.usage_key)
@@ -236,7 +225,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
     def _until_done(
         self, step: Callable[[], object], task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context
     ) -> dict[str, Any]:
-        """Let the provider do its ``step``, then decide by the outputs."""
+        """Run a step of the provider's, then decide by the outputs whether the task has succeeded."""
         failure: Exception | None = None
         self._attempting = True
         try:
@@ -249,8 +238,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if missing and self.pod is None and self._end is None:
             self._wait_where_that_helps(failure, task_job, store)
         if missing:
-            ended = self._verdict(failure, missing, task_job, settings, store)
-            raise self._prepared_for_the_next_attempt(ended, settings, context) from failure
+            typed = self._failure(failure, missing, task_job, store)
+            raise self._noted_for_the_next_attempt(typed, settings, context) from failure
         if failure is not None:
             log.warning("%s has left all its results; its pod did not end well: %s", task_job.label, failure)
         why = _state(context).get(ON_CPUS_KEY)
@@ -262,7 +251,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         }
 
     def _wait_where_that_helps(self, failure: Exception | None, task_job: TaskJob, store: ObjectStore) -> None:
-        """Defer where there is no pod for want of room in the quota, or of an API server that answers."""
+        """Defer where there is no pod because the quota has no room, or because the API server does not answer."""
         if not isinstance(failure, ApiException | HTTPError):
             return
         no_room = is_without_room(failure)
@@ -279,7 +268,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
             task_job.label, pause_s, left_s, one_line(said_by(failure)),
         )  # fmt: skip
         if no_room:
-            # What the job binds to is decided when it starts. After an outage a pod may be there that reads it.
+            # The next try binds the job anew, by the deadline as it is then. After an outage the document has to stay:
+            # the lost request may have made a pod, and that reads it.
             store.delete(task_job.key)
         super().defer(
             trigger=Pause(pause_s), method_name="ask_again", kwargs={"since": since, "asked": self._asked + 1}
@@ -288,7 +278,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
     def _shape(self, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context) -> TaskJob:
         """Give this operator the pod's spec; returns the job document that goes with it."""
         job = self._encode_job(task_job, store)
-        on_gpu = job is not None and job.pool == GPU_POOL and not _state(context).get(ON_CPUS_KEY)
+        on_gpu = job is not None and wants_gpu(settings, job.pool) and not _state(context).get(ON_CPUS_KEY)
         footprint = self._footprint(task_job, job, settings, store, on_gpu=on_gpu)
         footprint = footprint.model_copy(update={"memory_mb": self._memory_mb(footprint, settings, context)})
         spec = pod_spec(task_job, settings, store.uri, footprint, on_gpu=on_gpu, instance=_instance(context))
@@ -298,19 +288,14 @@ class PodTask(TitleTask, KubernetesPodOperator):
         return task_job.model_copy(update={"hardware": on_gpu or job is None})
 
     def _encode_job(self, task_job: TaskJob, store: ObjectStore) -> EncodeJob | None:
-        from include.pipelines.core import find_pipeline
-        from include.pipelines.runner import load_plan
-
         if task_job.item is None:
             return None
         plan = load_plan(task_job.title, find_pipeline(self.pipeline, self.pipeline_version).task(task_job.task), store)
-        return next((each for each in plan.jobs if each.name == task_job.item), None)
+        return next((job for job in plan.jobs if job.name == task_job.item), None)
 
     def _footprint(
         self, task_job: TaskJob, job: EncodeJob | None, settings: Settings, store: ObjectStore, *, on_gpu: bool
     ) -> Footprint:
-        from include.pipelines.runner import load_result
-
         source = load_result(task_job.title, "inspect", Inspection, store)
         source = source if isinstance(source, Inspection) else None
         if job is not None:
@@ -328,7 +313,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         return min(settings.max_memory_mb, stored if isinstance(stored, int) else footprint.memory_mb)
 
     def _leave_gpus_if_there_are_none(self, context: Context, settings: Settings) -> None:
-        """Note at once that the job must run on CPUs, rather than have its pod wait for a node that never comes."""
+        """Where no node has a GPU, note at once that the job runs on CPUs; its pod would wait for a node in vain."""
         if _state(context).get(ON_CPUS_KEY) or self._gpu_node_exists():
             return
         reason = (
@@ -349,22 +334,23 @@ class PodTask(TitleTask, KubernetesPodOperator):
             return True
         return any(parse_quantity((node.status.allocatable or {}).get(GPU, "0")) > 0 for node in nodes)
 
-    def _learn_of_the_dead(self, settings: Settings, context: Context) -> None:
-        """Heed what the pod of an attempt that did not live to see its end has died of."""
+    def _heed_earlier_pods(self, settings: Settings, context: Context) -> None:
+        """Ask for more memory where a pod ran out of it whose own attempt had died before the pod ended."""
         for pod in self._own_pods(context):
             end = pod_end(pod)
             if end.container_reason == "OOMKilled":
                 _ask_for_more(end, settings, context)
 
     def _clear_the_way(self, context: Context) -> None:
-        """Delete this task's pods that have ended or are one too many; wait for the end of what is being deleted."""
+        """Leave this task one running pod at most: delete the others, and wait until those being deleted are gone."""
         limit = time.monotonic() + DYING_LIMIT_S
         while True:
             pods = self._own_pods(context)
             dying = [pod for pod in pods if pod.metadata.deletion_timestamp]
             ended = [pod for pod in pods if pod not in dying and pod.status.phase in ("Succeeded", "Failed")]
             living = [pod for pod in pods if pod not in dying and pod not in ended]
-            # A request that a dead task had sent may be carried out after the next attempt has looked.
+            # There may be two: the request of an attempt that has died can be carried out late, after the next attempt
+            # has looked for a pod. The one that this task has noted is kept, else the oldest.
             noted = _state(context).get(POD_IDENTIFIER_STATE_KEY) or {}
             living.sort(key=lambda pod: (pod.metadata.name != noted.get("name"), pod.metadata.creation_timestamp))
             for pod in [*ended, *living[1:]]:
@@ -382,7 +368,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
             time.sleep(1)
 
     def _build_find_pod_label_selector(self, context: Context | None = None, *, exclude_checked: bool = True) -> str:
-        # What of the title is in the labels, its tier among it, may have changed since an earlier attempt.
+        # Labels that describe the title are left out: its tier, say, may have changed since an earlier attempt.
         labels = {**OURS, **self._get_ti_pod_labels(context, include_try_number=False)}
         checked = [f"{self.POD_CHECKED_KEY}!=True"] if exclude_checked else []
         return ",".join([*(f"{name}={value}" for name, value in sorted(labels.items())), *checked])
@@ -393,14 +379,10 @@ class PodTask(TitleTask, KubernetesPodOperator):
         found: list[k8s.V1Pod] = self.client.list_namespaced_pod(self.namespace, label_selector=selector).items
         return found
 
-    def _verdict(
-        self,
-        failure: Exception | None,
-        missing: list[str],
-        task_job: TaskJob,
-        settings: Settings,
-        store: ObjectStore,
+    def _failure(
+        self, failure: Exception | None, missing: list[str], task_job: TaskJob, store: ObjectStore
     ) -> CallsheetError:
+        """The typed error of an attempt without its results: by the pod's end, else by what the provider raised."""
         if self._end is not None:
             return failure_of(
                 self._end,
@@ -420,10 +402,10 @@ class PodTask(TitleTask, KubernetesPodOperator):
             )
         return PlatformUnavailable(f"the pod of {task_job.label} could not be watched to its end: {failure}")
 
-    def _prepared_for_the_next_attempt(
+    def _noted_for_the_next_attempt(
         self, error: CallsheetError, settings: Settings, context: Context
     ) -> CallsheetError:
-        """The error to raise, after noting what the next attempt has to do otherwise."""
+        """The error to raise; what the next attempt has to do differently is noted in the task state store."""
         if isinstance(error, GpuUnavailable):
             _state(context).set(ON_CPUS_KEY, error.message)
         if error.retry is not Retry.MORE_MEMORY or self._end is None:
@@ -439,7 +421,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
 
 
 def _ask_for_more(end: PodEnd, settings: Settings, context: Context) -> bool:
-    """Have the next attempt ask for more memory than the pod had; False where that was all there may be."""
+    """Have the next attempt ask for more memory than this pod had; False where it had the most that is allowed."""
     wanted_mb = more_memory(end.memory_mb, ceiling_mb=settings.max_memory_mb)
     if wanted_mb is None:
         return False

@@ -1,4 +1,4 @@
-"""Ways into the cluster, and waiting for a pod, through outages of the API server and silent nodes."""
+"""Clients of the cluster, and waiting for a pod: through outages of the API server, and not for lost pods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
@@ -26,16 +26,11 @@ from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes.client import models as k8s
 
-from include.orchestration.runtimes.kubernetes.endings import (
-    is_lost,
-)
+from include.orchestration.runtimes.kubernetes.endings import is_lost
 
 log = logging.getLogger(__name__)
 
-
-P = ParamSpec("P")
-
-R = TypeVar("R")
+_Request = TypeVar("_Request", bound=Callable[..., Any])
 
 OUTAGE_S = 1800
 """How long to wait for an API server that does not answer: an upgrade of its cluster takes minutes."""
@@ -43,13 +38,13 @@ OUTAGE_S = 1800
 POLL_S = 5.0
 
 
-def asking_again(call: Callable[P, R]) -> Callable[P, R]:
-    """The provider's retries of a request: transient answers and broken connections."""
-    return generic_api_retry(call)  # type: ignore[no-untyped-call,no-any-return]  # it has no types
+def asking_again(request: _Request) -> _Request:
+    """The request with the provider's retries: after answers that say "later", and after broken connections."""
+    return generic_api_retry(request)  # type: ignore[no-untyped-call,no-any-return]  # it has no types
 
 
 class ClusterHook(KubernetesHook):
-    """As the provider's; reading a pod is tried again like its other requests."""
+    """The provider's client; it retries its requests, except for reading a pod, which is retried here as well."""
 
     @asking_again
     def get_pod(self, name: str, namespace: str) -> k8s.V1Pod:
@@ -58,7 +53,7 @@ class ClusterHook(KubernetesHook):
 
 
 class PatientHook(AsyncKubernetesHook):
-    """As the provider's, for a task that is deferred: to wait for an API server that is away costs nothing."""
+    """The provider's client for triggers, with much more patience: a deferred task costs nothing while it waits."""
 
     async def get_pod(self, name: str, namespace: str) -> Any:
         """Read a pod, once the API server answers."""
@@ -76,7 +71,7 @@ class PatientHook(AsyncKubernetesHook):
 
 
 class PodTrigger(KubernetesPodTrigger):
-    """Waits for a pod as the provider's does, but neither fails for an outage nor waits for a pod that is lost."""
+    """The provider's trigger; it does not fail while the API server is away, and does not wait for a lost pod."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -84,7 +79,7 @@ class PodTrigger(KubernetesPodTrigger):
 
     @cached_property
     def hook(self) -> PatientHook:
-        """Way into the cluster."""
+        """Client of the cluster."""
         return PatientHook(
             conn_id=self.kubernetes_conn_id,
             in_cluster=self.in_cluster,
@@ -96,13 +91,13 @@ class PodTrigger(KubernetesPodTrigger):
     async def _get_pod(self) -> Any:  # type: ignore[override]  # the provider's is decorated
         pod = await super()._get_pod()
         if is_lost(pod, datetime.now(UTC)):
-            # The provider's word for giving a pod up without waiting for its end.
+            # With this error the provider gives a pod up and does not wait for its end.
             raise PodLaunchTimeoutException(f"pod {self.pod_name} should have ended; its node does not answer")
         return pod
 
 
 class Pause(BaseTrigger):
-    """Lets a task ask for its pod again after some seconds; meanwhile it takes no process."""
+    """Resumes a task after some seconds, so that it asks for its pod again; meanwhile it takes no process."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # it has no types
@@ -119,10 +114,10 @@ class Pause(BaseTrigger):
 
 
 class PatientManager(PodManager):
-    """As the provider's, but it waits for the end of no pod that will not end by itself."""
+    """The provider's manager of pods; it does not wait for a pod that will never end by itself."""
 
     def run_pod_async(self, pod: k8s.V1Pod, **options: Any) -> k8s.V1Pod:
-        """Create the pod. The provider would log each refusal as an error with the pod's whole spec."""
+        """Create the pod, without the provider's log of every refusal: an error, with the pod's whole spec."""
         body = self._client.api_client.sanitize_for_serialization(pod)
         return self._client.create_namespaced_pod(body=body, namespace=pod.metadata.namespace, **options)
 
@@ -134,6 +129,7 @@ class PatientManager(PodManager):
             if ended or is_lost(found, datetime.now(UTC)):
                 return found
             if not found.spec.node_name:
-                # No deadline runs for it. The next attempt takes it over, and its place among those that wait.
+                # Without a node no deadline runs for it, so it might wait for ever. It is left where it is: the next
+                # attempt takes it over, and with it its place in the scheduler's queue.
                 raise AirflowException(f"its trigger failed while pod {found.metadata.name} had no node yet")
             time.sleep(2)
