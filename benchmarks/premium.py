@@ -34,7 +34,7 @@ import yaml
 
 from benchmarks.orchestration import Bench
 from include.adapters.catalog import TitleRecord
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.demo import fetch_clips

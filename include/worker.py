@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 
 from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
 from include.adapters.store.documents import load_document
-from include.adapters.store.store import key_of, open_store
+from include.adapters.store.keys import key_of
+from include.adapters.store.opening import open_store
 from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
 from include.base.settings import load_settings
 from include.base.text import printable, redacted

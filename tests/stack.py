@@ -16,7 +16,8 @@ import httpx
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.client import Client

@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
-from include.adapters.s3.store import code_of, failure, s3_client, stream, told
 from include.adapters.store.documents import load_if_valid
-from include.adapters.store.store import ObjectStore, key_of
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.keys import key_of
 from include.base.errors import (
     CallsheetError,
     ConfigurationError,
@@ -313,7 +313,12 @@ def _answered(response: httpx.Response, shown: str) -> None:
 
 
 def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
+    # boto3 costs half a second, which every parse of a DAG file would pay.
     from botocore.exceptions import BotoCoreError, ClientError
+
+    from include.adapters.s3.bucket import Bucket
+    from include.adapters.s3.failures import s3_errors
+    from include.adapters.s3.session import s3_client
 
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if bucket not in settings.mezzanine_buckets:
@@ -321,19 +326,22 @@ def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[byte
         raise MezzanineRejected(
             f"{uri} does not lie in a bucket of CALLSHEET_MEZZANINE_BUCKETS ({served})", reason=Reason.FORBIDDEN_ADDRESS
         )
-    with told(uri):
+    with s3_errors(uri):
         try:
-            client = s3_client(settings)
-            yield from stream(client, bucket, key, on_size=lambda size: _sized(size, limit_bytes))
+            place = Bucket(s3_client(settings), bucket)
+            yield from place.stream(key, on_size=lambda size: _sized(size, limit_bytes))
         except (ClientError, BotoCoreError) as error:
             raise _s3_failure(uri, error) from error
 
 
 def _s3_failure(uri: str, error: Exception) -> CallsheetError:
     """Whose fault it is: the mezzanine's, the way's or our own."""
+    # As above: boto3 is not for the parse of a DAG file.
+    from include.adapters.s3.failures import CHANGED, code_of, failure
+
     typed = failure(error, uri)
     code, status = code_of(error), getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code == "412":
+    if code == CHANGED:
         return _changed(f"{uri} was replaced while it was copied")
     if code == "AccessDenied":
         return MezzanineRejected(

@@ -7,7 +7,6 @@ acting needs edit permission.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -16,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
-from include.adapters.s3.store import S3Store
-from include.adapters.store.store import cache_control, checked_key, content_type, open_store
+from include.adapters.store.keys import cache_control, checked_key, content_type
+from include.adapters.store.opening import open_store
 from include.api import queue, steering
 from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find_request, may
 from include.api.health import health_report
@@ -138,8 +137,7 @@ def media(
 ) -> Response:
     """A published file, for the preview and for trying out; the crowd goes to ``CALLSHEET_PUBLIC_BASE_URL``.
 
-    An object on S3 passes through here: players follow the manifests' relative addresses, and could not with a
-    presigned address for each.
+    Also an object on S3 passes through here (the store's ``serve`` says why).
     """
     newest = catalog.titles.newest(title_id)
     if newest is None or not may(user, "GET", newest.dag_id):
@@ -154,16 +152,13 @@ def media(
         "Cache-Control": "no-store" if path == "current.json" else f"private, {cache_control(key)}",
         "X-Content-Type-Options": "nosniff",
     }
-    if isinstance(objects, S3Store):
-        found = objects.served(key, request.headers.get("range"))
-        if found is None:
-            raise HTTPException(404, "no such file")
-        status = 206 if "Content-Range" in found[0] else 200
-        return StreamingResponse(found[1], status, headers | found[0], content_type(key))
-    file = Path(objects.readable(key))
-    if not file.is_file():
+    served = objects.serve(key, request.headers.get("range"))
+    if served is None:
         raise HTTPException(404, "no such file")
-    return FileResponse(file, media_type=content_type(key), headers=headers)
+    if served.file is not None:
+        return FileResponse(served.file, media_type=content_type(key), headers=headers)
+    status = 206 if "Content-Range" in served.headers else 200
+    return StreamingResponse(served.body, status, {**headers, **served.headers}, content_type(key))
 
 
 def _with_events(record: TitleRecord, catalog: Catalog, settings: Settings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
 
 

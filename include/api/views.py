@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from include.adapters.catalog import BatchRecord, TitleRecord
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.base.settings import Settings
 from include.domain.title.title import State
 from include.pipelines.core import find_pipeline

@@ -27,7 +27,8 @@ from include.adapters.ffmpeg.commands import input_argv, prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
 from include.adapters.ffmpeg.ffprobe import number, picture_streams, probe
 from include.adapters.process import Limits, limit_tools, run
-from include.adapters.store.store import LocalStore, open_store
+from include.adapters.store.local import LocalStore
+from include.adapters.store.opening import open_store
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.settings import Settings, load_settings
 from include.domain.cost.prior import TELLING_S, Calibration, CostRates, Pair, SampleEncode, encoder_s

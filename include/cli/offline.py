@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError
 from include.base.settings import Settings
 from include.domain.title.title import Tier, TitleJob

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.store.documents import load_document, load_if_valid
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import MissingInput
 from include.domain.plan.plan import EncodeJob, Plan

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, dag_id_of
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
 from include.domain.telling.digest import DAY, Digest, Due, Ended, digest_of
 from include.domain.title.title import FINAL_STATES, State

@@ -10,7 +10,7 @@ from typing import Any
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.documents import CorruptDocument
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError, ErrorDocument, MissingInput, Owner, Retry, TitleEndedBadly
 from include.base.settings import Settings
 from include.domain.outcome.settlement import RunResults, TaskFailure

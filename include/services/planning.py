@@ -19,7 +19,7 @@ from include.services.valuation import OVERHEAD_S, farm_factors, revalue
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog
-    from include.adapters.store.store import ObjectStore
+    from include.adapters.store.interface import ObjectStore
     from include.base.settings import Settings
 
 log = logging.getLogger(__name__)

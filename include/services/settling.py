@@ -11,7 +11,7 @@ from typing import Any
 
 from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
 from include.adapters.store.documents import load_if_valid
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult

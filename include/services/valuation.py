@@ -260,7 +260,7 @@ def kept_calibration(settings: Settings) -> Calibration | None:
     No title waits for them: the prior does without.
     """
     from include.adapters.store.documents import load_document
-    from include.adapters.store.store import open_store
+    from include.adapters.store.opening import open_store
 
     try:
         return load_document(open_store(settings), CALIBRATION, Calibration)

@@ -31,7 +31,7 @@ from include.domain.title.title import TitleJob
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog
-    from include.adapters.store.store import ObjectStore
+    from include.adapters.store.interface import ObjectStore
     from include.base.settings import Settings
 
 Place = Literal["worker", "airflow"]

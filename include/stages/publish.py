@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from include.adapters.airflow_api import ui_base_url
-from include.adapters.store.store import ConcurrentChange, ObjectStore
+from include.adapters.store.interface import ConcurrentChange, ObjectStore
 from include.base.document import canonical_json
 from include.base.errors import ConfigurationError, NotReleased, PlatformUnavailable, StaleRequest, StorageError
 from include.base.settings import Settings

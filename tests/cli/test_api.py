@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.api.views import deadline_kept, title_views
 from include.base.settings import Settings
 from include.domain.title.title import State

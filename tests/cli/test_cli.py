@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.cli import app as cli
 from include.cli import client

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
 from include.stages.publish import public_base
 from tests.catalog.samples import accept, publish, start

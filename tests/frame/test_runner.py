@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import MissingInput
 from include.pipelines import runner
 from include.pipelines.core import current_pipelines, find_pipeline

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.adapters.store.store import MAX_KEY, ConcurrentChange, LocalStore, key_of, open_store
+from include.adapters.store.interface import ConcurrentChange
+from include.adapters.store.keys import MAX_KEY, key_of
+from include.adapters.store.local import LocalStore
+from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError, StorageError
 from include.base.settings import Settings
 from tests.requirements import missing

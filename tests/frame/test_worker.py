@@ -14,7 +14,7 @@ import pytest
 
 import include
 from include.adapters.process import run
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import ErrorDocument, ToolTimeout
 from include.domain.title.title import TitleJob
 from include.pipelines.runner import TaskJob, result_key

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from include.adapters.catalog import Stub
 from include.adapters.ffmpeg.commands import input_argv
 from include.adapters.slack import blocks, headline
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.document import canonical_json
 from include.base.errors import CallsheetError, ErrorDocument, RequestRejected, StorageError, from_document, to_document
 from include.base.text import MAX_SHOWN as LONGEST

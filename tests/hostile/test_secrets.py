@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from include.adapters.addresses import pinned_client
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import CallsheetError, to_document
 from include.base.settings import Settings
 from include.base.text import redacted

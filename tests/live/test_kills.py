@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.errors import ErrorDocument
 from include.base.settings import Settings
 from include.domain.title.request import parse_batch

@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.catalog.schema import alerts, dead_letters, events, outbox
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch
 from include.domain.title.title import TitleJob

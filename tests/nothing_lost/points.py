@@ -266,10 +266,10 @@ class _Wrapped:
         from include.adapters import mezzanine
         from include.adapters.airflow_api import AirflowApi
         from include.adapters.catalog import Catalog
-        from include.adapters.store import store
+        from include.adapters.store.local import LocalStore
 
         for name in STORE_STEPS:
-            self.wrap(store.LocalStore, name, functools.partial(_store_step, name))
+            self.wrap(LocalStore, name, functools.partial(_store_step, name))
         parts = {name: type(part) for name, part in vars(Catalog("sqlite://")).items()}
         for step in CATALOG_STEPS:
             part, _, method = step.partition(".")

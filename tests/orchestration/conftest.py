@@ -11,7 +11,7 @@ import pytest
 from include.adapters import airflow_api
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings, load_settings
 from tests.orchestration.airflow_server import AirflowServer, airflow_server
 from tests.orchestration.lab import Lab, Supervisor, built_project

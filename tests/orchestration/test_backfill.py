@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.title.steering import Steering
 from include.domain.title.title import State

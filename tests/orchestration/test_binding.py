@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare
 from include.domain.plan.plan import Plan

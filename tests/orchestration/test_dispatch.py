@@ -14,7 +14,7 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.titles import Titles
 from include.adapters.catalog.versions import Versions
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import ConfigurationError, PlatformUnavailable, RequestRejected
 from include.base.settings import Settings, load_settings
 from include.domain.title.steering import Steering

@@ -6,7 +6,7 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import PlatformUnavailable
 from include.domain.title.title import State
 from include.services.housekeeping import clean, clean_work, retire, retire_batches

@@ -8,7 +8,7 @@ import pytest
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.document import Document
 from include.base.errors import CallsheetError, EncoderCrashed, MezzanineRejected
 from include.base.settings import Settings

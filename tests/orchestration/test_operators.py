@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import EXIT_CODES, ErrorDocument, Owner, Retry
 from include.orchestration.runtimes.control import ControlTask, PublishTask
 from include.orchestration.runtimes.local import WorkerTask

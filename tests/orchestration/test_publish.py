@@ -16,7 +16,8 @@ from sqlalchemy import create_engine, update
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
 from include.adapters.catalog.versions import Versions
-from include.adapters.store.store import ConcurrentChange, LocalStore
+from include.adapters.store.interface import ConcurrentChange
+from include.adapters.store.local import LocalStore
 from include.base.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
 from include.base.settings import Settings
 from include.domain.outcome.results import PackageResult, PublishResult

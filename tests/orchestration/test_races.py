@@ -19,7 +19,7 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.titles import Titles
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import (
     CallsheetError,
     CoreRungMissing,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.adapters.catalog import Catalog, HistoryRow
-from include.adapters.store.store import open_store
+from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.cli import calibrate as calibration

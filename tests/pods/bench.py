@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.errors import ErrorDocument
 from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.runner import TaskJob

@@ -14,7 +14,7 @@ from airflow.providers.cncf.kubernetes import kubernetes_helper_functions
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.orchestration.runtimes.kubernetes import task as pods
 from tests.kube.cluster import Node

@@ -14,7 +14,7 @@ import pytest
 from include.adapters import tools
 from include.adapters.process import run
 from include.adapters.store.documents import load_document
-from include.adapters.store.store import LocalStore
+from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.outcome.results import EncodeResult
 from include.pipelines.core import current_pipelines

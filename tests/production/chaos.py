@@ -19,7 +19,7 @@ import httpx
 import m3u8
 import psutil
 
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.errors import CallsheetError
 from include.domain.title.title import FINAL_STATES, State
 from tests.farm import UNITS, Farm

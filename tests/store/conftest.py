@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.s3 import store as adapter
+from include.adapters.s3 import transfer
 from include.adapters.s3.store import S3Store
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.base.settings import Settings
 from tests.s3 import S3, s3_server
 
@@ -29,7 +30,7 @@ def s3(_s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     """The server, which nobody has asked anything yet; the environment leads to it."""
     for name, value in _s3.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(adapter, "PART_BYTES", LEAST_PART)
+    monkeypatch.setattr(transfer, "PART_BYTES", LEAST_PART)
     _s3.faults, _s3.decide = 0.0, lambda asked: None
     _s3.asked.clear()
     _s3.hurt.clear()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.store.store import ConcurrentChange, ObjectStore, by_need, cache_control, content_type, key_of
+from include.adapters.store.interface import ConcurrentChange, ObjectStore
+from include.adapters.store.keys import cache_control, content_type, key_of, manifests_last
 from include.base.errors import StorageError
 
 
@@ -153,7 +154,7 @@ def test_players_and_caches_are_told_what_a_file_is(key: str, kind: str, caching
 def test_what_is_referred_to_comes_before_what_refers_to_it() -> None:
     names = ["dash.mpd", "hls.m3u8", "audio/media.m3u8", "audio/1.m4s", "preview.html", "report.json"]
 
-    assert list(by_need(names)) == [
+    assert list(manifests_last(names)) == [
         ["audio/1.m4s", "report.json"],
         ["audio/media.m3u8"],
         ["dash.mpd", "hls.m3u8", "preview.html"],

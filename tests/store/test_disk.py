@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.store.store import LocalStore, explained
+from include.adapters.store.files import file_errors
+from include.adapters.store.local import LocalStore
 from include.base.errors import Retry, StorageError
 from tests.requirements import missing
 
@@ -176,5 +177,5 @@ def test_a_store_whose_file_system_is_gone_is_no_empty_store(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("code", [5, 116])  # EIO, ESTALE
 def test_an_error_of_the_disk_without_a_way_out_keeps_its_name(code: int) -> None:
-    with pytest.raises(StorageError, match=r"^where: .* \(E[A-Z]+\)$"), explained("where"):
+    with pytest.raises(StorageError, match=r"^where: .* \(E[A-Z]+\)$"), file_errors("where"):
         raise OSError(code, os.strerror(code))

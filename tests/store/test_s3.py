@@ -17,9 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from include.adapters.s3 import store as adapter
-from include.adapters.s3.store import S3Store, failure, worker_credentials
-from include.adapters.store.store import ConcurrentChange, open_store
+from include.adapters.s3 import bucket, session, transfer
+from include.adapters.s3.failures import failure
+from include.adapters.s3.session import worker_credentials
+from include.adapters.s3.store import S3Store
+from include.adapters.store.interface import ConcurrentChange
+from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError, StorageError
 from include.base.settings import Settings
 from include.base.text import redacted
@@ -252,7 +255,7 @@ def test_an_object_that_is_replaced_while_it_is_read_leaves_no_copy(store: S3Sto
 def test_bytes_that_are_not_those_that_were_stored_are_never_taken(
     size: int, store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "ATTEMPTS", 2)
+    monkeypatch.setattr(bucket, "ATTEMPTS", 2)
     wrong = base64.b64encode(bytes(4)).decode()
     s3.client().put_object(
         Bucket=s3.bucket, Key=f"{store.prefix}/a", Body=b"x" * size, ChecksumAlgorithm="CRC32", ChecksumCRC32=wrong
@@ -274,7 +277,7 @@ def test_short_reads_are_repeated_until_they_are_whole(store: S3Store, s3: S3) -
 
 
 def test_a_server_that_falls_silent_is_asked_again(opened: Opened, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "READ_LIMIT_S", 0.3)
+    monkeypatch.setattr(session, "READ_LIMIT_S", 0.3)
     monkeypatch.setattr(s3, "silence_s", 5.0)
     store = opened()
     s3.decide = once(Fault.SILENCE, lambda asked: asked.method == "PUT")
@@ -320,7 +323,7 @@ def test_a_condition_that_s3_refuses_is_a_concurrent_change(refusal: tuple[int, 
 
 def test_long_lists_come_in_pages(store: S3Store, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "4")
-    monkeypatch.setattr(adapter, "DELETE_BATCH", 5)
+    monkeypatch.setattr(bucket, "DELETE_BATCH", 5)
     names = [f"{number:02}" for number in range(11)]
     for name in names:
         store.put_bytes(f"a/{name}", b"1")
@@ -336,7 +339,7 @@ def test_long_lists_come_in_pages(store: S3Store, s3: S3, monkeypatch: pytest.Mo
 def test_objects_that_a_batch_did_not_delete_are_not_forgotten(
     store: S3Store, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "_pause", lambda attempt: None)
+    monkeypatch.setattr(bucket, "pause", lambda attempt: None)
     store.put_bytes("a/x", b"1")
     store.put_bytes("a/y", b"1")
 
@@ -398,7 +401,7 @@ def test_a_copy_of_the_same_size_and_other_bytes_is_made_again(store: S3Store, s
 def test_what_is_too_large_for_one_copy_is_copied_in_parts(
     store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "COPY_PART_BYTES", LEAST_PART)
+    monkeypatch.setattr(transfer, "COPY_PART_BYTES", LEAST_PART)
     path = a_file(tmp_path, 2 * LEAST_PART + 1)
     store.put_file("work/a.mp4", path)
     s3.decide = lambda asked: (403, "AccessDenied") if asked.copies else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from include.adapters.s3 import store as adapter
+from include.adapters.s3 import transfer
 from include.adapters.s3.store import S3Store
 from include.base.errors import StorageError
 from tests.s3 import S3, Asked, Outcome
@@ -123,7 +123,7 @@ def test_a_sweep_that_is_not_allowed_says_so_and_can_be_repeated(littered: S3Sto
 def test_a_writer_whose_upload_is_swept_fails_and_the_next_attempt_is_whole(
     store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter, "PARALLEL", 1)
+    monkeypatch.setattr(transfer, "PARALLEL", 1)
     path, sweeping = a_file(tmp_path, 2 * LEAST_PART), S3Store(store.uri, store.settings)
 
     def sweep_at_the_first_part(asked: Asked) -> Outcome:
@@ -148,7 +148,7 @@ def test_of_two_writers_of_one_key_one_is_there_whole(
     part: int, store: S3Store, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that is cut off from the cluster may go on beside the one that was started in its place."""
-    monkeypatch.setattr(adapter, "PARALLEL", 1)
+    monkeypatch.setattr(transfer, "PARALLEL", 1)
     one, other = a_file(tmp_path, 3 * LEAST_PART, "one.mp4"), a_file(tmp_path, 3 * LEAST_PART, "other.mp4")
     second = S3Store(store.uri, store.settings)
     seen: list[Any] = []

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.base.settings import Settings
 from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import StorageError
 

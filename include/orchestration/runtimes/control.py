@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
 from include.adapters.catalog import Catalog
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare
 from include.orchestration.after_settling import after_settling

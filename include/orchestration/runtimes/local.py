@@ -15,9 +15,8 @@ from airflow.sdk.execution_time.comms import CommsDecoder
 import include
 from include.adapters.catalog import Catalog
 from include.adapters.process import die_with_parent
-from include.adapters.s3.store import worker_credentials
 from include.adapters.store.documents import CorruptDocument, load_document
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.errors import (
     EXIT_CODES,
     CallsheetError,
@@ -118,7 +117,12 @@ class Local(Runtime):
             for name, value in os.environ.items()
             if name.startswith(WORKER_ENVIRONMENT) and name not in WORKER_SECRETS
         }
-        return {**seen, **worker_credentials(settings), "PYTHONPATH": str(PROJECT_ROOT)}
+        if settings.aws_conn_id:
+            # boto3 costs half a second, which only the tasks that need it shall pay.
+            from include.adapters.s3.session import worker_credentials
+
+            seen |= worker_credentials(settings)
+        return {**seen, "PYTHONPATH": str(PROJECT_ROOT)}
 
 
 RUNTIME = Local()

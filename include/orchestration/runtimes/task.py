@@ -16,7 +16,8 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.catalog.records import TaskEvent
 from include.adapters.store.documents import load_if_valid
-from include.adapters.store.store import ObjectStore, open_store
+from include.adapters.store.interface import ObjectStore
+from include.adapters.store.opening import open_store
 from include.base.errors import (
     CallsheetError,
     ConfigurationError,

@@ -40,7 +40,7 @@ from urllib3.exceptions import HTTPError
 
 from include.adapters.catalog import Catalog
 from include.adapters.store.documents import load_if_valid
-from include.adapters.store.store import ObjectStore
+from include.adapters.store.interface import ObjectStore
 from include.base.errors import (
     CallsheetError,
     ErrorDocument,
