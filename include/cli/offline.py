@@ -13,8 +13,9 @@ from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError
 from include.base.settings import Settings
 from include.domain.title.title import Tier, TitleJob
+from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
-from include.pipelines.runner import TaskJob, result_key, run_task
+from include.pipelines.runner import TaskJob, run_task
 from include.stages.core import ControlContext
 
 STAGES = ("inspect", "analyse", "plan")

@@ -186,6 +186,8 @@ def _no_work(doc: str) -> dict[str, Any]:
 def _arguments(task: Task) -> dict[str, Any]:
     return {
         "trigger_rule": task.trigger_rule,
+        # The mutation hook adds the title's priority to what stands here (include/orchestration/weights.py).
+        "priority_weight": task.weight,
         "weight_rule": "absolute",
         "execution_timeout": CEILING,
         "retries": RETRIES,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from include.base.document import Document
 from include.orchestration.deadlines import CONF_KEY
 from include.orchestration.names import BATCH_PREFIX
-from include.orchestration.weights import RESUMED, STEPS, is_job, is_raised, weight_of, whole_number
+from include.orchestration.weights import RESUMED, is_job, is_raised, step_of, weight_of, whole_number
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -175,25 +175,29 @@ def _weigh(session: Session, run: DagRun, *, ended: UUID | None = None) -> int:
     query = select(TaskInstance).where(*mine, or_(TaskInstance.state == TaskInstanceState.RUNNING, _not_started()))
     held, jobs = 0, []
     changed = 0
-    for each in session.scalars(query):
-        if is_job(each) and (each.state in HOLDS_SLOT or is_raised(each.priority_weight)):
-            held += each.id != ended
-        if each.state == TaskInstanceState.RUNNING:
+    for instance in session.scalars(query):
+        if is_job(instance) and (instance.state in HOLDS_SLOT or is_raised(instance.priority_weight)):
+            held += instance.id != ended
+        if instance.state == TaskInstanceState.RUNNING:
             continue
-        if is_job(each) and each.state not in HOLDS_SLOT and not is_raised(each.priority_weight):
-            jobs.append(each)
+        if is_job(instance) and instance.state not in HOLDS_SLOT and not is_raised(instance.priority_weight):
+            jobs.append(instance)
         else:
-            changed += _set_weight(each, weight_of(conf["priority"], each.task_id))
-    jobs.sort(key=lambda each: (-STEPS.get(each.task_id, 1), each.map_index))
+            changed += _set_weight(instance, conf["priority"])
+    jobs.sort(key=lambda instance: (-step_of(instance.priority_weight), instance.map_index))
     slots = whole_number(conf, "slots")
-    for place, each in enumerate(jobs, start=held):
+    for place, instance in enumerate(jobs, start=held):
         beyond = slots is not None and place >= slots
-        changed += _set_weight(each, weight_of(conf["priority"], each.task_id, beyond_share=beyond))
+        changed += _set_weight(instance, conf["priority"], beyond_share=beyond)
     return changed
 
 
-def _set_weight(instance: TaskInstance, weight: int) -> bool:
-    """Whether it is another than before; a task that waits to resume keeps its raise."""
+def _set_weight(instance: TaskInstance, priority: int, *, beyond_share: bool = False) -> bool:
+    """Weigh a task instance by its title's priority; returns whether it has another weight than before.
+
+    One that waits to resume keeps its raise.
+    """
+    weight = weight_of(priority, step_of(instance.priority_weight), beyond_share=beyond_share)
     weight += RESUMED if is_raised(instance.priority_weight) else 0
     if instance.priority_weight == weight:
         return False

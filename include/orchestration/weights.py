@@ -1,5 +1,8 @@
 """Priority weights of task instances, from the conf that a title was released with.
 
+A weight is the title's priority, and within one priority the weight of the step, which the pipeline says and which the
+operator brings along (:mod:`include.orchestration.factory`).
+
 A task whose trigger fires is scheduled anew and competes for a slot by its weight: a finished pod of a modest title
 would wait behind every fresher task of a better one. :func:`weigh_resumed` gives it more than any task that has yet to
 start; see ``docs/decisions/0014-weights-of-resumed-tasks.md``.
@@ -9,29 +12,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from include.domain.order.steps import HEAVIEST_STEP
 from include.orchestration.names import BATCH_PREFIX
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
 
-STEPS = {
-    "prepare": 1,
-    "plan": 9,
-    "encode_cpu": 2,
-    "encode_gpu": 2,
-    "encode_rest_cpu": 2,
-    "encode_rest_gpu": 2,
-    "extras": 3,
-    "first_finish": 6,
-    "first_publish": 9,
-    "finish": 6,
-    "publish": 9,
-    "settle": 9,
-}
-"""Within one priority what is nearly done goes first: a finished title is worth more than a started one."""
-PRIORITY_STEP = 10
+PRIORITY_STEP = HEAVIEST_STEP + 1
+"""A title's priority is worth so much: more than any step within it. What is added to a weight is a multiple of this,
+so that a weight keeps the one that its step has, and nobody has to look the step up."""
 DEFAULT_PRIORITY = 0
+DEFAULT_STEP = 1
 HIGHEST_PRIORITY = 1_000_000
 """The weight must fit Airflow's 32-bit column, or no task of the run could be created."""
 RESUMED = 1_000_000_000
@@ -48,20 +40,25 @@ def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     priority, slots = whole_number(conf, "priority"), whole_number(conf, "slots")
     beyond = slots is not None and is_job(task_instance) and task_instance.map_index >= slots
     task_instance.priority_weight = weight_of(
-        DEFAULT_PRIORITY if priority is None else priority, str(task_instance.task_id), beyond_share=beyond
+        DEFAULT_PRIORITY if priority is None else priority, step_of(task_instance.priority_weight), beyond_share=beyond
     )
 
 
-def weight_of(priority: int, task_id: str, *, beyond_share: bool = False) -> int:
+def weight_of(priority: int, step: int, *, beyond_share: bool = False) -> int:
     """The weight of a task of a title: its priority first, within one priority how near it is to the end.
 
     Args:
         priority: Of the title.
-        task_id: Airflow's.
+        step: Weight of the task within one priority, from 0 to ``HEAVIEST_STEP``.
         beyond_share: Whether the title's other encodes take all the slots that it may use while others wait.
     """
-    weight = min(HIGHEST_PRIORITY, max(0, priority)) * PRIORITY_STEP + STEPS.get(task_id, 1)
+    weight = min(HIGHEST_PRIORITY, max(0, priority)) * PRIORITY_STEP + step
     return weight + BEYOND_SHARE if beyond_share else weight
+
+
+def step_of(weight: int | None) -> int:
+    """The weight of a task within its title, from any weight that it has had: the operator's own, or one of ours."""
+    return (DEFAULT_STEP if weight is None else weight) % PRIORITY_STEP
 
 
 def is_job(task_instance: TaskInstance) -> bool:

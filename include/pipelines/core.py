@@ -22,15 +22,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from include.base.document import Document
 from include.base.errors import ConfigurationError
+from include.domain.order.steps import HEAVIEST_STEP
+from include.domain.outcome.results import PublishResult
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
-from include.stages.core import TITLE, Handle, Input, Node, Place, Stage, accepts_many, accepts_none, document_type
+from include.stages.core import (
+    TITLE,
+    Handle,
+    Input,
+    Node,
+    Place,
+    Stage,
+    accepts_many,
+    accepts_none,
+    being_described,
+    document_type,
+)
 
 TriggerRule = Literal["all_success", "all_done"]
 """Airflow's word for when a task runs, given how its upstream tasks ended. A mapped one counts as well when it is done:
@@ -55,6 +67,12 @@ class Task:
     first_of: str | None = None
     """Stage whose result says what goes out as a first version, for a task that makes it; where it says nothing, the
     task is skipped."""
+    weight: int = 1
+    """Its place among the tasks of titles of equal priority, 0 to 9: the higher one gets a free slot."""
+    share: float = 1.0
+    """Its share of a title's progress, in proportion to those of the other tasks; its stages have equal parts of it."""
+    publishes: bool = False
+    """Whether its last stage publishes a version."""
 
     @property
     def place(self) -> Place:
@@ -88,6 +106,16 @@ class Pipeline:
         """Name of the task that ``stage`` runs in; for the first version it is ``first_<stage>``."""
         return next(task.name for task in self.tasks if any(node.name == stage for node in task.nodes))
 
+    def maker_of(self, kind: type[Document]) -> Node | None:
+        """The first stage that makes a document of ``kind``; None where no stage does."""
+        nodes = (node for task in self.tasks for node in task.nodes)
+        return next((node for node in nodes if issubclass(node.stage.result, kind)), None)
+
+    @property
+    def editions(self) -> tuple[str, ...]:
+        """What it can publish before the complete set, by name and in this order."""
+        return ("first",) if self.publishes_first else ()
+
 
 @dataclass
 class _Description:
@@ -99,21 +127,23 @@ class _Description:
     """Stage name → task name."""
     result_of: dict[str, type[Document]] = field(default_factory=lambda: {TITLE.producer: TitleJob})
     """Stage name → what it makes."""
-    open_task: str | None = None
+    open_task: Task | None = None
+    """What the task that is being described says of itself; its stages come with its end."""
     nodes: list[Node] = field(default_factory=list)
-    mapped: bool = False
-    first: bool = False
+    """Stages of the open task."""
 
     def add(self, stage: Stage, arguments: tuple[Handle, ...], options: dict[str, Any]) -> Handle:
-        where = f"pipeline {self.pipeline}: stage {stage.name}"
-        if self.open_task is None:
+        """Note one stage of the open task; returns the handle of its result."""
+        where, task = f"pipeline {self.pipeline}: stage {stage.name}", self.open_task
+        if task is None:
             raise ConfigurationError(f"{where}: call it inside `with task(…)`")
         if not stage.required <= len(arguments) <= len(stage.parameters):
             raise ConfigurationError(f"{where}: takes {len(stage.parameters)} documents, got {len(arguments)}")
+        mapped = task.mapped_over is not None
         given = list(zip(arguments, stage.parameters, strict=False))
         for number, (handle, annotation) in enumerate(given, 1):
-            self._check_argument(f"{where}: document {number}", handle, annotation)
-        if self.mapped and stage.place != "worker":
+            self._check_argument(f"{where}: document {number}", handle, annotation, mapped=mapped)
+        if mapped and stage.place != "worker":
             raise ConfigurationError(f"{where}: runs in {stage.place}; only workers run once per job")
         if self.nodes and self.nodes[0].stage.place != stage.place:
             raise ConfigurationError(f"{where}: runs in {stage.place}, the stages before it in this task do not")
@@ -121,16 +151,16 @@ class _Description:
             Input(producer=handle.producer, many=handle.many, optional=accepts_none(annotation))
             for handle, annotation in given
         )
-        node = Node(stage=stage, inputs=inputs, options=options, mapped=self.mapped, first=self.first)
+        node = Node(stage=stage, inputs=inputs, options=options, mapped=mapped, first=task.first_of is not None)
         if node.name in self.owner_of:
             raise ConfigurationError(f"{where}: appears twice; a stage runs once per title, and once for its first set")
         self.nodes.append(node)
-        self.owner_of[node.name] = self.open_task
+        self.owner_of[node.name] = task.name
         self.result_of[node.name] = stage.result
-        return Handle(node.name, many=self.mapped)
+        return Handle(node.name, many=mapped)
 
-    def _check_argument(self, where: str, handle: Handle, annotation: Any) -> None:
-        if handle.producer == ITEM and not self.mapped:
+    def _check_argument(self, where: str, handle: Handle, annotation: Any, *, mapped: bool) -> None:
+        if handle.producer == ITEM and not mapped:
             raise ConfigurationError(f"{where} is the job of a mapped task; this task is not mapped")
         made = EncodeJob if handle.producer == ITEM else self.result_of.get(handle.producer)
         if made is None:
@@ -140,57 +170,46 @@ class _Description:
             given = f"{'every ' if handle.many else ''}{made.__name__} of {handle.producer}"
             raise ConfigurationError(f"{where} is {given}; the stage takes {annotation}")
 
-    def open(self, name: str, each_job_of: Handle | None, first_of: Handle | None, after: tuple[str, ...]) -> None:
-        where = f"pipeline {self.pipeline}: task {name}"
+    def open(self, task: Task) -> None:
+        """Begin a task; :attr:`Task.upstream` are those that it was told to follow."""
+        where = f"pipeline {self.pipeline}: task {task.name}"
         if self.open_task is not None:
-            raise ConfigurationError(f"{where} opens inside {self.open_task}")
-        known = [task.name for task in self.tasks]
-        if name in known:
+            raise ConfigurationError(f"{where} opens inside {self.open_task.name}")
+        known = [earlier.name for earlier in self.tasks]
+        if task.name in known:
             raise ConfigurationError(f"{where}: appears twice")
-        unknown = [each for each in after if each not in known]
+        unknown = [name for name in task.upstream if name not in known]
         if unknown:
             raise ConfigurationError(f"{where}: follows {', '.join(unknown)}, which are not among the tasks before it")
-        if each_job_of is not None and self.result_of.get(each_job_of.producer) is not Plan:
-            raise ConfigurationError(f"{where}: is mapped over {each_job_of.producer}, which makes no plan")
-        if first_of is not None and first_of.producer not in {each.mapped_over for each in self.tasks}:
+        if task.mapped_over is not None and self.result_of.get(task.mapped_over) is not Plan:
+            raise ConfigurationError(f"{where}: is mapped over {task.mapped_over}, which makes no plan")
+        if task.first_of is not None and task.first_of not in {earlier.mapped_over for earlier in self.tasks}:
             raise ConfigurationError(
-                f"{where}: makes a first version of {first_of.producer}, over whose jobs no task before it is mapped"
+                f"{where}: makes a first version of {task.first_of}, over whose jobs no task before it is mapped"
             )
-        self.open_task, self.nodes, self.mapped, self.first = name, [], each_job_of is not None, first_of is not None
+        if not 0 <= task.weight <= HEAVIEST_STEP:
+            raise ConfigurationError(f"{where}: weighs {task.weight}; a weight is a number from 0 to {HEAVIEST_STEP}")
+        if task.share < 0:
+            raise ConfigurationError(f"{where}: its share of the progress, {task.share}, is below zero")
+        self.open_task, self.nodes = task, []
 
-    def close(
-        self, name: str, after: tuple[str, ...], rule: TriggerRule, mapped_over: str | None, first_of: str | None
-    ) -> None:
+    def close(self) -> None:
+        """End the open task: it has its stages, and follows the tasks whose results they take."""
+        task = self.open_task
+        assert task is not None
+        where = f"pipeline {self.pipeline}: task {task.name}"
         if not self.nodes:
-            raise ConfigurationError(f"pipeline {self.pipeline}: task {name} has no stage")
+            raise ConfigurationError(f"{where} has no stage")
+        if task.publishes and not issubclass(self.nodes[-1].stage.result, PublishResult):
+            raise ConfigurationError(f"{where}: publishes, but its last stage makes no {PublishResult.__name__}")
         producers = [given.producer for node in self.nodes for given in node.inputs]
-        producers += [each for each in (mapped_over, first_of) if each]
+        producers += [plan for plan in (task.mapped_over, task.first_of) if plan]
         # A mapped task counts as well when it is done, so what follows it must follow its plan as well.
-        plans = {each.name: each.mapped_over for each in self.tasks if each.mapped_over}
-        producers += [plans[owner] for each in producers if (owner := self.owner_of.get(each)) in plans]
+        plans = {earlier.name: earlier.mapped_over for earlier in self.tasks if earlier.mapped_over}
+        producers += [plans[owner] for producer in producers if (owner := self.owner_of.get(producer)) in plans]
         from_inputs = [self.owner_of[producer] for producer in producers if producer in self.owner_of]
-        upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *after] if owner != name))
-        self.tasks.append(
-            Task(
-                name=name,
-                nodes=tuple(self.nodes),
-                upstream=upstream,
-                trigger_rule=rule,
-                mapped_over=mapped_over,
-                first_of=first_of,
-            )
-        )
-
-
-_current: ContextVar[_Description | None] = ContextVar("pipeline being described", default=None)
-
-
-def current_description() -> _Description:
-    """The pipeline that is being described; raises where a stage is called outside of one."""
-    description = _current.get()
-    if description is None:
-        raise ConfigurationError("a stage is called inside a @pipeline function; to run it, call its .function")
-    return description
+        upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *task.upstream] if owner != task.name))
+        self.tasks.append(replace(task, nodes=tuple(self.nodes), upstream=upstream))
 
 
 @contextmanager
@@ -201,6 +220,9 @@ def task(
     first_of: Handle | None = None,
     after: tuple[str, ...] = (),
     trigger_rule: TriggerRule = "all_success",
+    weight: int = 1,
+    share: float = 1.0,
+    publishes: bool = False,
 ) -> Iterator[Handle]:
     """The stages called in this block share one Airflow task.
 
@@ -211,15 +233,38 @@ def task(
             the results of its jobs, as if there were no others, and leave results of their own.
         after: Tasks to follow besides those whose results are taken.
         trigger_rule: When to run, given how the upstream tasks ended.
+        weight: From 0 to 9: among titles of equal priority the task with the higher weight gets a free slot. What is
+            nearly done should weigh the most.
+        share: How much of a title's progress the task is, in proportion to the shares of the other tasks.
+        publishes: Whether its last stage publishes a version.
     """
-    description = current_description()
-    description.open(name, each_job_of, first_of, after)
+    description = _description()
+    description.open(
+        Task(
+            name=name,
+            nodes=(),
+            upstream=after,
+            trigger_rule=trigger_rule,
+            mapped_over=each_job_of.producer if each_job_of else None,
+            first_of=first_of.producer if first_of else None,
+            weight=weight,
+            share=share,
+            publishes=publishes,
+        )
+    )
     try:
         yield Handle(ITEM)
-        mapped_over, part_of = (each.producer if each else None for each in (each_job_of, first_of))
-        description.close(name, after, trigger_rule, mapped_over, part_of)
+        description.close()
     finally:
-        description.open_task, description.mapped, description.first = None, False, False
+        description.open_task = None
+
+
+def _description() -> _Description:
+    """The pipeline that is being described; raises where a task is opened outside of one."""
+    description = being_described.get()
+    if not isinstance(description, _Description):
+        raise ConfigurationError("a task is opened inside a @pipeline function")
+    return description
 
 
 _registry: dict[tuple[str, int], Pipeline] = {}
@@ -233,11 +278,11 @@ def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Ha
 
     def register(function: Callable[[Handle], None]) -> Pipeline:
         described = _Description(pipeline=name or function.__name__)
-        token = _current.set(described)
+        token = being_described.set(described)
         try:
             function(TITLE)
         finally:
-            _current.reset(token)
+            being_described.reset(token)
         result = Pipeline(
             name=described.pipeline,
             version=version,
@@ -246,6 +291,8 @@ def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Ha
         )
         if not result.tasks:
             raise ConfigurationError(f"pipeline {result.name}: has no task")
+        if not any(task.share for task in result.tasks):
+            raise ConfigurationError(f"pipeline {result.name}: no task has a share of the progress")
         if (result.name, version) in _registry:
             raise ConfigurationError(f"pipeline {result.name} v{version} is registered twice")
         _registry[result.name, version] = result

@@ -1,15 +1,6 @@
 """Runs the stages of one task: reads their inputs from the work folder, skips what is done, writes what is new.
 
-Layout of a work folder (``work/<title_id>/<run_key>/``)::
-
-    jobs/<task>[.<item>].json       the task's job document
-    <stage>[.<item>].json           a finished stage's result
-    errors/<task>[.<item>].json     the failure of the last attempt
-    progress/<task>[.<item>].json   share done and a line for people
-    usage/<task>[.<item>].json      what the last worker used
-    renditions/  audio/  text/  images/  package/  first_package/   media, written by the stages
-
-Results of stages that make a title's first version are called ``first_<stage>.json``.
+Where they lie: :mod:`include.domain.title.work`.
 """
 
 from __future__ import annotations
@@ -22,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.adapters.store.documents import load_document, load_if_valid
+from include.adapters.store.documents import D, load_document, load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import MissingInput
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
+from include.domain.title.work import error_key, job_key, label_of, progress_key, result_key, usage_key
 from include.pipelines.core import Pipeline, Task, find_pipeline
 from include.stages.core import Input, Node, Stage, StageContext, document_type
 
@@ -53,27 +45,27 @@ class TaskJob(Document):
     @property
     def label(self) -> str:
         """``<task>`` or ``<task>.<item>``."""
-        return self.task if self.item is None else f"{self.task}.{self.item}"
+        return label_of(self.task, self.item)
 
     @property
     def key(self) -> str:
         """Store key of this document."""
-        return f"{self.title.work}/jobs/{self.label}.json"
+        return job_key(self.title, self.task, self.item)
 
     @property
     def error_key(self) -> str:
         """Store key of the last attempt's failure."""
-        return f"{self.title.work}/errors/{self.label}.json"
+        return error_key(self.title, self.task, self.item)
 
     @property
     def progress_key(self) -> str:
         """Store key of the progress document."""
-        return f"{self.title.work}/progress/{self.label}.json"
+        return progress_key(self.title, self.task, self.item)
 
     @property
     def usage_key(self) -> str:
         """Store key of what the last worker used: a :class:`include.domain.outcome.results.Cost`."""
-        return f"{self.title.work}/usage/{self.label}.json"
+        return usage_key(self.title, self.task, self.item)
 
 
 class Progress(Document):
@@ -88,18 +80,13 @@ class Progress(Document):
     at: datetime
 
 
-def result_key(title: TitleJob, stage: str, item: str | None = None) -> str:
-    """Store key of a stage's result."""
-    return f"{title.work}/{stage}.json" if item is None else f"{title.work}/{stage}.{item}.json"
-
-
 def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: ObjectStore, scratch: Path) -> None:
     """Run the stages of ``job``'s task, in order.
 
     Args:
         job: The job document.
         make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``,
-            ``hardware``, ``first``.
+            ``hardware``, ``first``, ``editions``.
         store: The object store.
         scratch: A folder for temporary files; each stage gets a new one beneath it.
 
@@ -125,6 +112,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             deadline=deadline,
             hardware=job.hardware,
             first=node.first,
+            editions=pipeline.editions,
         )
         started = time.monotonic()
         context.report(0.0, "started")
@@ -152,7 +140,7 @@ def stage_inputs(title: TitleJob, stage: Stage, store: ObjectStore) -> list[Any]
     return None
 
 
-def load_result(title: TitleJob, stage: str, kind: type[Document], store: ObjectStore) -> Document | None:
+def load_result(title: TitleJob, stage: str, kind: type[D], store: ObjectStore) -> D | None:
     """The result of ``stage``, None where it has not finished."""
     try:
         return load_document(store, result_key(title, stage), kind)
@@ -160,16 +148,18 @@ def load_result(title: TitleJob, stage: str, kind: type[Document], store: Object
         return None
 
 
+def find_result(title: TitleJob, kind: type[D], store: ObjectStore) -> D | None:
+    """The first document of ``kind`` that the title's pipeline makes; None where it makes none, or has not yet."""
+    maker = find_pipeline(title.pipeline, title.pipeline_version).maker_of(kind)
+    return load_result(title, maker.name, kind, store) if maker else None
+
+
 def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:
     """The plan whose jobs the mapped ``task`` runs."""
-    found = load_result(title, task.mapped_over or "plan", Plan, store)
-    if not isinstance(found, Plan):
+    found = load_result(title, task.mapped_over, Plan, store) if task.mapped_over else None
+    if found is None:
         raise MissingInput(f"{title.request_id}: task {task.name} has no plan to take its jobs from")
     return found
-
-
-STAGE_SHARES = {"encode": 8.0, "check": 2.0, "verify_source": 1.0, "settle": 0.0}
-"""Rough share of a title's time by stage, for the progress bar; others count one half."""
 
 
 def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float:
@@ -178,14 +168,12 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
     for task in pipeline.tasks:
         made_of = task.mapped_over or task.first_of
         plan = load_result(title, made_of, Plan, store) if made_of else None
-        if task.first_of and not (isinstance(plan, Plan) and plan.first):
+        if task.first_of and (plan is None or plan.first is None):
             continue
-        items = [job.name for job in plan.jobs] if task.mapped_over and isinstance(plan, Plan) else [None]
-        for node in task.nodes:
-            share = STAGE_SHARES.get(node.stage.name, 0.5)
-            found = sum(store.size(result_key(title, node.name, item)) is not None for item in items)
-            total += share
-            done += share * found / max(1, len(items))
+        items = [job.name for job in plan.jobs] if task.mapped_over and plan is not None else [None]
+        keys = [result_key(title, node.name, item) for node in task.nodes for item in items]
+        total += task.share
+        done += task.share * sum(store.size(key) is not None for key in keys) / max(1, len(keys))
     return round(done / total, 3)
 
 
@@ -207,10 +195,10 @@ def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: Object
         return _item(job, pipeline, store)
     if given.many:
         mapped = pipeline.task(pipeline.owner(given.producer))
-        plan = load_result(job.title, mapped.mapped_over or "plan", Plan, store)
-        if node.first and isinstance(plan, Plan):
+        plan = load_result(job.title, mapped.mapped_over, Plan, store) if mapped.mapped_over else None
+        if node.first and plan is not None:
             plan = plan.of_first
-        names = [each.name for each in plan.jobs] if isinstance(plan, Plan) else []
+        names = [each.name for each in plan.jobs] if plan is not None else []
         keys = [result_key(job.title, given.producer, name) for name in names]
         return tuple(load_document(store, key, kind) for key in keys if store.size(key) is not None)
     found = load_result(job.title, given.producer, kind, store)

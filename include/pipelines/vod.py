@@ -20,33 +20,33 @@ from include.stages.verify_source import verify_source
 
 def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> None:
     """The tasks of a title; the pipelines below differ in codecs and files only."""
-    with task("prepare"):
+    with task("prepare", weight=1, share=1.0):
         source = inspect(title)
         analysis = analyse(title, source)
-    with task("plan"):
+    with task("plan", weight=9, share=0.5):
         encode_plan = plan(title, source, analysis, codecs=codecs)
-    with task("encode", each_job_of=encode_plan) as job:
+    with task("encode", each_job_of=encode_plan, weight=2, share=8.0) as job:
         renditions = encode(title, source, encode_plan, job)
-    with task("extras"):
+    with task("extras", weight=3, share=2.5):
         audio_tracks = audio(title, source)
         subtitle_tracks = subtitles(title, source)
         pictures = images(title, source, analysis)
         verified = verify_source(title, source)
     contents = (title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, pictures, verified)
     # Only where the plan asks for it: its core rungs go out while the others are encoded.
-    with task("first_finish", first_of=encode_plan):
+    with task("first_finish", first_of=encode_plan, weight=6, share=2.5):
         first_verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified)
         first_packaged = package(*contents, first_verdicts, progressive=progressive)
-    with task("first_publish", first_of=encode_plan):
+    with task("first_publish", first_of=encode_plan, weight=9, share=0.5, publishes=True):
         first_published = publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
-    with task("finish"):
+    with task("finish", weight=6, share=2.5):
         verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified, first_verdicts)
         packaged = package(*contents, verdicts, progressive=progressive)
-    with task("publish"):
+    with task("publish", weight=9, share=0.5, publishes=True):
         published = publish(title, packaged)
     # Extras may still run when the title has failed elsewhere; it is not settled before they have ended.
-    with task("settle", after=("extras",), trigger_rule="all_done"):
+    with task("settle", after=("extras",), trigger_rule="all_done", weight=9, share=0.0):
         settle(
             title,
             source,

@@ -52,11 +52,11 @@ def note_planned(
 
     A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
     """
-    from include.pipelines.runner import load_result
+    from include.pipelines.runner import find_result
 
     try:
-        source, plan = load_result(title, "inspect", Inspection, store), load_result(title, "plan", Plan, store)
-        if not isinstance(source, Inspection) or not isinstance(plan, Plan):
+        source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)
+        if source is None or plan is None:
             return None
         shape, rates, timed = shape_of_source(source), load_cost_rates(), plan.of_first
         full, needed = (

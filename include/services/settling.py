@@ -28,8 +28,8 @@ from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.telling.alerts import AlertLevel
 from include.domain.title.title import State, TitleJob
+from include.domain.title.work import error_key, result_key
 from include.pipelines.core import find_pipeline
-from include.pipelines.runner import TaskJob, result_key
 from include.stages.core import ControlContext
 from include.stages.publish import is_current, make_current
 
@@ -157,10 +157,10 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
             plan = load_if_valid(store, key, Plan)
             items = [job.name for job in plan.jobs] if plan else []
         for item in items:
-            job = TaskJob(task=task.name, title=title, item=item, time_limit_s=0)
+            last_word = error_key(title, task.name, item)
             keys = [result_key(title, node.name, item) for node in task.nodes]
-            if store.size(job.error_key) is not None and any(store.size(key) is None for key in keys):
-                told = load_if_valid(store, job.error_key, ErrorDocument) or NO_WORD
+            if store.size(last_word) is not None and any(store.size(key) is None for key in keys):
+                told = load_if_valid(store, last_word, ErrorDocument) or NO_WORD
                 found.append(TaskFailure(task=task.name, item=item, error=told))
     return found
 

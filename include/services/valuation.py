@@ -227,15 +227,14 @@ def work_of_request(request: TitleRequest, pipeline: str, factors: Factors) -> W
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:
-    """Codecs of a pipeline's plan, from the options of its stage ``plan``."""
+    """Codecs of a pipeline's plan, from the option ``codecs`` of the stage that makes it."""
+    from include.domain.plan.plan import Plan
     from include.pipelines.core import current_pipelines
 
     described = current_pipelines().get(pipeline)
-    for task in described.tasks if described else ():
-        for node in task.nodes:
-            if node.stage.name == "plan":
-                return tuple(node.options.get("codecs", ()))
-    return (UNIVERSAL.name,)
+    planner = described.maker_of(Plan) if described else None
+    default = (UNIVERSAL.name,)
+    return tuple(planner.options.get("codecs", default)) if planner else default
 
 
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:

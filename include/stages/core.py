@@ -5,9 +5,9 @@ A stage is a function from typed documents to one typed document::
     @stage
     def analyse(ctx: StageContext, source: Inspection) -> Analysis: ...
 
-Called inside a ``@pipeline`` function it only notes that it is wanted and on what it stands; see
-:mod:`include.pipelines.core`. Called by the worker it runs. Its result is written to the work folder under the
-stage's name, so that a retry finds what is done.
+Called inside a ``@pipeline`` function it does not run: the recorder of that pipeline notes that it is wanted, and
+which results it takes; see :mod:`include.pipelines.core`. Called by the worker it runs. Its result is written to the
+work folder under the stage's name, so that a retry finds what is done.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import time
 import types
 import typing
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from include.base.document import Document
 from include.base.errors import ConfigurationError
@@ -53,6 +54,8 @@ class StageContext:
     """Whether this attempt may use a hardware encoder: it runs where a GPU may be."""
     first: bool = False
     """Whether this is the title's first version: plan and renditions are those of its core rungs alone."""
+    editions: tuple[str, ...] = ()
+    """What the title's pipeline can publish before the complete set, by name and in this order."""
     deadline: float = field(default_factory=lambda: time.monotonic() + 6 * 3600)
     """``time.monotonic()`` after which media tools are stopped with :class:`ToolTimeout`."""
 
@@ -163,9 +166,22 @@ class Stage:
 
     def __call__(self, *arguments: Handle, **options: Any) -> Handle:
         """Note this stage in the pipeline that is being described."""
-        from include.pipelines.core import current_description
+        recorder = being_described.get()
+        if recorder is None:
+            raise ConfigurationError("a stage is called inside a @pipeline function; to run it, call its .function")
+        return recorder.add(self, arguments, options)
 
-        return current_description().add(self, arguments, options)
+
+class Recorder(Protocol):
+    """Notes the stages that a ``@pipeline`` function calls."""
+
+    def add(self, stage: Stage, arguments: tuple[Handle, ...], options: dict[str, Any]) -> Handle:
+        """Note one call; returns the handle of its result."""
+        ...
+
+
+being_described: ContextVar[Recorder | None] = ContextVar("pipeline being described", default=None)
+"""The pipeline whose function runs now; ``@pipeline`` sets it."""
 
 
 @overload

@@ -8,7 +8,6 @@ from include.domain.plan.binding import OptionInputs, deadline_notes, laid_out, 
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
-from include.pipelines.core import find_pipeline
 from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
 from include.stages.core import ControlContext, stage
 
@@ -41,14 +40,14 @@ def plan(
     )
     shape, now = shape_of_source(source), ctx.clock()
     recipes = OptionInputs(policy=policy, presets=load_presets(), rates=rates)
-    due, described = title.binding_deadline, find_pipeline(title.pipeline, title.pipeline_version)
+    due = title.binding_deadline
     decision = laid_out(
         decision,
         shape,
         recipes=recipes,
         farm_share=farm_share,
         tier=title.tier,
-        asked=title.playable_first if described.publishes_first else False,
+        asked=title.playable_first if ctx.editions else False,
         left_s=None if due is None else (due - now).total_seconds(),
         degrade=ctx.settings.degrade,
     )

@@ -10,9 +10,10 @@ import pytest
 
 from include.adapters.store.local import LocalStore
 from include.base.errors import MissingInput
+from include.domain.title.work import result_key
 from include.pipelines import runner
 from include.pipelines.core import current_pipelines, find_pipeline
-from include.pipelines.runner import Progress, TaskJob, load_plan, result_key, run_task, share_done
+from include.pipelines.runner import Progress, TaskJob, load_plan, run_task, share_done
 from include.stages.core import StageContext
 from tests.clips import stage_context
 from tests.orchestration.lab import Lab

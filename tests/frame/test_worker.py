@@ -17,7 +17,8 @@ from include.adapters.process import run
 from include.adapters.store.local import LocalStore
 from include.base.errors import ErrorDocument, ToolTimeout
 from include.domain.title.title import TitleJob
-from include.pipelines.runner import TaskJob, result_key
+from include.domain.title.work import result_key
+from include.pipelines.runner import TaskJob
 from include.worker import main
 from tests.clips import stage_context
 

@@ -15,9 +15,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client.rest import RESTClientObject
 
+from include.domain.title.work import result_key
 from include.orchestration.runtimes.kubernetes import endings, waiting
 from include.orchestration.runtimes.kubernetes import task as pods
-from include.pipelines.runner import result_key
 from tests.kube.conftest import core, soon
 from tests.kube.faults import ApiFault, PodFault
 from tests.kube.server import Kube

@@ -13,6 +13,7 @@ import pytest
 from include.adapters.catalog import TitleRecord
 from include.orchestration.weights import weight_of
 from tests.clips import make_clip
+from tests.orchestration.steps import step
 from tests.stack import LiveStack, wait_for
 
 POOL = "cpu_encode"
@@ -128,7 +129,7 @@ def test_a_boost_of_a_released_title_holds_through_later_expansion(live: LiveSta
     live.client("admin").steer("boosted", {"publish_at": due.isoformat(), "why": "a new date"})
 
     boosted = live.catalog.titles.find(title_id="boosted")[-1]
-    assert all(weight == weight_of(boosted.priority, task) for task, weight in weights(live, boosted).items())
+    assert all(weight == weight_of(boosted.priority, step(task)) for task, weight in weights(live, boosted).items())
     run = live.api().run(boosted.dag_id, boosted.run_id or "")
     assert run is not None
     assert (run["conf"]["priority"], run["conf"]["publish_at"]) == (boosted.priority, due.isoformat())
@@ -139,7 +140,7 @@ def test_a_boost_of_a_released_title_holds_through_later_expansion(live: LiveSta
     assert started(live, "boosted", "encode") == ["boosted", "rival"]
     # Each encode has the weight of the moment in which it was expanded or told last.
     rival = live.catalog.titles.find(title_id="rival")[-1]
-    assert weights(live, boosted)["encode_cpu"] > weight_of(rival.priority, "encode_cpu")
+    assert weights(live, boosted)["encode_cpu"] > weight_of(rival.priority, step("encode_cpu"))
 
 
 def test_a_cancelled_title_stops_at_once_and_publishes_nothing(live: LiveStack) -> None:

@@ -16,8 +16,9 @@ from include.domain.media.media import Inspection
 from include.domain.outcome.results import CheckOutcome, EncodeResult, HardwareFault
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import Tier
+from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
-from include.pipelines.runner import TaskJob, result_key, run_task
+from include.pipelines.runner import TaskJob, run_task
 from include.services.settling import history_rows
 from include.stages.analyse import analyse
 from include.stages.core import StageContext

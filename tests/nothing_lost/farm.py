@@ -26,8 +26,8 @@ from include.adapters.store.local import LocalStore
 from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch
 from include.domain.title.title import TitleJob
+from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
-from include.pipelines.runner import result_key
 from tests.nothing_lost import points
 from tests.nothing_lost.points import Point
 

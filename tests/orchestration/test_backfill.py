@@ -9,7 +9,7 @@ from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.title.steering import Steering
 from include.domain.title.title import State
-from include.pipelines.runner import result_key
+from include.domain.title.work import result_key
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.replay import replay_title, take_backfills, take_repairs
 from include.services.valuation import revalue

@@ -13,9 +13,10 @@ from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare
 from include.domain.plan.plan import Plan
 from include.domain.title.steering import Steering
+from include.domain.title.work import result_key
 from include.orchestration.runtimes.task import _bound
 from include.pipelines.core import find_pipeline
-from include.pipelines.runner import TaskJob, result_key
+from include.pipelines.runner import TaskJob
 from include.services.planning import farm_share_of, note_planned
 from include.services.valuation import revalue
 from tests.orchestration.lab import Lab, context, released

@@ -19,9 +19,9 @@ from include.base.errors import ConfigurationError, PlatformUnavailable, Request
 from include.base.settings import Settings, load_settings
 from include.domain.title.steering import Steering
 from include.domain.title.title import State
+from include.domain.title.work import result_key
 from include.orchestration.after_settling import after_settling
 from include.orchestration.tick import tick
-from include.pipelines.runner import result_key
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.release import release, release_when_parsed
 from include.services.replay import replay_title, take_repairs

@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from include.orchestration.weights import RESUMED, STEPS, weight_of
+from include.orchestration.weights import RESUMED
+from include.orchestration.weights import weight_of as weigh_step
 from tests.orchestration.own_airflow import told_by
+from tests.orchestration.steps import STEPS, step
+
+
+def weight_of(priority: int, task_id: str, *, beyond_share: bool = False) -> int:
+    return weigh_step(priority, step(task_id), beyond_share=beyond_share)
+
 
 WITHIN, BEYOND = (weight_of(900, "encode_cpu", beyond_share=beyond) for beyond in (False, True))
 """Weights of an encode within its title's share of the slots, which is two, and of one beyond it."""

@@ -13,8 +13,9 @@ from include.base.document import Document
 from include.base.errors import CallsheetError, EncoderCrashed, MezzanineRejected
 from include.base.settings import Settings
 from include.domain.title.title import State
+from include.domain.title.work import result_key
 from include.pipelines import core
-from include.pipelines.runner import TaskJob, result_key
+from include.pipelines.runner import TaskJob
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, start
 from tests.orchestration.airflow_server import AirflowServer

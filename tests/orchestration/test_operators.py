@@ -14,10 +14,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.local import LocalStore
 from include.base.errors import EXIT_CODES, ErrorDocument, Owner, Retry
+from include.domain.title.work import result_key
 from include.orchestration.runtimes.control import ControlTask, PublishTask
 from include.orchestration.runtimes.local import WorkerTask
 from include.orchestration.runtimes.task import TitleTask
-from include.pipelines.runner import TaskJob, result_key
+from include.pipelines.runner import TaskJob
 from tests.catalog.samples import accept, packaged
 from tests.clips import Clips
 from tests.orchestration.airflow_server import AirflowServer

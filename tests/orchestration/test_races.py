@@ -24,10 +24,10 @@ from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare
 from include.domain.title.title import State
+from include.domain.title.work import result_key
 from include.orchestration.after_settling import after_settling
 from include.orchestration.live_runs import _move_deadline, tell_runs
 from include.orchestration.tick import tick
-from include.pipelines.runner import result_key
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.planning import note_planned
 from include.services.release import release

@@ -25,7 +25,8 @@ from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import State
-from include.pipelines.runner import TaskJob, result_key
+from include.domain.title.work import result_key
+from include.pipelines.runner import TaskJob
 from include.services.settling import conclude, history_rows, task_failures
 from include.stages.core import ControlContext
 from include.stages.settle import settle

@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 
 import include
-from include.orchestration.weights import RESUMED, watch_resumptions, watches_resumptions, weigh, weigh_resumed
+from include.domain.order.steps import HEAVIEST_STEP
+from include.orchestration.factory import batch_dag
+from include.orchestration.weights import (
+    BEYOND_SHARE,
+    HIGHEST_PRIORITY,
+    RESUMED,
+    step_of,
+    watch_resumptions,
+    watches_resumptions,
+    weigh,
+    weigh_resumed,
+    weight_of,
+)
+from include.pipelines.core import current_pipelines
+from tests.orchestration.steps import STEPS, step
 
 ROOT = Path(next(iter(include.__path__))).parent
 UNTOUCHED = 7
@@ -17,11 +31,16 @@ UNTOUCHED = 7
 def weight(
     conf: Any, *, task_id: str = "encode_cpu", map_index: int = -1, dag_id: str = "batch__spring", run: bool = True
 ) -> int:
-    instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, map_index=map_index, priority_weight=UNTOUCHED)
+    """The weight of a task instance as the scheduler has made it, with its operator's own weight."""
+    before = step(task_id) if run and str(dag_id).startswith("batch__") else UNTOUCHED
+    instance: Any = SimpleNamespace(dag_id=dag_id, task_id=task_id, map_index=map_index, priority_weight=before)
     dag_run: Any = SimpleNamespace(conf=conf) if run else None
     weigh(instance, dag_run)
-    result: int = instance.priority_weight
-    return result
+    once: int = instance.priority_weight
+    # Airflow calls the hook as often as it likes.
+    weigh(instance, dag_run)
+    assert instance.priority_weight == once
+    return once
 
 
 def test_a_higher_priority_outweighs_every_step_of_a_lower_one() -> None:
@@ -76,11 +95,30 @@ def test_tasks_that_are_no_encodes_have_no_share() -> None:
     assert weight({"slots": 1}, task_id="publish", map_index=5) == weight({}, task_id="publish")
 
 
+@pytest.mark.parametrize("name", ["vod", "vod-download"])
+def test_every_task_of_a_batchs_dag_brings_its_steps_weight(name: str) -> None:
+    dag = batch_dag(batch_id="spring", pipeline=name, pipeline_version=current_pipelines()[name].version)
+
+    carried = {operator.task_id: (operator.priority_weight, operator.weight_rule) for operator in dag.tasks}
+
+    absolute = carried["prepare"][1]
+    assert STEPS.keys() <= carried.keys()
+    assert carried == {task_id: (step(task_id), absolute) for task_id in carried}
+
+
+@pytest.mark.parametrize("added", [0, RESUMED, BEYOND_SHARE, RESUMED + BEYOND_SHARE])
+@pytest.mark.parametrize("priority", [0, 17, HIGHEST_PRIORITY, 10**30])
+def test_a_weight_keeps_that_of_its_step_whatever_is_added(priority: int, added: int) -> None:
+    for value in range(HEAVIEST_STEP + 1):
+        assert step_of(weight_of(priority, value) + added) == value
+    assert step_of(None) == 1
+
+
 def test_without_a_run_nothing_changes() -> None:
     assert weight({}, run=False) == UNTOUCHED
 
 
-def test_a_task_that_the_table_does_not_know_has_the_least_weight() -> None:
+def test_a_task_that_says_no_weight_has_the_least() -> None:
     assert weight({"priority": 1}, task_id="of-a-users-own") == weight({"priority": 1}, task_id="prepare")
 
 
@@ -90,7 +128,7 @@ def test_airflows_hook_weighs() -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    instance = SimpleNamespace(dag_id="batch__spring", task_id="settle", priority_weight=UNTOUCHED)
+    instance = SimpleNamespace(dag_id="batch__spring", task_id="settle", priority_weight=step("settle"))
 
     module.task_instance_mutation_hook(instance, SimpleNamespace(conf={"priority": 1}))
 

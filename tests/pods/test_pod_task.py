@@ -20,12 +20,12 @@ from include.adapters.airflow_api import DagUnknown
 from include.base.errors import ConfigurationError, PodUnschedulable, Retry
 from include.base.settings import load_settings
 from include.domain.outcome.results import Cost
+from include.domain.title.work import result_key
 from include.orchestration.runtimes.kubernetes import endings
 from include.orchestration.runtimes.kubernetes import task as pods
 from include.orchestration.runtimes.kubernetes.endings import SILENCE_S, never_fits, refusal
 from include.orchestration.runtimes.kubernetes.spec import GRACE_S
 from include.orchestration.runtimes.kubernetes.sweep import SWEEP_AFTER, sweep_pods
-from include.pipelines.runner import result_key
 from tests.kube.conftest import core, soon
 from tests.kube.faults import API_FAULTS, ApiFault, PodFault
 from tests.kube.server import Kube

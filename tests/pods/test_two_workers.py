@@ -17,8 +17,9 @@ from include.adapters.store.documents import load_document
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.outcome.results import EncodeResult
+from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
-from include.pipelines.runner import TaskJob, result_key, run_task
+from include.pipelines.runner import TaskJob, run_task
 from include.stages.core import StageContext
 from tests.clips import Clips, stage_context
 from tests.titles import fast, make_title

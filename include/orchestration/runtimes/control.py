@@ -16,6 +16,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store.interface import ObjectStore
 from include.base.settings import Settings
 from include.domain.plan.binding import FarmShare
+from include.domain.plan.plan import Plan
 from include.orchestration.after_settling import after_settling
 from include.orchestration.runtimes.runtime import Runtime
 from include.orchestration.runtimes.task import PREVIEW_KEY, TitleTask
@@ -52,7 +53,7 @@ class ControlTask(TitleTask):
             return farm_share_of(catalog, settings, task_job.title.request_id)
 
         described = find_pipeline(self.pipeline, self.pipeline_version)
-        last, stages = described.tasks[-1].name, {node.stage.name for node in described.task(task_job.task).nodes}
+        planner = described.maker_of(Plan)
         try:
             # Where housekeeping finds what a killed task has left.
             settings.scratch.mkdir(parents=True, exist_ok=True)
@@ -65,12 +66,12 @@ class ControlTask(TitleTask):
                     store=store,
                     scratch=Path(scratch),
                 )
-            if "plan" in stages:
+            if planner in described.task(task_job.task).nodes:
                 return note_planned(
                     catalog, settings, task_job.title, store, farm_share=farm_share, now=datetime.now(UTC)
                 )
         finally:
-            if task_job.task == last:
+            if task_job.task == described.tasks[-1].name:
                 after_settling(catalog, settings, task_job.title)
         return None
 
@@ -94,8 +95,7 @@ class Control(Runtime):
 
     def operator(self, task: Task) -> type[TitleTask]:
         """The task that publishes has a button of its own."""
-        publishes = any(node.stage.name == "publish" for node in task.nodes)
-        return PublishTask if publishes else ControlTask
+        return PublishTask if task.publishes else ControlTask
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """Nothing: no worker is started here."""

@@ -33,10 +33,11 @@ from include.base.settings import Settings, load_settings
 from include.domain.outcome.results import PublishResult
 from include.domain.plan.binding import bind
 from include.domain.plan.plan import Plan
+from include.domain.title.work import result_key
 from include.orchestration.names import FIRST_ASKED, jobs_id, rest_of
 from include.orchestration.weights import whole_number
 from include.pipelines.core import Pipeline, find_pipeline
-from include.pipelines.runner import TaskJob, load_plan, load_result, result_key, share_done
+from include.pipelines.runner import TaskJob, load_plan, load_result, share_done
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -125,14 +126,13 @@ class TitleTask(BaseOperator):
         self, task_job: TaskJob, pipeline: Pipeline, settings: Settings, store: ObjectStore, context: Context
     ) -> Any:
         """Ids alone: the names of the plan's jobs, for the mapped tasks; documents stay in the store."""
-        nodes = pipeline.task(self.pipeline_task).nodes
-        for node in nodes:
-            if node.stage.name == "publish":
-                published = load_result(task_job.title, node.name, PublishResult, store)
-                if isinstance(published, PublishResult):
-                    context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
+        task = pipeline.task(self.pipeline_task)
+        if task.publishes:
+            published = load_result(task_job.title, task.nodes[-1].name, PublishResult, store)
+            if published is not None:
+                context["ti"].xcom_push(key=PREVIEW_KEY, value=published.preview)
         for mapped in pipeline.tasks:
-            if mapped.mapped_over in {node.name for node in nodes}:
+            if mapped.mapped_over in {node.name for node in task.nodes}:
                 plan = load_plan(task_job.title, mapped, store)
                 pools = [pool.name for pool in worker_pools(settings)]
                 return push_jobs(plan, mapped.name, context, pools=pools, in_two_steps=pipeline.publishes_first)

@@ -80,7 +80,7 @@ from include.orchestration.runtimes.kubernetes.waiting import (
 )
 from include.orchestration.runtimes.task import TitleTask, unfinished
 from include.pipelines.core import find_pipeline
-from include.pipelines.runner import TaskJob, load_plan, load_result
+from include.pipelines.runner import TaskJob, find_result, load_plan
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -296,14 +296,12 @@ class PodTask(TitleTask, KubernetesPodOperator):
     def _footprint(
         self, task_job: TaskJob, job: EncodeJob | None, settings: Settings, store: ObjectStore, *, on_gpu: bool
     ) -> Footprint:
-        source = load_result(task_job.title, "inspect", Inspection, store)
-        source = source if isinstance(source, Inspection) else None
+        source = find_result(task_job.title, Inspection, store)
         if job is not None:
             return encode_footprint(job, source.duration_s if source else 0.0, on_gpu=on_gpu)
-        plan = load_result(task_job.title, "plan", Plan, store)
         return task_footprint(
             source,
-            plan if isinstance(plan, Plan) else None,
+            find_result(task_job.title, Plan, store),
             max_file_bytes=settings.max_file_size,
             time_limit_s=task_job.time_limit_s,
         )
