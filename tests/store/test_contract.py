@@ -20,7 +20,7 @@ def test_a_key_that_is_not_plain_is_refused(key: str, either: ObjectStore, tmp_p
         either.size, either.get_bytes, either.list, either.readable, either.delete, either.delete_tree, either.marker,
         lambda key: either.put_bytes(key, b"x"), lambda key: either.put_file(key, file),
         lambda key: either.compare_and_set(key, b"x", None), lambda key: either.local_copy(key, tmp_path),
-        lambda key: either.copy_tree(key, "good"),
+        lambda key: either.copy_tree(key, "good"), lambda key: either.serve(key, None),
     ):  # fmt: skip
         with pytest.raises(StorageError, match="is not made of safe segments"):
             act(key)
@@ -68,6 +68,16 @@ def test_a_file_goes_in_and_comes_back(size: int, either: ObjectStore, tmp_path:
     copy = either.local_copy("v/made.mp4", tmp_path / "copies")
     assert copy.read_bytes() == data[:size]
     assert copy == either.local_copy("v/made.mp4", tmp_path / "copies")
+
+
+def test_a_reader_gets_a_file_or_a_body_and_nothing_where_there_is_nothing(either: ObjectStore) -> None:
+    either.put_bytes("v/a.mp4", b"0123456789")
+
+    served = either.serve("v/a.mp4", None)
+
+    assert served is not None
+    assert (served.file.read_bytes() if served.file else b"".join(served.body)) == b"0123456789"
+    assert [either.serve(key, None) for key in ("v/nothing.mp4", "v", "nowhere/a.mp4")] == [None] * 3
 
 
 def test_many_files_go_in_at_once(either: ObjectStore, tmp_path: Path) -> None:

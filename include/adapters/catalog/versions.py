@@ -81,83 +81,20 @@ class Versions(Part):
                 return
             if not self._advance(connection, row["title_id"], row["seq"], result, now):
                 return
-            connection.execute(
-                update(versions)
-                .where(this)
-                .values(
-                    published_at=result.published_at,
-                    prefix=result.prefix,
-                    hls=result.hls,
-                    dash=result.dash,
-                    preview=result.preview,
-                    duration_s=package.duration_s,
-                    degraded=result.degraded,
-                    missing=list(package.missing),
-                    deadline_met=result.deadline_met,
-                    packager_version=package.packager_version,
-                )
-            )
-            for rung in package.rungs:
-                connection.execute(
-                    insert(renditions).values(title_id=row["title_id"], version=result.version, **rung.model_dump())
-                )
-            connection.execute(availability.delete().where(availability.c.title_id == row["title_id"]))
-            for territory in row["request"]["territories"] or [EVERYWHERE]:
-                connection.execute(
-                    insert(availability).values(title_id=row["title_id"], territory=territory, version=result.version)
-                )
-            rungs = [rung.model_dump(mode="json") for rung in package.rungs]
+            connection.execute(update(versions).where(this).values(_published_columns(result, package)))
+            _list_renditions(connection, row, result.version, package)
             changes: dict[str, Any] = {
                 "version": result.version,
                 "hls": result.hls,
                 "dash": result.dash,
                 "preview": result.preview,
-                "rungs": rungs,
+                "rungs": [rung.model_dump(mode="json") for rung in package.rungs],
                 "playable_at": row["playable_at"] or result.playable_at,
             }
             if not State(row["state"]).final:
                 changes["state"] = State.PLAYABLE
             connection.execute(update(titles).where(titles.c.request_id == request_id).values(changes))
-            manifests = {"version": result.version, "hls": result.hls, "dash": result.dash}
-            add_event(
-                connection,
-                "title.playable" if row["playable_at"] is None else "title.completed",
-                batch_id=row["batch_id"],
-                request_id=request_id,
-                now=now,
-                detail={
-                    **manifests,
-                    "degraded": result.degraded,
-                    "whole": result.whole,
-                    "missing": list(package.missing),
-                },
-            )
-            if row["playable_at"] is None:
-                enqueue(
-                    connection,
-                    "playable",
-                    row,
-                    now=now,
-                    **manifests,
-                    whole=result.whole,
-                    missing=list(package.missing),
-                    deadline_met=result.deadline_met,
-                )
-            if result.whole:
-                enqueue(
-                    connection,
-                    "degraded" if result.degraded else "published",
-                    row,
-                    now=now,
-                    **manifests,
-                    preview=result.preview,
-                    published_at=result.published_at.isoformat(),
-                    duration_s=package.duration_s,
-                    rungs=rungs,
-                    missing=list(package.missing),
-                    given_up=[each.model_dump(mode="json") for each in package.given_up],
-                    deadline_met=result.deadline_met,
-                )
+            _announce(connection, row, result, package, now=now)
 
     def of_request(self, request_id: str, *, whole: bool) -> VersionRecord | None:
         """The version that a request published, as its whole set or its first version; None where it did not."""
@@ -215,6 +152,65 @@ class Versions(Part):
             .values(version=version, seq=seq, changed_at=now)
         )
         return True
+
+
+def _published_columns(result: PublishResult, package: PackageResult) -> dict[str, Any]:
+    """What a publication writes into its version's row."""
+    return {
+        "published_at": result.published_at,
+        "prefix": result.prefix,
+        "hls": result.hls,
+        "dash": result.dash,
+        "preview": result.preview,
+        "duration_s": package.duration_s,
+        "degraded": result.degraded,
+        "missing": list(package.missing),
+        "deadline_met": result.deadline_met,
+        "packager_version": package.packager_version,
+    }
+
+
+def _list_renditions(connection: Connection, row: Row, version: int, package: PackageResult) -> None:
+    """Enter the version's renditions, and the version as the one that is available in the request's territories."""
+    title_id = row["title_id"]
+    for rung in package.rungs:
+        connection.execute(insert(renditions).values(title_id=title_id, version=version, **rung.model_dump()))
+    connection.execute(availability.delete().where(availability.c.title_id == title_id))
+    for territory in row["request"]["territories"] or [EVERYWHERE]:
+        connection.execute(insert(availability).values(title_id=title_id, territory=territory, version=version))
+
+
+def _announce(
+    connection: Connection, row: Row, result: PublishResult, package: PackageResult, *, now: datetime
+) -> None:
+    """The event and the webhooks of a publication; ``row`` is the title's as it was before."""
+    is_first = row["playable_at"] is None
+    missing = list(package.missing)
+    manifests = {"version": result.version, "hls": result.hls, "dash": result.dash}
+    add_event(
+        connection,
+        "title.playable" if is_first else "title.completed",
+        batch_id=row["batch_id"],
+        request_id=row["request_id"],
+        now=now,
+        detail={**manifests, "degraded": result.degraded, "whole": result.whole, "missing": missing},
+    )
+    told = {**manifests, "missing": missing, "deadline_met": result.deadline_met}
+    if is_first:
+        enqueue(connection, "playable", row, now=now, **told, whole=result.whole)
+    if result.whole:
+        enqueue(
+            connection,
+            "degraded" if result.degraded else "published",
+            row,
+            now=now,
+            **told,
+            preview=result.preview,
+            published_at=result.published_at.isoformat(),
+            duration_s=package.duration_s,
+            rungs=[rung.model_dump(mode="json") for rung in package.rungs],
+            given_up=[binding.model_dump(mode="json") for binding in package.given_up],
+        )
 
 
 def _record(connection: Connection, row: Row) -> VersionRecord:
