@@ -61,7 +61,10 @@ def _is_recent(moment: datetime, now: datetime) -> bool:
 
 
 def _settle(catalog: Catalog, settings: Settings, title: TitleRecord, message: str, *, now: datetime) -> bool:
-    """Do for a title what the last task of its run would have done. False where it has ended otherwise meanwhile."""
+    """Do for a title what the last task of its run would have done. False where it has come to an end meanwhile."""
+    known = catalog.titles.get(title.request_id)
+    if known is None or known.state.final:
+        return False
     error = ErrorDocument(
         type="RunLost", message=message, owner=Owner.PLATFORM, retry=Retry.TRANSIENT, reason="run_lost"
     )

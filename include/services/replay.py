@@ -5,27 +5,23 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from include.adapters.catalog import BACKFILL_SUFFIX, REPAIR_SUFFIX, Catalog
+from include.adapters.catalog import Catalog
 from include.adapters.catalog.records import Repair, RepairKind
 from include.base.errors import RequestRejected
 from include.base.pools import worker_slots
 from include.base.settings import Settings
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from include.pipelines.core import current_pipelines
 from include.services.valuation import value_batch
 
 log = logging.getLogger(__name__)
 
-REPLAY_SUFFIX = "replay"
-
 
 def replay_title(
-    catalog: Catalog, settings: Settings, request_id: str, *, now: datetime, suffix: str = REPLAY_SUFFIX
+    catalog: Catalog, settings: Settings, request_id: str, *, now: datetime, origin: Origin = Origin.REPLAY
 ) -> str:
     """Enter the original request of a title once more; returns the id of the new batch. ``dispatch`` releases it."""
-    batch = catalog.batches.new_request_from(
-        request_id, suffix=suffix, now=now, keep_deadline=suffix != BACKFILL_SUFFIX
-    )
+    batch = catalog.batches.new_request_from(request_id, origin=origin)
     pipeline = current_pipelines().get(batch.pipeline)
     if pipeline is None:
         raise RequestRejected(
@@ -38,10 +34,9 @@ def replay_title(
 
 
 def take_repairs(
-    catalog: Catalog, settings: Settings, *, now: datetime, limit: int, kind: RepairKind = "repair"
+    catalog: Catalog, settings: Settings, *, now: datetime, limit: int, kind: RepairKind = Origin.REPAIR
 ) -> list[str]:
     """Turn queued repairs of degraded titles into new requests; returns the ids of their batches."""
-    suffix = REPAIR_SUFFIX if kind == "repair" else BACKFILL_SUFFIX
     taken: list[str] = []
     for repair in catalog.repairs.pending(limit, kind=kind):
         newer = _newer_request(catalog, repair)
@@ -50,7 +45,7 @@ def take_repairs(
             catalog.repairs.taken(repair.id, None, now)
             continue
         try:
-            batch_id = replay_title(catalog, settings, repair.request_id, now=now, suffix=suffix)
+            batch_id = replay_title(catalog, settings, repair.request_id, now=now, origin=kind)
         except RequestRejected as error:
             # It must not hold up the repairs behind it: a person hears of it, and it is done with.
             catalog.alerts.enter(
@@ -70,7 +65,7 @@ def take_repairs(
 
 def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> list[str]:
     """Turn the oldest back-fill into a new request, without a deadline, where the farm has nothing better to do."""
-    return take_repairs(catalog, settings, now=now, limit=1, kind="backfill") if is_idle(catalog, settings) else []
+    return take_repairs(catalog, settings, now=now, limit=1, kind=Origin.BACKFILL) if is_idle(catalog, settings) else []
 
 
 def is_idle(catalog: Catalog, settings: Settings) -> bool:

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
+from include.adapters.catalog.records import RepairKind
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
@@ -27,7 +28,7 @@ from include.domain.outcome.settlement import (
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.telling.alerts import AlertLevel
-from include.domain.title.title import State, TitleJob
+from include.domain.title.title import Origin, State, TitleJob
 from include.domain.title.work import error_key, result_key
 from include.pipelines.core import find_pipeline
 from include.stages.core import ControlContext
@@ -116,9 +117,8 @@ def _follow_up(
     catalog, request_id, now = context.catalog, record.request_id, context.clock()
     failure = verdict.failure
     if verdict.state is State.DEGRADED and shown is not None and not record.is_repair:
-        catalog.repairs.queue(
-            request_id, shown.missing, now, kind="backfill" if verdict.reason == "for_deadline" else "repair"
-        )
+        kind: RepairKind = Origin.BACKFILL if verdict.reason == "for_deadline" else Origin.REPAIR
+        catalog.repairs.queue(request_id, shown.missing, now, kind=kind)
     if verdict.state in {State.FAILED, State.REJECTED} and failure is not None:
         replay = f"callsheet replay {request_id}"
         catalog.history.record_dead_letter(

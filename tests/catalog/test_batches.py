@@ -5,7 +5,7 @@ import pytest
 from include.adapters.catalog import Catalog, Stub
 from include.base.errors import BatchConflict
 from include.domain.title.request import ID_PATTERN, parse_batch
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from tests.catalog.samples import CALLBACK, NOW, a_batch, accept, after, find, publish, start
 
 MIXED = {
@@ -139,20 +139,20 @@ def test_stubs_are_ordered_so_that_two_machines_write_the_same_folder(catalog: C
 
 def test_a_replay_is_a_new_batch_of_one_title_that_says_what_it_repeats(catalog: Catalog) -> None:
     accept(catalog, "spring", "alpha", "beta", tier="premium", metadata={"k": 1})
-    replay = catalog.batches.new_request_from("spring/beta", suffix="replay", now=NOW)
+    replay = catalog.batches.new_request_from("spring/beta", origin=Origin.REPLAY)
     assert replay.batch_id == "spring-replay1"
     assert [title.title_id for title in replay.titles] == ["beta"]
     assert replay.titles[0].metadata == {"k": 1}
     assert catalog.batches.accept(replay, pipeline_version=3, now=NOW)
     title = find(catalog, "spring-replay1/beta")
-    assert title.origin_request_id == "spring/beta"
+    assert (title.origin, title.origin_request_id) == (Origin.REPLAY, "spring/beta")
     assert title.seq > find(catalog, "spring/beta").seq
     assert title.pipeline_version == 3
 
 
 def test_two_people_who_replay_the_same_title_at_once_make_one_batch(catalog: Catalog) -> None:
     accept(catalog)
-    one, other = (catalog.batches.new_request_from("spring/alpha", suffix="replay", now=after(n)) for n in (0, 1))
+    one, other = (catalog.batches.new_request_from("spring/alpha", origin=Origin.REPLAY) for _ in range(2))
     assert catalog.batches.accept(one, pipeline_version=1, now=NOW)
     assert not catalog.batches.accept(other, pipeline_version=1, now=NOW)
 
@@ -161,7 +161,7 @@ def test_a_replay_of_a_replay_is_numbered_on_from_the_first_batch(catalog: Catal
     accept(catalog)
     request_id = "spring/alpha"
     for expected in ("spring-replay1", "spring-replay2", "spring-replay3"):
-        replay = catalog.batches.new_request_from(request_id, suffix="replay", now=NOW)
+        replay = catalog.batches.new_request_from(request_id, origin=Origin.REPLAY)
         assert replay.batch_id == expected
         catalog.batches.accept(replay, pipeline_version=1, now=NOW)
         request_id = f"{expected}/alpha"
@@ -172,7 +172,7 @@ def test_replays_of_batches_with_the_longest_ids_have_valid_ids_of_their_own(cat
     for ending in "ab":
         long_id = "x" * 99 + ending
         accept(catalog, long_id)
-        replay = catalog.batches.new_request_from(f"{long_id}/alpha", suffix="replay", now=NOW)
+        replay = catalog.batches.new_request_from(f"{long_id}/alpha", origin=Origin.REPLAY)
         catalog.batches.accept(replay, pipeline_version=1, now=NOW)
         ids.append(replay.batch_id)
     assert len(set(ids)) == 2
@@ -185,9 +185,30 @@ def parse_id(batch_id: str) -> bool:
     return re.match(ID_PATTERN, batch_id) is not None
 
 
+def test_a_request_of_the_cms_is_new_whatever_its_batch_is_called(catalog: Catalog) -> None:
+    accept(catalog, "film-repair", publish_at=after(600).isoformat())
+    replay = catalog.batches.new_request_from("film-repair/alpha", origin=Origin.REPLAY)
+    catalog.batches.accept(replay, pipeline_version=1, now=NOW)
+
+    for request_id, origin in (("film-repair/alpha", Origin.NEW), ("film-repair-replay1/alpha", Origin.REPLAY)):
+        title = find(catalog, request_id)
+        assert (title.origin, title.is_repair) == (origin, False)
+        assert title.binding_deadline == title.deadline == after(600)
+
+
+@pytest.mark.parametrize("origin", [Origin.REPAIR, Origin.BACKFILL])
+def test_a_request_that_makes_something_good_is_bound_by_no_deadline(origin: Origin, catalog: Catalog) -> None:
+    accept(catalog, publish_at=after(600).isoformat())
+    again = catalog.batches.new_request_from("spring/alpha", origin=origin)
+    catalog.batches.accept(again, pipeline_version=1, now=NOW)
+
+    title = find(catalog, f"spring-{origin}1/alpha")
+    assert (title.origin, title.is_repair, title.binding_deadline) == (origin, True, None)
+
+
 def test_an_unknown_request_cannot_be_replayed(catalog: Catalog) -> None:
     with pytest.raises(LookupError, match="spring/alpha"):
-        catalog.batches.new_request_from("spring/alpha", suffix="replay", now=NOW)
+        catalog.batches.new_request_from("spring/alpha", origin=Origin.REPLAY)
 
 
 def test_events_are_read_on_from_where_a_reader_stopped(catalog: Catalog) -> None:

@@ -3,15 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine, inspect, text
 
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import metadata
 from include.base.errors import ConfigurationError, PlatformUnavailable
-from tests.catalog.samples import accept
+from include.domain.title.title import Origin
+from tests.catalog.samples import NOW, accept, publish, start
 from tests.catalog.together import PROCESSES, Together
 
 
@@ -27,6 +29,66 @@ def test_migrating_again_keeps_what_is_there(catalog: Catalog) -> None:
     accept(catalog)
     catalog.migrate()
     assert [batch.batch_id for batch in catalog.batches.newest()] == ["spring"]
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the catalog back to a revision, in one transaction of its only writer."""
+    config = Config()
+    config.set_main_option("script_location", "include.adapters.catalog:migrations")
+    with Catalog(url).database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def test_every_migration_can_be_undone_and_done_again(empty_url: str) -> None:
+    Catalog(empty_url).migrate()
+    downgrade(empty_url, "base")
+    with create_engine(empty_url, poolclass=NullPool).connect() as connection:
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    Catalog(empty_url).migrate()
+    accept(Catalog(empty_url))
+
+
+def test_requests_of_an_older_release_get_their_origin_from_what_their_ids_say(url: str) -> None:
+    catalog = Catalog(url)
+    accept(catalog, "film-repair", "alpha")
+    requests = {"film-repair/alpha": Origin.NEW}
+    for origin in (Origin.REPLAY, Origin.REPAIR, Origin.BACKFILL):
+        batch = catalog.batches.new_request_from("film-repair/alpha", origin=origin)
+        catalog.batches.accept(batch, pipeline_version=3, now=NOW)
+        requests[f"film-repair-{origin}1/alpha"] = origin
+    before = catalog.titles.find()
+
+    downgrade(url, "0004")
+    catalog.migrate()
+
+    assert {title.request_id: title.origin for title in catalog.titles.find()} == requests
+    assert catalog.titles.find() == before
+
+
+def test_a_first_version_goes_back_where_a_request_has_no_other_version(url: str) -> None:
+    catalog = Catalog(url)
+    accept(catalog)
+    start(catalog, "spring/alpha")
+    publish(catalog, "spring/alpha")
+
+    downgrade(url, "0003")
+    catalog.migrate()
+
+    assert catalog.versions.is_published("spring/alpha", whole=True)
+
+
+def test_two_versions_of_one_request_do_not_fit_into_the_tables_before(url: str) -> None:
+    catalog = Catalog(url)
+    accept(catalog)
+    start(catalog, "spring/alpha")
+    for whole in (False, True):
+        publish(catalog, "spring/alpha", whole=whole)
+
+    with pytest.raises(ValueError, match="spring/alpha has a first version beside its whole set"):
+        downgrade(url, "0003")
+
+    assert catalog.versions.is_published("spring/alpha", whole=False)
 
 
 def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str, together: Together) -> None:

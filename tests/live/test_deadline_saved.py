@@ -17,7 +17,7 @@ from include.base.errors import SteeringRefused
 from include.domain.cost.prior import SourceShape, TitleWork, encoder_s, title_work
 from include.domain.title.request import parse_batch
 from include.domain.title.steering import Steering
-from include.domain.title.title import State, Tier
+from include.domain.title.title import Origin, State, Tier
 from include.recipes import load_cost_rates, load_ladders, load_tiers
 from tests.clips import make_clip
 from tests.stack import LiveStack, wait_for
@@ -159,7 +159,7 @@ def test_afterwards_it_is_encoded_in_full_as_a_new_version(
         lost = after["vmaf"]["harmonic_mean"] - before["vmaf"]["harmonic_mean"]
         record_property(before["name"], f"VMAF {before['vmaf']['harmonic_mean']} → {after['vmaf']['harmonic_mean']}")
         assert lost <= FLOOR
-    assert live.catalog.repairs.pending(kind="backfill") == []
+    assert live.catalog.repairs.pending(kind=Origin.BACKFILL) == []
 
 
 def _webhooks(live: LiveStack) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.title.steering import Steering
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from include.domain.title.work import result_key
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.replay import replay_title, take_backfills, take_repairs
@@ -29,7 +29,7 @@ def gave_up(catalog: Catalog, name: str = "alpha") -> str:
     """A title that was published degraded for its deadline, and is to be back-filled."""
     accept(catalog, f"rush-{name}", name, publish_at=after(600).isoformat())
     degraded_title(catalog, f"rush-{name}/{name}")
-    catalog.repairs.queue(f"rush-{name}/{name}", [], NOW, kind="backfill")
+    catalog.repairs.queue(f"rush-{name}/{name}", [], NOW, kind=Origin.BACKFILL)
     return f"rush-{name}/{name}"
 
 
@@ -79,7 +79,7 @@ def test_a_title_with_a_newer_request_is_not_back_filled_over_it(catalog: Catalo
     catalog.titles.settle("later/alpha", State.PUBLISHED, now=NOW)
 
     assert take_backfills(catalog, TWO_SLOTS, now=NOW) == []
-    assert catalog.repairs.pending(kind="backfill") == []
+    assert catalog.repairs.pending(kind=Origin.BACKFILL) == []
     assert [each.request_id for each in catalog.titles.find(title_id="alpha")] == ["rush-alpha/alpha", "later/alpha"]
 
 
@@ -98,21 +98,21 @@ def test_a_lost_run_of_a_title_that_gave_something_up_is_back_filled_not_repaire
     title = find(catalog, "spring/alpha")
     assert (title.state, title.reason) == (State.DEGRADED, "for_deadline")
     assert "veryfast instead of slow" in (title.message or "")
-    assert (len(catalog.repairs.pending()), len(catalog.repairs.pending(kind="backfill"))) == (0, 1)
+    assert (len(catalog.repairs.pending()), len(catalog.repairs.pending(kind=Origin.BACKFILL))) == (0, 1)
 
 
 @pytest.mark.parametrize(
-    ("publish_at", "suffix", "counts"),
-    [(600, None, True), (None, None, False), (0, None, False), (-600, None, False), (600, "repair", False)],
+    ("publish_at", "origin", "counts"),
+    [(600, None, True), (None, None, False), (0, None, False), (-600, None, False), (600, Origin.REPAIR, False)],
 )
 def test_only_a_deadline_that_can_still_be_kept_is_worth_quality(
-    publish_at: float | None, suffix: str | None, counts: bool, catalog: Catalog
+    publish_at: float | None, origin: Origin | None, counts: bool, catalog: Catalog
 ) -> None:
     accept(catalog, "spring", publish_at=None if publish_at is None else after(publish_at).isoformat())
     request_id = "spring/alpha"
-    if suffix:
+    if origin:
         degraded_title(catalog, request_id)
-        request_id = f"{replay_title(catalog, TWO_SLOTS, request_id, now=NOW, suffix=suffix)}/alpha"
+        request_id = f"{replay_title(catalog, TWO_SLOTS, request_id, now=NOW, origin=origin)}/alpha"
 
     title = find(catalog, request_id)
     assert title.job().binding_deadline == title.binding_deadline == (title.deadline if counts else None)
@@ -125,7 +125,7 @@ def test_a_request_that_makes_good_what_is_missing_takes_no_rung_away_meanwhile(
         find(catalog, request_id).job().playable_first
         for request_id in (
             "spring/alpha",
-            f"{replay_title(catalog, TWO_SLOTS, 'spring/alpha', now=NOW, suffix='repair')}/alpha",
+            f"{replay_title(catalog, TWO_SLOTS, 'spring/alpha', now=NOW, origin=Origin.REPAIR)}/alpha",
             f"{replay_title(catalog, TWO_SLOTS, 'spring/alpha', now=NOW)}/alpha",
         )
     )

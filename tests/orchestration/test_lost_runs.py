@@ -12,7 +12,7 @@ from include.adapters.store.local import LocalStore
 from include.base.document import Document
 from include.base.errors import CallsheetError, EncoderCrashed, MezzanineRejected
 from include.base.settings import Settings
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from include.domain.title.work import result_key
 from include.pipelines import core
 from include.pipelines.runner import TaskJob
@@ -90,7 +90,7 @@ def test_a_lost_title_that_gave_something_up_for_its_deadline_is_told_and_queued
     settle_lost_runs(catalog, api, settings, now=LONG_AFTER)
 
     assert find(catalog, REQUEST).reason == "for_deadline"
-    assert [repair.request_id for repair in catalog.repairs.pending(kind="backfill")] == [REQUEST]
+    assert [repair.request_id for repair in catalog.repairs.pending(kind=Origin.BACKFILL)] == [REQUEST]
     assert run.alerts == [("degraded", "for_deadline")]
 
 

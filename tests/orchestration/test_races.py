@@ -108,7 +108,7 @@ def test_a_lost_run_of_a_repair_asks_for_no_other_repair(
     accept(catalog, "spring", "alpha")
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha", degraded=True)
-    catalog.repairs.queue("spring/alpha", ("h264_360p",), NOW, kind="repair")
+    catalog.repairs.queue("spring/alpha", ("h264_360p",), NOW)
     catalog.titles.settle("spring/alpha", State.DEGRADED, now=NOW)
     (batch_id,) = take_repairs(catalog, settings, now=NOW, limit=1)
     repair = f"{batch_id}/alpha"

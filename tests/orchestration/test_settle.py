@@ -24,7 +24,7 @@ from include.domain.outcome.results import CheckOutcome, CheckResult, Cost, Enco
 from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from include.domain.title.work import result_key
 from include.pipelines.runner import TaskJob
 from include.services.settling import conclude, history_rows, task_failures
@@ -174,7 +174,7 @@ def test_a_title_that_gave_something_up_is_told_once_and_queued_for_a_back_fill(
         find(desk.catalog, desk.request_id).message or ""
     )
     assert desk.catalog.repairs.pending() == []
-    (backfill,) = desk.catalog.repairs.pending(kind="backfill")
+    (backfill,) = desk.catalog.repairs.pending(kind=Origin.BACKFILL)
     assert (backfill.request_id, backfill.kind) == ("spring/alpha", "backfill")
     assert desk.alerts == [("degraded", "for_deadline")]
 
@@ -214,11 +214,11 @@ def test_the_history_has_the_preset_that_was_really_used_and_nothing_of_a_rung_l
     assert row.recipe_hash != rendition("h264_144p").recipe_hash
 
 
-@pytest.mark.parametrize("suffix", ["repair", "backfill"])
+@pytest.mark.parametrize("origin", [Origin.REPAIR, Origin.BACKFILL])
 def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
-    suffix: str, desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
+    origin: Origin, desk: Desk, catalog: Catalog, store: LocalStore, settings: Settings
 ) -> None:
-    again = catalog.batches.new_request_from(desk.request_id, suffix=suffix, now=NOW)
+    again = catalog.batches.new_request_from(desk.request_id, origin=origin)
     catalog.batches.accept(again, pipeline_version=3, now=NOW)
     request_id = f"{again.batch_id}/alpha"
     start(catalog, request_id)
@@ -228,7 +228,7 @@ def test_a_repair_that_ends_degraded_again_is_not_repaired_again(
     desk.settle(degraded=True)
 
     assert desk.state == (State.DEGRADED, "rendition_missing")
-    assert [*catalog.repairs.pending(), *catalog.repairs.pending(kind="backfill")] == []
+    assert [*catalog.repairs.pending(), *catalog.repairs.pending(kind=Origin.BACKFILL)] == []
 
 
 @pytest.mark.parametrize(

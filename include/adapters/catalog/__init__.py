@@ -9,8 +9,6 @@ from include.adapters.catalog.history import History
 from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
-    BACKFILL_SUFFIX,
-    REPAIR_SUFFIX,
     BatchRecord,
     DeadLetter,
     Event,
@@ -29,8 +27,6 @@ from include.adapters.catalog.titles import Titles
 from include.adapters.catalog.versions import Versions
 
 __all__ = [
-    "BACKFILL_SUFFIX",
-    "REPAIR_SUFFIX",
     "BatchRecord",
     "Catalog",
     "DeadLetter",

@@ -17,7 +17,7 @@ from include.base.document import digest
 from include.base.errors import BatchConflict
 from include.domain.order.valuation import Valuation, Work
 from include.domain.title.request import ParsedBatch, TitleRequest
-from include.domain.title.title import FINAL_STATES, State
+from include.domain.title.title import FINAL_STATES, Origin, State
 
 MAX_ID = 100
 
@@ -69,7 +69,7 @@ class Batches(Part):
             )
             for title in batch.titles:
                 known = (valued or {}).get(title.title_id)
-                _insert_title(connection, title, envelope, origin=batch.origin_request_id, valued=known, now=now)
+                _insert_title(connection, title, envelope, batch, valued=known, now=now)
             for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
                 faults = [refusal.model_dump(mode="json") for refusal in group]
                 for fault in faults:
@@ -132,13 +132,11 @@ class Batches(Part):
                 add_event(connection, "batch.retired", batch_id=batch_id, now=now)
             return changed == 1
 
-    def new_request_from(
-        self, request_id: str, *, suffix: str, now: datetime, keep_deadline: bool = True
-    ) -> ParsedBatch:
+    def new_request_from(self, request_id: str, *, origin: Origin) -> ParsedBatch:
         """One title of an old batch as a batch of its own, for a replay or a repair: to be accepted like any other.
 
-        Its id is the original batch's with ``-<suffix><n>``, for the first ``n`` that is free. Two callers at once get
-        the same id and the same content, hence one batch.
+        Its id is the original batch's with ``-<origin><n>``, for the first ``n`` that is free. Two callers at once get
+        the same id and the same content, hence one batch. A back-fill has no deadline: it waits for an idle farm.
         """
         with self._read() as connection:
             row = request_row(connection, request_id)
@@ -146,12 +144,12 @@ class Batches(Part):
             # The id must stay one: a long one gives way to the suffix, and a digest keeps it apart from its neighbours.
             stem = root if len(root) <= MAX_ID - 20 else f"{root[: MAX_ID - 30]}-{digest(root)[:8]}"
             number = 1
-            while connection.scalar(select(batches.c.batch_id).where(batches.c.batch_id == f"{stem}-{suffix}{number}")):
+            while connection.scalar(select(batches.c.batch_id).where(batches.c.batch_id == f"{stem}-{origin}{number}")):
                 number += 1
         title = TitleRequest.model_validate(row["request"])
-        if not keep_deadline:
+        if origin is Origin.BACKFILL:
             title = title.model_copy(update={"publish_at": None})
-        batch_id = f"{stem}-{suffix}{number}"
+        batch_id = f"{stem}-{origin}{number}"
         return ParsedBatch(
             batch_id=batch_id,
             pipeline=row["pipeline"],
@@ -159,6 +157,7 @@ class Batches(Part):
             content_hash=digest([batch_id, request_id, title.model_dump(mode="json")]),
             titles=(title,),
             refusals=(),
+            origin=origin,
             origin_request_id=request_id,
         )
 
@@ -177,8 +176,8 @@ def _insert_title(
     connection: Connection,
     title: TitleRequest,
     envelope: Row,
+    batch: ParsedBatch,
     *,
-    origin: str | None,
     valued: tuple[Work, Valuation] | None,
     now: datetime,
 ) -> None:
@@ -189,7 +188,8 @@ def _insert_title(
             batch_id=row["batch_id"],
             title_id=title.title_id,
             request=title.model_dump(mode="json"),
-            origin_request_id=origin,
+            origin=batch.origin,
+            origin_request_id=batch.origin_request_id,
             state=State.WAITING,
             attempt=1,
             publish_at=title.publish_at,
@@ -200,7 +200,7 @@ def _insert_title(
     )
     add_event(connection, "title.accepted", batch_id=row["batch_id"], request_id=row["request_id"], now=now)
     quote = valued[1].model_dump(mode="json", include={"score", "admission"}) if valued else {}
-    enqueue(connection, "accepted", row, now=now, origin_request_id=origin, **quote)
+    enqueue(connection, "accepted", row, now=now, origin_request_id=batch.origin_request_id, **quote)
 
 
 def _has_open_titles() -> Any:

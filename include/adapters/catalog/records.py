@@ -10,15 +10,10 @@ from include.base.errors import ErrorDocument
 from include.domain.order.valuation import QueuedTitle, Valuation, Work
 from include.domain.outcome.results import PackagedRendition
 from include.domain.title.request import Refusal, TitleRequest
-from include.domain.title.title import State, SubtitleFile, TitleJob
-
-REPAIR_SUFFIX = "repair"
-"""In the id of a batch that repairs a title."""
-BACKFILL_SUFFIX = "backfill"
-"""In the id of a batch that gives a title what it gave up for its deadline."""
+from include.domain.title.title import Origin, State, SubtitleFile, TitleJob
 
 TaskEvent = Literal["started", "finished", "failed"]
-RepairKind = Literal["repair", "backfill"]
+RepairKind = Literal[Origin.REPAIR, Origin.BACKFILL]
 """Something went wrong, and is made good at once; or was given up for the deadline, and waits for an idle farm."""
 OutboxState = Literal["pending", "delivered", "dead"]
 
@@ -130,8 +125,9 @@ class TitleRecord(OpenTitle):
     run_id: str | None
     """Known from the moment the title is claimed for release."""
     pipeline_version: int
+    origin: Origin
     origin_request_id: str | None
-    """The request that this one repeats, for a replay or a repair."""
+    """The request that this one repeats; None for a new one."""
     task: str | None
     """The task that was last heard of."""
     reason: str | None
@@ -154,8 +150,7 @@ class TitleRecord(OpenTitle):
 
         One that ends degraded itself needs a person, not another one.
         """
-        suffixes = (f"-{REPAIR_SUFFIX}", f"-{BACKFILL_SUFFIX}")
-        return self.origin_request_id is not None and any(each in self.batch_id for each in suffixes)
+        return self.origin.makes_good
 
     @property
     def binding_deadline(self) -> datetime | None:

@@ -11,12 +11,15 @@ from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import add_event, request_row
 from include.adapters.catalog.records import Repair, RepairKind
 from include.adapters.catalog.schema import repairs, titles
+from include.domain.title.title import Origin
 
 
 class Repairs(Part):
     """Degraded titles that lack a rendition (repairs), or what they gave up for their deadline (back-fills)."""
 
-    def queue(self, request_id: str, missing: Collection[str], now: datetime, *, kind: RepairKind = "repair") -> bool:
+    def queue(
+        self, request_id: str, missing: Collection[str], now: datetime, *, kind: RepairKind = Origin.REPAIR
+    ) -> bool:
         """Note that a degraded title is to be made good. False where that is noted already."""
         with self._write() as connection:
             if connection.scalar(select(repairs.c.id).where(repairs.c.request_id == request_id)) is not None:
@@ -35,7 +38,7 @@ class Repairs(Part):
             )
             return True
 
-    def pending(self, limit: int = 100, *, kind: RepairKind = "repair") -> list[Repair]:
+    def pending(self, limit: int = 100, *, kind: RepairKind = Origin.REPAIR) -> list[Repair]:
         """Repairs or back-fills that nobody has taken, oldest first."""
         query = (
             select(*(repairs.c[name] for name in Repair.model_fields if name != "title_id"), titles.c.title_id)

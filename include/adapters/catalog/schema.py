@@ -99,6 +99,7 @@ titles = Table(
     Column("batch_id", IDENTIFIER, ForeignKey("batches.batch_id"), nullable=False, index=True),
     Column("title_id", IDENTIFIER, nullable=False, index=True),
     Column("request", JSON, nullable=False),
+    Column("origin", String(20), nullable=False, server_default="new"),
     Column("origin_request_id", REQUEST_ID),
     Column("state", String(20), nullable=False, index=True),
     Column("attempt", Integer, nullable=False),

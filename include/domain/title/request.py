@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, Va
 from include.base.document import Document, canonical_json, digest
 from include.base.errors import RequestRejected
 from include.base.text import redacted
-from include.domain.title.title import Kind, Tier
+from include.domain.title.title import Kind, Origin, Tier
 
 MAX_TITLES = 1000
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
@@ -177,8 +177,9 @@ class ParsedBatch(Document):
     """Over the request as posted, refused titles included."""
     titles: tuple[TitleRequest, ...]
     refusals: tuple[Refusal, ...]
+    origin: Origin = Origin.NEW
     origin_request_id: str | None = None
-    """The request that this batch repeats, for a replay or a repair."""
+    """The request that this batch repeats; None for a new one."""
 
 
 class _Envelope(Document):

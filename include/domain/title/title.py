@@ -53,6 +53,24 @@ FINAL_STATES = frozenset({State.PUBLISHED, State.DEGRADED, State.REJECTED, State
 GOOD_STATES = frozenset({State.PUBLISHED, State.DEGRADED})
 
 
+class Origin(StrEnum):
+    """Why a request of a title was made."""
+
+    NEW = "new"
+    """The CMS asked for it."""
+    REPLAY = "replay"
+    """Somebody asked for the title once more."""
+    REPAIR = "repair"
+    """It makes good what went wrong with an earlier request."""
+    BACKFILL = "backfill"
+    """It gives a title what an earlier request gave up for its deadline."""
+
+    @property
+    def makes_good(self) -> bool:
+        """Whether such a request gives a title what an earlier one lacks: no deadline binds it."""
+        return self in {Origin.REPAIR, Origin.BACKFILL}
+
+
 class SubtitleFile(Document):
     """A subtitle file that the request brings beside the mezzanine."""
 

@@ -227,3 +227,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("title_id", "version", name="pk_versions"),
         sa.UniqueConstraint("request_id", name="uq_versions_request_id"),
     )
+
+
+def downgrade() -> None:
+    """Drop them, those first that refer to others."""
+    for name in (
+        "versions",
+        "repairs",
+        "history",
+        "dead_letters",
+        "alerts",
+        "titles",
+        "availability",
+        "batches",
+        "current_versions",
+        "events",
+        "outbox",
+        "renditions",
+    ):
+        op.drop_table(name)

@@ -18,3 +18,9 @@ def upgrade() -> None:
     op.add_column("titles", sa.Column("held", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("titles", sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("titles", sa.Column("told_priority", sa.Integer()))
+
+
+def downgrade() -> None:
+    """Drop the columns."""
+    for name in ("told_priority", "pinned", "held", "work", "valuation", "priority", "score"):
+        op.drop_column("titles", name)
