@@ -20,7 +20,7 @@ from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings, load_settings
 from include.domain.cost.forecast import NOTHING, spread
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.media.media import VideoStream
 from include.domain.order.priority import priority_points
 from include.domain.plan.plan import SourceTreatment

@@ -31,11 +31,13 @@ from include.adapters.store.local import LocalStore
 from include.adapters.store.opening import open_store
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.settings import Settings, load_settings
-from include.domain.cost.prior import TELLING_S, Calibration, CostRates, Pair, SampleEncode, encoder_s
+from include.domain.cost.calibration import TELLING_S, Calibration, SampleEncode
+from include.domain.cost.features import source_features
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import CostRates, Pair, encoder_s
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import EncodeResult
-from include.domain.plan.binding import shape_of_source
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.plan.presets import quickest
@@ -94,14 +96,14 @@ class _Order:
 
 def wanted_pairs() -> tuple[Pair, ...]:
     """Encoders and presets that the tiers use, those that they may fall back to included."""
-    tiers, rates, presets = load_tiers().values(), load_cost_rates(), load_presets()
+    tiers, prior, presets = load_tiers().values(), PriorPredictor(rates=load_cost_rates()), load_presets()
     pairs = (
         (CODECS[codec].software.name, preset)
         for codec, ladder in load_ladders().items()
         for policy in tiers
         for preset in (
             policy.presets.get(codec, ladder.preset),
-            quickest(policy, rates=rates, presets=presets).presets.get(codec, ladder.preset),
+            quickest(policy, presets=presets, predictor=prior).presets.get(codec, ladder.preset),
         )
     )
     return tuple(sorted(set(pairs)))
@@ -219,6 +221,7 @@ def _orders(clips: Sequence[_Clip], rates: CostRates) -> list[_Order]:
                 tier=Tier.STANDARD.value,
                 ceiling_s=LIMIT_S,
                 gpu=False,
+                predictor=PriorPredictor(rates=rates),
             )
             for encoder, preset in wanted_pairs():
                 if encoder == CODECS[codec].software.name:
@@ -243,7 +246,7 @@ def _of_pair(clip: _Clip, plan: Plan, preset: str, rates: CostRates) -> Iterator
             pixels=_pixels(job),
             encoder=rendition.encoder,
             preset=preset,
-            source=shape_of_source(clip.source),
+            source=source_features(clip.source).shape,
             fps=float(parse_rate(rendition.frame_rate)),
             rates=rates,
         )
@@ -296,7 +299,7 @@ def _sample(order: _Order, scratch: Path, began: float) -> SampleEncode | None:
         preset=rendition.preset,
         pixels=_pixels(order.job),
         fps=float(parse_rate(rendition.frame_rate)),
-        source=shape_of_source(clip.source),
+        source=source_features(clip.source).shape,
         cpu_s=done.cost.cpu_s,
     )
 

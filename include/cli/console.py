@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from include.domain.cost.prior import Spread
+from include.domain.cost.calibration import Spread
 from include.domain.title.title import State
 
 STYLES = {

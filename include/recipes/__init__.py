@@ -9,14 +9,15 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from include.base.errors import ConfigurationError
-from include.domain.cost.prior import CostRates
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import CostRates
 from include.domain.order.valuation import Policy
 from include.domain.plan.presets import Presets
 from include.domain.recipe.codecs import CODECS, Codec, Encoder
@@ -37,6 +38,11 @@ class Recipes:
     rates: CostRates
     policy: Policy
     presets: Presets
+
+    @cached_property
+    def prior(self) -> PriorPredictor:
+        """Predicts by the rates, without what this farm has shown."""
+        return PriorPredictor(rates=self.rates)
 
 
 @cache

@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.base.pools import worker_slots
-from include.domain.media.media import Inspection
+from include.domain.cost.features import source_features
+from include.domain.media.media import Analysis, Inspection
 from include.domain.order.parallel import slots_for
 from include.domain.order.valuation import Work
-from include.domain.plan.binding import FarmShare, least_work, shape_of_source, work_of
+from include.domain.plan.binding import FarmShare, least_work, work_of
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
-from include.recipes import load_cost_rates, load_policy
-from include.services.valuation import OVERHEAD_S, farm_factors, revalue
+from include.recipes import load_policy
+from include.services.valuation import OVERHEAD_S, farm_predictor, revalue
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog
@@ -34,7 +35,7 @@ def farm_share_of(catalog: Catalog, settings: Settings, request_id: str) -> Farm
         slots=worker_slots(settings),
         policy=load_policy().parallel,
     )
-    return FarmShare(factors=farm_factors(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
+    return FarmShare(predictor=farm_predictor(catalog, settings), slots=slots, overhead_s=OVERHEAD_S)
 
 
 def note_planned(
@@ -58,10 +59,10 @@ def note_planned(
         source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)
         if source is None or plan is None:
             return None
-        shape, rates, timed = shape_of_source(source), load_cost_rates(), plan.of_first
-        full, needed = (
-            work_of(each, shape, rates=rates, farm_share=farm_share(), tier=title.tier) for each in (plan, timed)
-        )
+        analysis = load_result(title, "analyse", Analysis, store)
+        known = source_features(source, analysis if isinstance(analysis, Analysis) else None)
+        timed, predictor = plan.of_first, farm_share().predictor
+        full, needed = (work_of(part, known, predictor=predictor, tier=title.tier) for part in (plan, timed))
         playable = needed if plan.first else None
         work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
         catalog.queue.note_work(title.request_id, work)

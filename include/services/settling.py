@@ -7,13 +7,13 @@ conclusion that dies on its way is repeated, and each write finds what it has wr
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
 from include.adapters.catalog.records import RepairKind
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
+from include.domain.cost.features import source_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult
 from include.domain.outcome.settlement import (
@@ -25,8 +25,7 @@ from include.domain.outcome.settlement import (
     TaskFailure,
     settlement,
 )
-from include.domain.plan.plan import Plan
-from include.domain.recipe.rungs import Rendition
+from include.domain.plan.plan import Plan, treated_features
 from include.domain.telling.alerts import AlertLevel
 from include.domain.title.title import Origin, State, TitleJob
 from include.domain.title.work import error_key, result_key
@@ -175,6 +174,7 @@ def history_rows(
     """What each finished rendition cost and how good it became, with what was known before."""
     ordered = {job.rendition.name: job for job in plan.jobs}
     scores = {verdict.rendition: verdict.vmaf for verdict in verdicts.renditions} if verdicts else {}
+    known = source_features(source, analysis)
     rows = []
     for done in renditions:
         if not done.made:
@@ -187,7 +187,7 @@ def history_rows(
                 rendition=done.rendition,
                 recipe_hash=rendition.recipe_hash,
                 encoder_version=done.encoder_version,
-                features=features(source, analysis, rendition),
+                features=treated_features(known, rendition, plan.treatment).model_dump(mode="json"),
                 cpu_s=done.cost.cpu_s,
                 wall_s=done.cost.wall_s,
                 peak_memory_mb=done.cost.peak_memory_mb,
@@ -199,16 +199,3 @@ def history_rows(
             )
         )
     return rows
-
-
-def features(source: Inspection, analysis: Analysis | None, rendition: Rendition) -> dict[str, Any]:
-    """What was known of an encode before it ran: numbers and words, flat; None where not measured."""
-    measured = analysis.model_dump(exclude={"windows", "scene_cuts", "crop", "brightest_s"}) if analysis else {}
-    video = source.video
-    return {
-        **{f"source_{name}": getattr(video, name) for name in ("codec", "width", "height", "bit_depth", "duration_s")},
-        "source_fps": float(video.fps),
-        "source_bitrate_kbps": source.bitrate_kbps,
-        **{f"content_{name}": value for name, value in measured.items()},
-        **rendition.model_dump(mode="json", exclude={"name", "rung"}),
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,33 +17,25 @@ from typing import TYPE_CHECKING
 from include.base.document import Document
 from include.base.errors import StorageError
 from include.base.pools import worker_slots
-from include.domain.cost.prior import (
-    Calibration,
-    CostRates,
-    Pair,
-    SourceShape,
-    TitleWork,
-    calibration,
-    encoder_s,
-    ratio,
-    shape_of,
-    title_work,
-)
-from include.domain.media.frame_rate import parse_rate
+from include.domain.cost.calibration import Calibration, calibration, ratio_of
+from include.domain.cost.features import TitleFeatures, read_features
+from include.domain.cost.predictor import Predictor
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import Pair, shape_of
+from include.domain.cost.work import expected_title, title_works
 from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.plan.playable import first_version_rule
 from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import UNIVERSAL
-from include.domain.recipe.rungs import Ladder
 from include.domain.recipe.tiers import TierPolicy, core_of
 from include.domain.title.request import Refusal, TitleRequest
 from include.domain.title.title import Tier
 from include.recipes import load_recipes
 
 if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, HistoryRow, OpenTitle
+    from include.adapters.catalog import Catalog, OpenTitle
     from include.base.settings import Settings
     from include.domain.title.request import ParsedBatch
 
@@ -57,7 +49,6 @@ RECENT_ENCODES = 400
 """Past encodes that calibrate the forecast."""
 CALIBRATION = "models/calibration/current.json"
 """Store key of the sample encodes that ``callsheet calibrate`` has made."""
-Factors = Mapping[Pair, float]
 
 WORTH_TELLING_S = 60.0
 """A title that ends later by less than this is not called displaced."""
@@ -149,9 +140,10 @@ def _with_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> tuple[dict[str, QueuedTitle], list[QueuedTitle], FarmState]:
     """Standings of a new batch by title id, those of the open titles, and the farm."""
-    factors = farm_factors(catalog, settings)
+    predictor = farm_predictor(catalog, settings)
     open_titles = catalog.queue.open_titles()
-    standings = _standings(open_titles, factors)
+    standings = _standings(open_titles, predictor)
+    works = works_of_requests([(request, batch.pipeline) for request in batch.titles], predictor)
     last = max((each.seq for each in standings), default=0)
     new = {
         request.title_id: QueuedTitle(
@@ -164,9 +156,9 @@ def _with_batch(
             publish_at=request.publish_at,
             running=False,
             progress=0.0,
-            work=work_of_request(request, batch.pipeline, factors),
+            work=work,
         )
-        for number, request in enumerate(batch.titles, start=1)
+        for number, (request, work) in enumerate(zip(batch.titles, works, strict=True), start=1)
     }
     return new, standings, farm_state(open_titles, settings, now=now)
 
@@ -183,8 +175,8 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
     with _collector_paused():
         open_titles = catalog.queue.open_titles()
         # Only the catalog of an older release has titles whose work nobody has reckoned.
-        factors = {} if all(title.work for title in open_titles) else farm_factors(catalog, settings)
-        standings = _standings(open_titles, factors)
+        known = all(title.work for title in open_titles)
+        standings = _standings(open_titles, load_recipes().prior if known else farm_predictor(catalog, settings))
         farm = farm_state(open_titles, settings, now=now)
         valued = value_titles(standings, farm=farm, now=now, policy=load_recipes().policy)
     works = {each.request_id: each.work for each in standings}
@@ -197,11 +189,33 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
     return valued
 
 
-def work_of_request(request: TitleRequest, pipeline: str, factors: Factors) -> Work:
-    """What a title will take that nobody has inspected yet."""
+def works_of_requests(requests: Sequence[tuple[TitleRequest, str]], predictor: Predictor) -> list[Work]:
+    """What titles will take that nobody has inspected yet.
+
+    Args:
+        requests: Each with its pipeline.
+        predictor: Asked once for all of them.
+    """
     recipes = load_recipes()
-    rates, presets = recipes.rates, recipes.presets
-    codecs = codecs_of(pipeline)
+    least = {
+        tier: quickest(recipes.tiers[tier], presets=recipes.presets, predictor=predictor)
+        for tier in {request.tier for request, _ in requests}
+    }
+    cases = [_cases(request, pipeline, least[request.tier]) for request, pipeline in requests]
+    works = iter(title_works([features for case in cases for features in case], predictor))
+    return [
+        Work(full=next(works), least=next(works), playable=next(works) if len(case) > 2 else None) for case in cases
+    ]
+
+
+def work_of_request(request: TitleRequest, pipeline: str, predictor: Predictor) -> Work:
+    """The same of one title."""
+    return works_of_requests([(request, pipeline)], predictor)[0]
+
+
+def _cases(request: TitleRequest, pipeline: str, least: TierPolicy) -> list[TitleFeatures]:
+    """A title's full work, its least, and that of a first version where the title has one in any case."""
+    recipes = load_recipes()
     known = request.source
     source = shape_of(
         request.kind,
@@ -209,21 +223,16 @@ def work_of_request(request: TitleRequest, pipeline: str, factors: Factors) -> W
         width=known.width,
         height=known.height,
         fps=known.frame_rate,
-        rates=rates,
+        rates=recipes.rates,
     )
-    chosen = [recipes.ladders[codec] for codec in codecs if codec in recipes.ladders]
+    chosen = [recipes.ladders[codec] for codec in codecs_of(pipeline) if codec in recipes.ladders]
     policy = recipes.tiers[request.tier]
-
-    def work(ladders: list[Ladder], policy: TierPolicy) -> TitleWork:
-        return title_work(source, ladders, policy, rates=rates, factors=factors, tier=request.tier)
-
     core = [core_of(ladder, policy) for ladder in chosen[:1]]
     rule = first_version_rule(request.playable_first, policy.playable_first)
-    return Work(
-        full=work(chosen, policy),
-        least=work(chosen[:1] if rule == "never" else core, quickest(policy, rates=rates, presets=presets)),
-        playable=work(core, policy) if rule == "always" else None,
-    )
+    cases = [(chosen, policy), (chosen[:1] if rule == "never" else core, least)]
+    if rule == "always":
+        cases.append((core, policy))
+    return [expected_title(source, ladders, by, tier=request.tier) for ladders, by in cases]
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:
@@ -237,6 +246,11 @@ def codecs_of(pipeline: str) -> tuple[str, ...]:
     return tuple(planner.options.get("codecs", default)) if planner else default
 
 
+def farm_predictor(catalog: Catalog, settings: Settings) -> Predictor:
+    """What this farm's forecasts go by."""
+    return PriorPredictor(rates=load_recipes().rates, factors=farm_factors(catalog, settings))
+
+
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
     """How this farm differs from the prior's rates, by encoder and preset.
 
@@ -245,10 +259,10 @@ def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
     rates = load_recipes().rates
     ratios: dict[Pair, list[float]] = {}
     for row in catalog.history.recent(limit=RECENT_ENCODES):
-        measured = _ratio(row, rates)
-        if measured is not None:
-            pair = (str(row.features["encoder"]), str(row.features["preset"]))
-            ratios.setdefault(pair, []).append(measured)
+        known = read_features(row.features)
+        measured = ratio_of(known, row.cpu_s, rates) if known is not None else None
+        if known is not None and measured is not None:
+            ratios.setdefault((known.encoder, known.preset), []).append(measured)
     kept = kept_calibration(settings)
     return {**(kept.factors(rates) if kept else {}), **calibration(ratios)}
 
@@ -291,30 +305,8 @@ def farm_state(open_titles: Iterable[OpenTitle], settings: Settings, *, now: dat
     return FarmState(slots=slots, fresh_load=fresh_s / (slots * FRESH.total_seconds()), overhead_s=OVERHEAD_S)
 
 
-def _standings(open_titles: Iterable[OpenTitle], factors: Factors) -> list[QueuedTitle]:
-    return [
-        title.as_queued(title.work or work_of_request(title.request, title.pipeline, factors)) for title in open_titles
-    ]
-
-
-def _ratio(row: HistoryRow, rates: CostRates) -> float | None:
-    """Measured over predicted CPU seconds of a past encode; None where its features do not say enough."""
-    known = row.features
-    try:
-        source = SourceShape(
-            duration_s=float(known["source_duration_s"]),
-            width=int(known["source_width"]),
-            height=int(known["source_height"]),
-            fps=float(known["source_fps"]),
-        )
-        predicted_s = encoder_s(
-            pixels=int(known["width"]) * int(known["height"]),
-            encoder=str(known["encoder"]),
-            preset=str(known["preset"]),
-            source=source,
-            fps=float(parse_rate(known["frame_rate"])),
-            rates=rates,
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return ratio(row.cpu_s, predicted_s)
+def _standings(open_titles: Iterable[OpenTitle], predictor: Predictor) -> list[QueuedTitle]:
+    titles = list(open_titles)
+    unknown = [title for title in titles if title.work is None]
+    works = iter(works_of_requests([(title.request, title.pipeline) for title in unknown], predictor))
+    return [title.as_queued(title.work or next(works)) for title in titles]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from include.base.errors import ConfigurationError
 from include.domain.cost.past_jobs import PAST_JOBS
-from include.domain.cost.prior import TitleWork, shape_of
+from include.domain.cost.rates import shape_of
+from include.domain.cost.work import TitleWork
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
 from include.recipes import Recipes

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.admission import Verdict
 from include.domain.order.parallel import express_places
 from include.domain.plan.presets import Relative

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from include.domain.cost.features import expected_features, metadata_features
 from include.domain.cost.forecast import Forecast, spread
-from include.domain.cost.prior import SourceShape, TitleWork, title_work
+from include.domain.cost.rates import SourceShape
+from include.domain.cost.work import HIGHEST_FPS, TitleWork, title_work
 from include.domain.order.value import score_points
 from include.domain.plan.presets import Relative, faster_presets, quickest
 from include.domain.recipe.codecs import UNIVERSAL
@@ -114,7 +116,7 @@ def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Rec
 def typical_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     """As the product forecasts a title that nobody has looked at."""
     return title_work(
-        source, [recipes.ladders[UNIVERSAL.name]], recipes.tiers[tier], rates=recipes.rates, factors={}, tier=tier
+        source, [recipes.ladders[UNIVERSAL.name]], recipes.tiers[tier], predictor=recipes.prior, tier=tier
     )
 
 
@@ -176,9 +178,8 @@ def shaped(
         least=title_work(
             source,
             [core],
-            quickest(policy, rates=recipes.rates, presets=recipes.presets),
-            rates=recipes.rates,
-            factors={},
+            quickest(policy, presets=recipes.presets, predictor=recipes.prior),
+            predictor=recipes.prior,
             tier=tier,
         ),
         planned=TitleWork(
@@ -198,19 +199,15 @@ def shaped(
 def _faster(tier: Tier, width: int, height: int, fps: float) -> tuple[tuple[Relative, ...], ...]:
     """The presets of each rung; of a source long enough that the start of a worker does not count."""
     recipes = load_recipes()
-    source = SourceShape(duration_s=3600, width=width, height=height, fps=fps)
-    preset = recipes.tiers[tier].presets.get(UNIVERSAL.name, recipes.ladders[UNIVERSAL.name].preset)
+    source = metadata_features(SourceShape(duration_s=3600, width=width, height=height, fps=fps))
+    ladder, policy = recipes.ladders[UNIVERSAL.name], recipes.tiers[tier]
     return tuple(
         faster_presets(
-            preset,
-            encoder=UNIVERSAL.software.name,
-            pixels=cut.pixels,
-            source=source,
-            fps=min(60.0, fps),
+            expected_features(source, cut, ladder, policy, fps=min(HIGHEST_FPS, fps)),
             presets=recipes.presets,
-            rates=recipes.rates,
+            predictor=recipes.prior,
         )
-        for cut in cut_ladder(recipes.ladders[UNIVERSAL.name].rungs, width=width, height=height)
+        for cut in cut_ladder(ladder.rungs, width=width, height=height)
     )
 
 

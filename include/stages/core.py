@@ -29,6 +29,7 @@ from include.base.errors import ConfigurationError
 from include.domain.outcome.settlement import RunResults, Settlement
 from include.domain.plan.binding import FarmShare
 from include.domain.title.title import TitleJob
+from include.recipes import load_recipes
 
 if TYPE_CHECKING:
     from include.adapters.catalog import Catalog
@@ -79,7 +80,7 @@ class ControlContext(StageContext):
 
     catalog: Catalog
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    farm_share: Callable[[], FarmShare] = FarmShare
+    farm_share: Callable[[], FarmShare] = lambda: FarmShare(predictor=load_recipes().prior)
     """How quickly the title gets on with this farm; asked by the stage that forecasts."""
     conclude: Callable[[ControlContext, RunResults], Settlement] = _concludes_nothing
     """Brings the title to its end with what its run has left; for the stage that settles. The services do it, which

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from include.base.errors import ConfigurationError
+from include.domain.cost.features import source_features
 from include.domain.media.media import Analysis, Inspection
-from include.domain.plan.binding import OptionInputs, deadline_notes, laid_out, shape_of_source, work_of
+from include.domain.plan.binding import deadline_notes, laid_out, work_of
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
-from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
+from include.recipes import load_ladders, load_presets, load_tiers
 from include.stages.core import ControlContext, stage
 
 
@@ -28,7 +29,7 @@ def plan(
             f"pipeline {title.pipeline}: no ladder for {', '.join(missing) or 'no codec at all'}; "
             f"recipes/ladders.yaml has {', '.join(ladders)}"
         )
-    policy, rates, farm_share = load_tiers()[title.tier], load_cost_rates(), ctx.farm_share()
+    policy, farm_share = load_tiers()[title.tier], ctx.farm_share()
     decision = decide(
         source,
         analysis,
@@ -37,14 +38,15 @@ def plan(
         tier=title.tier.value,
         ceiling_s=ctx.settings.ffmpeg_timeout_s,
         gpu=ctx.settings.gpu_slots > 0,
+        predictor=farm_share.predictor,
     )
-    shape, now = shape_of_source(source), ctx.clock()
-    recipes = OptionInputs(policy=policy, presets=load_presets(), rates=rates)
+    known, now = source_features(source, analysis), ctx.clock()
     due = title.binding_deadline
     decision = laid_out(
         decision,
-        shape,
-        recipes=recipes,
+        known,
+        policy=policy,
+        presets=load_presets(),
         farm_share=farm_share,
         tier=title.tier,
         asked=title.playable_first if ctx.editions else False,
@@ -53,7 +55,7 @@ def plan(
     )
     # The deadline is that of the first version, where there is one.
     timed = decision.of_first
-    work = work_of(timed, shape, rates=rates, farm_share=farm_share, tier=title.tier)
+    work = work_of(timed, known, predictor=farm_share.predictor, tier=title.tier)
     notes = [decision.first.message[0].upper() + decision.first.message[1:] + "."] if decision.first else []
     notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, farm_share=farm_share)
     return decision.model_copy(update={"notes": (*decision.notes, *notes)})

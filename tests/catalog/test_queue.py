@@ -10,7 +10,7 @@ import pytest
 from include.adapters.catalog import Catalog
 from include.base.errors import SteeringRefused
 from include.domain.cost.forecast import NOTHING, Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.admission import Admission, Verdict
 from include.domain.order.priority import Priority
 from include.domain.order.valuation import Valuation, Work

@@ -10,6 +10,10 @@ from include.domain.media.media import Inspection, MezzanineIdentity, VideoStrea
 from include.domain.plan.footprint import encode_footprint, task_footprint
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
+from include.recipes import load_recipes
+from tests.predictions import predicted
+
+PRIOR = load_recipes().prior
 
 
 def rendition(width: int, height: int, **changes: Any) -> Rendition:
@@ -22,7 +26,12 @@ def rendition(width: int, height: int, **changes: Any) -> Rendition:
 
 
 def job(width: int = 1920, height: int = 1080, **changes: Any) -> EncodeJob:
-    given: dict[str, Any] = {"name": "h264", "pool": "cpu_encode", "memory_mb": 1000, "time_limit_s": 600.2}
+    given: dict[str, Any] = {
+        "name": "h264",
+        "pool": "cpu_encode",
+        "prediction": predicted(memory_mb=1000, size_bytes=1000 * 1024**2),
+        "time_limit_s": 600.2,
+    }
     return EncodeJob(rendition=rendition(width, height), **{**given, **changes})
 
 
@@ -40,15 +49,15 @@ def source(width: int = 1920, height: int = 1080, *, bit_depth: int = 8, size_by
     [((256, 144), 1), ((854, 480), 1), ((1280, 720), 2), ((1920, 1080), 4), ((2560, 1440), 8), ((3840, 2160), 8)],
 )
 def test_larger_pictures_use_more_cpus_up_to_a_point(size: tuple[int, int], cpus: int) -> None:
-    assert encode_footprint(job(*size), 60.0, on_gpu=False).cpus == cpus
+    assert encode_footprint(job(*size), on_gpu=False).cpus == cpus
 
 
 def test_beside_a_gpu_two_cpus_are_enough() -> None:
-    assert encode_footprint(job(3840, 2160), 60.0, on_gpu=True).cpus == 2
+    assert encode_footprint(job(3840, 2160), on_gpu=True).cpus == 2
 
 
 def test_an_encode_has_room_for_its_output_twice_and_time_to_start_and_to_store() -> None:
-    found = encode_footprint(job(), 1000.0, on_gpu=False)
+    found = encode_footprint(job(), on_gpu=False)
 
     assert found.memory_mb == 1000 + 384
     assert found.scratch_mb == 2 * 1000 + 512
@@ -56,13 +65,13 @@ def test_an_encode_has_room_for_its_output_twice_and_time_to_start_and_to_store(
 
 
 def test_a_source_of_unknown_size_may_be_as_large_as_any() -> None:
-    found = task_footprint(None, None, max_file_bytes=2048 * 1024**2, time_limit_s=100)
+    found = task_footprint(None, None, predictor=PRIOR, max_file_bytes=2048 * 1024**2, time_limit_s=100)
 
     assert (found.scratch_mb, found.memory_mb, found.deadline_s) == (2048 + 512, 4096, 1000)
 
 
 def test_deeper_and_larger_sources_need_more_memory() -> None:
-    given: dict[str, Any] = {"plan": None, "max_file_bytes": 0, "time_limit_s": 1}
+    given: dict[str, Any] = {"plan": None, "predictor": PRIOR, "max_file_bytes": 0, "time_limit_s": 1}
     sizes = [source(), source(bit_depth=10), source(3840, 2160), source(3840, 2160, bit_depth=10)]
 
     memory = [task_footprint(each, **given).memory_mb for each in sizes]
@@ -71,8 +80,9 @@ def test_deeper_and_larger_sources_need_more_memory() -> None:
 
 
 def test_finishing_has_room_for_the_source_and_all_renditions_twice() -> None:
-    plan = Plan(treatment=SourceTreatment(), jobs=(job(), job()), segment_frames=50, frame_rate="25")
+    one = job(prediction=predicted(size_bytes=100 * 1024**2))
+    plan = Plan(treatment=SourceTreatment(), jobs=(one, one), segment_frames=50, frame_rate="25")
 
-    found = task_footprint(source(size_bytes=100 * 1024**2), plan, max_file_bytes=0, time_limit_s=1)
+    found = task_footprint(source(size_bytes=100 * 1024**2), plan, predictor=PRIOR, max_file_bytes=0, time_limit_s=1)
 
     assert found.scratch_mb == 100 + 2 * 2 * 100 + 512

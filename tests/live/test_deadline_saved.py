@@ -14,7 +14,9 @@ from sqlalchemy import create_engine, delete
 from include.adapters.catalog import HistoryRow
 from include.adapters.catalog.schema import history
 from include.base.errors import SteeringRefused
-from include.domain.cost.prior import SourceShape, TitleWork, encoder_s, title_work
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import SourceShape, encoder_s
+from include.domain.cost.work import TitleWork, title_work
 from include.domain.title.request import parse_batch
 from include.domain.title.steering import Steering
 from include.domain.title.title import Origin, State, Tier
@@ -33,10 +35,8 @@ PAST_ENCODES = 60
 
 def expected() -> TitleWork:
     """What the plan will say of the clip on such a farm."""
-    factors = {("libx264", "slow"): SLOWNESS}
-    return title_work(
-        SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], rates=load_cost_rates(), factors=factors, tier=TIER
-    )
+    predictor = PriorPredictor(rates=load_cost_rates(), factors={("libx264", "slow"): SLOWNESS})
+    return title_work(SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], predictor=predictor, tier=TIER)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_frame_rate
 from include.domain.title.title import Tier
-from include.recipes import load_ladders, load_tiers
+from include.recipes import load_ladders, load_recipes, load_tiers
 from tests.media_core.samples import analysis, inspection, video
 
 LADDERS = load_ladders()
@@ -36,6 +36,7 @@ def plan(
         tier=tier.value,
         ceiling_s=ceiling_s,
         gpu=gpu,
+        predictor=load_recipes().prior,
     )
 
 
@@ -207,7 +208,7 @@ def test_a_high_rate_gets_half_as_many_bits_again_and_a_small_picture_fewer() ->
 def test_limits_grow_with_the_pixels_and_end_at_the_ceiling() -> None:
     jobs = plan().jobs
 
-    assert [job.memory_mb for job in jobs] == sorted(job.memory_mb for job in jobs)
+    assert [job.prediction.memory_mb.p90 for job in jobs] == sorted(job.prediction.memory_mb.p90 for job in jobs)
     assert [job.time_limit_s for job in jobs] == sorted(job.time_limit_s for job in jobs)
     assert {400.0} >= {job.time_limit_s for job in plan(duration_s=9000.0, ceiling_s=400.0).jobs}
     assert {"cpu_encode"} == {job.pool for job in jobs}
@@ -250,9 +251,9 @@ def test_the_notes_tell_a_changed_rate_and_a_tiny_source() -> None:
 
 def test_tone_mapping_asks_for_more_memory() -> None:
     assert (
-        plan(color_transfer="arib-std-b67").jobs[0].memory_mb
-        > plan(bit_depth=10).jobs[0].memory_mb
-        > plan().jobs[0].memory_mb
+        plan(color_transfer="arib-std-b67").jobs[0].prediction.memory_mb.p90
+        > plan(bit_depth=10).jobs[0].prediction.memory_mb.p90
+        > plan().jobs[0].prediction.memory_mb.p90
     )
 
 
@@ -304,7 +305,7 @@ def test_the_hardware_form_is_the_same_rendition_by_another_encoder() -> None:
 def test_the_limits_of_a_hardware_job_hold_for_the_software_encoder_too() -> None:
     gpu, cpu = (plan(tier=Tier.UGC, gpu=each).jobs[-1] for each in (True, False))
 
-    assert (gpu.time_limit_s, gpu.memory_mb > cpu.memory_mb) == (cpu.time_limit_s, True)
+    assert (gpu.time_limit_s, gpu.prediction.memory_mb.p90 > cpu.prediction.memory_mb.p90) == (cpu.time_limit_s, True)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from include.domain.outcome.results import (
 from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
+from tests.predictions import predicted
 
 NTSC_FILM = "24000/1001"
 
@@ -63,7 +64,9 @@ def verdict(name: str, outcome: CheckOutcome, *reasons: str) -> RenditionVerdict
 
 def plan_of(*renditions: Rendition) -> Plan:
     jobs = tuple(
-        EncodeJob(name=each.name, rendition=each, pool="cpu_encode", memory_mb=500, time_limit_s=60)
+        EncodeJob(
+            name=each.name, rendition=each, pool="cpu_encode", prediction=predicted(memory_mb=500), time_limit_s=60
+        )
         for each in renditions
     )
     return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=144, frame_rate=NTSC_FILM)

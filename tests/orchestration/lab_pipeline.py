@@ -12,12 +12,19 @@ from typing import Any
 from include.adapters.process import run
 from include.base.document import Document
 from include.base.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
+from include.domain.cost.forecast import Forecast
+from include.domain.cost.predictor import Prediction, Quantiles
 from include.domain.plan.degradation import Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.pipelines.core import pipeline, task
 from include.stages.core import ControlContext, Handle, StageContext, stage
+
+PREDICTION = Prediction(
+    cpu_s=Forecast(p50_s=1, p90_s=1), memory_mb=Quantiles(p50=64, p90=64), size_bytes=Quantiles(p50=1, p90=1),
+    limit_s=77, source="lab",
+)  # fmt: skip
 
 
 class Seen(Document):
@@ -78,7 +85,7 @@ def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
     pools, options = title.metadata.get("pools", {}), title.metadata.get("options", [])
     jobs = tuple(
         EncodeJob(
-            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), memory_mb=64, time_limit_s=77,
+            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), prediction=PREDICTION, time_limit_s=77,
             options=tuple(_option(name, each) for each in options),
         )
         for name in names

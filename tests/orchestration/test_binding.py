@@ -10,7 +10,6 @@ import pytest
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
-from include.domain.plan.binding import FarmShare
 from include.domain.plan.plan import Plan
 from include.domain.title.steering import Steering
 from include.domain.title.work import result_key
@@ -23,6 +22,7 @@ from tests.orchestration.lab import Lab, context, released
 from tests.orchestration.test_settle import SOURCE
 from tests.policy.test_binding import planned as a_plan
 from tests.policy.test_playable import plan_of
+from tests.predictions import prior_share
 
 OPTIONS = [
     {"name": "slow", "p50_s": 3000, "p90_s": 4000, "vmaf_loss": 0},
@@ -127,11 +127,11 @@ def test_a_planned_title_is_valued_by_its_plan(catalog: Catalog, store: LocalSto
         return found.work, found.valuation.remaining.p50_s
 
     before, remaining = work()
-    note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, farm_share=prior_share, now=datetime.now(UTC))
     assert work()[0] == before
     store.put_bytes(result_key(job, "inspect"), SOURCE.to_json().encode())
     store.put_bytes(result_key(job, "plan"), a_plan()[0].to_json().encode())
-    note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
+    note_planned(catalog, settings, job, store, farm_share=prior_share, now=datetime.now(UTC))
 
     after, less = work()
     assert (before.planned, after.planned) == (False, True)
@@ -148,7 +148,7 @@ def test_a_title_whose_core_rungs_go_first_is_valued_by_the_way_to_them_and_says
 
     def noted(plan: Plan) -> tuple[Any, Any]:
         store.put_bytes(result_key(job, "plan"), plan.to_json().encode())
-        told = note_planned(catalog, settings, job, store, farm_share=FarmShare, now=datetime.now(UTC))
+        told = note_planned(catalog, settings, job, store, farm_share=prior_share, now=datetime.now(UTC))
         found = catalog.titles.get(title.request_id)
         assert found is not None
         return told, found
@@ -171,7 +171,7 @@ def test_a_plan_whose_work_cannot_be_entered_fails_nothing(
     for stage in ("inspect", "plan"):
         store.put_bytes(result_key(title, stage), b"{}")
 
-    note_planned(catalog, settings, title, store, farm_share=FarmShare, now=datetime.now(UTC))
+    note_planned(catalog, settings, title, store, farm_share=prior_share, now=datetime.now(UTC))
 
     assert "the plan's work cannot be entered" in caplog.text
 

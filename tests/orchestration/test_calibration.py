@@ -15,7 +15,8 @@ from include.base.errors import ConfigurationError
 from include.base.settings import Settings
 from include.cli import calibrate as calibration
 from include.cli.app import app
-from include.domain.cost.prior import Calibration, Pair
+from include.domain.cost.calibration import Calibration
+from include.domain.cost.rates import Pair
 from include.recipes import load_cost_rates
 from include.services.valuation import farm_factors, kept_calibration
 from tests.catalog.samples import NOW

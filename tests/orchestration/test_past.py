@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from include.adapters.catalog import Catalog
 from include.base.settings import Settings
 from include.cli import app as cli
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.valuation import Work
 from include.domain.title.title import Kind, State, Tier
 from include.pipelines.core import current_pipelines

@@ -22,7 +22,6 @@ from include.adapters.catalog.titles import Titles
 from include.adapters.store.local import LocalStore
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
-from include.domain.plan.binding import FarmShare
 from include.domain.title.title import State
 from include.domain.title.work import result_key
 from include.orchestration.after_settling import after_settling
@@ -39,6 +38,7 @@ from tests.orchestration.airflow_server import AirflowServer
 from tests.orchestration.lab import released
 from tests.orchestration.test_settle import SOURCE
 from tests.policy.test_binding import planned as a_plan
+from tests.predictions import prior_share
 
 LONG_AFTER = NOW + LOST_AFTER * 2
 
@@ -142,7 +142,7 @@ def test_a_title_that_is_settled_while_it_is_planned_stays_as_it_is(
     catalog.titles.settle(title.request_id, State.CANCELLED, now=datetime.now(UTC))
     before = find(catalog, title.request_id)
 
-    note_planned(catalog, settings, title.job(), store, farm_share=FarmShare, now=datetime.now(UTC))
+    note_planned(catalog, settings, title.job(), store, farm_share=prior_share, now=datetime.now(UTC))
 
     assert find(catalog, title.request_id) == before
 

@@ -31,6 +31,7 @@ from include.services.settling import conclude, history_rows, task_failures
 from include.stages.core import ControlContext
 from include.stages.settle import settle
 from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, published, start
+from tests.predictions import predicted
 
 COST = Cost(wall_s=2, cpu_s=3, peak_memory_mb=64)
 CRASH = EncoderCrashed("x264 fell over", command="ffmpeg -i x", stderr_tail="boom")
@@ -49,7 +50,7 @@ def rendition(name: str) -> Rendition:
 PLAN = Plan(
     treatment=SourceTreatment(),
     jobs=tuple(
-        EncodeJob(name=name, rendition=rendition(name), pool="cpu_encode", memory_mb=1, time_limit_s=1)
+        EncodeJob(name=name, rendition=rendition(name), pool="cpu_encode", prediction=predicted(), time_limit_s=1)
         for name in ("h264_144p", "h264_360p")
     ),
     segment_frames=150,
@@ -314,4 +315,4 @@ def test_history_does_without_an_analysis_and_without_verdicts(desk: Desk) -> No
     rows = history_rows(SOURCE, None, PLAN, ENCODED, None)
 
     assert [row.vmaf for row in rows] == [None, None]
-    assert not any(name.startswith("content_") for name in rows[0].features)
+    assert {value for name, value in rows[0].features.items() if name.startswith("content_")} == {None}

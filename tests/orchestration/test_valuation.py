@@ -14,10 +14,12 @@ from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.cli import calibrate as calibration
-from include.domain.cost.prior import MEASURED_FROM, Calibration, SampleEncode, SourceShape, encoder_s
+from include.domain.cost.calibration import MEASURED_FROM, Calibration, SampleEncode
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import SourceShape, encoder_s
 from include.domain.title.request import Signals
 from include.domain.title.title import State
-from include.recipes import load_cost_rates
+from include.recipes import load_cost_rates, load_recipes
 from include.services.valuation import (
     CALIBRATION,
     FRESH,
@@ -32,6 +34,7 @@ from include.services.valuation import (
 )
 from tests.catalog.samples import NOW, a_batch, accept, after, find, start
 
+PRIOR = load_recipes().prior
 FILM = {"duration_s": 5400, "width": 1920, "height": 1080, "frame_rate": 24}
 FEATURES = {
     "encoder": "libx264", "preset": "medium", "frame_rate": "25/1", "width": 1280, "height": 720,
@@ -96,18 +99,23 @@ def test_a_title_without_a_valuation_gets_one(catalog: Catalog, settings: Settin
 
     title = find(catalog, "spring/a")
     assert title.valuation is not None
-    assert title.work == work_of_request(title.request, "vod", {})
+    assert title.work == work_of_request(title.request, "vod", PRIOR)
 
 
 def test_more_picture_and_more_codecs_are_more_work(settings: Settings) -> None:
     (small,) = a_batch("spring", "a", source={**FILM, "duration_s": 60}).titles
     (large,) = a_batch("spring", "a", source=FILM).titles
 
-    assert work_of_request(large, "vod", {}).full.total.p50_s > work_of_request(small, "vod", {}).full.total.p50_s
-    work = work_of_request(large, "vod", {})
+    assert work_of_request(large, "vod", PRIOR).full.total.p50_s > work_of_request(small, "vod", PRIOR).full.total.p50_s
+    work = work_of_request(large, "vod", PRIOR)
     assert work.least.total.p50_s < work.full.total.p50_s
     slow = work_of_request(
-        large, "vod", {("libx264", preset): 2.0 for preset in ("veryfast", "medium", "slow", "slower")}
+        large,
+        "vod",
+        PriorPredictor(
+            rates=PRIOR.rates,
+            factors={("libx264", preset): 2.0 for preset in ("veryfast", "medium", "slow", "slower")},
+        ),
     )
     assert slow.full.total.p50_s > work.full.total.p50_s
 
@@ -244,7 +252,7 @@ def test_before_its_plan_a_title_is_taken_to_play_with_the_core_rungs_that_it_is
     source = {"duration_s": 60, "width": 1280, "height": 720, "frame_rate": 25}
     (request,) = a_batch("spring", source=source, playable_first=asked).titles
 
-    work = work_of_request(request, "vod", {})
+    work = work_of_request(request, "vod", PRIOR)
 
     assert len(work.full.encodes) == 5
     assert (work.playable and len(work.playable.encodes)) == first

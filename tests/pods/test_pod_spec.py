@@ -21,7 +21,9 @@ from include.orchestration.runtimes.kubernetes.spec import ANNOTATIONS, pod_spec
 from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
+from include.recipes import load_recipes
 from tests.kube.server import Kube
+from tests.predictions import predicted
 
 Item = dict[str, Any]
 VERSIONS = [kubernetes_validate.latest_version(), "1.28"]
@@ -34,7 +36,13 @@ RENDITION = Rendition(
     name="h264_1080p", rung="1080p", codec="h264", encoder="libx264", width=1920, height=1080, frame_rate="25",
     frames=None, crf=21, maxrate_kbps=6000, bufsize_kbps=9000, preset="medium", gop_frames=50, core=True,
 )  # fmt: skip
-JOB = EncodeJob(name="h264_1080p", rendition=RENDITION, pool="gpu_encode", memory_mb=700, time_limit_s=1234.5)
+JOB = EncodeJob(
+    name="h264_1080p",
+    rendition=RENDITION,
+    pool="gpu_encode",
+    time_limit_s=1234.5,
+    prediction=predicted(memory_mb=700, size_bytes=RENDITION.maxrate_kbps * 3600 * 128),
+)
 
 
 def title(**changes: Any) -> TitleJob:
@@ -53,9 +61,11 @@ def a_pod(
     item = JOB.name if VOD.task(task).mapped_over else None
     document = TaskJob(task=task, title=of or title(), item=item, time_limit_s=1234.5)
     footprint = (
-        encode_footprint(JOB, 3600.0, on_gpu=on_gpu)
+        encode_footprint(JOB, on_gpu=on_gpu)
         if item
-        else task_footprint(None, None, max_file_bytes=settings.max_file_size, time_limit_s=1234.5)
+        else task_footprint(
+            None, None, predictor=load_recipes().prior, max_file_bytes=settings.max_file_size, time_limit_s=1234.5
+        )
     )
     footprint = footprint.model_copy(update={"memory_mb": memory_mb or footprint.memory_mb})
     instance = ("batch__spring", "alpha__1", task, "-1" if item is None else "0")

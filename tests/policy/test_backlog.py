@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.domain.cost.forecast import NOTHING, Forecast, spread
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.backlog import Backlog, SlotDemand, occupied_s
 from include.recipes import load_policy
 

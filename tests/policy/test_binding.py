@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.features import source_features
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.work import TitleWork
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
 from include.domain.plan.binding import (
     FarmShare,
-    OptionInputs,
     bind,
     deadline_notes,
     least_work,
-    shape_of_source,
     with_options,
     work_of,
 )
@@ -25,11 +25,13 @@ from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Tier
-from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
+from include.recipes import load_cost_rates, load_ladders, load_presets, load_recipes, load_tiers
+from tests.predictions import predicted
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LADDERS, TIERS, RATES, PRESETS = load_ladders(), load_tiers(), load_cost_rates(), load_presets()
-PACE = FarmShare(slots=2, overhead_s=10)
+PRIOR = load_recipes().prior
+PACE = FarmShare(predictor=PRIOR, slots=2, overhead_s=10)
 
 
 def source(width: int = 1280, height: int = 720, duration_s: float = 60) -> Inspection:
@@ -46,12 +48,14 @@ def source(width: int = 1280, height: int = 720, duration_s: float = 60) -> Insp
 def planned(
     tier: Tier = Tier.STANDARD, *, gpu: bool = False, farm_share: FarmShare = PACE, codecs: tuple[str, ...] = ("h264",)
 ) -> tuple[Plan, TitleWork]:
-    shape = shape_of_source(source())
+    known, predictor = source_features(source()), farm_share.predictor
     ladders = [LADDERS[codec] for codec in codecs]
-    plan = decide(source(), Analysis(windows=()), ladders, TIERS[tier], tier=tier.value, ceiling_s=3600, gpu=gpu)
-    work = work_of(plan, shape, rates=RATES, farm_share=farm_share, tier=tier)
-    recipes = OptionInputs(policy=TIERS[tier], presets=PRESETS, rates=RATES)
-    return with_options(plan, work, shape, recipes=recipes, farm_share=farm_share), work
+    plan = decide(
+        source(), Analysis(windows=()), ladders, TIERS[tier], tier=tier.value, ceiling_s=3600, gpu=gpu,
+        predictor=predictor,
+    )  # fmt: skip
+    work = work_of(plan, known, predictor=predictor, tier=tier)
+    return with_options(plan, work, known, policy=TIERS[tier], presets=PRESETS, farm_share=farm_share), work
 
 
 def rendition(preset: str) -> Rendition:
@@ -78,7 +82,7 @@ SLOW, FAST, FORBIDDEN, DROP = (
 
 def job(*options: EncodeOption, after_s: float = 0.0, reserve_s: float = 10.0) -> EncodeJob:
     return EncodeJob(
-        name="h264_720p", rendition=rendition("slow"), pool="cpu_encode", memory_mb=1, time_limit_s=1,
+        name="h264_720p", rendition=rendition("slow"), pool="cpu_encode", prediction=predicted(), time_limit_s=1,
         options=options, after_s=after_s, reserve_s=reserve_s,
     )  # fmt: skip
 
@@ -204,7 +208,7 @@ def test_the_least_work_is_that_of_the_core_rungs_by_their_quickest_presets() ->
 
 
 def test_the_farms_own_speed_counts() -> None:
-    slower = FarmShare(factors={("libx264", "medium"): 3.0}, slots=1)
+    slower = FarmShare(predictor=PriorPredictor(rates=RATES, factors={("libx264", "medium"): 3.0}), slots=1)
 
     slow_s, usual_s = (
         found.jobs[-1].options[0].option.p50_s for found in (planned(farm_share=slower)[0], planned()[0])

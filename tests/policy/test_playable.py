@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.domain.cost.features import source_features
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.media.media import Analysis
-from include.domain.plan.binding import OptionInputs, laid_out, shape_of_source
+from include.domain.plan.binding import laid_out
 from include.domain.plan.decide import decide
 from include.domain.plan.degradation import DROP
 from include.domain.plan.plan import FirstSet, Plan
 from include.domain.plan.playable import FirstVersionRule, PublicationTimes, first_set, later_s, time_to_publication
 from include.domain.title.title import Tier
-from tests.policy.test_binding import LADDERS, PACE, PRESETS, RATES, TIERS, planned, source
+from tests.policy.test_binding import LADDERS, PACE, PRESETS, PRIOR, TIERS, planned, source
 
 PLAN = planned()[0]
 CORE = tuple(job.name for job in PLAN.jobs if job.rendition.core)
@@ -122,12 +123,13 @@ def test_how_much_later_the_full_set_comes_depends_on_the_slots(slots: int, late
 def plan_of(*, asked: bool | None = None, left_s: float | None = None, degrade: bool = True) -> Plan:
     decision = decide(
         source(), Analysis(windows=()), [LADDERS["h264"]], TIERS[Tier.STANDARD], tier="standard", ceiling_s=3600,
-        gpu=False,
+        gpu=False, predictor=PRIOR,
     )  # fmt: skip
     return laid_out(
         decision,
-        shape_of_source(source()),
-        recipes=OptionInputs(policy=TIERS[Tier.STANDARD], presets=PRESETS, rates=RATES),
+        source_features(source()),
+        policy=TIERS[Tier.STANDARD],
+        presets=PRESETS,
         farm_share=PACE,
         tier=Tier.STANDARD,
         asked=asked,

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from include.base.errors import ConfigurationError
-from include.domain.cost.prior import SourceShape
 from include.domain.plan.degradation import best_that_fits
-from include.domain.plan.presets import Presets, Relative, faster_presets, preset_options
+from include.domain.plan.presets import HOUR, Presets, Relative, faster_presets, preset_options
 from include.domain.title.title import Tier
-from include.recipes import load_cost_rates, load_presets, load_tiers
+from include.recipes import load_presets, load_recipes, load_tiers
 
-PRESETS, RATES, TIERS = load_presets(), load_cost_rates(), load_tiers()
-HD = SourceShape(duration_s=600, width=1920, height=1080, fps=25)
+PRESETS, PRIOR, TIERS = load_presets(), load_recipes().prior, load_tiers()
+RATES = PRIOR.rates
 
 
 def faster(preset: str, encoder: str = "libx264", presets: Presets = PRESETS) -> tuple[Relative, ...]:
-    return faster_presets(preset, encoder=encoder, pixels=1920 * 1080, source=HD, fps=25, presets=presets, rates=RATES)
+    features = HOUR.model_copy(update={"source_duration_s": 600, "encoder": encoder, "preset": preset})
+    return faster_presets(features, presets=presets, predictor=PRIOR)
 
 
 @pytest.mark.parametrize(

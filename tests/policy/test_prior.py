@@ -10,18 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.domain.cost.prior import (
-    SAMPLED_FROM,
-    Calibration,
-    CostRates,
-    SampleEncode,
-    SourceShape,
-    calibration,
-    encode_cost,
-    planned_work,
-    shape_of,
-    title_work,
-)
+from include.domain.cost.calibration import SAMPLED_FROM, Calibration, SampleEncode, calibration
+from include.domain.cost.features import EncodeFeatures, source_features
+from include.domain.cost.prior import PriorPredictor
+from include.domain.cost.rates import CostRates, SourceShape, shape_of
+from include.domain.cost.work import title_work
+from include.domain.plan.binding import work_of
 from include.domain.plan.decide import decide
 from include.domain.recipe.rungs import cut_ladder
 from include.domain.title.title import Kind, Tier
@@ -29,15 +23,24 @@ from include.recipes import load_cost_rates, load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection
 
 RATES = load_cost_rates()
+PRIOR = PriorPredictor(rates=RATES)
 H264, VP9 = load_ladders()["h264"], load_ladders()["vp9"]
 TIERS = load_tiers()
 HD = SourceShape(duration_s=60, width=1280, height=720, fps=25)
 
 
+def features(source: SourceShape = HD, **changes: Any) -> EncodeFeatures:
+    given: dict[str, Any] = {
+        "source_width": source.width, "source_height": source.height, "source_fps": source.fps,
+        "source_duration_s": source.duration_s, "codec": "h264", "encoder": "libx264", "preset": "medium",
+        "width": 640, "height": 360, "fps": source.fps,
+    }  # fmt: skip
+    return EncodeFeatures.model_validate({**given, **changes})
+
+
 def cost(preset: str = "medium", *, pixels: int = 640 * 360, source: SourceShape = HD, factor: float = 1.0) -> float:
-    return encode_cost(
-        pixels=pixels, encoder="libx264", preset=preset, source=source, fps=source.fps, rates=RATES, factor=factor
-    ).p50_s
+    predictor = PriorPredictor(rates=RATES, factors={("libx264", preset): factor})
+    return predictor.predict(features(source, preset=preset, width=pixels, height=1)).cpu_s.p50_s
 
 
 def test_an_encode_costs_its_pixels_and_those_that_are_decoded() -> None:
@@ -79,15 +82,15 @@ def test_what_is_not_said_is_typical_of_the_kind_and_less_certain() -> None:
     assert shape_of(None, rates=RATES).duration_s == RATES.unknown.duration_s
     widths = [
         work.total.sigma
-        for work in (title_work(each, [H264], TIERS[Tier.UGC], rates=RATES, factors={}) for each in (typical, told))
+        for work in (title_work(each, [H264], TIERS[Tier.UGC], predictor=PRIOR) for each in (typical, told))
     ]
     assert widths[0] > widths[1]
 
 
 def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
-    ugc = title_work(HD, [H264], TIERS[Tier.UGC], rates=RATES, factors={})
-    premium = title_work(HD, [H264], TIERS[Tier.PREMIUM], rates=RATES, factors={})
-    both = title_work(HD, [H264, VP9], TIERS[Tier.UGC], rates=RATES, factors={})
+    ugc = title_work(HD, [H264], TIERS[Tier.UGC], predictor=PRIOR)
+    premium = title_work(HD, [H264], TIERS[Tier.PREMIUM], predictor=PRIOR)
+    both = title_work(HD, [H264, VP9], TIERS[Tier.UGC], predictor=PRIOR)
 
     assert len(ugc.encodes) == 5
     assert len(both.encodes) == 10
@@ -106,7 +109,7 @@ def test_only_short_premium_titles_are_compared_whole_and_all_are_decoded(
 ) -> None:
     source = HD.model_copy(update={"duration_s": seconds})
 
-    work = title_work(source, [H264], TIERS[tier], rates=RATES, factors={}, tier=tier)
+    work = title_work(source, [H264], TIERS[tier], predictor=PRIOR, tier=tier)
 
     pixels_per_s = 25 * sum(cut.pixels for cut in cut_ladder(H264.rungs, width=1280, height=720))
     expected_ns = pixels_per_s * (compared_s * RATES.finish + seconds * RATES.decode)
@@ -117,18 +120,20 @@ def test_only_short_premium_titles_are_compared_whole_and_all_are_decoded(
 
 def test_the_forecast_before_the_inspection_is_that_of_the_plan_where_all_is_known() -> None:
     source = inspection(width=1280, height=720)
-    plan = decide(source, analysis(), [H264], TIERS[Tier.STANDARD], tier="standard", ceiling_s=1e6, gpu=False)
+    plan = decide(
+        source, analysis(), [H264], TIERS[Tier.STANDARD], tier="standard", ceiling_s=1e6, gpu=False, predictor=PRIOR
+    )
     video = source.video
     shape = SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
 
-    before = title_work(shape, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
-    after = planned_work(shape, plan.renditions, fps=float(video.fps), rates=RATES, factors={})
+    before = title_work(shape, [H264], TIERS[Tier.STANDARD], predictor=PRIOR)
+    after = work_of(plan, source_features(source), predictor=PRIOR, tier=Tier.STANDARD)
 
     assert before == after
 
 
 def test_a_title_with_more_slots_takes_less_time_down_to_its_longest_encode() -> None:
-    work = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
+    work = title_work(HD, [H264], TIERS[Tier.STANDARD], predictor=PRIOR)
     times = [work.elapsed(slots).p50_s for slots in (1, 2, 4, 100)]
 
     assert times == sorted(times, reverse=True)
@@ -141,8 +146,8 @@ def test_a_farm_that_is_slower_shows_in_its_forecasts() -> None:
     factors = calibration({("libx264", "medium"): [1.4, 1.5, 1.6, 1.5, 9.0], ("libx264", "slow"): [3.0] * 4})
 
     assert factors == {("libx264", "medium"): 1.5}
-    slower = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors=factors)
-    usual = title_work(HD, [H264], TIERS[Tier.STANDARD], rates=RATES, factors={})
+    slower = title_work(HD, [H264], TIERS[Tier.STANDARD], predictor=PriorPredictor(rates=RATES, factors=factors))
+    usual = title_work(HD, [H264], TIERS[Tier.STANDARD], predictor=PRIOR)
     for slow, once in zip(slower.encodes, usual.encodes, strict=True):
         assert slow.p50_s - RATES.start_s == pytest.approx(1.5 * (once.p50_s - RATES.start_s))
 

@@ -10,22 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.domain.cost.forecast import NOTHING
-from include.domain.cost.prior import SourceShape, title_work
+from include.domain.cost.rates import SourceShape
+from include.domain.cost.work import title_work
 from include.domain.order.admission import Verdict
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
-from include.recipes import load_cost_rates, load_ladders, load_policy, load_tiers
+from include.recipes import load_ladders, load_policy, load_recipes, load_tiers
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-POLICY, RATES, H264, TIERS = load_policy(), load_cost_rates(), load_ladders()["h264"], load_tiers()
+POLICY, PRIOR, H264, TIERS = load_policy(), load_recipes().prior, load_ladders()["h264"], load_tiers()
 
 
 def work(seconds: float = 60, tier: Tier = Tier.STANDARD) -> Work:
     source = SourceShape(duration_s=seconds, width=640, height=360, fps=25)
-    full = title_work(source, [H264], TIERS[tier], rates=RATES, factors={})
+    full = title_work(source, [H264], TIERS[tier], predictor=PRIOR)
     quick = TIERS[tier].model_copy(update={"presets": {"h264": "ultrafast"}})
-    return Work(full=full, least=title_work(source, [H264], quick, rates=RATES, factors={}))
+    return Work(full=full, least=title_work(source, [H264], quick, predictor=PRIOR))
 
 
 def standing(name: str, seq: int, *, due: timedelta | None = None, seconds: float = 60, **fields: Any) -> QueuedTitle:

@@ -13,7 +13,7 @@ from benchmarks.farm import lower_bound
 from include.base.errors import ConfigurationError
 from include.cli.app import app
 from include.domain.cost.past_jobs import PAST_JOBS
-from include.domain.cost.prior import SourceShape
+from include.domain.cost.rates import SourceShape
 from include.domain.title.request import TitleRequest
 from include.domain.title.title import Kind, Tier
 from include.services import valuation
@@ -77,7 +77,7 @@ def test_a_title_is_expected_to_take_what_the_product_says_and_at_least_what_it_
     title = {"title_id": "film", "mezzanine": "file:///film.mov", "tier": tier, "kind": "movie"}
     known = {"duration_s": 1800, "width": 1920, "height": 1080, "frame_rate": 25}
 
-    product = valuation.typical_work(TitleRequest.model_validate({**title, "source": known}), "vod", {})
+    product = valuation.work_of_request(TitleRequest.model_validate({**title, "source": known}), "vod", RECIPES.prior)
 
     assert drawn.expected == product.full
     assert drawn.least == product.least

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.plan.presets import Relative
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.admission import AdmissionPolicy, waiting
 
 FRESH_S = 6 * 3600.0

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from include.base.document import Document
 from include.domain.cost.forecast import NOTHING, Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.order.admission import Admission, AdmissionPolicy, admit
 from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s
 from include.domain.order.parallel import ParallelPolicy, slots_for

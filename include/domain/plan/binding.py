@@ -1,19 +1,19 @@
-"""Late binding: the options of an encode job, laid down when its title is planned, and the one that it takes.
+"""Late binding: planning gives each encode job its options, and the job takes one of them when it starts.
 
-Every encode of a title gets the same share of its own predicted time: where a third has to be saved, each job saves a
-third, and none gives up more than it must because it comes first.
+The time until the deadline is shared out in proportion to the encodes' predicted times. Where a title has to save a
+third of its time, each of its encodes saves a third, and the first one gives up no more than the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from include.domain.cost.features import EncodeFeatures, SourceFeatures, TitleFeatures
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import CostRates, SourceShape, TitleWork, planned_work
-from include.domain.media.frame_rate import parse_rate
-from include.domain.media.media import Inspection
+from include.domain.cost.predictor import Predictor
+from include.domain.cost.work import TitleWork, work_with
 from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.plan.playable import PublicationTimes, first_set, later_s, time_to_publication
@@ -26,38 +26,22 @@ from include.domain.title.title import Tier
 class FarmShare:
     """How quickly a title gets on with this farm."""
 
-    factors: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """How the farm differs from the prior's rates, by encoder and preset."""
+    predictor: Predictor
+    """Of what its work takes here."""
     slots: int = 1
     """That the title may use at once."""
     overhead_s: float = 0.0
     """Of its life outside of its work."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptionInputs:
-    """What options are made from."""
-
-    policy: TierPolicy
-    """Of the title's tier: its floor."""
-    presets: Presets
-    rates: CostRates
-
-
-def shape_of_source(source: Inspection) -> SourceShape:
-    """How much picture an inspected source has."""
-    video = source.video
-    return SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
-
-
-def work_of(plan: Plan, source: SourceShape, *, rates: CostRates, farm_share: FarmShare, tier: Tier) -> TitleWork:
+def work_of(plan: Plan, source: SourceFeatures, *, predictor: Predictor, tier: Tier) -> TitleWork:
     """Predicted work of a planned title, with nothing given up; its encodes are those of the plan's jobs."""
-    fps = float(parse_rate(plan.frame_rate))
-    return planned_work(source, plan.renditions, fps=fps, rates=rates, factors=farm_share.factors, tier=tier)
+    title = TitleFeatures(source=source, encodes=plan.features(source), tier=tier)
+    return work_with([job.prediction.cpu_s for job in plan.jobs], predictor.predict_tasks([title])[0])
 
 
 def least_work(plan: Plan, work: TitleWork) -> TitleWork:
-    """The same with everything given up that the tier allows: the rungs that must be there, by their quickest options.
+    """The same with everything given up that the tier allows: its core rungs, each by its quickest allowed preset.
 
     Args:
         plan: With its options.
@@ -88,21 +72,38 @@ def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
 
 
 def with_options(
-    plan: Plan, work: TitleWork, source: SourceShape, *, recipes: OptionInputs, farm_share: FarmShare
+    plan: Plan,
+    work: TitleWork,
+    source: SourceFeatures,
+    *,
+    policy: TierPolicy,
+    presets: Presets,
+    farm_share: FarmShare,
 ) -> Plan:
-    """The plan with the options of each job, and with what follows it.
+    """The plan with the options of each job, and with the time of what follows it.
 
     A rung that is not core may be left out, whatever that loses: the core rungs are what the tier insists on. Jobs for
     GPUs have no options: the presets' losses are those of software encoders.
+
+    Args:
+        plan: Without options.
+        work: Of its jobs, with nothing given up.
+        source: What is decoded.
+        policy: Of the title's tier: its floor.
+        presets: What quicker ones lose.
+        farm_share: Of the title on this farm.
     """
     jobs: list[EncodeJob] = []
-    for position, (job, encode) in enumerate(zip(plan.jobs, work.encodes, strict=True)):
+    known = plan.features(source)
+    for position, (job, encode, features) in enumerate(zip(plan.jobs, work.encodes, known, strict=True)):
         # Extras run beside the encodes, in the same slots.
         after_s = (sum(each.p50_s for each in work.encodes[position + 1 :]) + work.extras.p50_s) / max(
             1, farm_share.slots
         )
         changes = {
-            "options": () if job.hardware else _options(job, encode, source, recipes=recipes),
+            "options": ()
+            if job.hardware
+            else _options(job, encode, features, policy=policy, presets=presets, predictor=farm_share.predictor),
             "after_s": round(after_s, 3),
             "reserve_s": round(work.finish.p90_s + farm_share.overhead_s, 3),
         }
@@ -112,9 +113,10 @@ def with_options(
 
 def laid_out(
     plan: Plan,
-    source: SourceShape,
+    source: SourceFeatures,
     *,
-    recipes: OptionInputs,
+    policy: TierPolicy,
+    presets: Presets,
     farm_share: FarmShare,
     tier: Tier,
     asked: bool | None,
@@ -127,8 +129,9 @@ def laid_out(
 
     Args:
         plan: Without options.
-        source: How much picture it has.
-        recipes: What options are made from.
+        source: What is decoded.
+        policy: Of the title's tier.
+        presets: What quicker ones lose.
         farm_share: Of the title on this farm.
         tier: Of the title.
         asked: Whether the request wants a first version; None leaves it to the tier's policy.
@@ -137,8 +140,8 @@ def laid_out(
     """
 
     def reckoned(part: Plan) -> tuple[Plan, TitleWork, Forecast]:
-        work = work_of(part, source, rates=recipes.rates, farm_share=farm_share, tier=tier)
-        part = with_options(part, work, source, recipes=recipes, farm_share=farm_share)
+        work = work_of(part, source, predictor=farm_share.predictor, tier=tier)
+        part = with_options(part, work, source, policy=policy, presets=presets, farm_share=farm_share)
         quickest = quickest_work(part, work) if degrade else work
         return part, work, time_to_publication(quickest, slots=farm_share.slots, overhead_s=farm_share.overhead_s)
 
@@ -148,7 +151,7 @@ def laid_out(
     times = PublicationTimes(
         whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=farm_share.slots)
     )
-    chosen = first_set(plan, times, asked=asked, rule=recipes.policy.playable_first, left_s=left_s)
+    chosen = first_set(plan, times, asked=asked, rule=policy.playable_first, left_s=left_s)
     if chosen is None:
         return whole
     with_theirs = {job.name: job for job in first.jobs}
@@ -157,20 +160,18 @@ def laid_out(
 
 
 def _options(
-    job: EncodeJob, encode: Forecast, source: SourceShape, *, recipes: OptionInputs
+    job: EncodeJob,
+    encode: Forecast,
+    features: EncodeFeatures,
+    *,
+    policy: TierPolicy,
+    presets: Presets,
+    predictor: Predictor,
 ) -> tuple[EncodeOption, ...]:
     rendition = job.rendition
-    faster = faster_presets(
-        rendition.preset,
-        encoder=rendition.encoder,
-        pixels=rendition.width * rendition.height,
-        source=source,
-        fps=float(parse_rate(rendition.frame_rate)),
-        presets=recipes.presets,
-        rates=recipes.rates,
-    )
-    found = preset_options(faster, p50_s=encode.p50_s, p90_s=encode.p90_s, may_lose=recipes.policy.vmaf_may_lose)
-    shifts = recipes.presets.crf.get(rendition.encoder, {})
+    faster = faster_presets(features, presets=presets, predictor=predictor)
+    found = preset_options(faster, p50_s=encode.p50_s, p90_s=encode.p90_s, may_lose=policy.vmaf_may_lose)
+    shifts = presets.crf.get(rendition.encoder, {})
 
     def crf(preset: str) -> float:
         # Never above the planned one: a loss that was measured at the same rate must not become larger.
@@ -181,13 +182,13 @@ def _options(
         for each in found
     ]
     if not rendition.core:
-        drop = Option(name=DROP, p50_s=0.0, p90_s=0.0, vmaf_loss=recipes.presets.dropped_rung)
+        drop = Option(name=DROP, p50_s=0.0, p90_s=0.0, vmaf_loss=presets.dropped_rung)
         options.append(EncodeOption(option=drop, rendition=None))
     return tuple(options)
 
 
 def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> EncodeJob:
-    """The job with the option that it takes now: the least loss that leaves the others of its title their time.
+    """The job with the option that it takes now: the one of the least loss that fits into the job's share of the time.
 
     A rung is left out only where no preset is likely to be in time; an option that the floor forbids is never taken.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 from include.base.pools import CPU_POOL, GPU_POOL
+from include.domain.cost.features import SourceFeatures, source_features
+from include.domain.cost.predictor import Predictor
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, VideoStream
-from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment, treated_features
 from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rungs import Cut, Ladder, Rendition, cut_ladder, even, output_frame_rate
 from include.domain.recipe.tiers import TierPolicy
@@ -19,24 +20,8 @@ HIGH_RATE_FACTOR = 1.5
 """More pictures per second need more bits, but neighbours differ less: half as much again at double the rate."""
 BUFFER_S = 1.5
 """Seconds of the cap that the decoder's buffer holds: peaks stay within twice the average."""
-
-
 BIT_DEPTH = 8
 """Of every rendition."""
-
-BASE_MEMORY_MB = 256
-ENCODER_FRAMES = 90
-"""Frames that an encoder holds (lookahead, references, frame threads)."""
-DECODER_FRAMES = 40
-"""Frames of the source that decoder and filters hold."""
-BYTES_PER_PIXEL = 1.5
-DEEP_BYTES_PER_PIXEL = 12.0
-"""Tone mapping works on three 32-bit planes."""
-HARDWARE_MEMORY_MB = 512
-"""Of the host, for the driver's context and its copies of frames."""
-START_S = 300.0
-DECODED_PIXELS_PER_S = 4e6
-"""The slowest speed of a decoder that is still work and not a hang: a fifth of one busy core's."""
 
 
 def decide(
@@ -48,6 +33,7 @@ def decide(
     tier: str,
     ceiling_s: float,
     gpu: bool,
+    predictor: Predictor,
 ) -> Plan:
     """The plan of one title.
 
@@ -59,12 +45,14 @@ def decide(
         tier: Its name, for the notes.
         ceiling_s: No job may take longer.
         gpu: Whether this farm has a place for an encode on a GPU.
+        predictor: Of what each encode takes.
     """
     video = source.video
     rate = output_frame_rate(video)
     first = ladders[0]
     gop_frames = max(1, round(first.gop_s * rate))
     segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))
+    known = source_features(source, analysis)
     treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
     jobs: list[tuple[int, int, EncodeJob]] = []
     for position, ladder in enumerate(ladders):
@@ -81,7 +69,8 @@ def decide(
                 core=position == 0 and cut.rung.name in core,
             )
             hardware = _hardware(rendition, policy) if gpu else None
-            jobs.append((cut.pixels, position, _job(rendition, hardware, source, treatment, ceiling_s=ceiling_s)))
+            job = _job(rendition, hardware, known, treatment, ceiling_s=ceiling_s, predictor=predictor)
+            jobs.append((cut.pixels, position, job))
     jobs.sort(key=lambda entry: entry[:2])
     plan = Plan(
         treatment=treatment,
@@ -131,32 +120,23 @@ def _hardware(rendition: Rendition, policy: TierPolicy) -> Rendition | None:
 def _job(
     rendition: Rendition,
     hardware: Rendition | None,
-    source: Inspection,
+    source: SourceFeatures,
     treatment: SourceTreatment,
     *,
     ceiling_s: float,
+    predictor: Predictor,
 ) -> EncodeJob:
-    """Limits from the pixels, for the software encoder: a hardware job may become its work.
-
-    Memory: a base, the frames that the encoder holds at the rendition's size, and those that decoder and filters hold
-    at the source's. Time: a start, and all pixels of decoder and encoder at the slowest honest speed.
-    """
-    pixels = rendition.width * rendition.height
-    source_pixels = source.video.width * source.video.height
-    source_bytes = (
-        DEEP_BYTES_PER_PIXEL if treatment.tone_map else BYTES_PER_PIXEL * (2 if source.video.bit_depth > 8 else 1)
-    )
-    memory = pixels * BYTES_PER_PIXEL * ENCODER_FRAMES + source_pixels * source_bytes * DECODER_FRAMES
-    frames = source.video.duration_s * float(max(parse_rate(rendition.frame_rate), source.video.fps))
-    encoding_s = pixels / CODECS[rendition.codec].least_pixels_per_s
-    seconds = START_S + frames * (encoding_s + source_pixels / DECODED_PIXELS_PER_S)
+    """The job with its prediction, which has room for either form: a hardware job may become the software encoder's."""
+    forms = [rendition] if hardware is None else [rendition, hardware]
+    predictions = predictor.predict_many([treated_features(source, form, treatment) for form in forms])
+    prediction = predictions[0].with_room_for(predictions[-1])
     return EncodeJob(
         name=rendition.name,
         rendition=rendition,
         hardware=hardware,
         pool=GPU_POOL if hardware else CPU_POOL,
-        memory_mb=BASE_MEMORY_MB + math.ceil(memory / 1024**2) + (HARDWARE_MEMORY_MB if hardware else 0),
-        time_limit_s=round(min(seconds, ceiling_s), 1),
+        prediction=prediction,
+        time_limit_s=round(min(prediction.limit_s, ceiling_s), 1),
     )
 
 

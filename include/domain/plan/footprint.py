@@ -1,10 +1,12 @@
-"""What a worker needs of the node that it runs on: CPUs, memory, scratch space, time."""
+"""What a worker asks of the node that it runs on: predictions, turned into CPUs, memory, scratch space and time."""
 
 from __future__ import annotations
 
 import math
 
 from include.base.document import Document
+from include.domain.cost.features import TitleFeatures, source_features
+from include.domain.cost.predictor import Predictor
 from include.domain.media.media import Inspection
 from include.domain.plan.plan import EncodeJob, Plan
 
@@ -19,10 +21,9 @@ SCRATCH_MB = 512
 """Logs, documents, thumbnails, what a tool keeps beside its output."""
 START_MARGIN_S = 900
 """Between a pod's start and that of its tools, and from their end to the last byte in the store."""
-HELD_FRAMES = 200
-"""Frames of the source that two decoders, filters and a comparison hold."""
 UNKNOWN_SOURCE_MB = 4096
 """Enough to decode samples of a 4K source; a larger one runs out of memory once and is given more."""
+MEBIBYTE = 1024**2
 MEMORY_STEP_MB = 256
 GROWTH = 1.5
 
@@ -37,45 +38,50 @@ class Footprint(Document):
     """From the pod's start."""
 
 
-def encode_footprint(job: EncodeJob, duration_s: float, *, on_gpu: bool) -> Footprint:
+def encode_footprint(job: EncodeJob, *, on_gpu: bool) -> Footprint:
     """Of an encode job.
 
     Args:
-        job: With the forecast's memory and time limit.
-        duration_s: Of the source.
+        job: With its prediction and its time limit.
         on_gpu: Whether a hardware encoder does the work.
     """
     rendition = job.rendition
-    # The output, and its copy with the index in front.
-    output_mb = 2 * rendition.maxrate_kbps * duration_s / 8 / 1024
     return Footprint(
         cpus=GPU_CPUS if on_gpu else _cpus(rendition.width * rendition.height),
-        memory_mb=job.memory_mb + WORKER_MB,
-        scratch_mb=math.ceil(output_mb) + SCRATCH_MB,
+        memory_mb=math.ceil(job.prediction.memory_mb.p90) + WORKER_MB,
+        # The output, and its copy with the index in front.
+        scratch_mb=math.ceil(2 * job.prediction.size_bytes.p90 / MEBIBYTE) + SCRATCH_MB,
         deadline_s=math.ceil(job.time_limit_s) + START_MARGIN_S,
     )
 
 
 def task_footprint(
-    source: Inspection | None, plan: Plan | None, *, max_file_bytes: int, time_limit_s: float
+    source: Inspection | None,
+    plan: Plan | None,
+    *,
+    predictor: Predictor,
+    max_file_bytes: int,
+    time_limit_s: float,
 ) -> Footprint:
     """Of a task that is no encode: from the source, as far as it is known.
 
     Args:
         source: None before its inspection.
         plan: None before there is one; afterwards its renditions may lie in scratch, once each and once packaged.
+        predictor: Of the memory that a title's tasks take.
         max_file_bytes: Largest mezzanine, for one of unknown size.
         time_limit_s: Of the task.
     """
-    size_mb = math.ceil((source.mezzanine.size_bytes if source else max_file_bytes) / 1024**2)
+    size_mb = math.ceil((source.mezzanine.size_bytes if source else max_file_bytes) / MEBIBYTE)
     cpus, memory_mb, renditions_mb = GPU_CPUS, UNKNOWN_SOURCE_MB, 0.0
     if source is not None:
         pixels = source.video.width * source.video.height
-        frame_mb = pixels * (3.0 if source.video.bit_depth > 8 else 1.5) / 1024**2
-        cpus, memory_mb = _cpus(pixels), math.ceil(2 * WORKER_MB + HELD_FRAMES * frame_mb)
+        known = source_features(source)
+        encodes = plan.features(known) if plan is not None else ()
+        (tasks,) = predictor.predict_tasks([TitleFeatures(source=known, encodes=encodes)])
+        cpus, memory_mb = _cpus(pixels), 2 * WORKER_MB + math.ceil(tasks.memory_mb.p90)
     if source is not None and plan is not None:
-        rate_kbps = sum(each.maxrate_kbps for each in plan.renditions)
-        renditions_mb = 2 * rate_kbps * source.duration_s / 8 / 1024
+        renditions_mb = 2 * sum(job.prediction.size_bytes.p90 for job in plan.jobs) / MEBIBYTE
     return Footprint(
         cpus=cpus,
         memory_mb=memory_mb,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from include.base.document import Document
+from include.domain.cost.features import EncodeFeatures, SourceFeatures, encode_features
+from include.domain.cost.predictor import Prediction
 from include.domain.plan.degradation import Binding, Option
 from include.domain.recipe.rungs import Rendition
 
@@ -28,10 +30,10 @@ class EncodeJob(Document):
     """The same rendition as a hardware encoder makes it: wanted where that encoder works, else the one above."""
     pool: str
     """Name of the pool that it runs in (:mod:`include.base.pools`): ``cpu_encode`` or ``gpu_encode``."""
-    memory_mb: int
-    """Of either form."""
+    prediction: Prediction
+    """Of the software form; memory and size are enough for either."""
     time_limit_s: float
-    """Of the slower form."""
+    """Wall time of the slower form, at most what the deployment allows."""
     options: tuple[EncodeOption, ...] = ()
     """The ways of doing it, the least loss first; empty for a job that has no choice."""
     after_s: float = 0.0
@@ -55,6 +57,11 @@ class SourceTreatment(Document):
     deinterlace: bool = False
     tone_map: bool = False
     """HDR source to BT.709 SDR."""
+
+
+def treated_features(source: SourceFeatures, rendition: Rendition, treatment: SourceTreatment) -> EncodeFeatures:
+    """What is known of an encode of a plan before it starts."""
+    return encode_features(source, rendition, deinterlace=treatment.deinterlace, tone_map=treatment.tone_map)
 
 
 class FirstSet(Document):
@@ -95,3 +102,7 @@ class Plan(Document):
     def renditions(self) -> tuple[Rendition, ...]:
         """All renditions, lowest rung first."""
         return tuple(job.rendition for job in self.jobs)
+
+    def features(self, source: SourceFeatures) -> tuple[EncodeFeatures, ...]:
+        """What is known of each encode before it starts, in the order of the jobs."""
+        return tuple(treated_features(source, rendition, self.treatment) for rendition in self.renditions)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from include.domain.cost.forecast import Forecast
-from include.domain.cost.prior import TitleWork
+from include.domain.cost.work import TitleWork
 from include.domain.plan.plan import FirstSet, Plan
 from include.domain.recipe.tiers import FirstVersionRule
 

@@ -7,10 +7,17 @@ import math
 from pydantic import Field, model_validator
 
 from include.base.document import Document
-from include.domain.cost.prior import CostRates, SourceShape, encode_cost
+from include.domain.cost.features import EncodeFeatures
+from include.domain.cost.predictor import Predictor
 from include.domain.plan.degradation import Option
-from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
+from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS, UNIVERSAL
 from include.domain.recipe.tiers import TierPolicy
+
+HOUR = EncodeFeatures(
+    source_width=1920, source_height=1080, source_fps=25, source_duration_s=3600, width=1920, height=1080, fps=25,
+    codec=UNIVERSAL.name, encoder=UNIVERSAL.software.name, preset="medium",
+)  # fmt: skip
+"""Where presets are compared for no title in particular."""
 
 
 class Presets(Document):
@@ -43,32 +50,23 @@ class Relative(Document):
     """VMAF points below the tier's preset."""
 
 
-def faster_presets(
-    preset: str, *, encoder: str, pixels: int, source: SourceShape, fps: float, presets: Presets, rates: CostRates
-) -> tuple[Relative, ...]:
+def faster_presets(features: EncodeFeatures, *, presets: Presets, predictor: Predictor) -> tuple[Relative, ...]:
     """The tier's own preset, and those that are quicker and lose more; the least loss first.
 
     Args:
-        preset: The tier's. One that nobody measured has no faster ones: nothing is known of what they would lose.
-        encoder: ffmpeg's name.
-        pixels: Of a frame of the rendition.
-        source: What is decoded, whatever the preset.
-        fps: Of the rendition.
+        features: Of the encode with the tier's preset. One that nobody measured has no faster ones: nothing is known
+            of what they would lose.
         presets: What they lose.
-        rates: What they cost.
+        predictor: Of the time that each takes.
     """
-
-    def cost(name: str) -> float:
-        return encode_cost(pixels=pixels, encoder=encoder, preset=name, source=source, fps=fps, rates=rates).p50_s
-
-    losses, own = presets.vmaf_loss.get(encoder, {}), cost(preset)
-    known = [name for name in losses if preset in losses and name in rates.encode.get(encoder, {})]
+    losses, own = presets.vmaf_loss.get(features.encoder, {}), features.preset
+    lossier = [name for name in losses if own in losses and losses[name] > losses[own]]
     found = [
-        Relative(preset=name, time=cost(name) / own, vmaf_loss=round(losses[name] - losses[preset], 3))
-        for name in known
-        if losses[name] > losses[preset] and cost(name) < own
+        Relative(preset=name, time=time, vmaf_loss=round(losses[name] - losses[own], 3))
+        for name, time in zip(lossier, predictor.preset_times(features, lossier), strict=True)
+        if time is not None and time < 1
     ]
-    return (Relative(preset=preset, time=1.0, vmaf_loss=0.0), *sorted(found, key=lambda each: each.vmaf_loss))
+    return (Relative(preset=own, time=1.0, vmaf_loss=0.0), *sorted(found, key=lambda preset: preset.vmaf_loss))
 
 
 def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, may_lose: float) -> tuple[Option, ...]:
@@ -92,13 +90,18 @@ def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, 
     )
 
 
-def quickest(policy: TierPolicy, *, rates: CostRates, presets: Presets) -> TierPolicy:
-    """The tier's policy with the quickest presets that its floor allows."""
+def quickest(policy: TierPolicy, *, presets: Presets, predictor: Predictor) -> TierPolicy:
+    """The tier's policy with the quickest presets that its floor allows, as an hour of 1080p shows them."""
 
     def of(codec: str, preset: str) -> str:
         encoder = CODECS[codec].software.name
-        known, costs = presets.vmaf_loss.get(encoder, {}), rates.encode.get(encoder, {})
-        allowed = [name for name in known if preset in known and known[name] - known[preset] <= policy.vmaf_may_lose]
-        return min([preset, *allowed], key=lambda name: costs.get(name, math.inf))
+        losses = presets.vmaf_loss.get(encoder, {})
+        allowed = [
+            name for name in losses if preset in losses and losses[name] - losses[preset] <= policy.vmaf_may_lose
+        ]
+        names = [preset, *allowed]
+        hour = HOUR.model_copy(update={"codec": codec, "encoder": encoder, "preset": preset})
+        times = dict(zip(names, predictor.preset_times(hour, names), strict=True))
+        return min(names, key=lambda name: math.inf if (time := times[name]) is None else time)
 
     return policy.model_copy(update={"presets": {codec: of(codec, each) for codec, each in policy.presets.items()}})

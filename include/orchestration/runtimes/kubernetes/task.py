@@ -81,6 +81,7 @@ from include.orchestration.runtimes.kubernetes.waiting import (
 from include.orchestration.runtimes.task import TitleTask, unfinished
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob, find_result, load_plan
+from include.recipes import load_recipes
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -296,12 +297,13 @@ class PodTask(TitleTask, KubernetesPodOperator):
     def _footprint(
         self, task_job: TaskJob, job: EncodeJob | None, settings: Settings, store: ObjectStore, *, on_gpu: bool
     ) -> Footprint:
-        source = find_result(task_job.title, Inspection, store)
         if job is not None:
-            return encode_footprint(job, source.duration_s if source else 0.0, on_gpu=on_gpu)
+            return encode_footprint(job, on_gpu=on_gpu)
         return task_footprint(
-            source,
+            find_result(task_job.title, Inspection, store),
             find_result(task_job.title, Plan, store),
+            # Memory alone is asked for, of which the farm's own speed says nothing.
+            predictor=load_recipes().prior,
             max_file_bytes=settings.max_file_size,
             time_limit_s=task_job.time_limit_s,
         )
