@@ -115,9 +115,8 @@ def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Rec
 
 def typical_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     """As the product forecasts a title that nobody has looked at."""
-    return title_work(
-        source, [recipes.ladders[UNIVERSAL.name]], recipes.tiers[tier], predictor=recipes.prior, tier=tier
-    )
+    ladder, policy = recipes.ladders[UNIVERSAL.name], recipes.tiers[tier]
+    return title_work(source, [ladder], policy, predictor=recipes.prior, tier=tier)
 
 
 def shaped(

@@ -85,8 +85,8 @@ def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
     pools, options = title.metadata.get("pools", {}), title.metadata.get("options", [])
     jobs = tuple(
         EncodeJob(
-            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), prediction=PREDICTION, time_limit_s=77,
-            options=tuple(_option(name, each) for each in options),
+            name=name, rendition=_rendition(name), pool=pools.get(name, "cpu_encode"), prediction=PREDICTION,
+            time_limit_s=77, options=tuple(_option(name, each) for each in options),
         )
         for name in names
     )  # fmt: skip

@@ -293,7 +293,7 @@ def test_no_chunk_of_a_rung_is_left_out_alone() -> None:
 
 def test_rungs_that_may_be_left_out_are_those_that_the_plan_would() -> None:
     drawn = draw(Load(titles=200, seed=6), BUSY, RECIPES)
-    names = [rung.name for rung in RECIPES.ladder.rungs]
+    names = [rung.name for rung in RECIPES.ladders["h264"].rungs]
 
     for each in drawn:
         core = [name for name, job in zip(names, each.encodes, strict=False) if job.dropped_loss is None]

@@ -226,10 +226,10 @@ def _rate_control(encoder: str) -> RateControl:
 
 
 def _codec_of(encoder: str) -> str:
-    makers = {
-        maker.name: codec.name for codec in CODECS.values() for maker in (codec.software, codec.hardware) if maker
-    }
-    return makers[encoder]
+    for codec in CODECS.values():
+        if encoder in {maker.name for maker in (codec.software, codec.hardware) if maker is not None}:
+            return codec.name
+    raise ValueError(f"{encoder}: no such encoder")
 
 
 def _fields(source: SourceFeatures) -> dict[str, Any]:
