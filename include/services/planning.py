@@ -59,8 +59,7 @@ def note_planned(
         source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)
         if source is None or plan is None:
             return None
-        analysis = load_result(title, "analyse", Analysis, store)
-        known = source_features(source, analysis if isinstance(analysis, Analysis) else None)
+        known = source_features(source, find_result(title, Analysis, store))
         timed, predictor = plan.of_first, farm_share().predictor
         full, needed = (work_of(part, known, predictor=predictor, tier=title.tier) for part in (plan, timed))
         playable = needed if plan.first else None
