@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseDeadlineReference, deadline_reference
 
+from include.adapters.catalog import Catalog
+from include.base.settings import load_settings
+from include.services.risks import note_missed
+from include.services.sending import send_alerts
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
@@ -53,11 +58,6 @@ async def title_missed_its_deadline(context: dict[str, Any] | None = None, **_: 
 
 
 def _note_miss(request_id: str) -> None:
-    from include.adapters.catalog import Catalog
-    from include.base.settings import load_settings
-    from include.services.risks import note_missed
-    from include.services.sending import send_alerts
-
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)
     title = catalog.titles.get(request_id)

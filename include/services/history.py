@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from include.adapters.catalog import Catalog, Event, TitleRecord
 from include.base.errors import ConfigurationError
 from include.domain.cost.past_jobs import PAST_JOBS
 from include.domain.title.title import GOOD_STATES
 from include.pipelines.core import find_pipeline
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, Event, TitleRecord
 
 EVERY = 1_000_000
 

@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from include.adapters import slack
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, dag_id_of
 from include.adapters.store.interface import ObjectStore
@@ -24,8 +25,6 @@ EVERY = 1_000_000
 
 def send_digest() -> bool:
     """Tell the channel how the last day went; False where there is none."""
-    from include.adapters import slack
-
     settings = load_settings()
     return slack.send_digest(todays_digest(Catalog(settings.catalog_url), now=datetime.now(UTC)), settings)
 

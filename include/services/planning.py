@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from include.adapters.catalog import Catalog
+from include.adapters.store.interface import ObjectStore
 from include.base.pools import worker_slots
+from include.base.settings import Settings
 from include.domain.cost.features import source_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.order.parallel import slots_for
@@ -15,13 +18,9 @@ from include.domain.order.valuation import Work
 from include.domain.plan.binding import FarmShare, least_work, work_of
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
+from include.pipelines.runner import find_result
 from include.recipes import load_policy
 from include.services.valuation import OVERHEAD_S, farm_predictor, revalue
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog
-    from include.adapters.store.interface import ObjectStore
-    from include.base.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +52,6 @@ def note_planned(
 
     A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
     """
-    from include.pipelines.runner import find_result
-
     try:
         source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)
         if source is None or plan is None:

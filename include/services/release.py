@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from include.adapters.airflow_api import AirflowApi, DagUnknown, RequestRefused
+from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.mezzanine import has_arrived
 from include.base.errors import CallsheetError
+from include.base.settings import Settings
 from include.domain.order.parallel import express_places
 from include.services.run_notes import run_note
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.base.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +41,6 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
 
     A batch whose DAG Airflow does not have yet, or cannot parse, is passed over and holds up no other.
     """
-    from include.adapters.mezzanine import has_arrived
-
     started: list[str] = []
     not_ready: dict[str, list[str]] = {}
     claimant = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from include.adapters.catalog import Catalog, TitleRecord
 from include.domain.order.admission import Verdict
+from include.domain.order.valuation import Valuation
 from include.domain.title.title import State, Tier
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.domain.order.valuation import Valuation
 
 
 def note_missed(catalog: Catalog, title: TitleRecord, *, now: datetime) -> bool:

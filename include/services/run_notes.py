@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from include.adapters.airflow_api import AirflowApi
-from include.domain.title.title import State
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.domain.title.title import TitleJob
-
+from include.adapters.catalog import Catalog, TitleRecord
+from include.domain.title.title import State, TitleJob
 
 NOTE_LIMIT = 600
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog
-    from include.base.settings import Settings
-
+from include.adapters import slack, webhooks
+from include.adapters.catalog import Catalog
+from include.base.settings import Settings
 
 WEBHOOKS_AT_ONCE = 200
 
 
 def send_alerts(catalog: Catalog, settings: Settings, *, now: datetime) -> int:
     """Send what stands in the alert ledger to Slack."""
-    from include.adapters import slack
-
     return slack.send_alerts(catalog, settings, now)
 
 
 def send_webhooks(catalog: Catalog, settings: Settings, *, now: datetime) -> None:
     """Deliver what is due in the outbox."""
-    from include.adapters import webhooks
-
     webhooks.deliver(catalog, settings, now, limit=WEBHOOKS_AT_ONCE)

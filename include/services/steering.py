@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from include.adapters.airflow_api import ACTIVE_RUN_STATES, AirflowApi
+from include.adapters.catalog import Catalog, TitleRecord
+from include.base.settings import Settings
+from include.domain.title.steering import SignalUpdate, Steering
 from include.domain.title.title import State
 from include.services.valuation import revalue
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.base.settings import Settings
-    from include.domain.title.steering import SignalUpdate, Steering
 
 log = logging.getLogger(__name__)
 

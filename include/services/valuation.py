@@ -12,11 +12,14 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
+from include.adapters.catalog import Catalog, OpenTitle
+from include.adapters.store.documents import load_document
+from include.adapters.store.opening import open_store
 from include.base.document import Document
 from include.base.errors import StorageError
 from include.base.pools import worker_slots
+from include.base.settings import Settings
 from include.domain.cost.calibration import Calibration, calibration, ratio_of
 from include.domain.cost.features import TitleFeatures, read_features
 from include.domain.cost.predictor import Predictor
@@ -26,18 +29,15 @@ from include.domain.cost.work import expected_title, title_works
 from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
+from include.domain.plan.plan import Plan
 from include.domain.plan.playable import first_version_rule
 from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import UNIVERSAL
 from include.domain.recipe.tiers import TierPolicy, core_of
-from include.domain.title.request import Refusal, TitleRequest
+from include.domain.title.request import ParsedBatch, Refusal, TitleRequest
 from include.domain.title.title import Tier
+from include.pipelines.core import current_pipelines
 from include.recipes import load_recipes
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, OpenTitle
-    from include.base.settings import Settings
-    from include.domain.title.request import ParsedBatch
 
 log = logging.getLogger(__name__)
 
@@ -237,9 +237,6 @@ def _cases(request: TitleRequest, pipeline: str, least: TierPolicy) -> list[Titl
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:
     """Codecs of a pipeline's plan, from the option ``codecs`` of the stage that makes it."""
-    from include.domain.plan.plan import Plan
-    from include.pipelines.core import current_pipelines
-
     described = current_pipelines().get(pipeline)
     planner = described.maker_of(Plan) if described else None
     default = (UNIVERSAL.name,)
@@ -272,9 +269,6 @@ def kept_calibration(settings: Settings) -> Calibration | None:
 
     No title waits for them: the prior does without.
     """
-    from include.adapters.store.documents import load_document
-    from include.adapters.store.opening import open_store
-
     try:
         return load_document(open_store(settings), CALIBRATION, Calibration)
     except FileNotFoundError:
