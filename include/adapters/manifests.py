@@ -361,7 +361,7 @@ def _hls_faults(folder: Path, contents: Contents) -> Iterator[str]:
     if len(master.playlists) != wanted:
         yield f"{MASTER}: has {len(master.playlists)} variants instead of {wanted}"
     tracks = {f"{track.folder}/{MEDIA}": track for track in _tracks(contents)}
-    references = [each.uri for each in (*master.playlists, *master.iframe_playlists, *master.media)]
+    references = [entry.uri for entry in (*master.playlists, *master.iframe_playlists, *master.media)]
     for reference in dict.fromkeys(references):
         yield from _playlist_faults(folder / reference, reference, tracks.get(reference))
 
@@ -391,7 +391,7 @@ def _playlist_faults(path: Path, name: str, track: Track | None) -> Iterator[str
 
 
 def _listing_faults(playlist: Any, name: str, track: Track) -> Iterator[str]:
-    if [each.uri for each in playlist.segments] != [each.name for each in track.segments]:
+    if [segment.uri for segment in playlist.segments] != [segment.name for segment in track.segments]:
         yield f"{name}: does not list the segments that are there"
         return
     for listed, measured in zip(playlist.segments, track.segments, strict=True):

@@ -53,7 +53,7 @@ _RECORD = "mezzanine/identity.json"
 
 
 class Workplace(Protocol):
-    """What is needed of a stage's context."""
+    """What this file needs of a stage's context."""
 
     @property
     def settings(self) -> Settings:
@@ -91,7 +91,7 @@ def identify(ctx: Workplace) -> MezzanineIdentity:
 
 
 def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
-    """Whether a mezzanine that may arrive later is there, and whole as far as that can be seen from outside.
+    """Whether a mezzanine that may arrive later is there, and complete as far as that can be seen from outside.
 
     An address that the policy forbids, or that a wrong setting closes, counts as arrived: the inspection says what is
     wrong with it.
@@ -105,9 +105,8 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
             return False
         # A time in the future comes from a file server whose clock is ahead: it tells nothing.
         return not 0 <= now.timestamp() - modified < STILL_GROWING_S
-    chunks = _s3_chunks(uri, settings, settings.max_file_size)
-    if not uri.startswith("s3://"):
-        chunks = _http_chunks(uri, settings, settings.max_file_size)
+    chunks_of = _s3_chunks if uri.startswith("s3://") else _http_chunks
+    chunks = chunks_of(uri, settings, settings.max_file_size)
     try:
         next(chunks, b"")
     except MezzanineRejected as error:
@@ -161,9 +160,9 @@ def local_path(ctx: Workplace, known: MezzanineIdentity) -> Path:
 
 @contextmanager
 def called_as_requested(ctx: Workplace) -> Iterator[None]:
-    """Has a rejection from inside speak of the mezzanine by the address that the request gave.
+    """Rewords a rejection from inside so that it calls the mezzanine by the address that the request gave.
 
-    A media tool speaks of what it opened: a path of this machine, or an address within the platform.
+    A media tool calls it by what it opened: a path of this machine, or an address within the platform.
     """
     try:
         yield
@@ -174,10 +173,10 @@ def called_as_requested(ctx: Workplace) -> Iterator[None]:
 def _as_requested(ctx: Workplace, text: str) -> str:
     uri, key = ctx.title.mezzanine, ctx.key(_COPY)
     copy = ctx.store.readable(key).partition("?")[0]
-    path = [os.path.realpath(unquote(urlsplit(uri).path))] if uri.startswith("file://") else []
-    opened = [copy, str(ctx.scratch / key), str(ctx.scratch / _DOWNLOAD), *path]
+    target = [os.path.realpath(unquote(urlsplit(uri).path))] if uri.startswith("file://") else []
+    opened = [copy, str(ctx.scratch / key), str(ctx.scratch / _DOWNLOAD), *target]
     # The address itself comes first: it may end with one of them.
-    places = [re.escape(each) for each in (_shown(uri), *(f"file:{each}" for each in opened), *opened)]
+    places = [re.escape(place) for place in (_shown(uri), *(f"file:{path}" for path in opened), *opened)]
     text = re.sub(rf"(?:{'|'.join(places)})(?:\?[^\s'\")]*)?", lambda found: _shown(uri), text)
     host = urlsplit(copy).netloc
     return text.replace(host, "the store") if host and host not in uri else text
@@ -213,7 +212,7 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
         target: New file; one that exists is never touched.
         settings: For roots and allowed origins.
         limit_bytes: Enforced while the data comes, whatever its sender promises.
-        limit_s: For the whole.
+        limit_s: For all of it.
     """
     scheme = uri.partition("://")[0]
     sources = {"file": _file_chunks, "s3": _s3_chunks, "https": _http_chunks, "http": _http_chunks}

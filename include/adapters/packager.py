@@ -91,7 +91,7 @@ def make_set(
     inputs = folder / INPUTS
     inputs.mkdir()
     # Stream descriptors are split at commas: the tool gets names of ours, never a path of this machine.
-    sources = {each.name: each.path for each in videos} | {each.name: each.path for each in audios}
+    sources = {video.name: video.path for video in videos} | {audio.name: audio.path for audio in audios}
     for name, path in sources.items():
         (inputs / f"{name}.mp4").symlink_to(os.path.abspath(path))  # noqa: PTH100  # must not follow links
     argv = packager_argv(packager(settings), videos, audios, segment_s=segment_s, gop_s=gop_s)

@@ -69,7 +69,9 @@ class Titles(Part):
         except_batches: Collection[str] = (),
         express: int = 0,
     ) -> list[TitleRecord]:
-        """Claim waiting titles for release: the highest priority first, ties in order of arrival; none that is held.
+        """Claim waiting titles for release: the highest priority first, ties in order of arrival.
+
+        Titles that an operator holds are left out.
 
         Args:
             window: Titles that may be open at once: claimed, or released and not settled.
@@ -81,8 +83,8 @@ class Titles(Part):
             except_batches: Batches whose titles cannot be released right now and must not hold the others up.
         """
         waiting = titles.c.state == State.WAITING
-        is_held = leased(titles.c.claimed_until, now=now, ttl_s=ttl_s)
-        claimed = and_(waiting, is_held)
+        claim_is_valid = leased(titles.c.claimed_until, now=now, ttl_s=ttl_s)
+        claimed = and_(waiting, claim_is_valid)
         with self._write() as connection:
             is_open = or_(titles.c.state.in_(RELEASED_STATES), claimed)
             opened, best = connection.execute(
@@ -94,10 +96,10 @@ class Titles(Part):
                 free, better = free + express, titles.c.priority > best
             if free <= 0:
                 return []
-            unclaimed = or_(titles.c.claimed_until.is_(None), ~is_held)
-            ripe = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
+            unclaimed = or_(titles.c.claimed_until.is_(None), ~claim_is_valid)
+            arrived = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
             order = (titles.c.priority.desc(), titles.c.seq)
-            query = select_titles().where(waiting, unclaimed, ripe, ~titles.c.held).order_by(*order).limit(free)
+            query = select_titles().where(waiting, unclaimed, arrived, ~titles.c.held).order_by(*order).limit(free)
             if except_batches:
                 query = query.where(titles.c.batch_id.not_in(except_batches))
             if better is not None:
