@@ -22,8 +22,8 @@ from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find
 from include.api.health import health_report
 from include.api.views import batch_view, title_views
 from include.base.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
+from include.base.faults import faults
 from include.base.settings import Settings
-from include.domain.title.request import fault_of
 
 app = FastAPI(
     title="Callsheet",
@@ -48,12 +48,15 @@ async def refused(request: Request, error: Exception) -> JSONResponse:
 async def not_understood(request: Request, error: Exception) -> JSONResponse:
     """A request of the wrong form: 422 with field, value and reason of every fault."""
     assert isinstance(error, RequestValidationError)
-    faults = [fault_of({**fault, "loc": fault["loc"][1:]}) for fault in error.errors()]
+    # The first part of each path says whether body or query is meant.
+    found = faults(error, within=1)
     return JSONResponse(
         {
-            "detail": "; ".join(f"{field}: {reason} (got {value})" for field, value, reason in faults),
+            "detail": "; ".join(f"{fault.field or 'request'}: {fault.reason} (got {fault.value})" for fault in found),
             "reason": "invalid_request",
-            "faults": [{"field": field, "value": value, "reason": reason} for field, value, reason in faults],
+            "faults": [
+                {"field": fault.field or "request", "value": fault.value, "reason": fault.reason} for fault in found
+            ],
         },
         status_code=422,
     )

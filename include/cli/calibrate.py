@@ -30,6 +30,7 @@ from include.adapters.process import Limits, limit_tools, run
 from include.adapters.store.local import LocalStore
 from include.adapters.store.opening import open_store
 from include.base.errors import CallsheetError, ConfigurationError
+from include.base.faults import faults
 from include.base.settings import Settings, load_settings
 from include.domain.cost.calibration import TELLING_S, Calibration, SampleEncode
 from include.domain.cost.features import source_features
@@ -152,9 +153,7 @@ def read(text: str, *, where: str) -> Calibration:
     try:
         return Calibration.from_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}: no calibration: {field}{': ' if field else ''}{first['msg']}") from error
+        raise ConfigurationError(f"{where}: no calibration: {faults(error)[0].told}") from error
 
 
 def _cuts(settings: Settings, files: Sequence[Path], folder: Path, say: Say) -> Iterator[tuple[str, Path]]:

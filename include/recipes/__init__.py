@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from include.base.errors import ConfigurationError
+from include.base.faults import faults
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import CostRates
 from include.domain.order.valuation import Policy
@@ -181,6 +182,5 @@ def _explained(where: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}: {field}: {first['msg']} (got {first['input']!r})") from error
+        first = faults(error)[0]
+        raise ConfigurationError(f"{where}: {first.told} (got {first.value})") from error

@@ -21,11 +21,12 @@ from include.adapters.slack import blocks, headline
 from include.adapters.store.local import LocalStore
 from include.base.document import canonical_json
 from include.base.errors import CallsheetError, ErrorDocument, RequestRejected, StorageError, from_document, to_document
+from include.base.faults import MAX_SHOWN
 from include.base.text import MAX_SHOWN as LONGEST
 from include.base.text import command_line, one_line
 from include.domain.telling.alerts import Alert, Message
 from include.domain.telling.webhooks import body
-from include.domain.title.request import MAX_SHOWN, ParsedBatch, parse_batch
+from include.domain.title.request import ParsedBatch, parse_batch
 from include.domain.title.title import Tier, TitleJob
 from include.orchestration.bundle import stub_text
 from include.pipelines.runner import TaskJob

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import StorageError
+from include.base.faults import faults
 
 D = TypeVar("D", bound=Document)
 
@@ -23,11 +24,9 @@ def load_document(store: ObjectStore, key: str, kind: type[D]) -> D:
     try:
         return kind.from_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise CorruptDocument(
-            f"{store.uri}/{key} ({len(data)} bytes) is no whole {kind.__name__}: {where + ': ' if where else ''}"
-            f"{first['msg']}. Callsheet writes documents whole, so something else has touched it: remove it and clear "
+            f"{store.uri}/{key} ({len(data)} bytes) is no whole {kind.__name__}: {faults(error)[0].told}. "
+            "Callsheet writes documents whole, so something else has touched it: remove it and clear "
             "the task that makes it",
             reason="corrupt_document",
         ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, Va
 
 from include.base.document import Document, canonical_json, digest
 from include.base.errors import RequestRejected
-from include.base.text import redacted
+from include.base.faults import faults, shown
 from include.domain.title.title import Kind, Origin, Tier
 
 MAX_TITLES = 1000
@@ -22,7 +21,6 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 MAX_METADATA_BYTES = 65_536
 MAX_DEPTH = 32
 MAX_REQUEST_BYTES = 64 * 1024**2
-MAX_SHOWN = 120
 _UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's control characters, halves of surrogate pairs, and what some take for line ends."""
 
@@ -203,17 +201,17 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
         pipelines: Names of the registered pipelines.
     """
     if not isinstance(conf, dict):
-        raise RequestRejected(f"the batch request must be a JSON object (got {_shown(conf)})", reason="invalid_request")
+        raise RequestRejected(f"the batch request must be a JSON object (got {shown(conf)})", reason="invalid_request")
     content_hash = _hashed(conf)
     try:
         envelope = _Envelope.model_validate(conf)
     except ValidationError as error:
-        faults = "; ".join(f"{field}: {reason} (got {value})" for field, value, reason in _faults(error))
-        raise RequestRejected(faults, reason="invalid_request") from error
+        told = "; ".join(f"{fault.field or 'request'}: {fault.reason} (got {fault.value})" for fault in faults(error))
+        raise RequestRejected(told, reason="invalid_request") from error
     if envelope.pipeline not in pipelines:
         known = ", ".join(sorted(pipelines))
         raise RequestRejected(
-            f"pipeline: no pipeline of this name is registered (got {_shown(envelope.pipeline)}; known: {known})",
+            f"pipeline: no pipeline of this name is registered (got {shown(envelope.pipeline)}; known: {known})",
             reason="unknown_pipeline",
         )
 
@@ -226,8 +224,14 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
             title = TitleRequest.model_validate(raw)
         except ValidationError as error:
             refusals += [
-                Refusal(index=index, title_id=shown_id, field=field, value=value, reason=reason)
-                for field, value, reason in _faults(error)
+                Refusal(
+                    index=index,
+                    title_id=shown_id,
+                    field=fault.field or "request",
+                    value=fault.value,
+                    reason=fault.reason,
+                )
+                for fault in faults(error)
             ]
             continue
         if title.title_id in titles:
@@ -236,7 +240,7 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
                     index=index,
                     title_id=title.title_id,
                     field="title_id",
-                    value=_shown(title.title_id),
+                    value=shown(title.title_id),
                     reason="appears more than once in this batch; the first one counts",
                 )
             )
@@ -277,37 +281,3 @@ def batch_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Callsheet batch request"
     return schema
-
-
-Fault = tuple[str, str, str]
-
-
-def _faults(error: ValidationError) -> list[Fault]:
-    """(field, value, reason) of every fault, in the order of the fields."""
-    return [fault_of(fault) for fault in error.errors(include_url=False)]
-
-
-def fault_of(fault: Mapping[str, Any]) -> Fault:
-    """(field, value, reason) of one of pydantic's errors."""
-    return (
-        # The name of an unknown field is the requester's.
-        _shown(".".join(str(part) for part in fault["loc"]) or "request", quoted=False),
-        "nothing" if fault["type"] == "missing" else _shown(fault["input"]),
-        _reason(fault["type"], fault["msg"]),
-    )
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "unknown field"
-    return message.removeprefix("Value error, ")
-
-
-def _shown(value: Any, *, quoted: bool = True) -> str:
-    """``value`` as one short, printable line for a log or a webhook."""
-    try:
-        text = redacted(ascii(value[: 4 * MAX_SHOWN] if isinstance(value, str) else value))
-    except (RecursionError, ValueError):  # nested without end, or a number of more digits than Python writes
-        text = f"<{type(value).__name__}>"
-    text = text if quoted else text[1:-1]
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
