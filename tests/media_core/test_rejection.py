@@ -45,6 +45,10 @@ def test_windows_are_spread_evenly_and_become_one_in_a_short_title(
         ("pt_BR", "pt-BR"),
         ("eng-US", "en-US"),
         ("gsw", "gsw"),
+        ("fre", "fr"),
+        ("fra", "fr"),
+        ("nob", "nb"),
+        ("cmn-Hant", "zh-Hant"),
     ]
     + [(value, "und") for value in (None, "", "und", "x", "<script>", "english", "e\nn")],
 )

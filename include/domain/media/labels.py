@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
+from babel import Locale, UnknownLocaleError
+
 from include.domain.media.languages import UNDETERMINED
 
 MAX_LABEL = 80
-_NAMES = {
-    "ar": "العربية",
-    "bg": "Български",
-    "bn": "বাংলা",
-    "ca": "Català",
-    "cs": "Čeština",
-    "da": "Dansk",
-    "de": "Deutsch",
-    "el": "Ελληνικά",
-    "en": "English",
-    "es": "Español",
-    "et": "Eesti",
-    "fa": "فارسی",
-    "fi": "Suomi",
-    "fr": "Français",
-    "he": "עברית",
-    "hi": "हिन्दी",
-    "hr": "Hrvatski",
-    "hu": "Magyar",
-    "id": "Bahasa Indonesia",
-    "it": "Italiano",
-    "ja": "日本語",
-    "ko": "한국어",
-    "lt": "Lietuvių",
-    "lv": "Latviešu",
-    "ms": "Bahasa Melayu",
-    "nb": "Norsk bokmål",
-    "nl": "Nederlands",
-    "no": "Norsk",
-    "pl": "Polski",
-    "pt": "Português",
-    "ro": "Română",
-    "ru": "Русский",
-    "sk": "Slovenčina",
-    "sl": "Slovenščina",
-    "sr": "Српски",
-    "sv": "Svenska",
-    "ta": "தமிழ்",
-    "th": "ไทย",
-    "tr": "Türkçe",
-    "uk": "Українська",
-    "ur": "اردو",
-    "vi": "Tiếng Việt",
-    "zh": "中文",
-}
+_OURS = {"id": "Bahasa Indonesia", "ms": "Bahasa Melayu"}
+"""Where CLDR's name of the language is that of a country or a people."""
 
 
 def label(language: str, title: str | None = None) -> str:
@@ -60,8 +19,19 @@ def label(language: str, title: str | None = None) -> str:
     if language == UNDETERMINED:
         return "Original"
     primary, _, rest = language.partition("-")
-    name = _NAMES.get(primary.lower(), primary)
+    name = _own_name(primary.lower()) or primary
     return f"{name} ({rest})" if rest else name
+
+
+def _own_name(code: str) -> str | None:
+    """What its speakers call a language, as a heading; None for a code that CLDR does not know."""
+    if code in _OURS:
+        return _OURS[code]
+    try:
+        name: str | None = Locale(code).languages.get(code)
+    except UnknownLocaleError:
+        return None
+    return name[0].upper() + name[1:] if name else None
 
 
 def unique(label: str, taken: set[str]) -> str:
