@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -48,6 +48,8 @@ LINE_LIMIT = 64 * 1024
 LEAST_MEMORY_MB = 4096
 """What the largest encode needs: 4K with two threads was measured at 2,300 MB."""
 OPEN_FILES = 1024
+SHORTEST_SECRET = 16
+"""Characters from which a part of a presigned address is taken for a secret: what is shorter may be anybody's word."""
 MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 """Where the kernel counts what happened for want of memory in this container (cgroup v2)."""
 _PASSED_ON = (
@@ -143,6 +145,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
     file_bytes: int | None = None,
+    secrets: Sequence[str] = (),
 ) -> Finished:
     """Run ``argv`` to its end and account for it. Call it from a thread that outlives the child.
 
@@ -157,8 +160,13 @@ def run(
         on_line: Gets each line of stdout as it comes (ffmpeg's ``-progress pipe:1``); stdout is then not kept.
         cwd: Working directory.
         file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
+        secrets: Keys and the like that the tool is handed. No log, error or record shows them, whatever the tool says;
+            nor the query of a presigned address in ``argv``, which needs no mention here. What is printed to stdout
+            is given to the caller as it is.
     """
-    log.info("%s", command_line(argv))
+    hidden = _Hidden([*secrets, *_queries(argv)])
+    shown_argv = tuple(hidden.within(argument) for argument in argv)
+    log.info("%s", command_line(shown_argv))
     limits = _limits or Limits.of(load_settings())
     if file_bytes is not None:
         limits = dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
@@ -215,10 +223,10 @@ def run(
         child.stdout.close()
         child.stderr.close()
     finished = Finished(
-        argv=tuple(argv),
+        argv=shown_argv,
         returncode=child.returncode,
         stdout=stdout.value(),
-        stderr=printable(redacted(stderr.value().decode("utf-8", "replace")), keep="\n\t"),
+        stderr=printable(redacted(hidden.within(stderr.value().decode("utf-8", "replace"))), keep="\n\t"),
         cost=Cost(
             wall_s=round(time.monotonic() - started, 3),
             cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
@@ -239,6 +247,25 @@ def run(
     if finished.returncode in _STOPPED or (check and finished.returncode != 0):
         raise failed(finished, failure)
     return finished
+
+
+class _Hidden:
+    """Strings that are replaced wherever they stand."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        # The longest first: a key may hold another.
+        found = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, found))) if found else None
+
+    def within(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub("…", text)
+
+
+def _queries(argv: Sequence[str]) -> list[str]:
+    """The queries of the addresses in ``argv``, and what stands in them: each may be quoted alone."""
+    queries = [part.partition("?")[2] for part in argv if part.startswith(("http://", "https://"))]
+    parts = [*queries, *(pair.partition("=")[2] for query in queries for pair in query.split("&"))]
+    return [part for part in parts if len(part) >= SHORTEST_SECRET]
 
 
 def _read_whole(finished: Finished) -> Finished:

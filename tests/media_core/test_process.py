@@ -96,6 +96,21 @@ def test_a_child_sees_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"topsecret" not in finished.stdout
 
 
+def test_a_secret_that_a_tool_is_handed_stands_in_no_log_error_or_record(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    key, address = "00112233445566778899aabbccddeeff", "https://s3.test/b/k?token=a-token-of-32-characters-and-more"
+    script = "import sys; key, url = sys.argv[1:]; sys.exit(f'bad key {key[4:]}; no {url[26:]}')"
+
+    with pytest.raises(EncoderCrashed) as caught:
+        run([PYTHON, "-c", script, f"key={key}", address], timeout_s=30, secrets=[key])
+
+    shown = f"{caught.value} {caught.value.command} {caught.value.stderr_tail} {caplog.text}"
+    assert "bad key …; no …" in shown
+    assert "key=…" in shown
+    assert key not in shown
+    assert "a-token" not in shown
+
+
 def test_the_secrets_of_a_presigned_address_reach_neither_log_nor_record(caplog: pytest.LogCaptureFixture) -> None:
     address = "https://s3.test/b/k?X-Amz-Credential=AKIA%2Fx&X-Amz-Signature=0123abcd&x-id=GetObject"
 
