@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from include.base.errors import ConfigurationError, PlatformUnavailable
 from include.base.settings import Settings
@@ -21,6 +21,10 @@ ACTIVE_RUN_STATES = ("queued", "running")
 
 class DagUnknown(PlatformUnavailable):
     """Airflow has not parsed this DAG yet, or no longer has it."""
+
+
+class _NotAnswered(Exception):
+    """One attempt in which Airflow gave no answer that counts."""
 
 
 class RequestRefused(ConfigurationError):
@@ -82,34 +86,43 @@ class AirflowApi:
         404 raises :class:`DagUnknown`; 409 returns None (it is done already), or raises :class:`RequestRefused` where
         a conflict is none of that kind.
         """
-        problem = "no attempt was made"
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(BACKOFF_S * 2 ** (attempt - 1))
-            try:
-                if self._token is None:
-                    self._token = self._new_token()
-                headers = {"Authorization": f"Bearer {self._token}"}
-                answer = self._client.request(method, path, json=json, params=params, headers=headers)
-            except httpx.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-                continue
-            if answer.status_code == 401:
-                self._token, problem = None, "401 Unauthorized"
-                continue
-            if answer.status_code == 404:
-                raise DagUnknown(f"{method} {path}: {_detail(answer)}")
-            if answer.status_code == 409 and conflict_is_done:
-                return None
-            if answer.status_code >= 500 or answer.status_code == 429:
-                problem = f"{answer.status_code} {_detail(answer)}"
-                continue
-            if answer.status_code >= 400:
-                detail = _detail(answer)
-                said = f"Airflow refused {method} {path}: {answer.status_code} {detail}"
-                raise ConfigurationError(said) if answer.status_code == 403 else RequestRefused(said, detail=detail)
-            return self._decoded(answer) if answer.content else {}
-        raise PlatformUnavailable(f"Airflow's API at {self.base_url} did not answer {method} {path}: {problem}")
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(multiplier=BACKOFF_S),
+            retry=retry_if_exception_type(_NotAnswered),
+            reraise=True,
+        )
+        try:
+            answer = retrying(self._answer, method, path, json=json, params=params)
+        except _NotAnswered as error:
+            raise PlatformUnavailable(
+                f"Airflow's API at {self.base_url} did not answer {method} {path}: {error}"
+            ) from error
+        if answer.status_code == 404:
+            raise DagUnknown(f"{method} {path}: {_detail(answer)}")
+        if answer.status_code == 409 and conflict_is_done:
+            return None
+        if answer.status_code >= 400:
+            detail = _detail(answer)
+            said = f"Airflow refused {method} {path}: {answer.status_code} {detail}"
+            raise ConfigurationError(said) if answer.status_code == 403 else RequestRefused(said, detail=detail)
+        return self._decoded(answer) if answer.content else {}
+
+    def _answer(self, method: str, path: str, *, json: Any, params: Mapping[str, Any] | None) -> httpx.Response:
+        """One attempt; raises :class:`_NotAnswered` where another may end differently."""
+        try:
+            if self._token is None:
+                self._token = self._new_token()
+            headers = {"Authorization": f"Bearer {self._token}"}
+            answer = self._client.request(method, path, json=json, params=params, headers=headers)
+        except httpx.TransportError as error:
+            raise _NotAnswered(f"{type(error).__name__}: {error}") from error
+        if answer.status_code == 401:
+            self._token = None
+            raise _NotAnswered("401 Unauthorized")
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise _NotAnswered(f"{answer.status_code} {_detail(answer)}")
+        return answer
 
     def trigger(
         self, dag_id: str, run_id: str, *, conf: Mapping[str, Any], logical_date: datetime | None = None
