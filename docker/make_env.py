@@ -14,15 +14,23 @@ TEMPLATE = Path(__file__).with_name(".env.example")
 def filled(template: str) -> str:
     """``template`` with a fresh value behind each name that has none.
 
-    Letters and digits only, as some of them stand inside an address; a Fernet key is 32 bytes in URL-safe base64.
+    Letters and digits only, as some of them stand inside an address; a Fernet key is 32 bytes in URL-safe base64, the
+    secret of webhooks 32 bytes in base64 behind ``whsec_``.
     """
     lines = []
     for line in template.splitlines():
         if line.endswith("=") and not line.startswith("#"):
-            fernet = "FERNET" in line
-            line += base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() if fernet else secrets.token_hex(24)
+            line += _fresh(line)
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _fresh(name: str) -> str:
+    if "FERNET" in name:
+        return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    if "WEBHOOK" in name:
+        return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    return secrets.token_hex(24)
 
 
 def main() -> int:

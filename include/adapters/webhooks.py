@@ -68,7 +68,7 @@ class _Courier:
 
     def __init__(self, *, catalog: Catalog, settings: Settings, now: datetime) -> None:
         self._catalog = catalog
-        self._secret = settings.webhook_secret.get_secret_value()
+        self._keys = settings.webhook_keys
         self._now = now
         self._started = time.monotonic()
         self._silent: dict[tuple[str, str, int | None], str] = {}
@@ -93,7 +93,7 @@ class _Courier:
         return False
 
     def _problem(self, client: httpx.Client, row: OutboxRow) -> str | None:
-        if not self._secret:
+        if not self._keys:
             return "CALLSHEET_WEBHOOK_SECRET is not set: nothing is sent unsigned"
         url = httpx.URL(row.url)
         receiver = (url.scheme, url.host, url.port)
@@ -101,7 +101,7 @@ class _Courier:
             return f"not tried, the receiver was silent a moment ago: {self._silent[receiver]}"
         content = body(event_id=row.event_id, kind=row.type, created_at=row.created_at, data=row.data)
         headers = signed_headers(
-            secret=self._secret, event_id=row.event_id, timestamp=int(self.time.timestamp()), body=content
+            keys=self._keys, event_id=row.event_id, timestamp=int(self.time.timestamp()), body=content
         )
         try:
             with (

@@ -325,9 +325,10 @@ def _secrets(settings: Settings) -> dict[str, str]:
     if path.exists():
         known: dict[str, str] = json.loads(path.read_text())
         return known
-    made = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt", "webhook")}
+    made = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt")}
     made |= {f"password_{user}": secrets.token_urlsafe(12) for user in USERS}
     # A Fernet key is 32 random bytes in URL-safe base64.
+    made["webhook"] = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     made["fernet"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     _write_private(path, json.dumps(made))
     return made

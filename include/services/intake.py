@@ -77,7 +77,7 @@ def release_batch(batch_id: str) -> None:
 def _check_callback(batch: ParsedBatch, settings: Settings) -> None:
     if batch.callback_url is None:
         return
-    if not settings.webhook_secret.get_secret_value():
+    if not settings.webhook_keys:
         raise RequestRejected(
             "callback_url: this deployment signs no webhooks; set CALLSHEET_WEBHOOK_SECRET "
             f"(got {batch.callback_url!a})",

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from include.domain.telling.alerts import GATHER, Alert, AlertLevel, due_at, group, retry_after
+from include.domain.telling.alerts import FIRST_RETRY, GATHER, LONGEST_RETRY, Alert, AlertLevel, due_at, group
+from include.domain.telling.retries import retry_after
 from tests.catalog.samples import NOW
 
 
@@ -62,4 +63,5 @@ def test_the_first_two_alerts_of_a_cause_go_at_once_and_later_ones_gather() -> N
 
 
 def test_the_pauses_between_attempts_double_up_to_half_an_hour() -> None:
-    assert [retry_after(attempts).total_seconds() for attempts in (1, 2, 3, 7, 99)] == [30, 60, 120, 1800, 1800]
+    pauses = [retry_after(attempts, first=FIRST_RETRY, longest=LONGEST_RETRY) for attempts in (1, 2, 3, 7, 99)]
+    assert [pause.total_seconds() for pause in pauses] == [30, 60, 120, 1800, 1800]

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from include.adapters.catalog import Catalog, OutboxRow
-from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+from include.domain.telling.retries import retry_after
+from include.domain.telling.webhooks import FIRST_RETRY, GIVE_UP_AFTER, HOLD_ORDER, LONGEST_RETRY
 from include.domain.title.title import State
 from tests.catalog.samples import NOW, accept, after, start
 
@@ -77,7 +78,10 @@ def test_a_webhook_is_given_up_after_a_day_and_no_longer_stands_in_the_way(catal
 
 
 def test_the_pauses_double_up_to_an_hour() -> None:
-    pauses = [retry_after(attempts).total_seconds() for attempts in (1, 2, 3, 9, 10, 500)]
+    pauses = [
+        retry_after(attempts, first=FIRST_RETRY, longest=LONGEST_RETRY).total_seconds()
+        for attempts in (1, 2, 3, 9, 10, 500)
+    ]
     assert pauses == [10, 20, 40, 2560, 3600, 3600]
 
 

@@ -47,9 +47,9 @@ def test_a_titles_webhooks_arrive_in_order_signed_and_with_what_happened(
     assert receiver.types == [f"title.{kind}" for kind in ("accepted", "started", "progress", "playable", "published")]
     assert {received.path for received in receiver.requests} == {"/hooks?token=x"}
     last = receiver.requests[-1]
-    assert verify(secret=SECRET, headers=last.headers, body=last.body, now=NOW)
-    assert not verify(secret="another key", headers=last.headers, body=last.body, now=NOW)
-    assert last.json["id"] == last.headers["Callsheet-Id"]
+    assert verify(keys=(SECRET.encode(),), headers=last.headers, body=last.body, now=NOW)
+    assert not verify(keys=(b"another key",), headers=last.headers, body=last.body, now=NOW)
+    assert last.json["id"] == last.headers["webhook-id"]
     assert last.json["created_at"] == NOW.isoformat()
     assert last.json["data"]["title_id"] == "alpha"
     assert last.json["data"]["hls"].endswith("/v1/hls.m3u8")
@@ -68,9 +68,9 @@ def test_only_2xx_counts_and_another_attempt_carries_the_same_id_and_body(
     receiver.answer = lambda received, handler: 204
     assert send(catalog, settings, after(60)) == Delivered(sent=1, failed=0)
     first, second = receiver.requests
-    assert (first.body, first.headers["Callsheet-Id"]) == (second.body, second.headers["Callsheet-Id"])
-    assert first.headers["Callsheet-Timestamp"] != second.headers["Callsheet-Timestamp"]
-    assert verify(secret=SECRET, headers=second.headers, body=second.body, now=after(60))
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+    assert first.headers["webhook-timestamp"] != second.headers["webhook-timestamp"]
+    assert verify(keys=(SECRET.encode(),), headers=second.headers, body=second.body, now=after(60))
 
 
 def test_a_redirect_is_not_followed(catalog: Catalog, settings: Settings, receiver: Receiver) -> None:

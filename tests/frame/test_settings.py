@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from include.base.errors import ConfigurationError
 from include.base.settings import Settings, available_cores, load_settings
@@ -90,3 +92,33 @@ def test_a_containers_share_of_the_cpus_is_all_it_has(
         (tmp_path / "cpu.max").write_text(limit + "\n")
 
     assert available_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    ("secret", "keys"),
+    [
+        ("", ()),
+        ("plain text", (b"plain text",)),
+        ("whsec_a2V5", (b"key",)),
+        ("whsec_a2V5cw", (b"keys",)),
+        ("whsec_a2V5cw==", (b"keys",)),
+        ("whsec_a2V5, older,", (b"key", b"older")),
+    ],
+)
+def test_a_webhook_secret_is_base64_or_plain_text_and_may_be_several(
+    secret: str, keys: tuple[bytes, ...]
+) -> None:
+    assert keys == Settings(webhook_secret=SecretStr(secret)).webhook_keys
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_not-base64!", "older,whsec_x"])
+def test_a_webhook_secret_that_is_none_is_refused_without_being_shown(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_WEBHOOK_SECRET", secret)
+
+    with pytest.raises(ConfigurationError, match=r"^CALLSHEET_WEBHOOK_SECRET: whsec_ must be followed by") as caught:
+        load_settings()
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert not any(part in shown for part in ("not-base64", "older"))

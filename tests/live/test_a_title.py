@@ -12,6 +12,7 @@ import m3u8
 import pytest
 
 from include.base.errors import RequestRejected
+from include.base.settings.telling import signing_keys
 from include.domain.telling.webhooks import verify
 from include.local.stack import find
 from tests.clips import make_clip
@@ -122,7 +123,7 @@ def test_the_cms_hears_of_every_step_in_order_and_signed(batch: dict[str, Any], 
     secret = json.loads((live.settings.home / "secrets.json").read_text())["webhook"]
     now = datetime.now(UTC)
     for received in live.callbacks.requests:
-        assert verify(secret=secret, headers=received.headers, body=received.body, now=now)
+        assert verify(keys=signing_keys(secret), headers=received.headers, body=received.body, now=now)
 
 
 def test_slack_hears_of_rejected_titles_once(batch: dict[str, Any], live: LiveStack) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from include.adapters.catalog.database import Part, leased
 from include.adapters.catalog.journal import Row, add_event, request_row
 from include.adapters.catalog.schema import alerts, batches, dead_letters, titles
-from include.domain.telling.alerts import STORM_WINDOW, Alert, AlertLevel, due_at, retry_after
+from include.domain.telling.alerts import FIRST_RETRY, LONGEST_RETRY, STORM_WINDOW, Alert, AlertLevel, due_at
+from include.domain.telling.retries import retry_after
 
 
 class Alerts(Part):
@@ -99,7 +100,7 @@ class Alerts(Part):
                     .where(alerts.c.id == row_id)
                     .values(
                         attempts=attempts + 1,
-                        due_at=now + retry_after(attempts + 1),
+                        due_at=now + retry_after(attempts + 1, first=FIRST_RETRY, longest=LONGEST_RETRY),
                         claimed_until=None,
                         last_error=error,
                     )

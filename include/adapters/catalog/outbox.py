@@ -10,7 +10,8 @@ from sqlalchemy import and_, func, or_, select, update
 from include.adapters.catalog.database import Part, leased
 from include.adapters.catalog.records import OutboxRow
 from include.adapters.catalog.schema import outbox
-from include.domain.telling.webhooks import GIVE_UP_AFTER, HOLD_ORDER, retry_after
+from include.domain.telling.retries import retry_after
+from include.domain.telling.webhooks import FIRST_RETRY, GIVE_UP_AFTER, HOLD_ORDER, LONGEST_RETRY
 
 
 class Outbox(Part):
@@ -74,7 +75,7 @@ class Outbox(Part):
                 .values(
                     state="dead" if gives_up else "pending",
                     attempts=attempts,
-                    due_at=now + retry_after(attempts),
+                    due_at=now + retry_after(attempts, first=FIRST_RETRY, longest=LONGEST_RETRY),
                     claimed_until=None,
                     last_error=error,
                 )

@@ -17,6 +17,9 @@ STORM_WINDOW = timedelta(minutes=10)
 GATHER = timedelta(minutes=1)
 """How long the alerts of a storm are gathered before they are sent together."""
 
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(minutes=30)
+
 
 class Alert(Document):
     """Something that a person has to know of one title."""
@@ -71,8 +74,3 @@ def due_at(*, now: datetime, recent: int, gathering_until: datetime | None) -> d
     if recent < GROUP_FROM - 1:
         return now
     return gathering_until or now + GATHER
-
-
-def retry_after(attempts: int) -> timedelta:
-    """The pause after the given number of failed attempts to send: doubled each time, and capped."""
-    return min(timedelta(minutes=30), timedelta(seconds=30) * (1 << min(attempts - 1, 20)))
