@@ -105,9 +105,7 @@ def test_a_containers_share_of_the_cpus_is_all_it_has(
         ("whsec_a2V5, older,", (b"key", b"older")),
     ],
 )
-def test_a_webhook_secret_is_base64_or_plain_text_and_may_be_several(
-    secret: str, keys: tuple[bytes, ...]
-) -> None:
+def test_a_webhook_secret_is_base64_or_plain_text_and_may_be_several(secret: str, keys: tuple[bytes, ...]) -> None:
     assert keys == Settings(webhook_secret=SecretStr(secret)).webhook_keys
 
 
