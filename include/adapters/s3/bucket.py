@@ -1,4 +1,4 @@
-"""Requests on one bucket, whose answers are repeated where they break off."""
+"""Requests on one bucket. boto3 repeats requests that fail; what repeats answers that break off is here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _LONGEST_WAIT_S = 5.0
 
 
 class Bucket:
-    """One bucket and the client that reaches it. Every method raises boto3's errors, as each caller words its own."""
+    """One bucket and the client that reaches it.
+
+    Methods raise boto3's errors: :func:`~include.adapters.s3.failures.s3_errors` around them names the object.
+    """
 
     def __init__(self, client: Any, name: str) -> None:
         self.client = client
@@ -71,16 +74,16 @@ class Bucket:
         etag: str | None = None,
         on_size: Callable[[int], None] = lambda size: None,
     ) -> Generator[bytes, None, None]:
-        """The bytes of an object, asked for again from where a body breaks off.
+        """The bytes of an object; where a body breaks off, the rest is asked for.
 
-        All of them are of one and the same object: where it is replaced meanwhile, botocore's ClientError says 412.
+        All bytes are of the same object: where it is replaced meanwhile, botocore's ClientError says 412.
 
         Args:
             key: The object.
             start: The first byte.
             end: The byte after the last; None for all.
             etag: Of the object that is meant; None for the one that is there.
-            on_size: Gets the number of bytes that will come before the first of them does.
+            on_size: Called once, before the first byte, with the number of bytes that will come.
         """
         position, failures = start, 0
         while end is None or position < end:
@@ -178,6 +181,6 @@ class Bucket:
 
 
 def pause(attempt: int) -> None:
-    """Wait before the next try of what goes on from where it was, as nobody's ready-made loop of retries does."""
+    """Wait before the next try, in a loop that goes on from where it was (tenacity would repeat the same call)."""
     longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
     time.sleep(random.uniform(0, longest))  # noqa: S311  # spreads requests, keeps no secret

@@ -136,13 +136,13 @@ def _loader() -> Any:
 
 
 def _session_of_connection(conn_id: str) -> Session:
-    # Workers, which come here never, have no Airflow.
+    # At the top these would fail in a worker, which has no Airflow and no connection.
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     hook = AwsBaseHook(aws_conn_id=conn_id, client_type="s3")
     try:
-        # The hook itself would go on without a word, with whatever credentials this process has.
+        # The hook itself would go on silently, with whatever credentials this process has.
         hook.get_connection(conn_id)
     except AirflowNotFoundException as error:
         raise ConfigurationError(

@@ -41,7 +41,7 @@ COPY_PART_BYTES = 512 * 1024**2
 """Objects from this size on are copied in parts: one answer for more than that can take longer than ``READ_LIMIT_S``
 (and S3 copies no more than 5 GB at once)."""
 PARALLEL = 4
-"""Parts at once of one transfer: so many parts are in memory at most."""
+"""Parts at once of one transfer, and so the most that are in memory."""
 CHECKED = {"ChecksumAlgorithm": "CRC32"}
 
 Part = dict[str, Any]
@@ -155,9 +155,10 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T], *, at_once: int = CO
     """Results in order. At the first failure no further item is begun, and those under way are waited for.
 
     Args:
-        work: Moves few bytes through this process where ``at_once`` is the default: small files, copies within S3.
-        items: What it is called with.
-        at_once: Items at the same time.
+        work: Called with one item.
+        items: All of them.
+        at_once: Items at the same time; the default suits work that holds little memory, as small files and copies
+            within S3 do.
     """
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="s3")
     try:
