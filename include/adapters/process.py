@@ -171,9 +171,39 @@ def run(
     if file_bytes is not None:
         limits = dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
     cpu_s = math.ceil(timeout_s * available_cores()) + 1
-    kernel_limits = _kernel_limits(limits, cpu_s)
-    memory_kills = _memory_kills()
-    started = time.monotonic()
+    memory_kills, started = _memory_kills(), time.monotonic()
+    ended = _attend(_start(argv, cwd, _kernel_limits(limits, cpu_s)), timeout_s, on_line)
+    finished = Finished(
+        argv=shown_argv,
+        returncode=ended.returncode,
+        stdout=ended.stdout,
+        stderr=printable(redacted(hidden.within(ended.stderr.decode("utf-8", "replace"))), keep="\n\t"),
+        cost=_cost(ended.usage, since=started),
+    )
+    if any(argument.startswith(("http://", "https://")) for argument in argv):
+        finished = _read_whole(finished)
+    if ended.timed_out:
+        text = f"FFmpeg timeout: {_tool(finished)} ran longer than {timeout_s:.0f} s"
+        raise _ended(finished, ToolTimeout, text, "timeout")
+    if finished.returncode != 0:
+        # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
+        killed = finished.returncode == -signal.SIGKILL and _memory_kills() > memory_kills
+        finished = _within(finished, limits, cpu_s, killed=killed)
+    # Half of what a tool would have said is no verdict on what it has read.
+    if finished.returncode in _STOPPED or (check and finished.returncode != 0):
+        raise failed(finished, failure)
+    return finished
+
+
+def _cost(usage: resource.struct_rusage, *, since: float) -> Cost:
+    return Cost(
+        wall_s=round(time.monotonic() - since, 3),
+        cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
+        peak_memory_mb=_megabytes(usage),
+    )
+
+
+def _start(argv: list[str], cwd: Path | None, kernel_limits: list[tuple[int, int, int]]) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def prepare() -> None:
@@ -182,7 +212,7 @@ def run(
         for kind, soft, hard in kernel_limits:
             resource.setrlimit(kind, (soft, hard))
 
-    child = subprocess.Popen(
+    return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -191,6 +221,21 @@ def run(
         env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         preexec_fn=prepare,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ended:
+    """What is left of a child."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    usage: resource.struct_rusage
+    timed_out: bool
+
+
+def _attend(child: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[[str], None] | None) -> _Ended:
+    """Read a child to its end, and kill it at the limit or where reading it fails."""
     assert child.stdout is not None
     assert child.stderr is not None
     stdout, stderr = _Tail(STDOUT_LIMIT), _Tail(STDERR_LIMIT)
@@ -222,31 +267,13 @@ def run(
         reader.join(timeout=5)
         child.stdout.close()
         child.stderr.close()
-    finished = Finished(
-        argv=shown_argv,
+    return _Ended(
         returncode=child.returncode,
         stdout=stdout.value(),
-        stderr=printable(redacted(hidden.within(stderr.value().decode("utf-8", "replace"))), keep="\n\t"),
-        cost=Cost(
-            wall_s=round(time.monotonic() - started, 3),
-            cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
-            peak_memory_mb=_megabytes(usage),
-        ),
+        stderr=stderr.value(),
+        usage=usage,
+        timed_out=timed_out.is_set(),
     )
-    if any(argument.startswith(("http://", "https://")) for argument in argv):
-        finished = _read_whole(finished)
-    if timed_out.is_set():
-        raise _ended(
-            finished, ToolTimeout, f"FFmpeg timeout: {_tool(finished)} ran longer than {timeout_s:.0f} s", "timeout"
-        )
-    if finished.returncode != 0:
-        # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
-        killed = finished.returncode == -signal.SIGKILL and _memory_kills() > memory_kills
-        finished = _within(finished, limits, cpu_s, killed=killed)
-    # Half of what a tool would have said is no verdict on what it has read.
-    if finished.returncode in _STOPPED or (check and finished.returncode != 0):
-        raise failed(finished, failure)
-    return finished
 
 
 class _Hidden:

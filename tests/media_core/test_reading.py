@@ -6,8 +6,10 @@ import pytest
 
 from include.adapters.ffmpeg.reading import (
     cut_short,
+    decode_errors,
     frames_counted,
     judge_probe,
+    last_complaint,
     parse_ebur128,
     parse_frames,
     parse_loudnorm,
@@ -89,3 +91,19 @@ def test_the_last_block_of_progress_counts() -> None:
 
     assert (frames_counted(said), time_reached_s(said)) == (25, 1.0)
     assert (frames_counted(b""), time_reached_s(b"out_time_us=N/A\n")) == (0, 0.0)
+
+
+def test_errors_are_counted_by_stream_and_the_last_complaint_is_told() -> None:
+    said = """
+[vist#0:1/h264 @ 0x1] [warning] corrupt decoded frame
+[aist#0:2/aac @ 0x2] [warning] corrupt decoded frame
+[h264 @ 0x3] [error] top block unavailable
+[info] Input stream #0:1 (video): 99 packets read (1 bytes); 98 frames decoded; 2 decode errors
+[info] Input stream #0:2 (audio): 50 packets read (1 bytes); 50 frames decoded; 3 decode errors
+"""
+
+    counted = decode_errors(said, video_index=1)
+
+    assert (counted.frames, counted.errors, counted.audio_errors) == (98, 3, 4)
+    assert last_complaint(said) == "top block unavailable"
+    assert last_complaint("all is well") == ""

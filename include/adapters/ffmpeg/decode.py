@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from include.adapters.ffmpeg.commands import decode_argv
-from include.adapters.ffmpeg.reading import cut_short
+from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint
 from include.adapters.process import run
 from include.domain.media.media import Window
 from include.domain.outcome.results import Cost
-
-_READ = re.compile(r"Input stream #0:(\d+) \(\w+\): .*?(\d+) frames decoded; (\d+) decode errors")
-_DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.*corrupt decoded frame")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,25 +81,14 @@ def decode(
         threads=threads,
     )
     finished = run(argv, timeout_s=timeout_s, check=False, on_line=count)
-    decoded_frames = errors = audio_errors = 0
-    for index, decoded, failed in _READ.findall(finished.stderr):
-        if int(index) == video_index:
-            decoded_frames, errors = int(decoded), errors + int(failed)
-        else:
-            audio_errors += int(failed)
-    for index in _DAMAGED.findall(finished.stderr):
-        if int(index) == video_index:
-            errors += 1
-        else:
-            audio_errors += 1
-    complaints = [line for line in finished.stderr.splitlines() if "[error]" in line or "[fatal]" in line]
+    counted = decode_errors(finished.stderr, video_index=video_index)
     return Decoded(
         frames=frames,
-        decoded_frames=decoded_frames,
-        errors=errors,
-        audio_errors=audio_errors,
+        decoded_frames=counted.frames,
+        errors=counted.errors,
+        audio_errors=counted.audio_errors,
         last_s=last,
         cut_short=cut_short(finished.stderr),
-        message=complaints[-1].rpartition("] ")[2].strip() if complaints else "",
+        message=last_complaint(finished.stderr),
         cost=finished.cost,
     )

@@ -18,6 +18,8 @@ _FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
 _PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
 _LOUDNORM = re.compile(r"\{[^{}]*\"input_i\"[^{}]*\}")
+_READ = re.compile(r"Input stream #0:(\d+) \(\w+\): .*?(\d+) frames decoded; (\d+) decode errors")
+_DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.*corrupt decoded frame")
 _COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
 _REACHED_US = re.compile(rb"^out_time_us=(\d+)", re.MULTILINE)
 _CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
@@ -90,6 +92,44 @@ def time_reached_s(progress: bytes) -> float:
     """Seconds of output by the last ``-progress`` block that names a time; 0 where none does."""
     found = _REACHED_US.findall(progress)
     return round(int(found[-1]) / 1e6, 6) if found else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeCounts:
+    """What ffmpeg counts of a decode."""
+
+    frames: int
+    """Of the video stream, as they came from the decoder."""
+    errors: int
+    """Video frames that were lost or came out damaged."""
+    audio_errors: int
+
+
+def decode_errors(stderr: str, *, video_index: int) -> DecodeCounts:
+    """The counts at the loglevel ``verbose``, where every message is repeated.
+
+    Args:
+        stderr: All of it.
+        video_index: The stream that is the picture; all others that were decoded are sound.
+    """
+    frames = errors = audio_errors = 0
+    for index, decoded, failed in _READ.findall(stderr):
+        if int(index) == video_index:
+            frames, errors = int(decoded), errors + int(failed)
+        else:
+            audio_errors += int(failed)
+    for index in _DAMAGED.findall(stderr):
+        if int(index) == video_index:
+            errors += 1
+        else:
+            audio_errors += 1
+    return DecodeCounts(frames=frames, errors=errors, audio_errors=audio_errors)
+
+
+def last_complaint(stderr: str) -> str:
+    """The last message of the level ``error`` or ``fatal``, without its origin; empty where there is none."""
+    complaints = [line for line in stderr.splitlines() if "[error]" in line or "[fatal]" in line]
+    return complaints[-1].rpartition("] ")[2].strip() if complaints else ""
 
 
 def judge_probe(stderr: str, head: bytes) -> Reason:

@@ -203,18 +203,7 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
     if not isinstance(conf, dict):
         raise RequestRejected(f"the batch request must be a JSON object (got {shown(conf)})", reason="invalid_request")
     content_hash = _hashed(conf)
-    try:
-        envelope = _Envelope.model_validate(conf)
-    except ValidationError as error:
-        told = "; ".join(f"{fault.field or 'request'}: {fault.reason} (got {fault.value})" for fault in faults(error))
-        raise RequestRejected(told, reason="invalid_request") from error
-    if envelope.pipeline not in pipelines:
-        known = ", ".join(sorted(pipelines))
-        raise RequestRejected(
-            f"pipeline: no pipeline of this name is registered (got {shown(envelope.pipeline)}; known: {known})",
-            reason="unknown_pipeline",
-        )
-
+    envelope = _envelope(conf, pipelines)
     titles: dict[str, TitleRequest] = {}
     refusals: list[Refusal] = []
     for index, raw in enumerate(envelope.titles):
@@ -257,6 +246,22 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
         titles=tuple(titles.values()),
         refusals=tuple(refusals),
     )
+
+
+def _envelope(conf: dict[Any, Any], pipelines: frozenset[str]) -> _Envelope:
+    """What a batch says beside its titles."""
+    try:
+        envelope = _Envelope.model_validate(conf)
+    except ValidationError as error:
+        told = "; ".join(f"{fault.field or 'request'}: {fault.reason} (got {fault.value})" for fault in faults(error))
+        raise RequestRejected(told, reason="invalid_request") from error
+    if envelope.pipeline not in pipelines:
+        known = ", ".join(sorted(pipelines))
+        raise RequestRejected(
+            f"pipeline: no pipeline of this name is registered (got {shown(envelope.pipeline)}; known: {known})",
+            reason="unknown_pipeline",
+        )
+    return envelope
 
 
 def _hashed(conf: dict[Any, Any]) -> str:
