@@ -234,4 +234,4 @@ def _codec_of(encoder: str) -> str:
 
 def _fields(source: SourceFeatures) -> dict[str, Any]:
     """The source's fields, to go into an encode's record."""
-    return {name: value for name, value in source if name in SourceFeatures.model_fields}
+    return dict(source)

@@ -87,8 +87,7 @@ class PriorPredictor(Predictor):
         source, rates, sigma = title.source, self.rates, self._sigma(title.source)
         duration_s, pixels_in = source.source_duration_s, _pixels_in(source)
         sampled_in = pixels_in * min(1.0, rates.prepare_sample_s / duration_s)
-        pixels_out = sum(encode.pixels for encode in title.encodes) * duration_s
-        pixels_out *= title.encodes[0].fps if title.encodes else 0.0
+        pixels_out = sum(encode.pixels * encode.fps for encode in title.encodes) * duration_s
         all_compared = title.tier is Tier.PREMIUM and duration_s <= LONG_TITLE_S
         compared_out = pixels_out * (1.0 if all_compared else min(1.0, rates.finish_sample_s / duration_s))
         frame_bytes = source.source_width * source.source_height * _source_bytes(source)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from include.base.document import Document
 from include.domain.cost.features import TitleFeatures, expected_features, metadata_features
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.predictor import Predictor, TitleTasks
 from include.domain.cost.rates import SourceShape
-from include.domain.recipe.rungs import Ladder, cut_ladder
+from include.domain.recipe.rungs import Cut, Ladder, Rung, cut_ladder
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
@@ -76,7 +77,7 @@ def expected_title(
         encodes=tuple(
             expected_features(known, cut, ladder, policy, fps=fps)
             for ladder in ladders
-            for cut in cut_ladder(ladder.rungs, width=source.width, height=source.height)
+            for cut in _cuts(ladder.rungs, source.width, source.height)
         ),
         tier=tier,
     )
@@ -92,6 +93,12 @@ def title_work(
 ) -> TitleWork:
     """Predicted work of a title that nobody has inspected; arguments as of :func:`expected_title`."""
     return title_works([expected_title(source, ladders, policy, tier=tier)], predictor)[0]
+
+
+@lru_cache(maxsize=4096)
+def _cuts(rungs: tuple[Rung, ...], width: int, height: int) -> tuple[Cut, ...]:
+    """Of thousands of titles most have one of a few sizes, and exact fractions take their time."""
+    return cut_ladder(rungs, width=width, height=height)
 
 
 def _together(parts: Sequence[Forecast]) -> Forecast:
