@@ -1,4 +1,4 @@
-"""``callsheet history``: the farm's own past jobs, one line each, as the simulator reads them for a backtest."""
+"""Writes the farm's past titles as CSV, one line each (``callsheet history``); the simulator reads it for a backtest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _rows(catalog: Catalog, titles: Iterable[TitleRecord]) -> Iterator[tuple[obj
             f"{title.created_at.timestamp():.3f}",
             request.tier.value,
             request.kind.value if request.kind else "",
-            # One that had passed when the request came binds nobody.
+            # A deadline that had passed when the request came is no deadline: nothing could have kept it.
             f"{deadline.timestamp():.3f}" if deadline is not None and deadline > title.created_at else "",
             f"{title.work.full.total.p50_s:.3f}" if title.work else "",
             f"{actual_s:.3f}",
@@ -54,7 +54,7 @@ def _rows(catalog: Catalog, titles: Iterable[TitleRecord]) -> Iterator[tuple[obj
 
 
 def slot_seconds(events: Iterable[Event], tasks: set[str]) -> float:
-    """How long ``tasks`` held a slot, each item of a mapped one by itself; of a repeated one its last attempt."""
+    """Seconds for which ``tasks`` held slots: of a mapped task all items, of a repeated one the last attempt."""
     started: dict[tuple[str | None, str | None], datetime] = {}
     held: dict[tuple[str | None, str | None], float] = {}
     for event in events:

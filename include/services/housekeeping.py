@@ -19,7 +19,7 @@ from include.domain.title.title import FINAL_STATES, State
 log = logging.getLogger(__name__)
 
 LOOK_BACK = timedelta(days=30)
-"""How many missed nights are made up for."""
+"""How far back titles are looked at, so that nights on which this did not run are made up for."""
 EVERY = 1_000_000
 
 
@@ -63,7 +63,7 @@ def retire_batches() -> list[str]:
 
 
 def retire(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
-    """See :func:`retire_batches`. The scheduler ignores runs of a DAG that is gone, hence the look at active runs."""
+    """See :func:`retire_batches`. A batch with an active run stays, as the scheduler ignores runs of a DAG that is gone."""
     retired: list[str] = []
     for batch_id in catalog.batches.retirable(now):
         if api.has_active_runs(dag_id_of(batch_id)):

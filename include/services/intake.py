@@ -13,9 +13,10 @@ from include.base.errors import RequestRejected
 from include.base.settings import Settings, load_settings
 from include.domain.title.request import ParsedBatch, parse_batch
 from include.pipelines.core import current_pipelines
+from include.services.quotes import Quote, quote_batch
 from include.services.release import release_when_parsed
 from include.services.sending import send_webhooks
-from include.services.valuation import Quote, quote_batch, value_batch
+from include.services.valuation import value_batch
 
 log = logging.getLogger(__name__)
 

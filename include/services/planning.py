@@ -1,4 +1,4 @@
-"""What planning asks of the farm, and what the catalog learns of a plan: its work, hence the title's prospects."""
+"""Around the planning of a title: what it has to know of the farm, and what the catalog learns from the plan."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ def note_planned(
     farm_share: Callable[[], FarmShare],
     now: datetime,
 ) -> dict[str, Any] | None:
-    """Value a title by its plan instead of by what is typical. It cannot fail the title: ``dispatch`` values it anew.
+    """Value a title by the work in its plan, instead of by what is typical for such a title.
 
     Returns what the event of the planning should tell: why its core rungs go first, if they do.
 
-    A pipeline of a user's own may have no inspection or no plan of ours: its title keeps the work that it has.
+    An error in here is logged and does not fail the title: ``dispatch`` values it anew each minute. A pipeline of a
+    user's own may make no inspection or no plan of ours; its titles keep the work that they have.
     """
     try:
         source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)

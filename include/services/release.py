@@ -21,7 +21,7 @@ from include.services.run_notes import run_note
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
-"""For a mezzanine that has not arrived yet. Until then its title takes no place in the release window."""
+"""When to look again for a mezzanine that has not arrived. Until then its title takes no place in the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,9 @@ class Released:
 def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datetime) -> Released:
     """Start runs for waiting titles, up to the release window, the highest priority first.
 
-    A title of a higher priority than every one that has a run may go beyond the window, by a quarter at most: it does
-    not wait until one of them has ended.
-
-    A batch whose DAG Airflow does not have yet, or cannot parse, is passed over and holds up no other.
+    A title with a higher priority than all that have a run need not wait until one of them has ended: it may go beyond
+    the window, by a quarter of it at most. A batch whose DAG Airflow does not have yet, or cannot parse, is passed over,
+    so that it holds up no other.
     """
     started: list[str] = []
     not_ready: dict[str, list[str]] = {}
@@ -63,11 +62,11 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
                 else:
                     started.append(title.request_id)
         except BaseException:
-            # Otherwise they would keep their places in the window until the claim expires.
+            # Otherwise the claimed titles would keep their places in the window until their claims expire.
             for title in claimed:
                 catalog.titles.unclaim(title.request_id, claimant=claimant)
             raise
-    return Released(started=tuple(started), not_ready=tuple(each for batch in not_ready.values() for each in batch))
+    return Released(started=tuple(started), not_ready=tuple(title for batch in not_ready.values() for title in batch))
 
 
 def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: str, now: datetime) -> bool:
@@ -90,10 +89,10 @@ def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: s
 
 
 def arrival(title: TitleRecord) -> datetime:
-    """The logical date of a title's run: tasks of one weight go by it in Airflow, in no order at all without one.
+    """The logical date of a title's run: of tasks with the same weight Airflow starts those with the earliest date first.
 
-    The titles of a batch were entered in one moment, and Airflow wants each date once in a DAG: microseconds tell them
-    apart, less than a second of them.
+    All titles of a batch arrived in the same moment, and a DAG can have each date once. So each gets a few microseconds
+    of its own, by its number in the order of arrival; together they are less than a second.
     """
     return title.created_at + timedelta(microseconds=title.seq % 1_000_000)
 

@@ -1,4 +1,4 @@
-"""A settled title again: always as a new request, in a batch of its own."""
+"""Repeats a settled title, as a replay, a repair or a back-fill: always as a new request, in a batch of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def take_repairs(
         try:
             batch_id = replay_title(catalog, settings, repair.request_id, now=now, origin=kind)
         except RequestRejected as error:
-            # It must not hold up the repairs behind it: a person hears of it, and it is done with.
+            # A person hears of it, and it counts as taken: otherwise it would hold up the repairs behind it.
             catalog.alerts.enter(
                 title_id=repair.title_id,
                 request_id=repair.request_id,
@@ -64,22 +64,23 @@ def take_repairs(
 
 
 def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> list[str]:
-    """Turn the oldest back-fill into a new request, without a deadline, where the farm has nothing better to do."""
+    """Turn the oldest back-fill into a new request, without a deadline, if the farm is idle; returns its batch's id."""
     return take_repairs(catalog, settings, now=now, limit=1, kind=Origin.BACKFILL) if is_idle(catalog, settings) else []
 
 
 def is_idle(catalog: Catalog, settings: Settings) -> bool:
-    """Whether no title waits for its run, and those that have one leave a slot free though all their encodes run."""
+    """Whether no title waits for its run, and a slot stays free even if all encodes of the running titles run at once."""
     slots = worker_slots(settings)
     opened = catalog.queue.open_titles()
-    if any(each.released_at is None and not each.held for each in opened):
+    if any(title.released_at is None and not title.held for title in opened):
         return False
-    used = sum(len(each.work.full.encodes) if each.work else slots for each in opened if each.released_at is not None)
+    running = [title for title in opened if title.released_at is not None]
+    used = sum(len(title.work.full.encodes) if title.work else slots for title in running)
     return used < slots
 
 
 def _newer_request(catalog: Catalog, repair: Repair) -> str | None:
-    """A later request of the title that is under way or went out."""
+    """The title's newest request, if that is a later one than the repair's and is under way or published."""
     states = set(State) - {State.FAILED, State.REJECTED, State.CANCELLED}
     newest = catalog.titles.newest(repair.title_id, states=states)
     return newest.request_id if newest and newest.request_id != repair.request_id else None

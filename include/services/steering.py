@@ -19,7 +19,7 @@ from include.services.valuation import revalue
 log = logging.getLogger(__name__)
 
 STOPPED_WITHIN = timedelta(hours=1)
-"""For so long after a title was cancelled ``dispatch`` looks whether its run has stopped."""
+"""How long after a title was cancelled ``dispatch`` looks whether its run has stopped."""
 
 
 def take_signals(

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from include.adapters.catalog import Catalog, OpenTitle
 from include.adapters.store.documents import load_document
 from include.adapters.store.opening import open_store
-from include.base.document import Document
 from include.base.errors import StorageError
 from include.base.pools import worker_slots
 from include.base.settings import Settings
@@ -26,7 +25,6 @@ from include.domain.cost.predictor import Predictor
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import Pair, shape_of
 from include.domain.cost.work import expected_title, title_works
-from include.domain.order.admission import Admission
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.plan.plan import Plan
@@ -34,117 +32,43 @@ from include.domain.plan.playable import first_version_rule
 from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import UNIVERSAL
 from include.domain.recipe.tiers import TierPolicy, core_of
-from include.domain.title.request import ParsedBatch, Refusal, TitleRequest
-from include.domain.title.title import Tier
+from include.domain.title.request import ParsedBatch, TitleRequest
 from include.pipelines.core import current_pipelines
 from include.recipes import load_recipes
 
 log = logging.getLogger(__name__)
 
 OVERHEAD_S = 12.0
-"""Of a title's life, outside of its worker tasks: the release, Airflow's scheduling, planning, publishing; measured."""
+"""Seconds of a title's life outside of its worker tasks, as measured: its release, Airflow's scheduling, planning,
+publishing."""
 FRESH = timedelta(seconds=FRESH_S)
-"""Arrivals of so long say how much work keeps coming."""
+"""How far back arrivals are counted to say how much work keeps coming."""
 RECENT_ENCODES = 400
-"""Past encodes that calibrate the forecast."""
+"""How many past encodes calibrate the forecast."""
 CALIBRATION = "models/calibration/current.json"
 """Store key of the sample encodes that ``callsheet calibrate`` has made."""
-
-WORTH_TELLING_S = 60.0
-"""A title that ends later by less than this is not called displaced."""
-
-
-class TitleQuote(Document):
-    """What one title of a quoted batch would come to."""
-
-    title_id: str
-    name: str | None
-    tier: Tier
-    deadline: datetime | None
-    valuation: Valuation
-
-
-class Displaced(Document):
-    """An open title that a quoted batch would push back."""
-
-    request_id: str
-    tier: Tier
-    deadline: datetime | None
-    before: Admission
-    after: Admission
-    later_s: float
-    misses: bool
-    """Whether its expected finish moves beyond its deadline."""
-
-
-class Quote(Document):
-    """What a batch request would come to if it were entered now."""
-
-    batch_id: str
-    at: datetime
-    titles: tuple[TitleQuote, ...]
-    refusals: tuple[Refusal, ...]
-    displaced: tuple[Displaced, ...]
-    """Those that would miss their deadline first, then by how much later they would be."""
 
 
 def value_batch(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> dict[str, tuple[Work, Valuation]]:
-    """Work and valuation of a new batch's titles beside those that are open already, by title id. Changes nothing."""
+    """Work and valuation of a new batch's titles, by title id, as if they were in the queue. Changes nothing."""
     with _collector_paused():
-        new, beside, farm = _with_batch(batch, catalog, settings, now=now)
-        wanted = {each.request_id for each in new.values()}
+        new, beside, farm = queue_with(batch, catalog, settings, now=now)
+        wanted = {title.request_id for title in new.values()}
         valued = value_titles([*beside, *new.values()], farm=farm, now=now, policy=load_recipes().policy, only=wanted)
-    return {title_id: (each.work, valued[each.request_id]) for title_id, each in new.items()}
+    return {title_id: (title.work, valued[title.request_id]) for title_id, title in new.items()}
 
 
-def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
-    """What a new batch would come to beside the titles that are open already. Changes nothing."""
-    new, beside, farm = _with_batch(batch, catalog, settings, now=now)
-    policy = load_recipes().policy
-    before = value_titles(beside, farm=farm, now=now, policy=policy)
-    after = value_titles([*beside, *new.values()], farm=farm, now=now, policy=policy)
-    displaced = []
-    for each in beside:
-        was, becomes = before[each.request_id].admission, after[each.request_id].admission
-        due = each.publish_at
-        misses = due is not None and was.finish_p50 <= due < becomes.finish_p50
-        later_s = (becomes.finish_p50 - was.finish_p50).total_seconds()
-        if misses or later_s > WORTH_TELLING_S:
-            displaced.append(
-                Displaced(
-                    request_id=each.request_id,
-                    tier=each.tier,
-                    deadline=due,
-                    before=was,
-                    after=becomes,
-                    later_s=round(later_s, 1),
-                    misses=misses,
-                )
-            )
-    return Quote(
-        batch_id=batch.batch_id,
-        at=now,
-        titles=tuple(
-            TitleQuote(title_id=title_id, name=request.name, tier=request.tier, deadline=request.publish_at,
-                       valuation=after[new[title_id].request_id])
-            for title_id, request in ((each.title_id, each) for each in batch.titles)
-        ),
-        refusals=batch.refusals,
-        displaced=tuple(sorted(displaced, key=lambda each: (not each.misses, -each.later_s))),
-    )  # fmt: skip
-
-
-def _with_batch(
+def queue_with(
     batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now: datetime
 ) -> tuple[dict[str, QueuedTitle], list[QueuedTitle], FarmState]:
-    """Standings of a new batch by title id, those of the open titles, and the farm."""
+    """The titles of a new batch by title id, as the queue would have them; the open titles; and the farm."""
     predictor = farm_predictor(catalog, settings)
     open_titles = catalog.queue.open_titles()
-    standings = _standings(open_titles, predictor)
+    queued = _queued(open_titles, predictor)
     works = works_of_requests([(request, batch.pipeline) for request in batch.titles], predictor)
-    last = max((each.seq for each in standings), default=0)
+    last = max((title.seq for title in queued), default=0)
     new = {
         request.title_id: QueuedTitle(
             request_id=f"{batch.batch_id}/{request.title_id}",
@@ -160,7 +84,7 @@ def _with_batch(
         )
         for number, (request, work) in enumerate(zip(batch.titles, works, strict=True), start=1)
     }
-    return new, standings, farm_state(open_titles, settings, now=now)
+    return new, queued, farm_state(open_titles, settings, now=now)
 
 
 def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | None = None) -> dict[str, Valuation]:
@@ -174,12 +98,12 @@ def revalue(catalog: Catalog, settings: Settings, *, now: datetime, only: str | 
     """
     with _collector_paused():
         open_titles = catalog.queue.open_titles()
-        # Only the catalog of an older release has titles whose work nobody has reckoned.
+        # Only titles that an older release has accepted may be without a forecast of their work.
         known = all(title.work for title in open_titles)
-        standings = _standings(open_titles, load_recipes().prior if known else farm_predictor(catalog, settings))
+        queued = _queued(open_titles, load_recipes().prior if known else farm_predictor(catalog, settings))
         farm = farm_state(open_titles, settings, now=now)
-        valued = value_titles(standings, farm=farm, now=now, policy=load_recipes().policy)
-    works = {each.request_id: each.work for each in standings}
+        valued = value_titles(queued, farm=farm, now=now, policy=load_recipes().policy)
+    works = {title.request_id: title.work for title in queued}
     entered = {
         request_id: (works[request_id], valuation)
         for request_id, valuation in valued.items()
@@ -280,7 +204,10 @@ def kept_calibration(settings: Settings) -> Calibration | None:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """While thousands of documents are made that all stay: looking through them again and again took half of it."""
+    """Python's garbage collector is off in this block.
+
+    The block makes thousands of documents that all stay. Half of its time went into looking through them for garbage.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -299,7 +226,7 @@ def farm_state(open_titles: Iterable[OpenTitle], settings: Settings, *, now: dat
     return FarmState(slots=slots, fresh_load=fresh_s / (slots * FRESH.total_seconds()), overhead_s=OVERHEAD_S)
 
 
-def _standings(open_titles: Iterable[OpenTitle], predictor: Predictor) -> list[QueuedTitle]:
+def _queued(open_titles: Iterable[OpenTitle], predictor: Predictor) -> list[QueuedTitle]:
     titles = list(open_titles)
     unknown = [title for title in titles if title.work is None]
     works = iter(works_of_requests([(title.request, title.pipeline) for title in unknown], predictor))

@@ -20,6 +20,7 @@ from include.domain.cost.rates import SourceShape, encoder_s
 from include.domain.title.request import Signals
 from include.domain.title.title import State
 from include.recipes import load_cost_rates, load_recipes
+from include.services.quotes import quote_batch
 from include.services.valuation import (
     CALIBRATION,
     FRESH,
@@ -27,7 +28,6 @@ from include.services.valuation import (
     codecs_of,
     farm_factors,
     farm_state,
-    quote_batch,
     revalue,
     value_batch,
     work_of_request,

@@ -1,4 +1,4 @@
-"""Whether a title can be in time, as of its arrival: verdict, finish and chance of a miss, before it has started."""
+"""Whether a title can be in time, said before it has started: verdict, expected finish and chance of a miss."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class AdmissionPolicy(Document):
     """When a deadline counts as feasible."""
 
     miss_chance: float = Field(gt=0, lt=1)
-    """Highest predicted chance of a miss of a feasible title."""
+    """Above this predicted chance of a miss, 0–1, a deadline is not feasible."""
     busiest: float = Field(gt=0, lt=1)
-    """Share of the slots, at most, that fresher titles of higher priority are taken to use while a title waits."""
+    """Upper bound, 0–1, of the share of the slots that newly arriving titles of higher priority take while a title
+    waits. Without one a busy farm would promise nothing at all."""
 
 
 class Admission(Document):
@@ -34,14 +35,14 @@ class Admission(Document):
     verdict: Verdict
     """``feasible`` for every title without a deadline."""
     finish_p50: datetime
-    """At the recipe that the verdict stands on: the full one, or the one with everything given up that may be."""
+    """With the full recipe where that is feasible, otherwise with everything given up that the tier allows."""
     finish_p90: datetime
     miss_chance: float | None
     """0–1; None without a deadline."""
     wait: Forecast
     """Until its first task starts."""
     work: Forecast
-    """Slot seconds of its own."""
+    """Slot seconds that the title itself needs."""
 
     def __str__(self) -> str:
         chance = "" if self.miss_chance is None else f", chance of a miss {self.miss_chance:.1%}"
@@ -49,7 +50,7 @@ class Admission(Document):
 
 
 def waiting(ahead: Forecast, *, slots: int, fresh_load: float, policy: AdmissionPolicy) -> Forecast:
-    """Time until the work ahead is done: that which is known, and that which comes and overtakes meanwhile.
+    """Seconds until the work ahead is done: what is known of it, and what arrives meanwhile and overtakes.
 
     Args:
         ahead: Slot seconds of what runs, and of what waits with a higher priority.
@@ -57,7 +58,8 @@ def waiting(ahead: Forecast, *, slots: int, fresh_load: float, policy: Admission
         fresh_load: Share of the slots, 0–1, that titles of higher priority have used lately.
         policy: Bounds ``fresh_load``.
     """
-    # The delay busy period of a queue with priorities: work ahead, stretched by what arrives before it is done.
+    # In queueing theory the delay busy period of a queue with priorities: where a share r of the slots goes to what
+    # arrives, the work ahead has the share 1 - r of them.
     return ahead.scaled(1 / (slots * (1 - min(policy.busiest, max(0.0, fresh_load)))))
 
 

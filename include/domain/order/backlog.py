@@ -1,4 +1,8 @@
-"""How long a title waits: for what goes before it as things stand, or as they will when its deadline presses."""
+"""How long a waiting title waits until it has its slots.
+
+It waits for the work that goes before it, and that changes: a title with a far deadline stands far back today, and
+moves to the front when the deadline comes near. :meth:`Backlog.wait` reckons with both.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +17,42 @@ from include.domain.cost.work import TitleWork
 from include.domain.order.admission import AdmissionPolicy, waiting
 
 FRESH_S = 6 * 3600.0
-"""Arrivals of so long say how much work keeps coming. In a shorter time one film looks like a stream of films."""
+"""How far back arrivals are counted to say how much work keeps coming. In a shorter time one film would look like a
+stream of films."""
 AHEAD_P90 = 1.1
-"""Errors of different titles even out: the p90 of the work ahead is little above its mean."""
+"""The p90 of the work ahead over its mean. It is close to 1 because the errors of many titles even out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlotDemand:
-    """What an open title wants of the farm, and with what right."""
+    """What an open title wants of the farm, and how urgently."""
 
     seq: int
     """Order of arrival."""
     points: int
     """Its priority now."""
     urgent: int
-    """Its priority when it has no laxity left; the same as now where it has no deadline."""
+    """The priority that it will have when it has no laxity left. Without a deadline, its priority now."""
     due_s: float | None
     """Seconds until its deadline, None without one."""
     work_s: float
     """Mean slot seconds that it still needs."""
     occupied_s: float
-    """Of these, what its tasks that run now take to their ends: nothing overtakes them. 0 for one that waits."""
+    """Of these, the slot seconds until its tasks that run now have ended. Nothing overtakes a task that runs. 0 for a
+    title that waits."""
     fresh: bool
     """Whether it came within the last ``FRESH_S``."""
     slots: int
-    """That it can use at once: a film of six rungs leaves most of a large farm to others, however long it takes."""
+    """How many it can use at once. A film of six rungs leaves most of a large farm to others, however long it takes."""
 
 
 def occupied_s(work: TitleWork, *, remaining_s: float) -> float:
-    """Slot seconds until a running task of a title ends: half a task on average, the longer ones met more often."""
-    times = [each.mean_s for each in (*work.encodes, work.extras)]
+    """Slot seconds until the task of a title that runs now has ended, on average.
+
+    At a moment drawn by chance half of the running task is still to come. Longer tasks are met more often, so each
+    counts by its length: the sum of the squares over twice the sum.
+    """
+    times = [forecast.mean_s for forecast in (*work.encodes, work.extras)]
     return min(remaining_s, sum(time**2 for time in times) / (2 * sum(times))) if sum(times) else 0.0
 
 
@@ -52,27 +62,27 @@ class Backlog:
     def __init__(
         self, demands: Iterable[SlotDemand], *, slots: int, fresh_load: float, policy: AdmissionPolicy
     ) -> None:
-        """Take the demands of the titles that may be started; operators hold back others.
+        """Take the demands of all titles that run or may be started.
 
         Args:
-            demands: Of waiting and of running titles.
+            demands: Of waiting and of running titles, without those that an operator holds back.
             slots: Of the farm.
-            fresh_load: Share of the slots that the work of all fresh titles takes.
-            policy: Bounds the fresh load.
+            fresh_load: Share of the slots, 0–1, that newly arriving work takes.
+            policy: Bounds ``fresh_load``.
         """
         self.slots, self.fresh_load, self.policy = slots, fresh_load, policy
         self.demands = sorted(demands, key=_place)
         self.places = [_place(demand) for demand in self.demands]
         self.sums = list(itertools.accumulate(map(_Sum.of, self.demands), initial=_Sum()))
         self.rivals = [demand for demand in self.demands if demand.due_s is not None]
-        self.longest = sorted(enumerate(self.demands), key=lambda each: -_alone_s(each[1]))
+        self.longest = sorted(enumerate(self.demands), key=lambda numbered: -_alone_s(numbered[1]))
 
     def wait(self, demand: SlotDemand, *, laxity_s: float | None, horizon_s: float) -> Forecast:
-        """Time until a title that waits has what it wants.
+        """Seconds until a waiting title has its slots.
 
-        A modest title with a far deadline stands far back now and does not stay there: its urgency brings it to the
-        front in time. So it waits for the lesser of two: for what is ahead of it now, or until its deadline presses
-        and then for what is ahead of it even so. What runs in a slot runs to its end, whatever its priority.
+        There are two ways to get them, and the title takes the quicker one. Either all that is ahead of it now is done.
+        Or its deadline comes near, which raises its priority, and what is still ahead of it then is done. In both cases
+        tasks that run already run to their ends, whatever their priority.
 
         Args:
             demand: One of the backlog's.
@@ -82,7 +92,7 @@ class Backlog:
         now = self._behind(bisect.bisect_left(self.places, _place(demand)), (), demand)
         if laxity_s is None or demand.due_s is None:
             return now
-        # One that is due later is no rival yet when this one presses.
+        # Titles that will be before this one by then, though they are not yet: more urgent, and due no later.
         rivals = [
             other
             for other in self.rivals
@@ -92,17 +102,18 @@ class Backlog:
         pressed = self._behind(bisect.bisect_left(self.places, (-demand.urgent, -1)), rivals, demand)
         until_s = max(0.0, laxity_s - horizon_s / 2)
         later = Forecast(p50_s=until_s + pressed.p50_s, p90_s=until_s + pressed.p90_s)
-        return min(now, later, key=lambda each: each.p90_s)
+        return min(now, later, key=lambda wait: wait.p90_s)
 
     def _behind(self, place: int, rivals: Sequence[SlotDemand], demand: SlotDemand) -> Forecast:
-        """The wait behind the first ``place`` demands and some of those after them."""
+        """The wait of ``demand`` behind the first ``place`` demands, and behind ``rivals``, which come after those."""
         ahead = sum(map(_Sum.of, rivals), start=self.sums[place])
         every = self.sums[-1]
-        # What keeps coming is taken to be like what has come lately: only its better part overtakes.
+        # Titles that will arrive are taken to be like those that came lately: the same share of them will be ahead.
         overtaking = self.fresh_load * ahead.fresh_s / every.fresh_s if every.fresh_s else 0.0
         occupied_s = every.occupied_s - ahead.occupied_s - demand.occupied_s
         holders = every.holders - ahead.holders - (demand.occupied_s > 0)
-        # Not every title with a run has a slot; and slots come free one by one, on average at half of the time.
+        # Of the titles with a run only as many hold a slot as there are slots. Their slots come free one by one, so on
+        # average half of that time is waited.
         occupied_s = max(0.0, occupied_s) * min(1.0, self.slots / holders) / 2 if holders > 0 else 0.0
         work_s = self._delaying_s(ahead.work_s, place, rivals, demand) + occupied_s
         return waiting(
@@ -113,11 +124,19 @@ class Backlog:
         )
 
     def _delaying_s(self, ahead_s: float, place: int, rivals: Sequence[SlotDemand], demand: SlotDemand) -> float:
-        """Slot seconds ahead that this title waits for: not what those ahead do beside it, as wide as they can.
+        """The slot seconds of the work ahead that delay this title.
 
-        It is done at the time ``t`` at which the farm has done its work and what those ahead can do until then: the
-        root of ``slots · t = work + Σ min(work ahead, slots that it can use · t)``. That is convex in ``t``, and
-        Newton's steps from the right come down to the root piece by piece.
+        A title ahead can use only so many slots at once. On a large farm it leaves slots free, and this title works
+        beside it instead of waiting for its end.
+
+        Let ``t`` be the time at which this title is done. Until then the farm does the title's own work, and of each
+        title ahead as much as that can do by ``t``, at most all of it::
+
+            slots · t = own work + Σ min(work of a title ahead, slots that it can use · t)
+
+        The loop begins with a ``t`` that is too large, at which all the work ahead is done first. Each turn takes the
+        titles that are not done by ``t`` (``beside``) as working beside this one all the time, and solves for ``t``
+        again. It ends when ``t`` gets no smaller (Newton's method, which comes down to the solution from above).
         """
         own_s, done_s = demand.work_s, (demand.work_s + ahead_s) / self.slots
         while True:
@@ -134,7 +153,7 @@ class Backlog:
             if sooner_s >= done_s * (1 - 1e-9):
                 break
             done_s = sooner_s
-        # Rounding must not make it wait for more than there is ahead.
+        # Rounding errors must not make it wait for more than there is ahead.
         return min(ahead_s, max(0.0, done_s * self.slots - own_s))
 
 

@@ -1,6 +1,6 @@
 """How much of the farm one title may use at once: its share of the slots, and into how many chunks an encode is cut.
 
-Order alone cannot make a valuable title quick: on a busy farm it saves the wait, never the encode itself. Slots do.
+The order makes a valuable title start early. Only slots make its encodes quick.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from pydantic import Field, model_validator
 from include.base.document import Document
 
 EXPRESS_SHARE = 4
-"""One place in so many is there beyond the release window, for a title that goes before all that have one."""
+"""Beyond the release window there is one more place for every so many of its places. It is for titles with a higher
+priority than all that have a place."""
 
 
 class ParallelPolicy(Document):
     """Shares of the slots by value and laxity, and the size of chunks."""
 
     least_share: float = Field(gt=0, le=1)
-    """Of the slots, for a title without any value."""
+    """Share of the slots for a title of score 0."""
     most_share: float = Field(gt=0, le=1)
-    """For a title of the highest score, and for one that has no laxity left."""
+    """Share of the slots for a title of the highest score, and for one that has no laxity left."""
     chunk_s: float = Field(gt=0)
-    """Slot seconds of a chunk that is worth its overhead."""
+    """Slot seconds from which a chunk is worth its overhead."""
     longest_chunk_s: float = Field(gt=0)
-    """Slot seconds after which a slot comes free again: nothing stops a task that runs, however urgent another is."""
+    """Slot seconds that a chunk may take at most. A running task is not stopped for a more urgent one, so this is how
+    long an urgent title may have to wait for a slot."""
     chunk_overhead: float = Field(ge=0, lt=1)
-    """Share of work that cutting into chunks adds: decoding up to the cut, rate control that starts anew."""
+    """Share of the work, 0–1, that is added by cutting: each chunk decodes up to its cut, and its rate control starts
+    anew."""
     chunked_from: int = Field(ge=0, le=1000)
-    """Score from which encodes are cut into chunks without need."""
+    """Score from which encodes are cut into chunks although no deadline asks for it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ParallelPolicy:

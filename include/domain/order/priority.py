@@ -12,7 +12,7 @@ from include.domain.order.value import Term
 
 HIGHEST_PRIORITY = 9_999
 WAITING_EXPONENT = 8
-"""Waiting hardly counts until its bound comes near: half of it is worth a 256th."""
+"""How steeply waiting counts: hardly at all until its bound comes near. After half of the bound it is worth a 256th."""
 PINNED = 10_000
 """A title that an operator pinned goes before every other."""
 
@@ -23,14 +23,14 @@ class PriorityPolicy(Document):
     size_reference_s: float = Field(gt=0)
     """Slot seconds of work at which size begins to count against a title."""
     size_exponent: float = Field(ge=0, le=1)
-    """0: size does not count. 1: value per slot second, which is Smith's rule (W. E. Smith, 1956) and the best order
-    for the sum of value × turnaround; it lets the longest titles wait for long."""
+    """How strongly size counts. With 0 it does not. With 1 the order is by value per slot second: Smith's rule
+    (W. E. Smith, 1956), the best order for the sum of value × turnaround, which lets the longest titles wait long."""
     urgency_points: float = Field(ge=0, le=4000)
-    """For a title of the highest score without any laxity left."""
+    """For a title of the highest score that has no laxity left."""
     urgency_horizon_h: float = Field(gt=0)
-    """More laxity than this adds nothing."""
+    """A title with more laxity than this has no points for urgency."""
     waiting_points: float = Field(ge=0, le=4000)
-    """At the bound: enough to go before everything fresh."""
+    """For a title that has waited as long as the bound: enough to go before everything that is new."""
     waiting_bound_h: float = Field(gt=0)
     """Within this time even the least valuable title is meant to start."""
 

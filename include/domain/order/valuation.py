@@ -1,13 +1,14 @@
 """Where every open title stands: its value, its place in the order, and whether it will be in time.
 
-One pure function over the whole queue (:func:`value_titles`), because a title's finish depends on what goes before it.
-Intake, the DAG ``dispatch``, the API and the simulator's tests call the same one.
+A title's finish depends on what goes before it, so one pure function, :func:`value_titles`, looks at the whole queue.
+Intake, the DAG ``dispatch``, the API and the simulator's tests all call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from include.base.document import Document
 from include.domain.cost.forecast import NOTHING, Forecast
@@ -37,9 +38,9 @@ class Work(Document):
     least: TitleWork
     """With everything given up that its tier allows."""
     playable: TitleWork | None = None
-    """Until its first version plays, where its core rungs go out first: that is what its deadline waits for."""
+    """Until its first version plays, for a title whose core rungs go out first. Its deadline waits for no more."""
     planned: bool = False
-    """Whether it stands on the plan of an inspected mezzanine, not on what is typical."""
+    """True when it comes from the plan of an inspected mezzanine, False when from what is typical."""
 
 
 class QueuedTitle(Document):
@@ -54,24 +55,27 @@ class QueuedTitle(Document):
     created_at: datetime
     publish_at: datetime | None
     running: bool
-    """Whether it has a run: what it still needs is ahead of every waiting title."""
+    """Whether it has a run. Every waiting title has what a running one still needs before it."""
     progress: float
     """Share of its work that is done, 0–1."""
     work: Work
     pinned: bool = False
     held: bool = False
-    """Not to be started: it is ahead of nobody."""
+    """An operator holds it back: it is not started, so nobody waits for it."""
     playable: bool = False
     """Whether a first version plays already: no deadline waits for the rest."""
 
     @property
     def due(self) -> datetime | None:
-        """The deadline, while it counts."""
+        """The deadline, as long as the title is not playable yet."""
         return None if self.playable else self.publish_at
 
     @property
     def timed(self) -> tuple[TitleWork, float]:
-        """Work that the deadline waits for, and the share of it, 0–1, that is left. A first version's is done first."""
+        """The work that the deadline waits for, and which share of it, 0–1, is left.
+
+        Where a first version goes out, that is the first version's work, and it is done before the rest.
+        """
         full, first = self.work.full, self.work.playable
         if self.playable or first is None:
             return full, 1 - self.progress
@@ -93,7 +97,7 @@ class Valuation(Document):
     ahead: int
     """Waiting titles that go before it."""
     slots: int = 1
-    """For its encodes at once while other titles wait."""
+    """How many its encodes may use at once while other titles wait."""
 
     @property
     def at_risk(self) -> bool:
@@ -107,13 +111,26 @@ class FarmState(Document):
     slots: int
     """Of all encode pools."""
     fresh_load: float = 0.0
-    """Share of the slots, 0–1, that newly arriving work is expected to take; the better part of it overtakes."""
+    """Share of the slots, 0–1, that newly arriving work is expected to take. Some of it has a higher priority than what
+    waits already, and overtakes it."""
     overhead_s: float = 0.0
-    """Of a title's life outside of its work: scheduling, planning, publishing."""
+    """Seconds of a title's life in which no worker works for it: scheduling, planning, publishing."""
+
+
+class _Placed(NamedTuple):
+    """A title, and what its place in the order is made from."""
+
+    title: QueuedTitle
+    score: Score
+    priority: Priority
+    laxity_s: float | None
+    remaining: Forecast
+    slots: int
+    """That it may use at once."""
 
 
 def value_titles(
-    standings: Sequence[QueuedTitle],
+    titles: Sequence[QueuedTitle],
     *,
     farm: FarmState,
     now: datetime,
@@ -125,117 +142,113 @@ def value_titles(
     Running titles come before waiting ones; among each, the higher priority first, ties in the order of arrival.
 
     Args:
-        standings: All open titles.
-        farm: Their slots.
+        titles: All that are open.
+        farm: Its slots.
         now: The time.
-        policy: Values and orders them.
-        only: Requests whose valuation is wanted, None for all: the others are just what is ahead and behind.
+        policy: Values and orders the titles.
+        only: Requests whose valuation is wanted, None for all. The other titles count as what goes before or after.
     """
-    slots = max(1, farm.slots)
-    placed = [(standing, *_place(standing, slots=slots, farm=farm, now=now, policy=policy)) for standing in standings]
-    placed.sort(key=lambda each: (not each[0].running, each[0].held, -each[2].points, each[0].seq))
-    shares = [
-        slots_for(score=value.points, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
-        for _, value, _, laxity_s, _ in placed
-    ]
-    demands = [
-        _demand(standing, value, place, remaining, share=share, now=now, policy=policy.priority)
-        for share, (standing, value, place, _, remaining) in zip(shares, placed, strict=True)
-    ]
+    placed = [_place(title, farm=farm, now=now, policy=policy) for title in titles]
+    placed.sort(key=lambda one: (not one.title.running, one.title.held, -one.priority.points, one.title.seq))
+    demands = [_demand(one, now=now, policy=policy.priority) for one in placed]
     backlog = Backlog(
-        (demand for demand, each in zip(demands, placed, strict=True) if each[0].running or not each[0].held),
-        slots=slots,
+        # What an operator holds is ahead of nobody, unless it runs already.
+        (demand for demand, one in zip(demands, placed, strict=True) if one.title.running or not one.title.held),
+        slots=_slots(farm),
         fresh_load=farm.fresh_load,
         policy=policy.admission,
     )
     horizon_s = policy.priority.urgency_horizon_h * 3600
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
-    for demand, share, (standing, value, place, laxity_s, remaining) in zip(demands, shares, placed, strict=True):
-        ahead = 0 if standing.running else waiting_ahead
-        if not standing.held and not standing.running:
+    for demand, one in zip(demands, placed, strict=True):
+        title = one.title
+        ahead = 0 if title.running else waiting_ahead
+        if not title.held and not title.running:
             waiting_ahead += 1
-        if only is not None and standing.request_id not in only:
+        if only is not None and title.request_id not in only:
             continue
-        wait = NOTHING if standing.running else backlog.wait(demand, laxity_s=laxity_s, horizon_s=horizon_s)
-        timed, left = standing.timed
-        found[standing.request_id] = Valuation(
+        wait = NOTHING if title.running else backlog.wait(demand, laxity_s=one.laxity_s, horizon_s=horizon_s)
+        found[title.request_id] = Valuation(
             at=now,
-            score=value,
-            priority=place,
-            laxity_s=None if laxity_s is None else round(laxity_s, 1),
-            remaining=remaining,
-            admission=admit(
-                now=now,
-                deadline=standing.due,
-                wait=wait,
-                full=timed.elapsed(share).scaled(left).later(farm.overhead_s),
-                degraded=standing.work.least.elapsed(slots).scaled(left).later(farm.overhead_s),
-                work=remaining,
-                policy=policy.admission,
-            ),
+            score=one.score,
+            priority=one.priority,
+            laxity_s=None if one.laxity_s is None else round(one.laxity_s, 1),
+            remaining=one.remaining,
+            admission=_admission(one, wait, farm=farm, now=now, policy=policy.admission),
             ahead=ahead,
-            slots=share,
+            slots=one.slots,
         )
     return found
 
 
-def _demand(
-    standing: QueuedTitle,
-    value: Score,
-    place: Priority,
-    remaining: Forecast,
-    *,
-    share: int,
-    now: datetime,
-    policy: PriorityPolicy,
-) -> SlotDemand:
-    age_s = (now - standing.created_at).total_seconds()
-    urgent, due_s = place.points, None
-    if standing.due is not None:
-        due_s = (standing.due - now).total_seconds()
-        pressed = priority_points(
-            score=value.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
-        )
-        urgent = max(place.points, pressed)
-    return SlotDemand(
-        seq=standing.seq,
-        points=place.points,
-        urgent=urgent,
-        due_s=due_s,
-        work_s=remaining.mean_s,
-        occupied_s=occupied_s(standing.work.full, remaining_s=remaining.mean_s) if standing.running else 0.0,
-        fresh=age_s <= FRESH_S,
-        slots=min(share, len(standing.work.full.encodes) + 1),
-    )
+def _slots(farm: FarmState) -> int:
+    return max(1, farm.slots)
 
 
-def _place(
-    standing: QueuedTitle, *, slots: int, farm: FarmState, now: datetime, policy: Policy
-) -> tuple[Score, Priority, float | None, Forecast]:
+def _place(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy) -> _Placed:
+    """Score, laxity, priority and slots of one title, whatever the others are."""
     value = score(
-        tier=standing.tier,
-        kind=standing.kind,
-        signals=standing.signals,
-        created_at=standing.created_at,
-        publish_at=standing.publish_at,
+        tier=title.tier,
+        kind=title.kind,
+        signals=title.signals,
+        created_at=title.created_at,
+        publish_at=title.publish_at,
         now=now,
         policy=policy.value,
     )
-    left = 1 - standing.progress
-    remaining = standing.work.full.total.scaled(left)
+    remaining = title.work.full.total.scaled(1 - title.progress)
     laxity_s = None
-    if standing.due is not None:
+    if title.due is not None:
         # The p90: a title that is in time only with luck has no time to spare.
-        timed, still = standing.timed
-        needed_s = timed.elapsed(slots).scaled(still).p90_s + farm.overhead_s
-        laxity_s = (standing.due - now).total_seconds() - needed_s
+        timed, left = title.timed
+        needed_s = timed.elapsed(_slots(farm)).scaled(left).p90_s + farm.overhead_s
+        laxity_s = (title.due - now).total_seconds() - needed_s
     place = priority(
         score=value.points,
         work_s=remaining.p50_s,
         laxity_s=laxity_s,
-        waiting_s=(now - standing.created_at).total_seconds(),
+        waiting_s=(now - title.created_at).total_seconds(),
         policy=policy.priority,
-        pinned=standing.pinned,
+        pinned=title.pinned,
     )
-    return value, place, laxity_s, remaining
+    slots = slots_for(score=value.points, laxity_s=laxity_s, slots=_slots(farm), policy=policy.parallel)
+    return _Placed(title, value, place, laxity_s, remaining, slots)
+
+
+def _demand(one: _Placed, *, now: datetime, policy: PriorityPolicy) -> SlotDemand:
+    """What a title wants of the farm: as it stands now, and when its deadline presses."""
+    title, remaining = one.title, one.remaining
+    age_s = (now - title.created_at).total_seconds()
+    urgent, due_s = one.priority.points, None
+    if title.due is not None:
+        due_s = (title.due - now).total_seconds()
+        pressed = priority_points(
+            score=one.score.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
+        )
+        urgent = max(urgent, pressed)
+    return SlotDemand(
+        seq=title.seq,
+        points=one.priority.points,
+        urgent=urgent,
+        due_s=due_s,
+        work_s=remaining.mean_s,
+        occupied_s=occupied_s(title.work.full, remaining_s=remaining.mean_s) if title.running else 0.0,
+        fresh=age_s <= FRESH_S,
+        slots=min(one.slots, len(title.work.full.encodes) + 1),
+    )
+
+
+def _admission(one: _Placed, wait: Forecast, *, farm: FarmState, now: datetime, policy: AdmissionPolicy) -> Admission:
+    """Whether a title can be in time when it starts after ``wait``."""
+    title = one.title
+    timed, left = title.timed
+    return admit(
+        now=now,
+        deadline=title.due,
+        wait=wait,
+        full=timed.elapsed(one.slots).scaled(left).later(farm.overhead_s),
+        degraded=title.work.least.elapsed(_slots(farm)).scaled(left).later(farm.overhead_s),
+        work=one.remaining,
+        policy=policy,
+    )

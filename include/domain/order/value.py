@@ -1,6 +1,6 @@
 """What a title is worth to the platform: a score of 0–1000 points, with its contributions term by term.
 
-The score says nothing of what a title costs and nothing of its deadline; those come in where the order is made
+Neither a title's cost nor its deadline is in the score. The order is made of all three
 (:mod:`include.domain.order.priority`).
 """
 
@@ -29,11 +29,11 @@ class AudiencePolicy(Document):
     minutes_per_view: float = Field(gt=0)
     """Watch minutes that count as one view."""
     typical_views: dict[Tier, float]
-    """Views in seven days of a title that came without a signal."""
+    """Views in seven days that a title without any signal is taken to have."""
 
 
 class TimePolicy(Document):
-    """How nearness of the moment that matters becomes points."""
+    """Points for being timely: for fresh news, and for a title whose ``publish_at`` is near."""
 
     points: float = Field(ge=0, le=HIGHEST_SCORE)
     news_half_life_h: float = Field(gt=0)
@@ -57,7 +57,7 @@ class ValuePolicy(Document):
             ("kinds", self.kinds, Kind),
             ("audience.typical_views", self.audience.typical_views, Tier),
         ):
-            missing = [each.value for each in wanted if each not in table]
+            missing = [key.value for key in wanted if key not in table]
             if missing:
                 raise ValueError(f"{name}: {', '.join(missing)} missing")
             if min(table.values()) < 0:
@@ -125,8 +125,8 @@ def score_points(
 
 
 def demand(signals: Signals, tier: Tier, policy: AudiencePolicy) -> float:
-    """Views in seven days as far as they are known: forecast, watch minutes and the last hour, whichever says most."""
-    known = [each for each in (_forecast(signals, policy), _at_this_rate(signals)) if each is not None]
+    """Views in seven days: the largest of what forecast, watch minutes and the last hour say; typical without any."""
+    known = [views for views in (_forecast(signals, policy), _at_this_rate(signals)) if views is not None]
     return max(known, default=policy.typical_views[tier])
 
 
@@ -149,12 +149,12 @@ def _terms(
 
 
 def _audience(signals: Signals, tier: Tier, policy: AudiencePolicy) -> tuple[Term, Term]:
-    """The forecast's points, and those that the last hour adds by outdoing the forecast."""
+    """Points for the forecast, and those that the last hour adds where it has more views than was forecast."""
     forecast = _forecast(signals, policy)
     rate = _at_this_rate(signals)
     all_points = _points(demand(signals, tier, policy), policy)
     if forecast is None:
-        # A rate alone is measured demand, not growth over something.
+        # Without a forecast the last hour's views are the audience: there is nothing that they could outdo.
         known = rate if rate is not None else policy.typical_views[tier]
         why = "the last hour's views, over 7 days" if rate is not None else f"no signal: typical for {tier.value}"
         return (
@@ -174,7 +174,7 @@ def _audience(signals: Signals, tier: Tier, policy: AudiencePolicy) -> tuple[Ter
 def _forecast(signals: Signals, policy: AudiencePolicy) -> float | None:
     minutes = signals.watch_minutes_7d
     known = [signals.predicted_views_7d, minutes / policy.minutes_per_view if minutes is not None else None]
-    return max((each for each in known if each is not None), default=None)
+    return max((views for views in known if views is not None), default=None)
 
 
 def _at_this_rate(signals: Signals) -> float | None:
