@@ -1,4 +1,4 @@
-"""Writes the farm's past titles as CSV, one line each (``callsheet history``); the simulator reads it for a backtest."""
+"""Writes the farm's past titles as CSV (``callsheet history``), one line each, for the simulator's backtest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from include.domain.title.title import GOOD_STATES
 from include.pipelines.core import find_pipeline
 
 EVERY = 1_000_000
+"""A limit that no catalog reaches."""
 
 
 def write_history(catalog: Catalog, target: TextIO, *, since: datetime, until: datetime) -> int:

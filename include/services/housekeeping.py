@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 LOOK_BACK = timedelta(days=30)
 """How far back titles are looked at, so that nights on which this did not run are made up for."""
 EVERY = 1_000_000
+"""A limit that no catalog reaches."""
 
 
 def send_digest() -> bool:
@@ -63,7 +64,7 @@ def retire_batches() -> list[str]:
 
 
 def retire(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
-    """See :func:`retire_batches`. A batch with an active run stays, as the scheduler ignores runs of a DAG that is gone."""
+    """See :func:`retire_batches`. A batch with an active run stays: Airflow ignores runs of a DAG that is gone."""
     retired: list[str] = []
     for batch_id in catalog.batches.retirable(now):
         if api.has_active_runs(dag_id_of(batch_id)):

@@ -37,8 +37,8 @@ def release(catalog: Catalog, api: AirflowApi, settings: Settings, *, now: datet
     """Start runs for waiting titles, up to the release window, the highest priority first.
 
     A title with a higher priority than all that have a run need not wait until one of them has ended: it may go beyond
-    the window, by a quarter of it at most. A batch whose DAG Airflow does not have yet, or cannot parse, is passed over,
-    so that it holds up no other.
+    the window, by a quarter of it at most. A batch whose DAG Airflow does not have yet, or cannot parse, is passed
+    over, so that it holds up no other.
     """
     started: list[str] = []
     not_ready: dict[str, list[str]] = {}
@@ -89,7 +89,7 @@ def _start(catalog: Catalog, api: AirflowApi, title: TitleRecord, *, claimant: s
 
 
 def arrival(title: TitleRecord) -> datetime:
-    """The logical date of a title's run: of tasks with the same weight Airflow starts those with the earliest date first.
+    """The logical date of a title's run. Of tasks with the same weight Airflow starts the earliest date first.
 
     All titles of a batch arrived in the same moment, and a DAG can have each date once. So each gets a few microseconds
     of its own, by its number in the order of arrival; together they are less than a second.

@@ -69,7 +69,7 @@ def take_backfills(catalog: Catalog, settings: Settings, *, now: datetime) -> li
 
 
 def is_idle(catalog: Catalog, settings: Settings) -> bool:
-    """Whether no title waits for its run, and a slot stays free even if all encodes of the running titles run at once."""
+    """Whether no title waits for its run, and a slot is free even while those with a run encode all at once."""
     slots = worker_slots(settings)
     opened = catalog.queue.open_titles()
     if any(title.released_at is None and not title.held for title in opened):
