@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import httpx
 
 from include.base.errors import RequestRejected
-from include.base.settings import Settings
+from include.base.settings import MediaSettings
 
 MAX_REDIRECTS = 5
 CONNECT_LIMIT_S = 15.0
@@ -39,7 +39,7 @@ class AddressRefused(RequestRejected):
         super().__init__(message, reason=reason)
 
 
-def check_address(url: str, settings: Settings) -> None:
+def check_address(url: str, settings: MediaSettings) -> None:
     """Refuse an address that the policy forbids, without connecting.
 
     A name that does not resolve right now passes: the connection decides, by the same policy.
@@ -52,7 +52,7 @@ def check_address(url: str, settings: Settings) -> None:
             return
 
 
-def pinned_client(settings: Settings, *, timeout_s: float) -> httpx.Client:
+def pinned_client(settings: MediaSettings, *, timeout_s: float) -> httpx.Client:
     """A client that connects only where the policy allows.
 
     Its requests raise :class:`AddressRefused`, or httpx's own errors.
@@ -74,7 +74,7 @@ def pinned_client(settings: Settings, *, timeout_s: float) -> httpx.Client:
 class _PinnedTransport(httpx.BaseTransport):
     """Connects to the address that was checked, and keeps the name for Host, SNI and the certificate."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MediaSettings) -> None:
         self.settings = settings
         # No connection is kept: the pool knows connections by address, a certificate is checked for one name.
         self.inner = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
@@ -124,7 +124,7 @@ def _parsed(url: str) -> httpx.URL:
     return parsed
 
 
-def _allowed(url: httpx.URL, settings: Settings) -> bool:
+def _allowed(url: httpx.URL, settings: MediaSettings) -> bool:
     """Whether an operator allows the origin; refuses plain http elsewhere."""
     if _origin(url) in {_origin(httpx.URL(allowed)) for allowed in settings.allowed_origins}:
         return True

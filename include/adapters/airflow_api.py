@@ -11,7 +11,7 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from include.base.errors import ConfigurationError, PlatformUnavailable
-from include.base.settings import Settings
+from include.base.settings import TellingSettings
 
 CONNECTION_ID = "callsheet_airflow"
 ATTEMPTS = 5
@@ -220,7 +220,7 @@ class AirflowApi:
             ) from error
 
 
-def ui_base_url(settings: Settings) -> str:
+def ui_base_url(settings: TellingSettings) -> str:
     """Where people find Airflow's UI: the setting, else the connection; empty where neither says."""
     if settings.airflow_base_url:
         return settings.airflow_base_url.rstrip("/")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
     from include.adapters.catalog import Catalog
-    from include.base.settings import Settings
+    from include.base.settings import TellingSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _FOR_DEADLINE = "It plays, in time and above its tier's floor. It is encoded in 
 _REPLAYED: frozenset[AlertLevel] = frozenset({"failed", "rejected", "repair"})
 
 
-def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
+def send_alerts(catalog: Catalog, settings: TellingSettings, now: datetime) -> int:
     """Send the alerts that are due, in groups by cause; how many went out.
 
     Without the connection the alerts stay in the ledger, for when there is one.
@@ -79,7 +79,7 @@ def send_alerts(catalog: Catalog, settings: Settings, now: datetime) -> int:
     return sent
 
 
-def send_digest(digest: Digest, settings: Settings) -> bool:
+def send_digest(digest: Digest, settings: TellingSettings) -> bool:
     """Send the day's digest. False where there is no channel; what Slack refuses is raised."""
     try:
         hook = _hook(settings.slack_conn_id)
