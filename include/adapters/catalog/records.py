@@ -221,7 +221,7 @@ class HistoryRow(Document):
     recipe_hash: str
     encoder_version: str
     features: dict[str, Any]
-    """What was known before the encode."""
+    """What was known before the encode (:mod:`include.domain.cost.features`)."""
     cpu_s: float
     wall_s: float
     peak_memory_mb: float

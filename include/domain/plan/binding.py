@@ -41,14 +41,14 @@ def work_of(plan: Plan, source: SourceFeatures, *, predictor: Predictor, tier: T
 
 
 def least_work(plan: Plan, work: TitleWork) -> TitleWork:
-    """The same with everything given up that the tier allows: its core rungs, each by its quickest allowed preset.
+    """The work with everything given up that the tier allows: the core rungs by their quickest allowed presets.
 
     Args:
         plan: With its options.
         work: With nothing given up.
     """
     quickest = zip(plan.jobs, quickest_work(plan, work).encodes, strict=True)
-    least = (encode for job, encode in quickest if not any(_may_go(each.option) for each in job.options))
+    least = (encode for job, encode in quickest if not any(_may_go(way.option) for way in job.options))
     return work.model_copy(update={"encodes": tuple(least)})
 
 
@@ -57,7 +57,7 @@ def _may_go(option: Option) -> bool:
 
 
 def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
-    """The same with every rung, each by the quickest preset that the tier allows.
+    """The work of all rungs, each by the quickest preset that the tier allows.
 
     Args:
         plan: With its options.
@@ -65,8 +65,8 @@ def quickest_work(plan: Plan, work: TitleWork) -> TitleWork:
     """
     quickest: list[Forecast] = []
     for job, encode in zip(plan.jobs, work.encodes, strict=True):
-        presets = [each.option for each in job.options if each.option.allowed and each.rendition is not None]
-        best = min(presets, key=lambda each: each.p50_s, default=None)
+        presets = [way.option for way in job.options if way.option.allowed and way.rendition is not None]
+        best = min(presets, key=lambda preset: preset.p50_s, default=None)
         quickest.append(encode if best is None else Forecast(p50_s=best.p50_s, p90_s=best.p90_s))
     return work.model_copy(update={"encodes": tuple(quickest)})
 
@@ -97,14 +97,13 @@ def with_options(
     known = plan.features(source)
     for position, (job, encode, features) in enumerate(zip(plan.jobs, work.encodes, known, strict=True)):
         # Extras run beside the encodes, in the same slots.
-        after_s = (sum(each.p50_s for each in work.encodes[position + 1 :]) + work.extras.p50_s) / max(
-            1, farm_share.slots
-        )
+        beside_s = sum(later.p50_s for later in work.encodes[position + 1 :]) + work.extras.p50_s
+        options: tuple[EncodeOption, ...] = ()
+        if not job.hardware:
+            options = _options(job, encode, features, policy=policy, presets=presets, predictor=farm_share.predictor)
         changes = {
-            "options": ()
-            if job.hardware
-            else _options(job, encode, features, policy=policy, presets=presets, predictor=farm_share.predictor),
-            "after_s": round(after_s, 3),
+            "options": options,
+            "after_s": round(beside_s / max(1, farm_share.slots), 3),
             "reserve_s": round(work.finish.p90_s + farm_share.overhead_s, 3),
         }
         jobs.append(job.model_copy(update=changes))
