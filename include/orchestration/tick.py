@@ -24,6 +24,7 @@ from include.services.valuation import revalue
 log = logging.getLogger(__name__)
 
 REPAIRS_AT_ONCE = 5
+"""How many repairs become requests in one minute: many at once would push new titles back."""
 
 
 def tick() -> dict[str, str]:

@@ -7,6 +7,7 @@ from include.adapters.catalog import Catalog, TitleRecord
 from include.domain.title.title import State, TitleJob
 
 NOTE_LIMIT = 600
+"""Characters of one piece of foreign text in a note."""
 
 MOST_OF_A_NOTE = 980
 """Airflow takes 1,000 characters of a note."""

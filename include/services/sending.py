@@ -9,6 +9,7 @@ from include.adapters.catalog import Catalog
 from include.base.settings import Settings
 
 WEBHOOKS_AT_ONCE = 200
+"""How many one call delivers; the next minute's goes on."""
 
 
 def send_alerts(catalog: Catalog, settings: Settings, *, now: datetime) -> int:

@@ -11,11 +11,11 @@ from include.base.document import Document
 AlertLevel = Literal["failed", "missed", "at_risk", "degraded", "rejected", "repair"]
 
 GROUP_FROM = 3
-"""So many alerts of one level and cause are one message."""
+"""From this many on, alerts of one level and cause that are sent together become one message."""
 STORM_WINDOW = timedelta(minutes=10)
-"""Alerts of one level and cause within this time belong together."""
+"""Alerts of one level and cause that come within this time count as a storm."""
 GATHER = timedelta(minutes=1)
-"""How long the alerts of a storm are gathered before they are sent together."""
+"""How long alerts are gathered during a storm, before they are sent together."""
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(minutes=30)
@@ -58,18 +58,18 @@ def group(alerts: Sequence[Alert]) -> list[Message]:
         alike.setdefault((alert.level, alert.cause), []).append(alert)
     messages = []
     for (level, cause), members in alike.items():
-        parts = [members] if len(members) >= GROUP_FROM else [[each] for each in members]
+        parts = [members] if len(members) >= GROUP_FROM else [[alert] for alert in members]
         messages += [Message(level=level, cause=cause, alerts=tuple(part)) for part in parts]
     return sorted(messages, key=lambda message: message.alerts[0].id)
 
 
 def due_at(*, now: datetime, recent: int, gathering_until: datetime | None) -> datetime:
-    """When a new alert is to be sent: at once, or together with others of its cause while there is a storm of them.
+    """When a new alert is to be sent: at once, or during a storm together with the others of its cause.
 
     Args:
         now: The time.
         recent: Alerts of the same level and cause within :data:`STORM_WINDOW`.
-        gathering_until: When the unsent ones among them will be sent.
+        gathering_until: When those of them that are not sent yet will be; None where all are sent.
     """
     if recent < GROUP_FROM - 1:
         return now

@@ -1,4 +1,4 @@
-"""The day in a few lines, for the channel: what went out, what was late, what it cost, what is at risk today."""
+"""The last day in a few lines for the channel: what was published, what was late, what it cost, what is at risk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.domain.title.title import GOOD_STATES, State, Tier
 
 DAY = timedelta(days=1)
 SHOWN = 5
-"""Titles that are named; the rest are counted."""
+"""How many titles are named; of the rest the number is told."""
 
 
 class Ended(Document):
@@ -56,7 +56,7 @@ class Digest(Document):
     due: int
     """Titles to be published within the next day."""
     at_risk: tuple[Due, ...]
-    """Likeliest miss first."""
+    """The likeliest miss first."""
 
     @property
     def kept(self) -> float | None:
@@ -88,12 +88,12 @@ def digest_of(ended: Sequence[Ended], due: Sequence[Due], *, cpu_s: float, now: 
         missed=tuple(title.name for title in with_deadline if title.missed),
         cpu_h=round(cpu_s / 3600, 2),
         due=len(today),
-        at_risk=tuple(sorted((each for each in today if each.at_risk), key=lambda each: -each.miss_chance)),
+        at_risk=tuple(sorted((title for title in today if title.at_risk), key=lambda title: -title.miss_chance)),
     )
 
 
 def lines(digest: Digest) -> list[str]:
-    """The digest for people; names are of foreign origin and still to be escaped."""
+    """The digest as lines of text. The names in them come from the CMS and have to be escaped by the sender."""
     parts = [f"{digest.published} published"]
     parts += [f"{digest.degraded} of them degraded"] if digest.degraded else []
     parts += [
@@ -107,7 +107,7 @@ def lines(digest: Digest) -> list[str]:
         kept = digest.deadlines - len(digest.missed)
         said.append(f"{kept} of {digest.deadlines} deadlines kept ({digest.kept:.1%}){late}")
     if digest.due:
-        shown = [f"{each.name} ({each.publish_at:%H:%M} UTC, {each.miss_chance:.0%})" for each in digest.at_risk]
+        shown = [f"{title.name} ({title.publish_at:%H:%M} UTC, {title.miss_chance:.0%})" for title in digest.at_risk]
         risk = f", at risk: {_named(shown)}" if shown else ", none at risk"
         said.append(f"{digest.due} due within a day{risk}")
     return said
