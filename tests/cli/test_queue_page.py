@@ -102,7 +102,7 @@ def opened(
 
 
 def steer(catalog: Catalog, name: str, **change: Any) -> None:
-    catalog.queue.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
+    catalog.queue.steer(f"spring/{name}", Steering(why="set up", **change), by="setup", now=datetime.now(UTC))
 
 
 def listed(page: Page, section: str) -> list[str | None]:
