@@ -43,6 +43,7 @@ from include.domain.outcome.report import Report
 from include.domain.title.request import TitleRequest
 from include.domain.title.title import State
 from include.local import stack
+from include.local.environment import ROOT
 from include.recipes import load_policy
 
 TITLES = 40
@@ -362,7 +363,7 @@ def _busy_s() -> float:
 def copy_project(tree: Path, *, blind: bool) -> Path:
     """A copy of the project, so that no edit meanwhile changes what is measured; ``blind``: all titles are alike."""
     for part in PARTS:
-        source = stack.ROOT / part
+        source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -400,12 +401,10 @@ def _mixed(members: Sequence[int], chance: random.Random) -> list[int]:
 @contextmanager
 def _running(settings: Settings, tree: Path) -> Iterator[Bench]:
     """A stack of the project's copy in ``tree``."""
-    root, stack.ROOT = stack.ROOT, tree
     try:
-        yield Bench(settings, stack.up(settings, say=_say))
+        yield Bench(settings, stack.up(settings, say=_say, project=tree))
     finally:
         stack.down(settings)
-        stack.ROOT = root
 
 
 def _say(line: str) -> None:

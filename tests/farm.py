@@ -17,6 +17,10 @@ import psutil
 from include.adapters.catalog import Catalog
 from include.base.settings import Settings
 from include.local import stack as local_stack
+from include.local.airflow_settings import load_airflow_settings
+from include.local.environment import ROOT, stack_environment
+from include.local.ports import free_port
+from include.local.secrets import USERS, stack_secrets
 from tests.postgres import PostgresServer, postgres
 from tests.receivers import http_receiver
 from tests.stack import LiveStack, faulty_ffmpeg, slack_connection
@@ -48,7 +52,7 @@ class Farm(LiveStack):
     def healthy(self) -> bool:
         """Whether every component answers, or beats, and every check of Callsheet's own is well."""
         try:
-            return not local_stack._unhealthy(self.stack)
+            return not local_stack.unhealthy_part(self.stack)
         except Exception:  # the API server may die in the middle of an answer
             return False
 
@@ -76,10 +80,10 @@ def farm(home: Path, *, extra: dict[str, str] | None = None, **settings: object)
                 **settings,
             }
         )
-        keys, port = local_stack._secrets(chosen), local_stack._free_port()
+        keys, port = stack_secrets(chosen), free_port()
         environment = {
             **os.environ,
-            **local_stack.stack_environment(chosen, port, keys, database_url=database.create_database("airflow")),
+            **stack_environment(chosen, port, keys, database_url=database.create_database("airflow")),
             "AIRFLOW_CONN_CALLSHEET_SLACK": slack_connection(slack),
             "CALLSHEET_FFMPEG": str(faulty_ffmpeg(home, faults)),
             "NO_PROXY": "127.0.0.1",
@@ -93,15 +97,16 @@ def farm(home: Path, *, extra: dict[str, str] | None = None, **settings: object)
                 pid=keeper.pid,
                 started=0,
                 url=f"http://127.0.0.1:{port}",
-                passwords={user: keys[f"password_{user}"] for user in local_stack.USERS},
+                passwords={user: keys[f"password_{user}"] for user in USERS},
             )
             said: list[str] = []
             try:
-                local_stack._wait_until_healthy(stack, keeper, chosen, said.append)
+                local_stack.wait_until_healthy(stack, keeper, chosen, said.append)
             except Exception as error:
                 tails = [f"{path.name}:\n{path.read_text()[-2000:]}" for path in (home / "units").glob("*.log")]
                 raise RuntimeError("\n\n".join([str(error), *tails])) from error
-            local_stack._load_airflow_settings(stack, chosen)
+            with stack.api() as api:
+                load_airflow_settings(api, chosen)
             running = Farm(
                 settings=chosen, stack=stack, callbacks=callbacks, slack=slack, faults=faults,
                 database=database, folder=home / "units",
@@ -120,7 +125,7 @@ def _kept(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Pope
     with (folder / "keeper.log").open("ab") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "tests.keeper", str(folder / "units.json")],
-            cwd=local_stack.ROOT, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log,
+            cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log,
         )  # fmt: skip
     try:
         yield keeper
@@ -132,6 +137,6 @@ def _kept(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Pope
 
 def _airflow(environment: dict[str, str], *arguments: str) -> None:
     argv = [sys.executable, "-m", "airflow", *arguments]
-    done = subprocess.run(argv, env=environment, cwd=local_stack.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"airflow {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-3000:]}")

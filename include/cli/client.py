@@ -15,6 +15,7 @@ from include.base.document import digest
 from include.base.errors import CallsheetError, ConfigurationError, RequestRejected
 from include.base.settings import Settings
 from include.domain.title.title import GOOD_STATES, State
+from include.local.stack import find
 
 BASE = "/callsheet/api/v1"
 POLL_S = 1.0
@@ -50,8 +51,6 @@ class Client:
             if not user or not password:
                 raise ConfigurationError("CALLSHEET_API_URL is set: CALLSHEET_API_USER and CALLSHEET_API_PASSWORD too")
             return cls(AirflowApi(url, user, password))
-        from include.local.stack import find
-
         stack = find(settings)
         if stack is None:
             raise ConfigurationError(

@@ -11,8 +11,9 @@ import pytest
 from compose_spec import PyCompose
 
 from include.base.settings import Settings
-from include.local.stack import ROOT as PROJECT
-from include.local.stack import USERS, stack_environment
+from include.local.environment import ROOT as PROJECT
+from include.local.environment import stack_environment
+from include.local.secrets import USERS
 from tests.deploy.manifests import COMPOSE, ROOT, compose, example_environment, image_environment, values_environment
 
 OWN = ("migrate", "api-server", "scheduler", "dag-processor", "triggerer", "configure")

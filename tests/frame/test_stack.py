@@ -20,7 +20,11 @@ import yaml
 from include.base.errors import ConfigurationError, PlatformUnavailable
 from include.base.settings import Settings
 from include.local import stack as local_stack
-from include.local.stack import Stack, down, find, stack_environment, up
+from include.local.airflow_settings import load_airflow_settings
+from include.local.environment import ROOT, stack_environment
+from include.local.ports import free_port
+from include.local.secrets import USERS, stack_secrets, write_private
+from include.local.stack import Stack, down, find, up
 from tests.orchestration.airflow_server import AirflowServer, airflow_server
 
 PASSWORDS = {"admin": "a", "cms": "b", "callsheet": "open-sesame"}
@@ -115,22 +119,22 @@ def test_a_stack_that_is_up_is_not_started_again(settings: Settings) -> None:
 
 
 def test_secrets_are_made_once_and_are_their_owners_alone(settings: Settings) -> None:
-    keys = local_stack._secrets(settings)
+    keys = stack_secrets(settings)
 
-    assert local_stack._secrets(settings) == keys
+    assert stack_secrets(settings) == keys
     assert len(set(keys.values())) == len(keys)
     assert all(len(value) >= 12 for value in keys.values())
     assert (settings.home / "secrets.json").stat().st_mode & 0o777 == 0o600
     stack_environment(settings, 8080, keys)
     passwords = settings.home / "airflow" / "passwords.json"
     assert passwords.stat().st_mode & 0o777 == 0o600
-    assert json.loads(passwords.read_text()).keys() == local_stack.USERS.keys()
+    assert json.loads(passwords.read_text()).keys() == USERS.keys()
 
 
 def test_a_private_file_was_never_readable_by_others(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        local_stack._write_private(tmp_path / "new" / "x", "secret")
+        write_private(tmp_path / "new" / "x", "secret")
     finally:
         os.umask(before)
 
@@ -139,7 +143,7 @@ def test_a_private_file_was_never_readable_by_others(tmp_path: Path) -> None:
 
 
 def test_ports_are_free_and_differ_from_stack_to_stack(settings: Settings) -> None:
-    ports = {local_stack._free_port() for _ in range(5)}
+    ports = {free_port() for _ in range(5)}
 
     assert len(ports) > 1
     with socket.socket() as probe:
@@ -149,7 +153,7 @@ def test_ports_are_free_and_differ_from_stack_to_stack(settings: Settings) -> No
 def test_every_process_of_the_stack_gets_the_same_settings(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = local_stack._secrets(settings)
+    keys = stack_secrets(settings)
     environment = stack_environment(settings, 8123, keys)
     for name, value in environment.items():
         if name.startswith("CALLSHEET_"):
@@ -181,7 +185,7 @@ with settings.engine.connect() as connection:
 
 @pytest.mark.parametrize(("component", "wait_ms"), [("api-server", 2_000), ("scheduler", 30_000)])
 def test_only_the_api_server_gives_up_sqlites_lock_early(component: str, wait_ms: int, settings: Settings) -> None:
-    environment = stack_environment(settings, 8123, local_stack._secrets(settings))
+    environment = stack_environment(settings, 8123, stack_secrets(settings))
 
     argv = [sys.executable, "-c", BUSY_TIMEOUT, component]
     said = subprocess.run(argv, env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout
@@ -207,28 +211,28 @@ def answer(server: AirflowServer, path: str, body: bytes, status: int = 200) -> 
 
 
 def test_a_healthy_stack_has_nothing_to_wait_for(server: AirflowServer) -> None:
-    assert local_stack._unhealthy(stack_at(server.origin)) == ""
+    assert local_stack.unhealthy_part(stack_at(server.origin)) == ""
 
 
 @pytest.mark.parametrize("component", list(HEALTHY))
 def test_a_component_that_is_not_healthy_is_waited_for(component: str, server: AirflowServer) -> None:
     answer(server, "/monitor/health$", json.dumps({**HEALTHY, component: {"status": None}}).encode())
 
-    assert local_stack._unhealthy(stack_at(server.origin)) == f"the {component.replace('_', ' ')}"
+    assert local_stack.unhealthy_part(stack_at(server.origin)) == f"the {component.replace('_', ' ')}"
 
 
 @pytest.mark.parametrize("status", [500, 0])
 def test_an_api_server_that_does_not_answer_yet_is_waited_for(status: int, server: AirflowServer) -> None:
     server.fail("POST", "/auth/token", status)
 
-    assert local_stack._unhealthy(stack_at(server.origin)) == "the API server"
-    assert local_stack._unhealthy(stack_at("http://127.0.0.1:9")) == "the API server"
+    assert local_stack.unhealthy_part(stack_at(server.origin)) == "the API server"
+    assert local_stack.unhealthy_part(stack_at("http://127.0.0.1:9")) == "the API server"
 
 
 def test_a_dag_that_is_not_parsed_yet_is_waited_for(server: AirflowServer) -> None:
     server.dags.remove("dispatch")
 
-    assert local_stack._unhealthy(stack_at(server.origin)) == "the DAG dispatch"
+    assert local_stack.unhealthy_part(stack_at(server.origin)) == "the DAG dispatch"
 
 
 def test_a_plugin_that_did_not_load_is_said(server: AirflowServer) -> None:
@@ -236,7 +240,7 @@ def test_a_plugin_that_did_not_load_is_said(server: AirflowServer) -> None:
     server.html.add("/callsheet/api/v1/health")
 
     with pytest.raises(ConfigurationError, match="plugin did not load"):
-        local_stack._unhealthy(stack_at(server.origin))
+        local_stack.unhealthy_part(stack_at(server.origin))
 
 
 def test_a_check_that_fails_is_said_with_its_way_out(server: AirflowServer) -> None:
@@ -244,7 +248,7 @@ def test_a_check_that_fails_is_said_with_its_way_out(server: AirflowServer) -> N
     answer(server, "/callsheet/api/v1/health$", json.dumps(report).encode(), 503)
 
     with pytest.raises(ConfigurationError, match=r"^mutation_hook: it is shadowed: do this$"):
-        local_stack._unhealthy(stack_at(server.origin))
+        local_stack.unhealthy_part(stack_at(server.origin))
 
 
 def test_an_airflow_that_ends_while_it_starts_is_told_with_its_last_words(settings: Settings) -> None:
@@ -254,7 +258,7 @@ def test_an_airflow_that_ends_while_it_starts_is_told_with_its_last_words(settin
     process.wait()
 
     with pytest.raises(PlatformUnavailable, match=r"(?s)ended while starting \(3\).*the last words"):
-        local_stack._wait_until_healthy(stack_at("http://127.0.0.1:9"), process, settings, lambda line: None)
+        local_stack.wait_until_healthy(stack_at("http://127.0.0.1:9"), process, settings, lambda line: None)
 
 
 def test_an_airflow_that_does_not_become_healthy_in_time_is_given_up(
@@ -264,21 +268,21 @@ def test_an_airflow_that_does_not_become_healthy_in_time_is_given_up(
     said: list[str] = []
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         with pytest.raises(PlatformUnavailable, match="Airflow is not healthy: the API server"):
-            local_stack._wait_until_healthy(stack_at("http://127.0.0.1:9"), process, settings, said.append)
+            local_stack.wait_until_healthy(stack_at("http://127.0.0.1:9"), process, settings, said.append)
         process.send_signal(signal.SIGKILL)
 
     assert said == ["waiting for the API server"]
 
 
 def test_the_declared_pools_are_those_that_the_tasks_use() -> None:
-    declared = yaml.safe_load((local_stack.ROOT / "airflow_settings.yaml").read_text())["airflow"]
+    declared = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
 
     assert {"control", "cpu_encode", "gpu_encode"} == {pool["pool_name"] for pool in declared["pools"]}
     assert "password" not in json.dumps(declared["connections"])
 
 
 def test_pools_connections_and_variables_are_loaded_and_known_ones_updated(
-    server: AirflowServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: AirflowServer, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "airflow_settings.yaml").write_text(
         yaml.safe_dump(
@@ -295,12 +299,12 @@ def test_pools_connections_and_variables_are_loaded_and_known_ones_updated(
             }
         )
     )
-    monkeypatch.setattr(local_stack, "ROOT", tmp_path)
     server.fail("POST", "/api/v2/pools$", 409, times=1)
     for method, path in (("POST", "/api/v2/(pools|connections|variables)$"), ("PATCH", "/api/v2/pools/cpu_encode$")):
         server.fail(method, path, 200, body=b"{}")
 
-    local_stack._load_airflow_settings(stack_at(server.origin), settings)
+    with stack_at(server.origin).api() as api:
+        load_airflow_settings(api, settings, project=tmp_path)
 
     sent = [(method, path, body) for method, path, body in server.bodies if path.startswith("/api/v2")]
     assert [(method, path) for method, path, _ in sent] == [
@@ -316,8 +320,22 @@ def test_pools_connections_and_variables_are_loaded_and_known_ones_updated(
     assert sent[5][2] == {"key": "v", "value": "7"}
 
 
+def test_a_pool_that_the_file_does_not_name_is_made_all_the_same(
+    server: AirflowServer, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "airflow_settings.yaml").write_text("airflow: {pools: [{pool_name: cpu_encode, pool_slot: 9}]}")
+    server.fail("POST", "/api/v2/pools$", 200, body=b"{}")
+
+    with stack_at(server.origin).api() as api:
+        load_airflow_settings(api, settings, project=tmp_path)
+
+    made = [body for method, path, body in server.bodies if (method, path) == ("POST", "/api/v2/pools")]
+    assert [(body["name"], body["slots"]) for body in made] == [("cpu_encode", 3), ("gpu_encode", 2)]
+    assert made[1]["include_deferred"] is True
+
+
 def test_paths_are_shown_as_people_would_type_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert local_stack._shown(tmp_path / "a" / "b") == "a/b"
-    assert local_stack._shown(Path("/elsewhere/b")) == "/elsewhere/b"
+    assert local_stack.shown(tmp_path / "a" / "b") == "a/b"
+    assert local_stack.shown(Path("/elsewhere/b")) == "/elsewhere/b"

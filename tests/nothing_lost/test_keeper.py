@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from include.local.stack import ROOT
+from include.local.environment import ROOT
 
 CROWD = "import subprocess, time; [subprocess.Popen(['sleep', '600']) for _ in range(40)]; time.sleep(600)"
 ROUNDS = 4

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from include.adapters.catalog import Catalog
 from include.base.settings import Settings
-from include.cli import app as cli
+from include.cli import farm
 from include.domain.cost.work import TitleWork
 from include.domain.order.valuation import Work
 from include.domain.title.title import Kind, State, Tier
@@ -127,8 +127,8 @@ def test_the_simulator_reads_what_the_command_has_written(
         def now(cls, tz: object = None) -> Clock:  # type: ignore[override]
             return cls.fromisoformat(after(3600).isoformat())
 
-    monkeypatch.setattr(cli, "datetime", Clock)
-    done = CliRunner().invoke(cli.app, ["history", "--days", "1"])
+    monkeypatch.setattr(farm, "datetime", Clock)
+    done = CliRunner().invoke(farm.app, ["history", "--days", "1"])
     assert (done.exit_code, done.stderr) == (0, "2 titles\n")
     path = tmp_path / "past.csv"
     path.write_text(done.stdout)

@@ -1,0 +1,76 @@
+"""What the commands share: options, reading a request, and saying what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from include.base.errors import RequestRejected
+from include.cli.client import Client, all_good
+from include.cli.console import follow, show_results
+
+prose = Console(stderr=True)
+"""For people; stdout is for what was asked."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of a table.")]
+TitleId = Annotated[
+    str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).", show_default=False)
+]
+Why = Annotated[str, typer.Option("--why", help="For the record: who reads it later?", show_default=False)]
+PUBLISH_AT = typer.Option(
+    help="The deadline, with its offset, e.g. 2026-01-31T20:00:00+00:00.",
+    formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],
+)
+
+
+def watch_to_the_end(client: Client, name: str, *, as_json: bool) -> None:
+    """Follow a batch or a title until it is settled; exit code 1 unless everything was published."""
+    titles = follow(client.watch(name), prose)
+    if as_json:
+        print_json(titles)
+    else:
+        show_results(titles, prose)
+    if not all_good(titles):
+        raise typer.Exit(1)
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file, or stdin where it is called ``-``; raises :class:`RequestRejected` where it is none."""
+    try:
+        return json.loads(read_text(file))
+    except ValueError as error:
+        raise RequestRejected(f"{file}: not JSON: {error}") from error
+
+
+def read_text(file: Path) -> str:
+    """A text file, or stdin where it is called ``-``; raises :class:`RequestRejected` where it cannot be read."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text()
+    except OSError as error:
+        raise RequestRejected(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestRejected(f"{file}: not text: {error}") from error
+
+
+def print_json(value: Any) -> None:
+    """The one JSON document of a command."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(line: str) -> None:
+    """A line for people."""
+    prose.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """Show that something takes a while."""
+    with prose.status(f"waiting for {what}"):
+        yield
