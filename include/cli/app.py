@@ -23,7 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (titles, steering, stack, farm):
+GROUPS = (titles, steering, farm, stack)
+"""Modules of commands, in the order of the help text and of ``docs/commands.md``."""
+for group in GROUPS:
     app.add_typer(group.app)
 
 

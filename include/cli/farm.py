@@ -1,4 +1,4 @@
-"""Commands about the farm: set it up, measure it, try its policies."""
+"""The farm: set it up, measure it, try its policies."""
 
 from __future__ import annotations
 

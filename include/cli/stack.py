@@ -1,4 +1,4 @@
-"""Commands of the local stack: one Airflow on this machine."""
+"""The local stack: one Airflow on this machine, as `make up` starts it."""
 
 from __future__ import annotations
 

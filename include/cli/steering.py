@@ -1,4 +1,4 @@
-"""Commands that change the order of the queue, or keep and stop a title; each change is kept with its reason."""
+"""The queue: see it, change its order, keep or stop a title; each change is recorded with its reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def queue(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Titles at most.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """Running and waiting titles in the policy's order."""
+    """Running and waiting titles in the policy's order.
+
+    Airflow's UI has the same as a page: Queue, in the menu.
+    """
     with Client.connect(load_settings()) as client:
         found = client.queue(limit)
     if as_json:

@@ -1,4 +1,4 @@
-"""Commands about titles and batches: send them, see where they stand, try them again."""
+"""Titles and batches: send them, see where they stand, try them again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def status(
     name: Annotated[str, typer.Argument(metavar="ID", help="A batch, <batch>/<title>, or a title.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Where a batch or a title stands."""
+    """Where a batch or a title stands.
+
+    With --json a title also has its events.
+    """
     with Client.connect(load_settings()) as client:
         kind, found = client.find(name)
     if as_json:

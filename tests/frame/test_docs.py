@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
+from typer.testing import CliRunner
 
-from include.cli import docs
+from include.base.settings import Settings
+from include.cli import docs, reference
+from include.cli.app import app
 
 
 @pytest.fixture
@@ -12,21 +17,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project by links, with docs of its own."""
     (tmp_path / "dags").symlink_to(docs.ROOT / "dags")
     monkeypatch.setattr(docs, "ROOT", tmp_path)
-    monkeypatch.setattr(docs, "TARGET", tmp_path / "docs" / "DAGs.md")
-    return tmp_path / "docs" / "DAGs.md"
+    return tmp_path / "docs"
 
 
-def test_a_written_file_is_fresh_and_a_changed_one_is_stale(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["DAGs.md", "configuration.md", "commands.md"])
+def test_a_written_file_is_fresh_and_a_changed_one_is_stale(
+    name: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert docs.main(["--check"]) == 1
     assert docs.main([]) == 0
     assert docs.main(["--check"]) == 0
-    place.write_text(place.read_text() + "by hand")
+    capsys.readouterr()
+    (place / name).write_text((place / name).read_text() + "by hand")
     assert docs.main(["--check"]) == 1
-    assert "docs/DAGs.md is stale: run `make docs`" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"docs/{name} is stale: run `make docs`\n"
 
 
 def test_every_dag_and_every_task_of_every_pipeline_is_told() -> None:
-    text = docs.render()
+    text = docs.dags()
 
     for name in ("intake", "dispatch", "housekeeping", "batch__<batch_id>"):
         assert f"## `{name}`" in text
@@ -35,3 +43,28 @@ def test_every_dag_and_every_task_of_every_pipeline_is_told() -> None:
         assert f"### Pipeline {pipeline}" in text
     assert "| `encode` (mapped over the plan's jobs, by pool: `encode_cpu`, `encode_gpu`) | worker | `prepare`" in text
     assert "| `prepare` | worker | — | all_success |" in text
+
+
+def test_every_setting_is_told_with_default_bounds_and_meaning() -> None:
+    text = reference.configuration()
+
+    for name in Settings.model_fields:
+        assert text.count(f"\n| `CALLSHEET_{name.upper()}` | ") == 1
+    assert "| `CALLSHEET_RELEASE_WINDOW` | `4` | Titles that may have an active run at once. 1 to 200. |" in text
+    assert "One of `local`, `kubernetes`." in text
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_every_command_is_told_with_its_arguments_and_options() -> None:
+    text = reference.commands()
+
+    for name in get_group(app).commands:
+        assert f"\n### `callsheet {name}" in text
+    assert "### `callsheet hold ID --why TEXT`" in text
+    assert "| `--limit N` | Titles at most. 1 to 1000. Default: `50`. |" in text
+
+
+def test_the_version_can_be_asked_for() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+
+    assert (done.exit_code, done.stdout) == (0, f"callsheet {version('callsheet')}\n")

@@ -34,6 +34,7 @@ class FarmSettings(OwnerSettings):
     work_retention_h: float = Field(default=72.0, ge=0)
     """Hours after which the work folder of a settled title is removed."""
     encode_slots: int = Field(default_factory=available_cores, ge=1)
-    """Encodes at once on this machine: slots of the pool ``cpu_encode``."""
+    """Worker tasks at once on CPUs: slots of the pool ``cpu_encode``, which ``make up`` and ``callsheet configure``
+    set. Each local encode gets its share of the cores."""
     gpu_slots: int = Field(default=0, ge=0)
     """Encodes at once on GPUs: slots of the pool ``gpu_encode``. 0 plans everything for CPUs."""

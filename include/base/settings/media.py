@@ -19,15 +19,16 @@ class MediaSettings(OwnerSettings):
     mezzanine_buckets: Annotated[tuple[str, ...], NoDecode] = ()
     """S3 buckets that mezzanines may come from; empty refuses ``s3://`` mezzanines."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Internal origins (``https://host:port``, also ``http://``) that mezzanines and webhooks may use."""
+    """Internal origins (``https://host:port``, also ``http://``) that mezzanines, subtitles and webhooks may use."""
     max_file_size: int = 10 * 1024**3
     """Largest mezzanine in bytes."""
     fetch_timeout_s: float = 3600.0
-    """Limit for fetching one mezzanine."""
+    """Seconds that fetching one mezzanine may take."""
     ffmpeg_timeout_s: float = 6 * 3600.0
-    """Ceiling for a worker task; encode jobs carry tighter limits."""
+    """Seconds that one worker task may take at most; the plan gives encode jobs tighter limits."""
     tool_memory_mb: int = Field(default=0, ge=0)
-    """Memory that one media tool may fill; 0 means the container's limit, else this machine's by encode slots."""
+    """MiB of memory that one media tool may fill; 0 means the container's limit, else this machine's by encode
+    slots."""
     decode_error_tolerance: float = Field(default=0.001, ge=0, le=1)
     """Share of a mezzanine's frames that may be damaged before it is refused."""
     ffmpeg: str = ""

@@ -25,11 +25,11 @@ class RuntimeSettings(OwnerSettings):
     worker_secret: str = ""
     """Kubernetes Secret whose keys become the workers' environment (``AWS_…``); empty means workload identity."""
     cpu_schedule_timeout_s: int = Field(default=1800, ge=60)
-    """Longest wait of a CPU pod for a node."""
+    """Seconds that a CPU pod waits for a node at most."""
     gpu_schedule_timeout_s: int = Field(default=3600, ge=60)
-    """Longest wait of a GPU pod for a node; afterwards its encode falls back to CPUs."""
+    """Seconds that a GPU pod waits for a node at most; afterwards its encode falls back to CPUs."""
     gpu_nodes_on_demand: bool = False
     """GPU nodes are added when a pod waits for one (a pool that scales from zero): that there are none now says
     nothing. Otherwise an encode falls back to CPUs at once where no node has a GPU."""
     max_memory_mb: int = Field(default=65536, ge=1024)
-    """Most memory that one worker pod may ask for, also after running out of memory."""
+    """Most MiB of memory that one worker pod may ask for, also after running out of memory."""

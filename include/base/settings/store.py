@@ -14,9 +14,11 @@ class StoreSettings(OwnerSettings):
     """Where the catalog, the store and this machine's own files lie, and how S3 is reached."""
 
     home: Path = Path(".callsheet")
-    """Folder of everything this machine keeps: catalog, local store, scratch space."""
+    """Folder of everything this machine keeps: catalog, local store, scratch space. Give an absolute path outside
+    make."""
     catalog_url: str = Field(default="", repr=False)
-    """SQLAlchemy URL of the catalog; empty means SQLite in ``home``."""
+    """SQLAlchemy URL of the catalog: ``sqlite:////path`` or ``postgresql+psycopg://user@host/database``; empty
+    means SQLite in ``home``."""
     store_uri: str = ""
     """Root of the object store: ``file:///folder`` or ``s3://bucket/prefix``; empty means a folder in ``home``."""
     aws_conn_id: str = ""

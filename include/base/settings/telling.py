@@ -35,13 +35,15 @@ class TellingSettings(OwnerSettings):
     """Links, webhooks and alerts."""
 
     public_base_url: str = ""
-    """Where players reach the store (a CDN, say); empty means the media endpoint of Airflow's API server."""
+    """Where players reach the store (a CDN, say), as written into pointers and webhooks; empty means the media
+    endpoint of Airflow's API server."""
     airflow_base_url: str = ""
-    """Address of Airflow's API server in links for people; empty means the connection ``callsheet_airflow``."""
+    """Address of Airflow's API server in links for people and, without ``public_base_url``, in the addresses of
+    manifests; empty means the connection ``callsheet_airflow``. ``make up`` sets it."""
     webhook_secret: SecretStr = SecretStr("")
-    """Secrets that sign webhooks, as Standard Webhooks does: ``whsec_`` and base64, or plain text, whose bytes are then
-    the key. Several, comma-separated and the newest first, each sign: so a secret is exchanged without a gap. Empty
-    refuses requests with a ``callback_url``."""
+    """Secrets that sign webhooks, as Standard Webhooks does: ``whsec_`` and base64, or plain text, whose bytes are
+    then the key. Several, comma-separated and the newest first, each sign: so a secret is exchanged without a gap.
+    ``make up`` makes one; empty refuses requests with a ``callback_url``."""
     slack_conn_id: str = "callsheet_slack"
     """Airflow connection (type slackwebhook) of the channel that alerts go to."""
 
