@@ -23,9 +23,10 @@ from include.domain.cost.forecast import NOTHING, spread
 from include.domain.cost.work import TitleWork
 from include.domain.media.media import VideoStream
 from include.domain.order.priority import priority_points
-from include.domain.plan.plan import SourceTreatment
 from include.domain.plan.presets import Relative
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.request import Signals
 from include.domain.title.title import Tier
 from include.recipes import load_recipes
@@ -108,7 +109,7 @@ def _shapes(settings: Settings, folder: Path, say: Callable[[str], None]) -> lis
             for size in SIZES:
                 output = folder / f"{number}-{preset}-{size[1]}.mp4"
                 argv = encode_argv(
-                    program, str(clip), video, SourceTreatment(), _rendition(preset, size), str(output), threads=1,
+                    program, str(clip), video, _rendition(preset, size), str(output), threads=1,
                     duration_s=seconds + 1,
                 )  # fmt: skip
                 shapes.append(Shape(argv=tuple(argv), alone_s=_service_s(argv)))
@@ -119,7 +120,8 @@ def _shapes(settings: Settings, folder: Path, say: Callable[[str], None]) -> lis
 def _rendition(preset: str, size: tuple[int, int]) -> Rendition:
     return Rendition(
         name=f"h264_{size[1]}p", rung=f"{size[1]}p", codec="h264", encoder="libx264", width=size[0], height=size[1],
-        frame_rate="25", frames=None, crf=23, maxrate_kbps=1500, bufsize_kbps=2250, preset=preset, profile="high",
+        frame_rate="25", frames=None, rate_control=CappedCrf(crf=23, maxrate_kbps=1500, bufsize_kbps=2250),
+        treatment=SourceTreatment(), preset=preset, profile="high",
         gop_frames=50, core=True,
     )  # fmt: skip
 

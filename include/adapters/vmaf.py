@@ -14,7 +14,7 @@ from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import VideoStream, Window
-from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.treatment import SourceTreatment
 
 LEAD_IN_FRAMES = 12
 """Decoded before a window and thrown away: a seek may miss its first frame, and deinterlacing needs neighbours."""
@@ -41,7 +41,7 @@ def vmaf_argv(
         address: Path or presigned address of the mezzanine.
         rendition: Path of the rendition.
         video: The mezzanine's video stream.
-        treatment: What the plan does to the source before scaling.
+        treatment: What the rendition does to the source before scaling.
         frame_rate: Exact constant rate of the rendition.
         model: Built-in model of libvmaf.
         window: The stretch to compare, starting on a frame of ``frame_rate``; None for all of it.

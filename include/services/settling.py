@@ -13,7 +13,7 @@ from include.adapters.catalog.records import RepairKind
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
-from include.domain.cost.features import source_features
+from include.domain.cost.features import encode_features, source_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult
 from include.domain.outcome.settlement import (
@@ -25,7 +25,7 @@ from include.domain.outcome.settlement import (
     TaskFailure,
     settlement,
 )
-from include.domain.plan.plan import Plan, treated_features
+from include.domain.plan.plan import Plan
 from include.domain.telling.alerts import AlertLevel
 from include.domain.title.title import Origin, State, TitleJob
 from include.domain.title.work import error_key, result_key
@@ -187,7 +187,7 @@ def history_rows(
                 rendition=done.rendition,
                 recipe_hash=rendition.recipe_hash,
                 encoder_version=done.encoder_version,
-                features=treated_features(known, rendition, plan.treatment).model_dump(mode="json"),
+                features=encode_features(known, rendition).model_dump(mode="json"),
                 cpu_s=done.cost.cpu_s,
                 wall_s=done.cost.wall_s,
                 peak_memory_mb=done.cost.peak_memory_mb,

@@ -86,7 +86,7 @@ def check(
         why_none: tuple[str, ...] = ()
         cost = costs[name]
         if not reasons[name]:
-            score, why_none, compared = _compare(ctx, title, source, plan, planned, results[name], verified)
+            score, why_none, compared = _compare(ctx, title, source, planned, results[name], verified)
             cost = _sum(cost, compared)
         bad = (*reasons[name], *qc.picture_faults(score))
         verdicts.append(
@@ -233,7 +233,6 @@ def _compare(
     ctx: StageContext,
     title: TitleJob,
     source: Inspection,
-    plan: Plan,
     planned: Rendition,
     result: EncodeResult,
     verified: SourceVerdict,
@@ -252,7 +251,7 @@ def _compare(
                 address,
                 path,
                 video,
-                plan.treatment,
+                planned.treatment,
                 frame_rate=planned.frame_rate,
                 model=model,
                 window=window,

@@ -47,7 +47,7 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, plan: Plan, j
     others = [each.rendition for each in job.options if each.option.allowed]
     forms = [form for form in (job.hardware, job.rendition, *others) if form is not None]
     for form in dict.fromkeys(forms):
-        record = _name(ctx, form, rendition_key(source, plan, form, version)) + ".json"
+        record = _name(ctx, form, rendition_key(source, form, version)) + ".json"
         known = load_if_valid(ctx.store, record, EncodeResult)
         if known is not None and ctx.store.size(known.uri) == known.size_bytes:
             return known
@@ -57,14 +57,14 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, plan: Plan, j
 
     fallback: Fallback | None = None
     if job.hardware is not None:
-        made = _by_hardware(ctx, source, plan, job.hardware, limit_s=job.time_limit_s)
+        made = _by_hardware(ctx, source, job.hardware, limit_s=job.time_limit_s)
         if isinstance(made, EncodeResult):
             return made
         fallback = made
         log.warning("%s: %s instead of %s: %s", job.name, job.rendition.encoder, made.encoder, made.message)
-    ran = _run(ctx, source, plan, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
+    ran = _run(ctx, source, job.rendition, limit_s=min(job.time_limit_s, ctx.time_left_s))
     given_up = job.binding if job.binding is not None and job.binding.degraded else None
-    return _stored(ctx, source, plan, ran, fallback=fallback, degradation=given_up)
+    return _stored(ctx, source, ran, fallback=fallback, degradation=given_up)
 
 
 def _left_out(binding: Binding, version: str) -> EncodeResult:
@@ -77,7 +77,7 @@ def _left_out(binding: Binding, version: str) -> EncodeResult:
 
 
 def _by_hardware(
-    ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition, *, limit_s: float
+    ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s: float
 ) -> EncodeResult | Fallback:
     """What the hardware encoder made, or why it made nothing that can be used."""
     if not ctx.hardware:
@@ -90,11 +90,11 @@ def _by_hardware(
     if fault is not None:
         return fault
     try:
-        ran = _run(ctx, source, plan, rendition, limit_s=min(limit_s, ctx.time_left_s) * HARDWARE_SHARE)
+        ran = _run(ctx, source, rendition, limit_s=min(limit_s, ctx.time_left_s) * HARDWARE_SHARE)
     except ToolFailed as error:
         return nvenc.fallback(rendition, error)
     try:
-        return _stored(ctx, source, plan, ran)
+        return _stored(ctx, source, ran)
     except EncoderCrashed as error:
         return Fallback(encoder=rendition.encoder, fault=HardwareFault.BAD_OUTPUT, message=error.message)
 
@@ -110,7 +110,7 @@ class _Run:
     """Frames, about."""
 
 
-def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition, *, limit_s: float) -> _Run:
+def _run(ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s: float) -> _Run:
     video = source.video
     seconds = video.start_time_s + video.duration_s
     output = ctx.scratch / f"{rendition.name}.{CODECS[rendition.codec].container}"
@@ -118,7 +118,6 @@ def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition
         tools.ffmpeg(ctx.settings),
         open_mezzanine(ctx, source),
         video,
-        plan.treatment,
         rendition,
         str(output),
         threads=tools.encode_threads(ctx.settings),
@@ -145,7 +144,6 @@ def _run(ctx: StageContext, source: Inspection, plan: Plan, rendition: Rendition
 def _stored(
     ctx: StageContext,
     source: Inspection,
-    plan: Plan,
     ran: _Run,
     *,
     fallback: Fallback | None = None,
@@ -153,7 +151,7 @@ def _stored(
 ) -> EncodeResult:
     """The rendition, verified and in the store."""
     version = tools.ffmpeg_version(ctx.settings)
-    key = rendition_key(source, plan, ran.rendition, version)
+    key = rendition_key(source, ran.rendition, version)
     name = _name(ctx, ran.rendition, key)
     uri = f"{name}.{CODECS[ran.rendition.codec].container}"
     verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
@@ -174,14 +172,13 @@ def _name(ctx: StageContext, rendition: Rendition, key: str) -> str:
     return ctx.key(f"renditions/{rendition.name}.{key}")
 
 
-def rendition_key(source: Inspection, plan: Plan, rendition: Rendition, encoder_version: str) -> str:
+def rendition_key(source: Inspection, rendition: Rendition, encoder_version: str) -> str:
     """Sixteen hex digits over everything that decides the bytes."""
     identity = source.mezzanine
     return digest(
         {
             "mezzanine": [identity.size_bytes, identity.marker],
             "video": source.video.model_dump(mode="json"),
-            "treatment": plan.treatment.model_dump(mode="json"),
             "recipe": rendition.recipe_hash,
             "encoder": encoder_version,
         }

@@ -16,7 +16,7 @@ from include.base.errors import EncoderCrashed, ToolFailed
 from include.domain.media.captions import timestamp
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.outcome.results import ImagesResult
-from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
@@ -41,7 +41,8 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     """Make the title's pictures, all from the mezzanine."""
     video = source.video
     duration_s = video.start_time_s + video.duration_s
-    treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
+    # Pictures are SDR whatever the rungs are: every browser and every list of titles shows them.
+    treatment = sdr_treatment(video, analysis)
     address = open_mezzanine(ctx, source)
     poster_s = poster_time(analysis, duration_s)
     preview_s = max(0.0, min(poster_s, duration_s - PREVIEW_S))

@@ -8,8 +8,10 @@ import pytest
 
 from include.domain.media.media import Inspection, MezzanineIdentity, VideoStream
 from include.domain.plan.footprint import encode_footprint, task_footprint
-from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.recipes import load_recipes
 from tests.predictions import predicted
 
@@ -19,7 +21,8 @@ PRIOR = load_recipes().prior
 def rendition(width: int, height: int, **changes: Any) -> Rendition:
     given: dict[str, Any] = {
         "name": "h264", "rung": "x", "codec": "h264", "encoder": "libx264", "width": width, "height": height,
-        "frame_rate": "25", "frames": None, "crf": 21.0, "maxrate_kbps": 8192, "bufsize_kbps": 9000,
+        "frame_rate": "25", "frames": None, "rate_control": CappedCrf(crf=21.0, maxrate_kbps=8192, bufsize_kbps=9000),
+        "treatment": SourceTreatment(),
         "preset": "medium", "gop_frames": 50, "core": True,
     }  # fmt: skip
     return Rendition(**{**given, **changes})
@@ -81,7 +84,7 @@ def test_deeper_and_larger_sources_need_more_memory() -> None:
 
 def test_finishing_has_room_for_the_source_and_all_renditions_twice() -> None:
     one = job(prediction=predicted(size_bytes=100 * 1024**2))
-    plan = Plan(treatment=SourceTreatment(), jobs=(one, one), segment_frames=50, frame_rate="25")
+    plan = Plan(jobs=(one, one), segment_frames=50, frame_rate="25")
 
     found = task_footprint(source(size_bytes=100 * 1024**2), plan, predictor=PRIOR, max_file_bytes=0, time_limit_s=1)
 

@@ -13,14 +13,19 @@ from include.adapters.ffmpeg.commands import (
     trial_argv,
 )
 from include.domain.media.media import Window
-from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from tests.media_core.samples import video
 
 GUARDED = (
     "-analyzeduration 20000000 -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts -max_pixels 67108864 "
     "-probesize 20000000 -protocol_whitelist file"
 )
+
+
+def capped(crf: float) -> CappedCrf:
+    return CappedCrf(crf=crf, maxrate_kbps=800, bufsize_kbps=1200)
 
 
 def rendition(**fields: object) -> Rendition:
@@ -33,9 +38,8 @@ def rendition(**fields: object) -> Rendition:
         "height": 360,
         "frame_rate": "24000/1001",
         "frames": None,
-        "crf": 23.0,
-        "maxrate_kbps": 800,
-        "bufsize_kbps": 1200,
+        "rate_control": capped(23.0),
+        "treatment": SourceTreatment(),
         "preset": "medium",
         "profile": "high",
         "gop_frames": 48,
@@ -44,14 +48,11 @@ def rendition(**fields: object) -> Rendition:
     return Rendition(**{**known, **fields})  # type: ignore[arg-type]  # a table of fields
 
 
-def command(
-    made: Rendition, treatment: SourceTreatment | None = None, source: str = "/m/a:b.mp4", **fields: object
-) -> str:
+def command(made: Rendition, source: str = "/m/a:b.mp4", **fields: object) -> str:
     argv = encode_argv(
         "ffmpeg",
         source,
         video(frame_rate="24000/1001", index=1, **fields),
-        treatment or SourceTreatment(),
         made,
         "/out/x.mp4",
         threads=2,
@@ -77,7 +78,7 @@ def test_the_command_of_an_h264_rendition() -> None:
 
 
 def test_the_command_of_a_vp9_rendition() -> None:
-    made = rendition(codec="vp9", encoder="libvpx-vp9", preset="4", profile=None, crf=34.5)
+    made = rendition(codec="vp9", encoder="libvpx-vp9", preset="4", profile=None, rate_control=capped(34.5))
 
     assert command(made).endswith(
         "-map [s4] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
@@ -87,7 +88,7 @@ def test_the_command_of_a_vp9_rendition() -> None:
 
 
 def test_the_command_of_a_rendition_by_hardware() -> None:
-    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", crf=24.0)
+    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(24.0)))
 
     assert command(made).endswith(
         "-map [s4] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
@@ -100,7 +101,7 @@ def test_the_command_of_a_rendition_by_hardware() -> None:
 
 
 def test_a_trial_has_the_size_and_the_options_of_the_encode() -> None:
-    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq")
+    made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(23.0)))
     trial = trial_argv("ffmpeg", made)
 
     assert " ".join(trial).startswith("ffmpeg -nostdin -hide_banner -loglevel level+warning -nostats -f lavfi -i ")
@@ -113,8 +114,7 @@ def test_a_trial_has_the_size_and_the_options_of_the_encode() -> None:
 
 def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mapped_after() -> None:
     made = command(
-        rendition(),
-        SourceTreatment(deinterlace=True, tone_map=True),
+        rendition(treatment=SourceTreatment(deinterlace=True, tone_map=True)),
         color_transfer="arib-std-b67",
         color_primaries="bt2020",
         color_space="unknown",
@@ -132,6 +132,14 @@ def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mappe
         "zscale=dither=error_diffusion:matrix=bt709:range=limited:transfer=bt709",
         "format=yuv420p",
     ]
+
+
+def test_a_ladder_may_hold_rungs_that_are_tone_mapped_and_rungs_that_are_not() -> None:
+    hdr = {"color_transfer": "smpte2084"}
+    sdr_rung, hdr_rung = SourceTreatment(tone_map=True), SourceTreatment()
+
+    assert "tonemap=" in command(rendition(treatment=sdr_rung), **hdr)
+    assert "tonemap=" not in command(rendition(treatment=hdr_rung), **hdr)
 
 
 def test_a_slow_preset_keeps_the_references_that_the_level_allows_and_a_tune_is_passed_on() -> None:

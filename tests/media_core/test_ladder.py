@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
+from include.domain.recipe.rate_control import NvencCq
 from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_frame_rate
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_recipes, load_tiers
@@ -192,7 +193,7 @@ def test_only_the_first_codec_has_core_rungs_and_jobs_come_lowest_first() -> Non
 def test_the_tier_changes_quality_and_preset() -> None:
     premium, ugc = (plan(tier=tier).renditions[-1] for tier in (Tier.PREMIUM, Tier.UGC))
 
-    assert premium.crf < ugc.crf
+    assert premium.rate_control.crf < ugc.rate_control.crf
     assert (premium.preset, ugc.preset) == ("slow", "veryfast")
 
 
@@ -202,7 +203,7 @@ def test_a_high_rate_gets_half_as_many_bits_again_and_a_small_picture_fewer() ->
 
     assert round(plain.maxrate_kbps * 1.5) == fast.maxrate_kbps
     assert narrow.maxrate_kbps < plain.maxrate_kbps
-    assert round(plain.maxrate_kbps * 1.5) == plain.bufsize_kbps
+    assert round(plain.maxrate_kbps * 1.5) == plain.rate_control.bufsize_kbps
 
 
 def test_limits_grow_with_the_pixels_and_end_at_the_ceiling() -> None:
@@ -235,8 +236,8 @@ def test_combing_and_hdr_are_treated_and_the_notes_say_why() -> None:
     made = plan(combed=True, color_transfer="smpte2084", bit_depth=10, width=8000, height=4000)
     notes = " ".join(made.notes)
 
-    assert made.treatment.deinterlace
-    assert made.treatment.tone_map
+    assert all(rendition.treatment.deinterlace for rendition in made.renditions)
+    assert all(rendition.treatment.tone_map for rendition in made.renditions)
     for words in ("deinterlaced", "smpte2084", "reduced", "core rungs h264_360p, h264_720p", "8000×4000"):
         assert words in notes
 
@@ -292,7 +293,8 @@ def test_the_hardware_form_is_the_same_rendition_by_another_encoder() -> None:
 
     assert job.hardware is not None
     changed = {name for name, value in job.hardware if value != getattr(job.rendition, name)}
-    assert changed == {"encoder", "preset", "tune"}
+    assert changed == {"encoder", "preset", "tune", "rate_control"}
+    assert job.hardware.rate_control == NvencCq.like(job.rendition.rate_control)
     assert (job.hardware.encoder, job.hardware.preset) == ("h264_nvenc", TIERS[Tier.UGC].hardware["h264"])
     assert job.hardware.recipe_hash != job.rendition.recipe_hash
     assert [job.made_by(name) for name in ("h264_nvenc", "libx264", None)] == [

@@ -15,6 +15,7 @@ from include.base.settings import Settings
 from include.domain.media.media import Inspection
 from include.domain.outcome.results import CheckOutcome, EncodeResult, HardwareFault
 from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.rate_control import NvencCq
 from include.domain.title.title import Tier
 from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
@@ -27,7 +28,7 @@ from include.stages.plan import plan
 from tests.clips import Clips, stage_context
 from tests.media_core.conftest import inspected
 from tests.media_core.test_encode import shown
-from tests.media_core.test_ffmpeg import rendition
+from tests.media_core.test_ffmpeg import capped, rendition
 from tests.nvenc import CardFault, ffmpeg_with_card
 from tests.titles import fast, make_title
 
@@ -35,7 +36,7 @@ Context = Callable[..., StageContext]
 Ready = Callable[[CardFault], tuple[StageContext, Inspection, Plan]]
 
 
-HARDWARE = rendition(encoder="h264_nvenc", preset="p5", tune="hq")
+HARDWARE = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(23.0)))
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,9 @@ def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reporte
     report = json.loads(title.ctx.store.get_bytes(f"{packaged.prefix}/{packaged.report}"))
     small, large = report["renditions"]
     assert [each["recipe"]["encoder"] for each in (small, large)] == ["libx264", "h264_nvenc"]
+    assert [each["recipe"]["rate_control"]["kind"] for each in (small, large)] == ["capped_crf", "nvenc_cq"]
+    assert small["recipe"]["rate_control"]["crf"] == large["recipe"]["rate_control"]["cq"] + 1
+    assert small["recipe"]["treatment"] == {"deinterlace": False, "tone_map": False}
     assert (small["fallback"]["fault"], large["fallback"]) == ("unsupported", None)
     assert [verdict.outcome for verdict in verdicts.renditions] == [CheckOutcome.PASS, CheckOutcome.PASS]
     assert all(verdict.vmaf and verdict.vmaf.harmonic_mean > 60 for verdict in verdicts.renditions)
@@ -218,4 +222,8 @@ def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reporte
 
     rows = history_rows(title.source, title.analysis, title.decision, title.renditions, verdicts)
     assert [row.features["encoder"] for row in rows] == ["libx264", "h264_nvenc"]
+    assert [row.features["rate_control"] for row in rows] == ["capped_crf", "nvenc_cq"]
+    assert rows[0].features["rate_value"] == rows[1].features["rate_value"] + 1
+    assert not rows[0].features["tone_map"]
+    assert all(not isinstance(value, dict | list) for row in rows for value in row.features.values())
     assert len({row.recipe_hash for row in rows}) == 2

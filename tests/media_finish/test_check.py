@@ -13,7 +13,7 @@ from include.adapters.vmaf import vmaf_argv
 from include.base.errors import CoreRungMissing
 from include.domain.media.media import Window
 from include.domain.outcome.results import CheckOutcome, CheckResult, EncodeResult, RenditionVerdict
-from include.domain.plan.plan import SourceTreatment
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from include.stages import check as check_module
 from tests.clips import Clips, run_ffmpeg

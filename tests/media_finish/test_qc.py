@@ -20,8 +20,10 @@ from include.domain.outcome.results import (
     RenditionVerdict,
     SourceVerdict,
 )
-from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, Plan
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from tests.predictions import predicted
 
@@ -38,9 +40,8 @@ def rendition(name: str = "h264_240p", *, core: bool = False) -> Rendition:
         height=240,
         frame_rate=NTSC_FILM,
         frames=None,
-        crf=23,
-        maxrate_kbps=400,
-        bufsize_kbps=800,
+        rate_control=CappedCrf(crf=23, maxrate_kbps=400, bufsize_kbps=800),
+        treatment=SourceTreatment(),
         preset="veryfast",
         gop_frames=48,
         core=core,
@@ -69,7 +70,7 @@ def plan_of(*renditions: Rendition) -> Plan:
         )
         for each in renditions
     )
-    return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=144, frame_rate=NTSC_FILM)
+    return Plan(jobs=jobs, segment_frames=144, frame_rate=NTSC_FILM)
 
 
 def test_a_sound_rendition_has_no_faults() -> None:

@@ -15,8 +15,10 @@ from include.base.errors import EncoderCrashed, MezzanineRejected, OutOfMemory
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.predictor import Prediction, Quantiles
 from include.domain.plan.degradation import Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import TitleJob
 from include.pipelines.core import pipeline, task
 from include.stages.core import ControlContext, Handle, StageContext, stage
@@ -90,7 +92,7 @@ def decide(ctx: ControlContext, title: TitleJob, seen: Seen) -> Plan:
         )
         for name in names
     )  # fmt: skip
-    return Plan(treatment=SourceTreatment(), jobs=jobs, segment_frames=50, frame_rate="25")
+    return Plan(jobs=jobs, segment_frames=50, frame_rate="25")
 
 
 @stage
@@ -108,7 +110,8 @@ def bill(ctx: StageContext, title: TitleJob, seen: Seen | None, made: tuple[Made
 def _rendition(name: str) -> Rendition:
     return Rendition(
         name=name, rung="144p", codec="h264", encoder="libx264", width=256, height=144, frame_rate="25", frames=50,
-        crf=23, maxrate_kbps=100, bufsize_kbps=200, preset="ultrafast", gop_frames=50, core=name == "h264_0p",
+        rate_control=CappedCrf(crf=23, maxrate_kbps=100, bufsize_kbps=200),
+        treatment=SourceTreatment(), preset="ultrafast", gop_frames=50, core=name == "h264_0p",
     )  # fmt: skip
 
 

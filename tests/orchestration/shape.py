@@ -26,7 +26,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from include.domain.plan.plan import EncodeJob, FirstSet, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, FirstSet, Plan
 from include.orchestration.runtimes.task import push_jobs
 
 STUB = """
@@ -132,7 +132,7 @@ def push_plan(name: str, on_cpus: int, on_gpus: int, later_on_cpus: int = 0, lat
     names = tuple(job.name for job in jobs)
     split = on_cpus + on_gpus
     first = FirstSet(jobs=names[:split], rest=names[split:], why="asked", message="") if names[split:] else None
-    plan = Plan.model_construct(treatment=SourceTreatment(), jobs=jobs, segment_frames=1, frame_rate="25", first=first)
+    plan = Plan.model_construct(jobs=jobs, segment_frames=1, frame_rate="25", first=first)
     context: Any = {"dag_run": SimpleNamespace(dag_id="batch__spring", run_id=name)}
     own = push_jobs(plan, "encode", context, pools=("cpu_encode", "gpu_encode"), in_two_steps=True)
     message = SetXCom(

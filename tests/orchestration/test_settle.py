@@ -22,8 +22,10 @@ from include.base.settings import Settings
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
 from include.domain.outcome.results import CheckOutcome, CheckResult, Cost, EncodeResult, QualityScore, RenditionVerdict
 from include.domain.plan.degradation import Binding, Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Origin, State
 from include.domain.title.work import result_key
 from include.pipelines.runner import TaskJob
@@ -42,13 +44,13 @@ MISSING = MissingInput("no result of prepare", reason="upstream_failed")
 def rendition(name: str) -> Rendition:
     return Rendition(
         name=name, rung=name.partition("_")[2], codec="h264", encoder="libx264", width=256, height=144,
-        frame_rate="25", frames=50, crf=23, maxrate_kbps=100, bufsize_kbps=200, preset="fast", gop_frames=50,
+        frame_rate="25", frames=50, rate_control=CappedCrf(crf=23, maxrate_kbps=100, bufsize_kbps=200),
+        treatment=SourceTreatment(), preset="fast", gop_frames=50,
         core=False,
     )  # fmt: skip
 
 
 PLAN = Plan(
-    treatment=SourceTreatment(),
     jobs=tuple(
         EncodeJob(name=name, rendition=rendition(name), pool="cpu_encode", prediction=predicted(), time_limit_s=1)
         for name in ("h264_144p", "h264_360p")

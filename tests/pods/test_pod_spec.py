@@ -14,7 +14,9 @@ from kubernetes.client import ApiClient
 from include.base.settings import Settings
 from include.domain.plan.footprint import encode_footprint, more_memory, task_footprint
 from include.domain.plan.plan import EncodeJob
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.request import Tier
 from include.domain.title.title import TitleJob
 from include.orchestration.runtimes.kubernetes.spec import ANNOTATIONS, pod_spec, worker_environment
@@ -34,7 +36,8 @@ SETTINGS = Settings(
 )
 RENDITION = Rendition(
     name="h264_1080p", rung="1080p", codec="h264", encoder="libx264", width=1920, height=1080, frame_rate="25",
-    frames=None, crf=21, maxrate_kbps=6000, bufsize_kbps=9000, preset="medium", gop_frames=50, core=True,
+    frames=None, rate_control=CappedCrf(crf=21, maxrate_kbps=6000, bufsize_kbps=9000),
+    treatment=SourceTreatment(), preset="medium", gop_frames=50, core=True,
 )  # fmt: skip
 JOB = EncodeJob(
     name="h264_1080p",

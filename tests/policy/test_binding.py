@@ -23,7 +23,9 @@ from include.domain.plan.binding import (
 from include.domain.plan.decide import decide
 from include.domain.plan.degradation import Binding, Option
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from include.recipes import load_cost_rates, load_ladders, load_presets, load_recipes, load_tiers
 from tests.predictions import predicted
@@ -61,7 +63,8 @@ def planned(
 def rendition(preset: str) -> Rendition:
     return Rendition(
         name="h264_720p", rung="720p", codec="h264", encoder="libx264", width=1280, height=720, frame_rate="25",
-        frames=50, crf=23, maxrate_kbps=100, bufsize_kbps=200, preset=preset, gop_frames=50, core=False,
+        frames=50, rate_control=CappedCrf(crf=23, maxrate_kbps=100, bufsize_kbps=200),
+        treatment=SourceTreatment(), preset=preset, gop_frames=50, core=False,
     )  # fmt: skip
 
 
@@ -187,7 +190,7 @@ def test_a_quicker_preset_keeps_the_rate_on_which_its_loss_stands(tier: Tier, pr
     for each in planned(tier)[0].jobs:
         (made,) = (option.rendition for option in each.options if option.option.name == preset)
         assert made is not None
-        assert made.crf == each.rendition.crf + shift
+        assert made.rate_control.crf == each.rendition.rate_control.crf + shift
         assert made.maxrate_kbps == each.rendition.maxrate_kbps
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from include.adapters.ffmpeg.encoders.registry import encoder_options
 from include.adapters.tools import certificates
 from include.domain.media.media import VideoStream, Window
-from include.domain.plan.plan import SourceTreatment
 from include.domain.recipe.rungs import Rendition
+from include.domain.recipe.treatment import SourceTreatment
 
 CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
 """Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
@@ -110,7 +110,7 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
     Args:
         node: Decoded video, its timestamps counted from the container's start.
         video: What the source is.
-        treatment: What the plan does to it.
+        treatment: What the rendition does to it.
         frame_rate: Exact fraction.
     """
     if treatment.deinterlace:
@@ -174,7 +174,6 @@ def encode_argv(
     program: str,
     source: str,
     video: VideoStream,
-    treatment: SourceTreatment,
     rendition: Rendition,
     output: str,
     *,
@@ -187,7 +186,6 @@ def encode_argv(
         program: ffmpeg.
         source: Path or presigned address of the mezzanine.
         video: Its video stream.
-        treatment: What the plan does to the source.
         rendition: What to make.
         output: Path of the new file.
         threads: For decoder, filters and encoder each.
@@ -197,6 +195,7 @@ def encode_argv(
     import ffmpeg
 
     node = ffmpeg.input(source if "://" in source else f"file:{source}", threads=threads, **input_options(source))
+    treatment = rendition.treatment
     picture = source_filters(node[str(video.index)], video, treatment, frame_rate=rendition.frame_rate)
     picture = scaled(picture, video, treatment, width=rendition.width, height=rendition.height)
     options: dict[str, Any] = {

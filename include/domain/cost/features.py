@@ -18,11 +18,11 @@ from include.domain.cost.rates import SourceShape
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection
 from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
+from include.domain.recipe.rate_control import RateControlKind
 from include.domain.recipe.rungs import Cut, Ladder, Rendition
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
-RateControl = Literal["capped_crf", "nvenc_cq"]
 CONTENT = (
     "si_mean",
     "si_max",
@@ -85,7 +85,7 @@ class EncodeFeatures(SourceFeatures):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     fps: float = Field(gt=0)
-    rate_control: RateControl | None = None
+    rate_control: RateControlKind | None = None
     rate_value: float | None = None
     """The CRF or CQ; lower is better."""
     maxrate_kbps: int | None = None
@@ -140,17 +140,8 @@ def metadata_features(source: SourceShape) -> SourceFeatures:
     )
 
 
-def encode_features(
-    source: SourceFeatures, rendition: Rendition, *, deinterlace: bool, tone_map: bool
-) -> EncodeFeatures:
-    """Of a planned rendition.
-
-    Args:
-        source: What is decoded.
-        rendition: What is made of it.
-        deinterlace: Whether the source is deinterlaced for it.
-        tone_map: Whether the source is tone-mapped for it.
-    """
+def encode_features(source: SourceFeatures, rendition: Rendition) -> EncodeFeatures:
+    """Of a planned rendition of ``source``."""
     return EncodeFeatures(
         **_fields(source),
         codec=rendition.codec,
@@ -160,12 +151,12 @@ def encode_features(
         width=rendition.width,
         height=rendition.height,
         fps=float(parse_rate(rendition.frame_rate)),
-        rate_control=_rate_control(rendition.encoder),
-        rate_value=rendition.crf,
+        rate_control=rendition.rate_control.kind,
+        rate_value=rendition.rate_control.quality,
         maxrate_kbps=rendition.maxrate_kbps,
         gop_frames=rendition.gop_frames,
-        deinterlace=deinterlace,
-        tone_map=tone_map,
+        deinterlace=rendition.treatment.deinterlace,
+        tone_map=rendition.treatment.tone_map,
     )
 
 
@@ -221,7 +212,7 @@ def read_features(record: Mapping[str, Any]) -> EncodeFeatures | None:
         return None
 
 
-def _rate_control(encoder: str) -> RateControl:
+def _rate_control(encoder: str) -> RateControlKind:
     return "capped_crf" if encoder in SOFTWARE_ENCODERS else "nvenc_cq"
 
 

@@ -23,7 +23,7 @@ from include.domain.outcome.results import (
     TextResult,
 )
 from include.domain.plan.degradation import Binding
-from include.domain.plan.plan import EncodeJob, FirstSet, Plan, SourceTreatment
+from include.domain.plan.plan import EncodeJob, FirstSet, Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Kind, Tier, TitleJob
 
@@ -48,7 +48,6 @@ class ReportedPlan(Document):
 
     frame_rate: str
     segment_frames: int
-    treatment: SourceTreatment
     notes: tuple[str, ...]
     first: FirstSet | None
     """What went out, or goes out, as a first version, and why."""
@@ -156,7 +155,6 @@ def build_report(
         plan=ReportedPlan(
             frame_rate=plan.frame_rate,
             segment_frames=plan.segment_frames,
-            treatment=plan.treatment,
             notes=plan.notes,
             first=plan.first,
         ),

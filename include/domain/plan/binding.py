@@ -18,6 +18,7 @@ from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.plan.playable import PublicationTimes, first_set, later_s, time_to_publication
 from include.domain.plan.presets import Presets, faster_presets, preset_options
+from include.domain.recipe.rungs import Rendition
 from include.domain.recipe.tiers import TierPolicy
 from include.domain.title.title import Tier
 
@@ -172,14 +173,12 @@ def _options(
     found = preset_options(faster, p50_s=encode.p50_s, p90_s=encode.p90_s, may_lose=policy.vmaf_may_lose)
     shifts = presets.crf.get(rendition.encoder, {})
 
-    def crf(preset: str) -> float:
-        # Never above the planned one: a loss that was measured at the same rate must not become larger.
-        return rendition.crf + min(0.0, shifts.get(preset, 0.0) - shifts.get(rendition.preset, 0.0))
+    def by(preset: str) -> Rendition:
+        # Never a higher CRF than planned: a loss that was measured at the same bit rate must not become larger.
+        shift = min(0.0, shifts.get(preset, 0.0) - shifts.get(rendition.preset, 0.0))
+        return rendition.model_copy(update={"preset": preset, "rate_control": rendition.rate_control.shifted(shift)})
 
-    options = [
-        EncodeOption(option=each, rendition=rendition.model_copy(update={"preset": each.name, "crf": crf(each.name)}))
-        for each in found
-    ]
+    options = [EncodeOption(option=option, rendition=by(option.name)) for option in found]
     if not rendition.core:
         drop = Option(name=DROP, p50_s=0.0, p90_s=0.0, vmaf_loss=presets.dropped_rung)
         options.append(EncodeOption(option=drop, rendition=None))

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from include.base.pools import CPU_POOL, GPU_POOL
-from include.domain.cost.features import SourceFeatures, source_features
+from include.domain.cost.features import SourceFeatures, encode_features, source_features
 from include.domain.cost.predictor import Predictor
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, VideoStream
-from include.domain.plan.plan import EncodeJob, Plan, SourceTreatment, treated_features
+from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.codecs import CODECS
+from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Cut, Ladder, Rendition, cut_ladder, even, output_frame_rate
 from include.domain.recipe.tiers import TierPolicy
+from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 
 HIGH_RATE = Fraction(40)
 HIGH_RATE_FACTOR = 1.5
@@ -53,7 +55,7 @@ def decide(
     gop_frames = max(1, round(first.gop_s * rate))
     segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))
     known = source_features(source, analysis)
-    treatment = SourceTreatment(deinterlace=analysis.interlaced, tone_map=video.hdr)
+    treatment = sdr_treatment(video, analysis)
     jobs: list[tuple[int, int, EncodeJob]] = []
     for position, ladder in enumerate(ladders):
         cuts = cut_ladder(ladder.rungs, width=video.display_width, height=video.display_height)
@@ -66,14 +68,14 @@ def decide(
                 rate=rate,
                 gop_frames=gop_frames,
                 frames=_known_frames(video, rate),
+                treatment=treatment,
                 core=position == 0 and cut.rung.name in core,
             )
             hardware = _hardware(rendition, policy) if gpu else None
-            job = _job(rendition, hardware, known, treatment, ceiling_s=ceiling_s, predictor=predictor)
+            job = _job(rendition, hardware, known, ceiling_s=ceiling_s, predictor=predictor)
             jobs.append((cut.pixels, position, job))
     jobs.sort(key=lambda entry: entry[:2])
     plan = Plan(
-        treatment=treatment,
         jobs=tuple(job for _, _, job in jobs),
         segment_frames=segment_frames,
         frame_rate=str(rate),
@@ -83,7 +85,15 @@ def decide(
 
 
 def _rendition(
-    cut: Cut, ladder: Ladder, policy: TierPolicy, *, rate: Fraction, gop_frames: int, frames: int | None, core: bool
+    cut: Cut,
+    ladder: Ladder,
+    policy: TierPolicy,
+    *,
+    rate: Fraction,
+    gop_frames: int,
+    frames: int | None,
+    treatment: SourceTreatment,
+    core: bool,
 ) -> Rendition:
     rung, codec = cut.rung, CODECS[ladder.codec]
     # A source smaller than the box needs a smaller cap; less than in proportion, as small pictures have more detail.
@@ -98,13 +108,14 @@ def _rendition(
         height=cut.height,
         frame_rate=str(rate),
         frames=frames,
-        crf=rung.crf + policy.crf_offset,
-        maxrate_kbps=maxrate,
-        bufsize_kbps=round(maxrate * BUFFER_S),
+        rate_control=CappedCrf(
+            crf=rung.crf + policy.crf_offset, maxrate_kbps=maxrate, bufsize_kbps=round(maxrate * BUFFER_S)
+        ),
         preset=policy.presets.get(ladder.codec, ladder.preset),
         tune=ladder.tune,
         profile=codec.profiles[BIT_DEPTH],
         gop_frames=gop_frames,
+        treatment=treatment,
         core=core,
     )
 
@@ -112,23 +123,26 @@ def _rendition(
 def _hardware(rendition: Rendition, policy: TierPolicy) -> Rendition | None:
     """The same rendition by a hardware encoder; None where the tier, the codec or the size does not allow one."""
     preset, encoder = policy.hardware.get(rendition.codec), CODECS[rendition.codec].hardware
-    if preset is None or encoder is None or not encoder.takes(rendition.width, rendition.height):
+    control = rendition.rate_control
+    if preset is None or encoder is None or not isinstance(control, CappedCrf):
         return None
-    return rendition.model_copy(update={"encoder": encoder.name, "preset": preset, "tune": encoder.tune})
+    if not encoder.takes(rendition.width, rendition.height):
+        return None
+    changes = {"encoder": encoder.name, "preset": preset, "tune": encoder.tune, "rate_control": NvencCq.like(control)}
+    return rendition.model_copy(update=changes)
 
 
 def _job(
     rendition: Rendition,
     hardware: Rendition | None,
     source: SourceFeatures,
-    treatment: SourceTreatment,
     *,
     ceiling_s: float,
     predictor: Predictor,
 ) -> EncodeJob:
     """The job with its prediction, which has room for either form: a hardware job may become the software encoder's."""
     forms = [rendition] if hardware is None else [rendition, hardware]
-    predictions = predictor.predict_many([treated_features(source, form, treatment) for form in forms])
+    predictions = predictor.predict_many([encode_features(source, form) for form in forms])
     prediction = predictions[0].with_room_for(predictions[-1])
     return EncodeJob(
         name=rendition.name,
@@ -169,9 +183,9 @@ def _notes(
         notes.append("The source is larger than the largest rung and is reduced to it.")
     if len({each.rung for each in plan.renditions}) == 1:
         notes.append("The source is no larger than the lowest rung: one rung at its own size.")
-    if plan.treatment.deinterlace:
+    if any(rendition.treatment.deinterlace for rendition in plan.renditions):
         notes.append("The source is interlaced and is deinterlaced.")
-    if plan.treatment.tone_map:
+    if any(rendition.treatment.tone_map for rendition in plan.renditions):
         notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
     return tuple(notes)
 

@@ -51,19 +51,6 @@ class EncodeJob(Document):
         return next(found, self.rendition)
 
 
-class SourceTreatment(Document):
-    """What every rendition, and the reference of every comparison, does to the decoded source before scaling."""
-
-    deinterlace: bool = False
-    tone_map: bool = False
-    """HDR source to BT.709 SDR."""
-
-
-def treated_features(source: SourceFeatures, rendition: Rendition, treatment: SourceTreatment) -> EncodeFeatures:
-    """What is known of an encode of a plan before it starts."""
-    return encode_features(source, rendition, deinterlace=treatment.deinterlace, tone_map=treatment.tone_map)
-
-
 class FirstSet(Document):
     """What of a title is published as a first version, and what follows as the next."""
 
@@ -79,7 +66,6 @@ class FirstSet(Document):
 class Plan(Document):
     """Result of the stage ``plan``: our decision for one title."""
 
-    treatment: SourceTreatment
     jobs: tuple[EncodeJob, ...]
     """Lowest rung first."""
     segment_frames: int
@@ -105,4 +91,4 @@ class Plan(Document):
 
     def features(self, source: SourceFeatures) -> tuple[EncodeFeatures, ...]:
         """What is known of each encode before it starts, in the order of the jobs."""
-        return tuple(treated_features(source, rendition, self.treatment) for rendition in self.renditions)
+        return tuple(encode_features(source, rendition) for rendition in self.renditions)

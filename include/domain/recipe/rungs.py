@@ -8,6 +8,8 @@ from fractions import Fraction
 
 from include.base.document import Document, digest
 from include.domain.media.media import VideoStream
+from include.domain.recipe.rate_control import RateControl
+from include.domain.recipe.treatment import SourceTreatment
 
 
 class Rung(Document):
@@ -51,17 +53,21 @@ class Rendition(Document):
     """Exact fraction; constant frame rate."""
     frames: int | None
     """Expected number of frames, where it can be known before decoding."""
-    crf: float
-    """NVENC's ``cq`` for a hardware encoder."""
-    maxrate_kbps: int
-    bufsize_kbps: int
+    rate_control: RateControl
     preset: str
     tune: str | None = None
     profile: str | None = None
     gop_frames: int
     """Distance of the closed, aligned keyframes."""
+    treatment: SourceTreatment
+    """What is done to the decoded source before it is scaled."""
     core: bool
     """Without a core rung the title does not go out."""
+
+    @property
+    def maxrate_kbps(self) -> int:
+        """Cap of the bit rate, whatever the kind of rate control."""
+        return self.rate_control.maxrate_kbps
 
     @property
     def recipe_hash(self) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+from include.base.document import Document
+from include.base.errors import ConfigurationError
 from include.domain.recipe.rungs import Rendition
+
+Kind = TypeVar("Kind", bound=Document)
+"""Of rate control."""
 
 
 def common_options(rendition: Rendition) -> dict[str, Any]:
@@ -17,3 +22,13 @@ def common_options(rendition: Rendition) -> dict[str, Any]:
         "colorspace": "bt709",
         "color_range": "tv",
     }
+
+
+def rate_control(rendition: Rendition, kind: type[Kind]) -> Kind:
+    """The rendition's rate control, which must be of ``kind``; raises :class:`ConfigurationError` for another one."""
+    control = rendition.rate_control
+    if not isinstance(control, kind):
+        raise ConfigurationError(
+            f"{rendition.name}: {rendition.encoder} is told bits by {kind.__name__}, not by {control.kind}"
+        )
+    return control

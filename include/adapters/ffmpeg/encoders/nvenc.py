@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from include.adapters.ffmpeg.encoders.common import common_options
+from include.adapters.ffmpeg.encoders.common import common_options, rate_control
 from include.domain.recipe.codecs import H264
+from include.domain.recipe.rate_control import NvencCq
 from include.domain.recipe.rungs import Rendition
 
 LOOKAHEAD = 20
@@ -14,6 +15,7 @@ LOOKAHEAD = 20
 
 def nvenc_options(rendition: Rendition) -> dict[str, Any]:
     """Capped constant quality with closed GOPs of one length, the same stream from every card."""
+    control = rate_control(rendition, NvencCq)
     return {
         **common_options(rendition),
         "preset": rendition.preset,
@@ -21,10 +23,10 @@ def nvenc_options(rendition: Rendition) -> dict[str, Any]:
         "profile:v": rendition.profile,
         # Without the zero ffmpeg's default of 2 Mbit/s would be the average.
         "rc": "vbr",
-        "cq": f"{rendition.crf:g}",
+        "cq": f"{control.cq:g}",
         "b:v": 0,
-        "maxrate": f"{rendition.maxrate_kbps}k",
-        "bufsize": f"{rendition.bufsize_kbps}k",
+        "maxrate": f"{control.maxrate_kbps}k",
+        "bufsize": f"{control.bufsize_kbps}k",
         # An IDR frame at each multiple of the GOP and nowhere else, whatever the look-ahead sees.
         "force_key_frames": f"expr:eq(mod(n,{rendition.gop_frames}),0)",
         "forced-idr": 1,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from include.adapters.ffmpeg.encoders.common import common_options
+from include.adapters.ffmpeg.encoders.common import common_options, rate_control
 from include.domain.recipe.codecs import H264, X264
+from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
 
 _MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
@@ -13,15 +14,16 @@ _MANY_REFERENCES = {"slow", "slower", "veryslow", "placebo"}
 
 def x264_options(rendition: Rendition) -> dict[str, Any]:
     """Capped CRF with closed GOPs of one length."""
+    control = rate_control(rendition, CappedCrf)
     return {
         **common_options(rendition),
-        "crf": f"{rendition.crf:g}",
+        "crf": f"{control.crf:g}",
         "keyint_min": rendition.gop_frames,
         "preset": rendition.preset,
         **({"tune": rendition.tune} if rendition.tune else {}),
         **({"profile:v": rendition.profile} if rendition.profile else {}),
-        "maxrate": f"{rendition.maxrate_kbps}k",
-        "bufsize": f"{rendition.bufsize_kbps}k",
+        "maxrate": f"{control.maxrate_kbps}k",
+        "bufsize": f"{control.bufsize_kbps}k",
         "sc_threshold": 0,
         # The slow presets take five references and more, which lifts the level above what the size needs.
         **({"refs": 4} if rendition.preset in _MANY_REFERENCES else {}),
