@@ -2,8 +2,9 @@
 
 Reads the job document at URI, runs the task's stages and writes their results to the store. No Airflow, no catalog.
 
-Exit codes: 0 done; 64 never try again (a bad mezzanine, a wrong configuration); 75 try again; 137 try again with more
-memory. The failure itself is written beside the job document, with command and stderr.
+Exit codes: 0 done; 64 never try again (a bad mezzanine, a wrong configuration); 75 try again; 76 not tried, the job is
+of another release; 137 try again with more memory. The failure itself is written beside the job document, with command
+and stderr.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
-from include.adapters.store.documents import load_document
 from include.adapters.store.keys import key_of
 from include.adapters.store.opening import open_store
 from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
 from include.base.settings import load_settings
 from include.base.text import printable, redacted
-from include.pipelines.runner import TaskJob, run_task
+from include.pipelines.runner import load_job, run_task
 from include.stages.core import StageContext
 
 log = logging.getLogger("include.worker")
@@ -65,7 +65,7 @@ def _run(argv: list[str] | None) -> int:
     settings = load_settings().model_copy(update={"aws_conn_id": ""})
     limit_tools(Limits.of(settings))
     store = open_store(settings)
-    job = load_document(store, key_of(store, arguments.job), TaskJob)
+    job = load_job(store, key_of(store, arguments.job))
     if job.task != arguments.task:
         raise ConfigurationError(f"the job document at {arguments.job} is for task {job.task}, not {arguments.task}")
     try:

@@ -163,6 +163,24 @@ class AirflowApi:
             return False
         return not found.get("is_stale", False)
 
+    def parsed_at(self, dag_id: str) -> datetime | None:
+        """When Airflow last read the DAG well; None where it does not have it, or could not read it since."""
+        try:
+            found = self.request("GET", f"/api/v2/dags/{quote(dag_id)}")
+        except DagUnknown:
+            return None
+        if found.get("is_stale") or found.get("has_import_errors") or not found.get("last_parsed_time"):
+            return None
+        return datetime.fromisoformat(found["last_parsed_time"])
+
+    def begin_again(self, dag_id: str, run_id: str) -> None:
+        """Clear every task of a run, so that it begins again by the newest form of its DAG; running ones are ended."""
+        self.request(
+            "POST",
+            f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/clear",
+            json={"dry_run": False, "only_failed": False, "run_on_latest_version": True},
+        )
+
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Set a run to failed: what it runs is ended, what waits is skipped."""
         self.request(

@@ -16,6 +16,7 @@ The whole tree::
     ├── MissingInput            platform  never      a stage whose input no earlier stage has written
     ├── StorageError            storage   transient  the object store or the disk refused
     ├── PlatformUnavailable     platform  transient  Airflow's API, the catalog or a webhook did not answer
+    │   ├── OtherRelease        platform  later      a job document of another release: its form is unknown here
     │   ├── PodEvicted          platform  transient  its node needed the room, or was drained
     │   ├── NodeLost            platform  transient  the node is gone, or somebody deleted the pod
     │   ├── PodTimeout          platform  transient  the pod ran past its deadline: its worker hung
@@ -59,11 +60,13 @@ class Retry(StrEnum):
     NEVER = "never"
     TRANSIENT = "transient"
     MORE_MEMORY = "more_memory"
+    LATER = "later"
+    """Nothing was tried: the same again, once what hinders it has passed. It does not count as an attempt."""
 
 
-EXIT_CODES: dict[Retry, int] = {Retry.NEVER: 64, Retry.TRANSIENT: 75, Retry.MORE_MEMORY: 137}
-"""A worker's exit code by retry class. 64 and 75 follow sysexits.h (EX_USAGE, EX_TEMPFAIL); 137 is what a container
-reports when the kernel killed it for memory."""
+EXIT_CODES: dict[Retry, int] = {Retry.NEVER: 64, Retry.TRANSIENT: 75, Retry.LATER: 76, Retry.MORE_MEMORY: 137}
+"""A worker's exit code by retry class. 64, 75 and 76 follow sysexits.h (EX_USAGE, EX_TEMPFAIL, EX_PROTOCOL); 137 is
+what a container reports when the kernel killed it for memory."""
 
 
 class ErrorDocument(Document):
@@ -182,6 +185,12 @@ class StorageError(CallsheetError):
 
 class PlatformUnavailable(CallsheetError):
     """Airflow's API, the catalog or another service of the platform did not answer."""
+
+
+class OtherRelease(PlatformUnavailable):
+    """A document of another release, in a form that this one does not know: it is read when all parts are of one."""
+
+    retry = Retry.LATER
 
 
 class PodEvicted(PlatformUnavailable):

@@ -19,6 +19,7 @@ from include.services.replay import take_backfills, take_repairs
 from include.services.risks import note_at_risk, note_overdue
 from include.services.sending import send_alerts, send_webhooks
 from include.services.steering import stop_cancelled
+from include.services.upgrade import begin_runs_again, move_batches
 from include.services.valuation import revalue
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def tick() -> dict[str, str]:
     failed: list[str] = []
     with AirflowApi.from_connection() as api:
         steps: dict[str, Callable[[], object]] = {
+            "moved batches": lambda: move_batches(catalog, now=now),
+            "moved runs": lambda: begin_runs_again(catalog, api),
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
             "back-fills": lambda: take_backfills(catalog, settings, now=now),

@@ -5,6 +5,7 @@ Where they lie: :mod:`include.domain.title.work`.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
@@ -16,10 +17,10 @@ from typing import Any
 from include.adapters.store.documents import D, load_document, load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
-from include.base.errors import MissingInput
+from include.base.errors import MissingInput, OtherRelease
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
-from include.domain.title.work import error_key, job_key, label_of, progress_key, result_key, usage_key
+from include.domain.title.work import FORMAT, error_key, job_key, label_of, progress_key, result_key, usage_key
 from include.pipelines.core import Pipeline, Task, find_pipeline
 from include.stages.core import Input, Node, Stage, StageContext, document_type
 
@@ -31,6 +32,8 @@ PROGRESS_EVERY_S = 2.0
 class TaskJob(Document):
     """The job document of one task: all that a worker is told."""
 
+    format: int = FORMAT
+    """Of this document and of all in the work folder; one that says nothing is of format 1."""
     task: str
     title: TitleJob
     item: str | None = None
@@ -66,6 +69,26 @@ class TaskJob(Document):
     def usage_key(self) -> str:
         """Store key of what the last worker used: a :class:`include.domain.outcome.results.Cost`."""
         return usage_key(self.title, self.task, self.item)
+
+
+def load_job(store: ObjectStore, key: str) -> TaskJob:
+    """The job document at ``key``.
+
+    Raises :class:`OtherRelease` for one of another format, before anything else of it is read, and otherwise as
+    :func:`load_document` does.
+    """
+    try:
+        said = json.loads(store.get_bytes(key))
+    except ValueError:
+        said = None
+    found = said.get("format", 1) if isinstance(said, dict) else FORMAT
+    if found != FORMAT:
+        raise OtherRelease(
+            f"{store.uri}/{key} is a job of format {found}; this release reads format {FORMAT}: it waits until workers "
+            "and Airflow run the same release",
+            reason="other_release",
+        )
+    return load_document(store, key, TaskJob)
 
 
 class Progress(Document):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from include.adapters.process import run
 from include.adapters.store.local import LocalStore
 from include.base.errors import ErrorDocument, ToolTimeout
 from include.domain.title.title import TitleJob
-from include.domain.title.work import result_key
+from include.domain.title.work import FORMAT, result_key
 from include.pipelines.runner import TaskJob
 from include.worker import main
 from tests.clips import stage_context
@@ -214,3 +215,29 @@ def _children(pid: int) -> list[psutil.Process]:
     while not (found := process.children(recursive=True)):
         time.sleep(0.05)
     return found
+
+
+@pytest.mark.parametrize("said", [{"format": 1}, {"format": FORMAT + 1, "brand_new": {}}, {"format": None}], ids=str)
+def test_a_job_of_another_release_is_not_tried_and_nothing_is_written_over_it(
+    said: dict[str, Any], bench: Bench
+) -> None:
+    job = bench.job()
+    theirs = json.dumps({**json.loads(job.to_json()), **said}).encode()
+    bench.store.put_bytes(job.key, theirs)
+
+    code, _, err = bench.run("look-around", "--job", bench.address(job))
+
+    assert code == 76
+    assert f"this release reads format {FORMAT}" in err
+    assert bench.store.list(job.title.work) == ["jobs/look-around.json"]
+    assert bench.store.get_bytes(job.key) == theirs
+
+
+def test_a_job_of_a_release_before_formats_says_none(bench: Bench) -> None:
+    job = bench.job()
+    old = {name: value for name, value in json.loads(job.to_json()).items() if name != "format"}
+    bench.store.put_bytes(job.key, json.dumps(old).encode())
+
+    code, _, err = bench.run("look-around", "--job", bench.address(job))
+
+    assert (code, "is a job of format 1" in err) == (76, True)

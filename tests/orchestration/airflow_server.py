@@ -44,6 +44,12 @@ class AirflowServer:
     """Path and query string of each request that has one."""
     bodies: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path and document of each request that brought one."""
+    parsed: dict[str, Any] = field(
+        default_factory=lambda: {"has_import_errors": False, "last_parsed_time": "2026-01-01T00:00:00Z"}
+    )
+    """What it says of every DAG."""
+    cleared: list[str] = field(default_factory=list)
+    """Runs that were to begin again."""
     html: set[str] = field(default_factory=set)
     """Paths that are answered with the page of the UI, as Airflow does with those that it does not know."""
     logins: int = 0
@@ -101,14 +107,21 @@ class AirflowServer:
             self.runs[key] = {"dag_run_id": key[1], "conf": body["conf"], "state": "running", "end_date": None}
             return 200, self.runs[key]
         if run_id is None:
-            return 200, {"dag_id": dag_id, "is_stale": False}
+            return 200, {"dag_id": dag_id, "is_stale": False, **self.parsed}
         if (dag_id, run_id) not in self.runs:
             return 404, {"detail": "no run"}
-        if method == "PATCH" and "note" in body:
-            self.notes[dag_id, run_id] = body["note"]
-        elif method == "PATCH":
-            self.end(dag_id, run_id, body["state"], None)
+        self.change(method, path, (dag_id, run_id), body)
         return 200, self.runs[dag_id, run_id]
+
+    def change(self, method: str, path: str, run: tuple[str, str], body: Any) -> None:
+        """What a request does to a run."""
+        if path.endswith("/clear"):
+            self.cleared.append(run[1])
+            self.end(*run, "queued", None)
+        elif method == "PATCH" and "note" in body:
+            self.notes[run] = body["note"]
+        elif method == "PATCH":
+            self.end(*run, body["state"], None)
 
 
 def _ids(path: str) -> tuple[str, str | None]:

@@ -36,6 +36,7 @@ from tests.receivers import http_receiver
 
 REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggered"}'
 STEPS = [
+    "moved batches", "moved runs",
     "lost runs", "repairs", "back-fills", "values", "weights", "cancelled", "release", "overdue", "alerts", "webhooks",
 ]  # fmt: skip
 LONG_AFTER = NOW + LOST_AFTER * 2

@@ -108,6 +108,23 @@ class Batches(Part):
         # Here and not in the query: databases order by their own collation.
         return sorted(stubs, key=lambda stub: stub.batch_id)
 
+    def move(self, batch_id: str, pipeline_version: int, *, now: datetime) -> bool:
+        """Put a live batch under another version of its pipeline.
+
+        Returns:
+            False where it has that version already, or is not live any more.
+        """
+        with self._write() as connection:
+            live = (batches.c.batch_id == batch_id, batches.c.retired_at.is_(None))
+            was = connection.scalar(select(batches.c.pipeline_version).where(*live))
+            if was is None or was == pipeline_version:
+                return False
+            connection.execute(update(batches).where(*live).values(pipeline_version=pipeline_version, moved_at=now))
+            add_event(
+                connection, "batch.moved", batch_id=batch_id, now=now, detail={"old": was, "new": pipeline_version}
+            )
+            return True
+
     def retirable(self, now: datetime) -> list[str]:
         """Unretired batches all of whose titles are settled, as of ``now``."""
         query = (

@@ -18,7 +18,14 @@ def request_row(connection: Connection, request_id: str) -> Row:
     """The title's row beside its batch's; raises :class:`LookupError` for a request that does not exist."""
     found = (
         connection.execute(
-            select(titles, batches.c.dag_id, batches.c.pipeline, batches.c.callback_url, batches.c.retired_at)
+            select(
+                titles,
+                batches.c.dag_id,
+                batches.c.pipeline,
+                batches.c.pipeline_version,
+                batches.c.callback_url,
+                batches.c.retired_at,
+            )
             .join(batches, batches.c.batch_id == titles.c.batch_id)
             .where(titles.c.request_id == request_id)
         )

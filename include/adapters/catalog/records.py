@@ -11,6 +11,7 @@ from include.domain.order.valuation import QueuedTitle, Valuation, Work
 from include.domain.outcome.results import PackagedRendition
 from include.domain.title.request import Refusal, TitleRequest
 from include.domain.title.title import Origin, State, SubtitleFile, TitleJob
+from include.domain.title.work import FORMAT
 
 TaskEvent = Literal["started", "finished", "failed"]
 RepairKind = Literal[Origin.REPAIR, Origin.BACKFILL]
@@ -62,6 +63,8 @@ class BatchRecord(Document):
     content_hash: str
     refusals: tuple[Refusal, ...]
     created_at: datetime
+    moved_at: datetime | None
+    """When an upgrade last gave it another version of its pipeline."""
     retired_at: datetime | None
     counts: dict[State, int]
     """Number of titles by state; states without a title are left out."""
@@ -125,6 +128,10 @@ class TitleRecord(OpenTitle):
     run_id: str | None
     """Known from the moment the title is claimed for release."""
     pipeline_version: int
+    run_pipeline_version: int | None
+    """Version of the pipeline that its run was begun under; None without a run."""
+    run_format: int | None
+    """Format of the documents that its run was begun with (:data:`include.domain.title.work.FORMAT`)."""
     origin: Origin
     origin_request_id: str | None
     """The request that this one repeats; None for a new one."""
@@ -143,6 +150,14 @@ class TitleRecord(OpenTitle):
     """0–1000, as of the last valuation."""
     valuation: Valuation | None
     """None until the title was valued."""
+
+    @property
+    def begun_by_another_release(self) -> bool:
+        """Whether its run was begun under another version of its pipeline, or with documents of another format."""
+        return self.run_id is not None and (self.run_pipeline_version, self.run_format) != (
+            self.pipeline_version,
+            FORMAT,
+        )
 
     @property
     def is_repair(self) -> bool:

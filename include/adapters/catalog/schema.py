@@ -87,6 +87,8 @@ batches = Table(
     Column("content_hash", String(64), nullable=False),
     Column("refusals", JSON, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # When an upgrade last gave it another version of its pipeline.
+    Column("moved_at", Moment),
     Column("retired_at", Moment, index=True),
 )
 
@@ -104,6 +106,9 @@ titles = Table(
     Column("state", String(20), nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
     Column("run_id", NAME),
+    # What its run was begun with: the version of its pipeline, and the format of documents in its work folder.
+    Column("run_pipeline_version", Integer),
+    Column("run_format", Integer),
     Column("claimed_by", NAME),
     Column("claimed_until", Moment),
     # Waits for its mezzanine: not to be released before this.

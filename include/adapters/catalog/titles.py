@@ -14,6 +14,7 @@ from include.adapters.catalog.records import TaskEvent, TitleRecord, run_id_of
 from include.adapters.catalog.schema import alerts, batches, dead_letters, titles, versions
 from include.base.errors import NotReleased
 from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
+from include.domain.title.work import FORMAT
 
 RELEASED_STATES = frozenset({State.QUEUED, State.RUNNING, State.PLAYABLE})
 REOPENED_STATES = frozenset({State.FAILED, State.REJECTED})
@@ -260,6 +261,37 @@ class Titles(Part):
                 _tell_of_first(connection, row, state, reason=reason, message=message, now=now)
             return True
 
+    def outdated(self) -> list[TitleRecord]:
+        """Released titles whose run was begun under another version of their pipeline, or with other documents."""
+        other = or_(
+            titles.c.run_format.is_(None),
+            titles.c.run_format != FORMAT,
+            titles.c.run_pipeline_version != batches.c.pipeline_version,
+        )
+        query = select_titles().where(titles.c.state.in_(RELEASED_STATES), titles.c.run_id.is_not(None), other)
+        with self._read() as connection:
+            return [title_record(row) for row in connection.execute(query.order_by(titles.c.seq)).mappings()]
+
+    def note_begun_again(self, request_id: str, *, now: datetime) -> None:
+        """The title's run has begun again, as this release does it: what it had finished stays."""
+        with self._write() as connection:
+            row = request_row(connection, request_id)
+            was = {"pipeline_version": row["run_pipeline_version"], "format": row["run_format"]}
+            new = {"pipeline_version": row["pipeline_version"], "format": FORMAT}
+            connection.execute(
+                update(titles)
+                .where(titles.c.request_id == request_id)
+                .values(run_pipeline_version=new["pipeline_version"], run_format=FORMAT)
+            )
+            add_event(
+                connection,
+                "title.moved",
+                batch_id=row["batch_id"],
+                request_id=request_id,
+                now=now,
+                detail={"run_id": row["run_id"], "old": was, "new": new},
+            )
+
     def endangered(self, now: datetime) -> list[TitleRecord]:
         """Unpublished titles with a deadline ahead that nobody has been told to be at risk, in order of arrival."""
         noted = exists().where(alerts.c.request_id == titles.c.request_id, alerts.c.level == "at_risk")
@@ -333,7 +365,8 @@ def _tell_of_first(
 
 def _release(connection: Connection, row: Row, *, run_id: str, now: datetime) -> Row:
     # Its conf carries the priority of the claim; whether that still holds is for the first telling of weights to see.
-    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now}
+    begun_with = {"run_pipeline_version": row["pipeline_version"], "run_format": FORMAT}
+    changes = {"state": State.QUEUED, "run_id": run_id, "released_at": now, **begun_with}
     connection.execute(update(titles).where(titles.c.request_id == row["request_id"]).values(changes))
     add_event(
         connection,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException, TaskDeferred
 from airflow.sdk.execution_time.xcom import XCom
 
 from include.adapters.airflow_api import AirflowApi
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 WORKER_SECRETS = frozenset({"CALLSHEET_CATALOG_URL", "CALLSHEET_WEBHOOK_SECRET", "CALLSHEET_API_PASSWORD"})
 """Workers have no business with the catalog, with webhooks or with Airflow's API."""
+BEGINS_AGAIN_WITHIN = timedelta(minutes=2)
+"""For so long the task of a run that another release has begun waits to be cleared by ``dispatch``."""
 PREVIEW_KEY = "preview"
 
 
@@ -88,6 +90,10 @@ class TitleTask(BaseOperator):
             title = catalog.titles.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
+        if title.begun_by_another_release:
+            # Its documents may be none that this release can read: dispatch has the run begin again.
+            log.warning("%s: its run was begun by another release; it begins again within a minute", title.request_id)
+            raise AirflowRescheduleException(now + BEGINS_AGAIN_WITHIN)  # type: ignore[no-untyped-call]  # it has no types
         job = title.job()
         if job.wait_until is not None and job.wait_until <= now:
             # Whether a mezzanine may still arrive is decided here: a worker's clock may be hours off.
