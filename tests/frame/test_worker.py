@@ -229,7 +229,7 @@ def test_a_job_of_another_release_is_not_tried_and_nothing_is_written_over_it(
 
     assert code == 76
     assert f"this release reads format {FORMAT}" in err
-    assert bench.store.list(job.title.work) == ["jobs/look-around.json"]
+    assert list(bench.store.list(job.title.work)) == ["jobs/look-around.json"]
     assert bench.store.get_bytes(job.key) == theirs
 
 
