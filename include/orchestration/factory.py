@@ -16,9 +16,9 @@ from include.base.settings import load_settings
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
 from include.orchestration.names import (
     CONTROL_POOL,
-    FIRST,
-    FIRST_ASKED,
+    asked_id,
     done_id,
+    gate_id,
     jobs_id,
     mapped_task_id,
     rest_of,
@@ -68,19 +68,22 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
             if task.mapped_over is not None:
                 plan = ends[described.owner(task.mapped_over)]
                 begins[task.name], ends[task.name] = _mapped(described, task, plan, pools)
-            elif task.first_of is None:
+            elif task.edition is None:
                 ends[task.name] = _operator(described, task, pools)
                 begins[task.name] = [ends[task.name]]
-        waits_for_first = _first_version(described, begins, ends, pools) if described.publishes_first else None
+        joins: dict[str, Operator] = {}
+        for edition in described.editions:
+            joins[edition] = _edition(described, edition, begins, ends, pools, list(joins.values()))
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
         for task in described.tasks:
             above = [described.task(upstream) for upstream in task.upstream]
-            for each in above:
-                if task.first_of or not each.first_of:
-                    ends[each.name] >> begins[task.name]
-            # What a first version needs may be skipped, and nothing but its join may follow a skipped task.
-            if waits_for_first and not task.first_of and any(each.first_of or each.mapped_over for each in above):
-                waits_for_first >> begins[task.name]
+            for upper in above:
+                if upper.edition in (None, task.edition):
+                    ends[upper.name] >> begins[task.name]
+            # What an earlier edition needs may be skipped, and nothing but its join may follow a skipped task.
+            if any(upper.mapped_over or upper.edition not in (None, task.edition) for upper in above):
+                for edition in described.before(task.edition):
+                    joins[edition] >> begins[task.name]
     return dag
 
 
@@ -105,48 +108,57 @@ def _mapped(pipeline: Pipeline, task: Task, plan: Operator, pools: tuple[Pool, .
     return mapped, done
 
 
-def _first_version(
-    pipeline: Pipeline, begins: dict[str, list[Operator]], ends: dict[str, Operator], pools: tuple[Pool, ...]
+def _edition(
+    pipeline: Pipeline,
+    edition: str,
+    begins: dict[str, list[Operator]],
+    ends: dict[str, Operator],
+    pools: tuple[Pool, ...],
+    earlier: list[Operator],
 ) -> Operator:
-    """The tasks that make a title's first version, the encodes that wait meanwhile, and the join behind both.
+    """The tasks that make an edition, the encodes that wait meanwhile, and the join behind both.
 
-    The gate skips all of it for a title without a first version. The other encodes wait for what the first version
-    waits for: encodes are not interrupted, and theirs would hold the slots that it needs.
+    The gate skips all of it for a title whose plan does not list the edition. The encodes behind it wait for what the
+    edition waits for: encodes are not interrupted, and theirs would hold the slots that it needs.
 
     Args:
-        pipeline: With tasks that make a first version.
-        begins: By task, what has to wait for its upstream; the tasks of the first version are added.
+        pipeline: With tasks that make the edition.
+        edition: Its name.
+        begins: By task, what has to wait for its upstream; the tasks of the edition are added.
         ends: By task, what has to be waited for; likewise.
         pools: Of this deployment.
+        earlier: The joins of the editions before it.
     """
-    first = [task for task in pipeline.tasks if task.first_of]
-    with TaskGroup("first_version", prefix_group_id=False, tooltip="Core rungs as a first version, where asked for"):
-        plan = ends[pipeline.owner(str(first[0].first_of))]
+    tasks = [task for task in pipeline.tasks if task.edition == edition]
+    listed_by = str(tasks[0].edition_of)
+    plan, tooltip = ends[pipeline.owner(listed_by)], f"What is published as the edition {edition!r}, where asked for"
+    with TaskGroup(f"{edition}_version", prefix_group_id=False, tooltip=tooltip):
         asked = EmptyOperator(
-            task_id=FIRST_ASKED, pool=CONTROL_POOL, **_no_work("Whether there is to be a first version.")
+            task_id=asked_id(edition), pool=CONTROL_POOL, **_no_work("Whether there is to be this edition.")
         )
         plan >> asked
         gate = Gate.partial(
-            task_id=FIRST, pool=CONTROL_POOL, **_no_work("Skipped, with all that follows, where there is none.")
+            task_id=gate_id(edition),
+            pool=CONTROL_POOL,
+            **_no_work("Skipped, with all that follows, where there is none."),
         ).expand(job=XComArg(asked))
         rest: list[Operator] = []
         for task in pipeline.tasks:
-            if task.mapped_over == first[0].first_of:
-                name = rest_of(task.name)
+            if task.mapped_over == listed_by:
+                name = rest_of(task.name, edition)
                 rest += _by_pool(pipeline, task, name, [(pool, _list_of_jobs(name, pool, plan)) for pool in pools])
-        for task in first:
+        for task in tasks:
             ends[task.name] = _operator(pipeline, task, pools)
             begins[task.name] = [ends[task.name]]
         done = EmptyOperator(
-            task_id=done_id(FIRST),
+            task_id=done_id(edition),
             pool=CONTROL_POOL,
             trigger_rule="all_done",
-            **_no_work("The first version, and the jobs behind it, have ended."),
+            **_no_work("The edition, and the jobs behind it, have ended."),
         )
-    for upstream in first[0].upstream:
-        ends[upstream] >> rest
-    made = [ends[task.name] for task in first]
-    gate >> [*made, *rest] >> done
+    for waited_for in [*earlier, *(ends[name] for name in tasks[0].upstream if pipeline.task(name).edition is None)]:
+        waited_for >> rest
+    gate >> [*(ends[task.name] for task in tasks), *rest] >> done
     return done
 
 

@@ -13,9 +13,12 @@ def mapped_task_id(task: str, pool: str) -> str:
     return f"{task}_{pool.removesuffix('_encode')}"
 
 
-def rest_of(task: str) -> str:
-    """Name, in Airflow's ids, of the part of a mapped task whose jobs wait until the first version's have ended."""
-    return f"{task}_rest"
+def rest_of(task: str, edition: str) -> str:
+    """Name, in Airflow's ids, of the part of a mapped task whose jobs wait until those of ``edition`` have ended.
+
+    ``encode_rest`` behind the edition ``first``, ``encode_rest_<edition>`` behind any other.
+    """
+    return f"{task}_rest" if edition == "first" else f"{task}_rest_{edition}"
 
 
 def jobs_id(task: str, pool: str) -> str:
@@ -27,15 +30,24 @@ def jobs_id(task: str, pool: str) -> str:
     return f"{mapped_task_id(task, pool)}_jobs"
 
 
-FIRST_ASKED = "first_asked"
-"""Stands for the list that :data:`FIRST` is mapped over: one item where the plan wants a first version, else none."""
-FIRST = "first"
-"""The gate before all that a first version needs. Where nobody wants one the scheduler skips it, hence all of that,
-as soon as the plan is made: no process is started, and nothing waits for it."""
+def gate_id(edition: str) -> str:
+    """Airflow's id of the gate before all that an edition needs: the edition's name.
+
+    Where the plan does not list the edition the scheduler skips the gate, hence all that follows it, as soon as the
+    plan is made: no process is started, and nothing waits for it.
+    """
+    return edition
+
+
+def asked_id(edition: str) -> str:
+    """Airflow's id of what the gate is mapped over: a list of one item where the plan lists the edition, else none."""
+    return f"{edition}_asked"
 
 
 def done_id(task: str) -> str:
-    """Airflow's id of the join behind a mapped task. The scheduler marks it done when no job is left to wait for.
+    """Airflow's id of the join behind a mapped task, or behind an edition.
+
+    The scheduler marks it done when no job is left to wait for.
 
     What follows depends on it, not on the mapped tasks: an empty one is skipped, and no trigger rule of Airflow's takes
     failed and skipped tasks alike.

@@ -64,9 +64,10 @@ class Task:
     trigger_rule: TriggerRule
     mapped_over: str | None
     """Stage whose result lists the jobs, for a mapped task."""
-    first_of: str | None = None
-    """Stage whose result says what goes out as a first version, for a task that makes it; where it says nothing, the
-    task is skipped."""
+    edition: str | None = None
+    """The edition before the complete one that it makes; it is skipped for a title whose plan does not list that."""
+    edition_of: str | None = None
+    """Stage whose result is that plan."""
     weight: int = 1
     """Its place among the tasks of titles of equal priority, 0 to 9: the higher one gets a free slot."""
     share: float = 1.0
@@ -89,10 +90,9 @@ class Pipeline:
     summary: str
     tasks: tuple[Task, ...]
 
-    @property
-    def publishes_first(self) -> bool:
-        """Whether it can publish a first version before the whole set."""
-        return any(task.first_of for task in self.tasks)
+    def before(self, edition: str | None) -> tuple[str, ...]:
+        """The editions that go out before ``edition``; None is the complete one."""
+        return self.editions if edition is None else self.editions[: self.editions.index(edition)]
 
     def task(self, name: str) -> Task:
         """The task called ``name``; raises :class:`ConfigurationError`."""
@@ -103,7 +103,7 @@ class Pipeline:
         raise ConfigurationError(f"pipeline {self.name} v{self.version} has no task {name!r} (it has {known})")
 
     def owner(self, stage: str) -> str:
-        """Name of the task that ``stage`` runs in; for the first version it is ``first_<stage>``."""
+        """Name of the task that ``stage`` runs in; for an early edition it is ``<edition>_<stage>``."""
         return next(task.name for task in self.tasks if any(node.name == stage for node in task.nodes))
 
     def maker_of(self, kind: type[Document]) -> Node | None:
@@ -114,7 +114,7 @@ class Pipeline:
     @property
     def editions(self) -> tuple[str, ...]:
         """What it can publish before the complete set, by name and in this order."""
-        return ("first",) if self.publishes_first else ()
+        return tuple(dict.fromkeys(task.edition for task in self.tasks if task.edition is not None))
 
 
 @dataclass
@@ -151,9 +151,9 @@ class _Description:
             Input(producer=handle.producer, many=handle.many, optional=accepts_none(annotation))
             for handle, annotation in given
         )
-        node = Node(stage=stage, inputs=inputs, options=options, mapped=mapped, first=task.first_of is not None)
+        node = Node(stage=stage, inputs=inputs, options=options, mapped=mapped, edition=task.edition)
         if node.name in self.owner_of:
-            raise ConfigurationError(f"{where}: appears twice; a stage runs once per title, and once for its first set")
+            raise ConfigurationError(f"{where}: appears twice; a stage runs once for each edition")
         self.nodes.append(node)
         self.owner_of[node.name] = task.name
         self.result_of[node.name] = stage.result
@@ -183,15 +183,21 @@ class _Description:
             raise ConfigurationError(f"{where}: follows {', '.join(unknown)}, which are not among the tasks before it")
         if task.mapped_over is not None and self.result_of.get(task.mapped_over) is not Plan:
             raise ConfigurationError(f"{where}: is mapped over {task.mapped_over}, which makes no plan")
-        if task.first_of is not None and task.first_of not in {earlier.mapped_over for earlier in self.tasks}:
-            raise ConfigurationError(
-                f"{where}: makes a first version of {task.first_of}, over whose jobs no task before it is mapped"
-            )
+        if task.edition is not None:
+            task = replace(task, edition_of=self._plan_of_editions(f"{where}: makes the edition {task.edition!r}"))
         if not 0 <= task.weight <= HEAVIEST_STEP:
             raise ConfigurationError(f"{where}: weighs {task.weight}; a weight is a number from 0 to {HEAVIEST_STEP}")
         if task.share < 0:
             raise ConfigurationError(f"{where}: its share of the progress, {task.share}, is below zero")
         self.open_task, self.nodes = task, []
+
+    def _plan_of_editions(self, what: str) -> str:
+        """The plan whose jobs the tasks before are mapped over: that one lists the editions."""
+        plans = {earlier.mapped_over for earlier in self.tasks if earlier.mapped_over}
+        if len(plans) != 1:
+            found = ", ".join(sorted(plans)) or "none"
+            raise ConfigurationError(f"{what}, and needs one plan over whose jobs tasks before it are mapped: {found}")
+        return plans.pop()
 
     def close(self) -> None:
         """End the open task: it has its stages, and follows the tasks whose results they take."""
@@ -203,7 +209,7 @@ class _Description:
         if task.publishes and not issubclass(self.nodes[-1].stage.result, PublishResult):
             raise ConfigurationError(f"{where}: publishes, but its last stage makes no {PublishResult.__name__}")
         producers = [given.producer for node in self.nodes for given in node.inputs]
-        producers += [plan for plan in (task.mapped_over, task.first_of) if plan]
+        producers += [plan for plan in (task.mapped_over, task.edition_of) if plan]
         # A mapped task counts as well when it is done, so what follows it must follow its plan as well.
         plans = {earlier.name: earlier.mapped_over for earlier in self.tasks if earlier.mapped_over}
         producers += [plans[owner] for producer in producers if (owner := self.owner_of.get(producer)) in plans]
@@ -217,7 +223,7 @@ def task(
     name: str,
     *,
     each_job_of: Handle | None = None,
-    first_of: Handle | None = None,
+    edition: str | None = None,
     after: tuple[str, ...] = (),
     trigger_rule: TriggerRule = "all_success",
     weight: int = 1,
@@ -229,8 +235,9 @@ def task(
     Args:
         name: Task id in Airflow; a mapped task has one per pool (include/orchestration/names.py).
         each_job_of: A plan: the task is mapped over its jobs, and the block's value is the job.
-        first_of: A plan: the task is there for a title that gets a first version alone. Its stages see the plan, and
-            the results of its jobs, as if there were no others, and leave results of their own.
+        edition: Name of an edition before the complete one: the task makes it, for a title whose plan lists it. Its
+            stages see the plan, and the results of its jobs, as if there were no others, and leave results of their
+            own. Editions go out in the order in which they are named here.
         after: Tasks to follow besides those whose results are taken.
         trigger_rule: When to run, given how the upstream tasks ended.
         weight: From 0 to 9: among titles of equal priority the task with the higher weight gets a free slot. What is
@@ -246,7 +253,7 @@ def task(
             upstream=after,
             trigger_rule=trigger_rule,
             mapped_over=each_job_of.producer if each_job_of else None,
-            first_of=first_of.producer if first_of else None,
+            edition=edition,
             weight=weight,
             share=share,
             publishes=publishes,

@@ -109,7 +109,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     Args:
         job: The job document.
         make_context: Builds the context of one stage from ``title``, ``store``, ``scratch``, ``report``, ``deadline``,
-            ``hardware``, ``first``, ``editions``.
+            ``hardware``, ``edition``, ``editions``.
         store: The object store.
         scratch: A folder for temporary files; each stage gets a new one beneath it.
 
@@ -134,7 +134,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             report=_reporter(job, store, node, position, len(task.nodes)),
             deadline=deadline,
             hardware=job.hardware,
-            first=node.first,
+            edition=node.edition,
             editions=pipeline.editions,
         )
         started = time.monotonic()
@@ -157,7 +157,7 @@ def stage_inputs(title: TitleJob, stage: Stage, store: ObjectStore) -> list[Any]
     pipeline = find_pipeline(title.pipeline, title.pipeline_version)
     for task in pipeline.tasks:
         for node in task.nodes:
-            if node.stage is stage and not node.first:
+            if node.stage is stage and node.edition is None:
                 job = TaskJob(task=task.name, title=title, time_limit_s=0)
                 return _documents(job, node, store, pipeline)
     return None
@@ -178,8 +178,9 @@ def find_result(title: TitleJob, kind: type[D], store: ObjectStore) -> D | None:
 
 
 def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:
-    """The plan whose jobs the mapped ``task`` runs."""
-    found = load_result(title, task.mapped_over, Plan, store) if task.mapped_over else None
+    """The plan whose jobs ``task`` runs, or whose edition it makes; raises :class:`MissingInput`."""
+    planned_by = task.mapped_over or task.edition_of
+    found = load_result(title, planned_by, Plan, store) if planned_by else None
     if found is None:
         raise MissingInput(f"{title.request_id}: task {task.name} has no plan to take its jobs from")
     return found
@@ -189,9 +190,9 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
     """How far a title is, 0–1, from the results in its work folder."""
     done = total = 0.0
     for task in pipeline.tasks:
-        made_of = task.mapped_over or task.first_of
+        made_of = task.mapped_over or task.edition_of
         plan = load_result(title, made_of, Plan, store) if made_of else None
-        if task.first_of and (plan is None or plan.first is None):
+        if task.edition and (plan is None or plan.early_edition(task.edition) is None):
             continue
         items = [job.name for job in plan.jobs] if task.mapped_over and plan is not None else [None]
         keys = [result_key(title, node.name, item) for node in task.nodes for item in items]
@@ -209,7 +210,7 @@ def _documents(job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline)
 def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline) -> Any:
     """One argument of a stage: the title, the job of a mapped stage, one result, or all results of a mapped stage.
 
-    A stage of the first version gets the plan, and the results of its jobs, as far as they belong to that.
+    A stage of an early edition gets the plan, and the results of its jobs, as far as they belong to that edition.
     """
     if given.producer == "title":
         return job.title
@@ -219,9 +220,7 @@ def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: Object
     if given.many:
         mapped = pipeline.task(pipeline.owner(given.producer))
         plan = load_result(job.title, mapped.mapped_over, Plan, store) if mapped.mapped_over else None
-        if node.first and plan is not None:
-            plan = plan.of_first
-        names = [each.name for each in plan.jobs] if plan is not None else []
+        names = [planned.name for planned in plan.part(node.edition).jobs] if plan is not None else []
         keys = [result_key(job.title, given.producer, name) for name in names]
         return tuple(load_document(store, key, kind) for key in keys if store.size(key) is not None)
     found = load_result(job.title, given.producer, kind, store)
@@ -231,7 +230,7 @@ def _load(given: Input, annotation: Any, job: TaskJob, node: Node, store: Object
             "which has not finished",
             reason="upstream_failed",
         )
-    return found.of_first if node.first and isinstance(found, Plan) else found
+    return found.part(node.edition) if isinstance(found, Plan) else found
 
 
 def _item(job: TaskJob, pipeline: Pipeline, store: ObjectStore) -> EncodeJob:

@@ -33,11 +33,11 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         pictures = images(title, source, analysis)
         verified = verify_source(title, source)
     contents = (title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, pictures, verified)
-    # Only where the plan asks for it: its core rungs go out while the others are encoded.
-    with task("first_finish", first_of=encode_plan, weight=6, share=2.5):
+    # Only where the plan lists this edition: its core rungs go out while the others are encoded.
+    with task("first_finish", edition="first", weight=6, share=2.5):
         first_verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified)
         first_packaged = package(*contents, first_verdicts, progressive=progressive)
-    with task("first_publish", first_of=encode_plan, weight=9, share=0.5, publishes=True):
+    with task("first_publish", edition="first", weight=9, share=0.5, publishes=True):
         first_published = publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish", weight=6, share=2.5):

@@ -15,6 +15,7 @@ from include.domain.cost.features import source_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.order.parallel import slots_for
 from include.domain.order.valuation import Work
+from include.domain.outcome.report import FirstSet
 from include.domain.plan.binding import FarmShare, least_work, work_of
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
@@ -58,9 +59,9 @@ def note_planned(
         if source is None or plan is None:
             return None
         known = source_features(source, find_result(title, Analysis, store))
-        timed, predictor = plan.of_first, farm_share().predictor
+        timed, predictor = plan.earliest, farm_share().predictor
         full, needed = (work_of(part, known, predictor=predictor, tier=title.tier) for part in (plan, timed))
-        playable = needed if plan.first else None
+        playable = needed if plan.early else None
         work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
         catalog.queue.note_work(title.request_id, work)
         valued = revalue(catalog, settings, now=now, only=title.request_id).get(title.request_id)
@@ -69,4 +70,5 @@ def note_planned(
     except Exception:
         log.exception("%s: the plan's work cannot be entered", title.request_id)
         return None
-    return {"first": plan.first.model_dump(mode="json")} if plan.first else None
+    first = FirstSet.of(plan)
+    return {plan.early[0].name: first.model_dump(mode="json")} if first else None

@@ -27,8 +27,8 @@ from include.domain.cost.rates import Pair, shape_of
 from include.domain.cost.work import expected_title, title_works
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
+from include.domain.plan.editions import first_version_rule
 from include.domain.plan.plan import Plan
-from include.domain.plan.playable import first_version_rule
 from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import UNIVERSAL
 from include.domain.recipe.tiers import TierPolicy, core_of

@@ -53,8 +53,8 @@ class StageContext:
     """Progress of this stage: share done (0–1) and a short line for people."""
     hardware: bool = True
     """Whether this attempt may use a hardware encoder: it runs where a GPU may be."""
-    first: bool = False
-    """Whether this is the title's first version: plan and renditions are those of its core rungs alone."""
+    edition: str | None = None
+    """The edition that is made: plan and renditions hold its jobs alone. None for the complete one."""
     editions: tuple[str, ...] = ()
     """What the title's pipeline can publish before the complete set, by name and in this order."""
     deadline: float = field(default_factory=lambda: time.monotonic() + 6 * 3600)
@@ -115,13 +115,13 @@ class Node:
     """One per document; those that the stage has a default for may be left out at the end."""
     options: dict[str, Any]
     mapped: bool
-    first: bool = False
-    """Whether it works for the title's first version."""
+    edition: str | None = None
+    """The edition before the complete one that it works for."""
 
     @property
     def name(self) -> str:
-        """Name of the result: the stage's, and another one for the first version."""
-        return f"first_{self.stage.name}" if self.first else self.stage.name
+        """Name of the result: the stage's, with an early edition's name in front: ``first_package``."""
+        return f"{self.edition}_{self.stage.name}" if self.edition else self.stage.name
 
 
 TITLE = Handle("title")

@@ -38,8 +38,8 @@ from include.stages.preview import PAGE, write_preview
 from include.stages.subtitles import decoded, parsed
 
 REPORT = "report.json"
-SET, FIRST_SET = "package", "first_package"
-"""Folders of the sets in the work folder: the whole one, and a title's first version."""
+SET = "package"
+"""Folder of the complete set in the work folder; those of earlier editions have the edition's name in front."""
 
 
 @stage
@@ -104,7 +104,7 @@ def package(
         verified,
         verdicts,
         rungs,
-        whole=not ctx.first,
+        whole=ctx.edition is None,
         tools={"ffmpeg": ffmpeg_version(ctx.settings), "shaka_packager": packager_version(ctx.settings)},
         files={"hls": manifests.MASTER, "dash": manifests.DASH, "progressive": list(files)},
     )
@@ -256,7 +256,7 @@ def _stored(
     progressive: tuple[str, ...],
 ) -> PackageResult:
     """Put every file of the set, after whatever an earlier attempt has left is gone."""
-    prefix = ctx.key(FIRST_SET if ctx.first else SET)
+    prefix = ctx.key(f"{ctx.edition}_{SET}" if ctx.edition else SET)
     ctx.store.delete_tree(prefix)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
@@ -273,7 +273,7 @@ def _stored(
         duration_s=round(float(contents.videos[0].track.duration), 6),
         rungs=rungs,
         degraded=report.degraded,
-        whole=not ctx.first,
+        whole=ctx.edition is None,
         missing=report.missing,
         given_up=report.given_up,
         packager_version=report.tools["shaka_packager"],

@@ -53,9 +53,9 @@ def plan(
         left_s=None if due is None else (due - now).total_seconds(),
         degrade=ctx.settings.degrade,
     )
-    # The deadline is that of the first version, where there is one.
-    timed = decision.of_first
+    # The deadline is that of the edition that goes out first.
+    timed = decision.earliest
     work = work_of(timed, known, predictor=farm_share.predictor, tier=title.tier)
-    notes = [decision.first.message[0].upper() + decision.first.message[1:] + "."] if decision.first else []
+    notes = [edition.message[0].upper() + edition.message[1:] + "." for edition in decision.early]
     notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, farm_share=farm_share)
     return decision.model_copy(update={"notes": (*decision.notes, *notes)})

@@ -42,6 +42,18 @@ def planning(ctx: StageContext, title: TitleJob) -> Plan:
 
 
 @stage
+def replanning(ctx: StageContext, title: TitleJob) -> Plan:
+    """Plans once more."""
+    raise NotImplementedError
+
+
+@stage
+def remaking(ctx: StageContext, job: EncodeJob) -> Note:
+    """Makes another."""
+    return Note()
+
+
+@stage
 def making(ctx: StageContext, job: EncodeJob) -> Note:
     """Makes one."""
     return Note()
@@ -178,8 +190,20 @@ def of_another_pipeline(title: Handle) -> None:
 
 def first_of_no_mapped_plan(title: Handle) -> None:
     with task("plan"):
-        decision = planning(title)
-    with task("early", first_of=decision):
+        planning(title)
+    with task("early", edition="first"):
+        first(title)
+
+
+def two_plans(title: Handle) -> None:
+    with task("plan"):
+        one = planning(title)
+        other = replanning(title)
+    with task("make", each_job_of=one) as job:
+        making(job)
+    with task("make-others", each_job_of=other) as job:
+        remaking(job)
+    with task("early", edition="first"):
         first(title)
 
 
@@ -188,7 +212,7 @@ def first_set_twice(title: Handle) -> None:
         decision = planning(title)
     with task("make", each_job_of=decision) as job:
         making(job)
-    with task("early", first_of=decision):
+    with task("early", edition="first"):
         first(title)
         first(title)
 
@@ -196,8 +220,9 @@ def first_set_twice(title: Handle) -> None:
 @pytest.mark.parametrize(
     ("description", "complaint"),
     [
-        (first_of_no_mapped_plan, "task early: makes a first version of planning, over whose jobs no task before it"),
-        (first_set_twice, "stage first: appears twice; a stage runs once per title, and once for its first set"),
+        (first_of_no_mapped_plan, "task early: makes the edition 'first', and needs one plan .*: none"),
+        (two_plans, "task early: makes the edition 'first', and needs one plan .*: planning, replanning"),
+        (first_set_twice, "stage first: appears twice; a stage runs once for each edition"),
         (no_task, "has no task"),
         (outside_of_a_task, r"stage first: call it inside `with task"),
         (empty_task, "task idle has no stage"),
@@ -265,7 +290,7 @@ def in_two_steps(title: Handle) -> None:
         decision = planning(title)
     with task("make", each_job_of=decision) as job:
         notes = making(job)
-    with task("early", first_of=decision):
+    with task("early", edition="first"):
         early = gathering(notes)
         asked = asking(early)
     with task("end", trigger_rule="all_done"):
@@ -276,10 +301,10 @@ def in_two_steps(title: Handle) -> None:
 def test_stages_of_a_first_version_have_results_of_their_own() -> None:
     described = pipeline(version=1)(in_two_steps)
 
-    assert described.publishes_first
-    assert not pipeline(version=4)(good).publishes_first
+    assert described.editions == ("first",)
+    assert pipeline(version=4)(good).editions == ()
     early, end = described.task("early"), described.task("end")
-    assert (early.first_of, end.first_of) == ("planning", None)
+    assert (early.edition, early.edition_of, end.edition) == ("first", "planning", None)
     assert [node.name for node in (*early.nodes, *end.nodes)] == [
         "first_gathering", "first_asking", "gathering", "asking",
     ]  # fmt: skip

@@ -116,11 +116,11 @@ class Farm:
         """The tasks of the title's life in order, each job of the plan one: ``encode.<job>``."""
         yield from ("release", "prepare", "plan")
         plan = Plan.from_json(self.store.get_bytes(result_key(self.title, "plan")))
-        yield from (f"encode.{job.name}" for job in plan.of_first.jobs)
+        yield from (f"encode.{job.name}" for job in plan.earliest.jobs)
         yield "extras"
-        if plan.first:
+        if plan.early:
             yield from ("first_finish", "first_publish")
-            yield from (f"encode.{name}" for name in plan.first.rest)
+            yield from (f"encode.{name}" for name in plan.earliest.left_out())
         yield from ("finish", "publish", "settle")
 
     def start(self, step: str, *, point: Point | None = None, trace: Path | None = None,

@@ -26,7 +26,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from include.domain.plan.plan import EncodeJob, FirstSet, Plan
+from include.domain.plan.plan import COMPLETE, Edition, EncodeJob, Plan
 from include.orchestration.runtimes.task import push_jobs
 
 STUB = """
@@ -131,10 +131,11 @@ def push_plan(name: str, on_cpus: int, on_gpus: int, later_on_cpus: int = 0, lat
     )
     names = tuple(job.name for job in jobs)
     split = on_cpus + on_gpus
-    first = FirstSet(jobs=names[:split], rest=names[split:], why="asked", message="") if names[split:] else None
-    plan = Plan.model_construct(jobs=jobs, segment_frames=1, frame_rate="25", first=first)
+    early, complete = Edition(name="first", jobs=names[:split], why="asked"), Edition(name=COMPLETE, jobs=names)
+    editions = (early, complete) if names[split:] else ()
+    plan = Plan.model_construct(jobs=jobs, segment_frames=1, frame_rate="25", editions=editions)
     context: Any = {"dag_run": SimpleNamespace(dag_id="batch__spring", run_id=name)}
-    own = push_jobs(plan, "encode", context, pools=("cpu_encode", "gpu_encode"), in_two_steps=True)
+    own = push_jobs(plan, "encode", context, pools=("cpu_encode", "gpu_encode"), editions=("first",))
     message = SetXCom(
         key="return_value", value=own, dag_id="batch__spring", run_id=name, task_id="plan", mapped_length=len(own)
     )

@@ -13,8 +13,8 @@ from include.domain.media.media import Analysis
 from include.domain.plan.binding import laid_out
 from include.domain.plan.decide import decide
 from include.domain.plan.degradation import DROP
-from include.domain.plan.plan import FirstSet, Plan
-from include.domain.plan.playable import FirstVersionRule, PublicationTimes, first_set, later_s, time_to_publication
+from include.domain.plan.editions import FirstVersionRule, PublicationTimes, editions_of, later_s, time_to_publication
+from include.domain.plan.plan import COMPLETE, Edition, Plan
 from include.domain.title.title import Tier
 from tests.policy.test_binding import LADDERS, PACE, PRESETS, PRIOR, TIERS, planned, source
 
@@ -36,8 +36,11 @@ def decided(
     rule: FirstVersionRule = "deadline",
     left_s: float | None = None,
     times: PublicationTimes = TIMES,
-) -> FirstSet | None:
-    return first_set(PLAN, times, asked=asked, rule=rule, left_s=left_s)
+) -> Edition | None:
+    """The edition that goes out before the complete one, which then follows."""
+    editions = editions_of(PLAN, times, asked=asked, rule=rule, left_s=left_s)
+    assert [edition.name for edition in editions] in ([], ["first", COMPLETE])
+    return editions[0] if editions else None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,8 @@ def test_the_request_has_the_first_word_then_the_tier_then_the_deadline(
 
     assert (found.why if found else None) == why
     if found:
-        assert (found.jobs, found.rest) == (CORE, REST)
+        assert found.jobs == CORE
+        assert editions_of(PLAN, TIMES, asked=True, rule=rule, left_s=left_s)[-1].jobs == (*CORE, *REST)
 
 
 def test_a_deadline_does_not_ask_for_what_is_no_quicker() -> None:
@@ -75,7 +79,7 @@ def test_a_deadline_does_not_ask_for_what_is_no_quicker() -> None:
 def test_a_title_without_core_rungs_or_without_others_goes_out_at_once(kept: tuple[str, ...]) -> None:
     plan = PLAN.model_copy(update={"jobs": tuple(job for job in PLAN.jobs if job.name in kept)})
 
-    assert first_set(plan, TIMES, asked=True, rule="always", left_s=1) is None
+    assert editions_of(plan, TIMES, asked=True, rule="always", left_s=1) == ()
 
 
 def test_the_reason_says_what_it_saves_and_what_it_costs() -> None:
@@ -143,7 +147,7 @@ def quickest_s(plan: Plan) -> float:
     low, high = 0.0, 3600.0
     while high - low > 0.01:
         middle = (low + high) / 2
-        low, high = (middle, high) if plan_of(left_s=middle).first else (low, middle)
+        low, high = (middle, high) if plan_of(left_s=middle).editions else (low, middle)
     return high
 
 
@@ -151,29 +155,29 @@ def test_quicker_presets_come_before_a_first_version_and_that_before_rungs_are_l
     enough = quickest_s(PLAN)
 
     # With presets alone the deadline is kept: nothing goes first, and each job may still take one.
-    assert plan_of(left_s=enough).first is None
-    assert plan_of(left_s=enough - 1, degrade=True).first is not None
+    assert plan_of(left_s=enough).editions == ()
+    assert plan_of(left_s=enough - 1, degrade=True).early_edition("first") is not None
     # Without them it would be missed sooner.
-    assert plan_of(left_s=enough + 1, degrade=False).first is not None
+    assert plan_of(left_s=enough + 1, degrade=False).early_edition("first") is not None
 
 
 def test_jobs_behind_a_first_version_bind_to_no_deadline_and_those_of_it_reckon_with_it_alone() -> None:
     plan, whole = plan_of(asked=True), plan_of()
 
-    assert plan.first is not None
+    (first,) = plan.early
     by_name, before = ({job.name: job for job in each.jobs} for each in (plan, whole))
     assert [job.name for job in plan.jobs] == [job.name for job in whole.jobs]
-    for name in plan.first.rest:
+    for name in plan.earliest.left_out():
         assert by_name[name].options == ()
         assert before[name].options[-1].option.name == DROP
-    for name in plan.first.jobs:
+    for name in first.jobs:
         assert by_name[name].options == before[name].options
         assert by_name[name].after_s <= before[name].after_s
         assert by_name[name].reserve_s < before[name].reserve_s
-    lowest = plan.first.jobs[0]
+    lowest = first.jobs[0]
     assert by_name[lowest].after_s < before[lowest].after_s
-    assert [job.name for job in plan.of_first.jobs] == list(plan.first.jobs)
-    assert whole.of_first == whole
+    assert [job.name for job in plan.earliest.jobs] == list(first.jobs)
+    assert whole.earliest == whole
 
 
 forecasts = st.builds(lambda p50, more: seconds(p50, p50 + more), st.floats(0, 1e5), st.floats(0, 1e5))
@@ -187,3 +191,27 @@ def test_less_time_never_takes_a_first_version_away(
 
     if decided(left_s=left, times=times) is not None:
         assert decided(left_s=left - less, times=times) is not None
+
+
+THREE = PLAN.model_copy(
+    update={
+        "editions": (
+            Edition(name="proxy", jobs=CORE[:1], why="asked"),
+            Edition(name="first", jobs=CORE, why="deadline"),
+            Edition(name=COMPLETE, jobs=(*CORE, *REST)),
+        )
+    }
+)
+
+
+def test_each_edition_holds_the_jobs_of_those_before_it_and_what_it_adds_starts_when_they_have_ended() -> None:
+    assert [edition.name for edition in THREE.early] == ["proxy", "first"]
+    assert [tuple(job.name for job in THREE.part(name).jobs) for name in ("proxy", "first")] == [CORE[:1], CORE]
+    assert THREE.part(None) == THREE.part("nobody") == THREE
+    assert (THREE.earliest, THREE.part("first").left_out(), THREE.left_out()) == (THREE.part("proxy"), REST, ())
+
+    both = {**dict.fromkeys(CORE[:1], None), **dict.fromkeys(CORE[1:], "proxy"), **dict.fromkeys(REST, "first")}
+    assert THREE.starts_after(("proxy", "first")) == both
+    # A pipeline that cannot make an edition starts its jobs with those of the next one.
+    assert THREE.starts_after(("first",)) == {**dict.fromkeys(CORE, None), **dict.fromkeys(REST, "first")}
+    assert set(THREE.starts_after(()).values()) == {None}

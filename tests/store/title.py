@@ -56,7 +56,7 @@ class Life:
         if task.mapped_over:
             plan: Plan = load_plan(self.record.job(), task, self.store)
             names = [job.name for job in plan.jobs]
-        elif task.first_of and load_plan(self.record.job(), task, self.store).first is None:
+        elif task.edition and load_plan(self.record.job(), task, self.store).early_edition(task.edition) is None:
             return []
         title = self.record.job()
         return [TaskJob(task=task.name, title=title, item=name, time_limit_s=LIMIT_S) for name in names]

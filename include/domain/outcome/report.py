@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from include.base.document import Document
 from include.domain.media.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
@@ -23,7 +23,7 @@ from include.domain.outcome.results import (
     TextResult,
 )
 from include.domain.plan.degradation import Binding
-from include.domain.plan.plan import EncodeJob, FirstSet, Plan
+from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import Kind, Tier, TitleJob
 
@@ -41,6 +41,28 @@ class ReportedSource(Document):
     subtitles: tuple[SubtitleStream, ...]
     frames_decoded: int
     decode_errors: int
+
+
+class FirstSet(Document):
+    """What of a title goes out before the complete set, and what follows."""
+
+    jobs: tuple[str, ...]
+    """Names of the jobs of the first version."""
+    rest: tuple[str, ...]
+    """Names of those that follow."""
+    why: Literal["asked", "tier", "deadline"] | None
+    """Whose wish it is: the request's, the tier's, or the deadline's."""
+    message: str
+    """A sentence for people: why, and what it costs."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> FirstSet | None:
+        """The earliest edition of a plan; None where everything goes out at once."""
+        if not plan.early:
+            return None
+        edition = plan.early[0]
+        rest = tuple(name for name in plan.editions[-1].jobs if name not in edition.jobs)
+        return cls(jobs=edition.jobs, rest=rest, why=edition.why, message=edition.message)
 
 
 class ReportedPlan(Document):
@@ -156,7 +178,7 @@ def build_report(
             frame_rate=plan.frame_rate,
             segment_frames=plan.segment_frames,
             notes=plan.notes,
-            first=plan.first,
+            first=FirstSet.of(plan),
         ),
         renditions=tuple(
             _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
@@ -171,7 +193,7 @@ def build_report(
         whole=whole,
         missing=(
             *(planned.name for planned in plan.renditions if planned.name not in packaged),
-            *(plan.first.rest if plan.first and not whole else ()),
+            *plan.left_out(),
         ),
         given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio),

@@ -15,8 +15,8 @@ from include.domain.cost.forecast import Forecast
 from include.domain.cost.predictor import Predictor
 from include.domain.cost.work import TitleWork, work_with
 from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
+from include.domain.plan.editions import PublicationTimes, editions_of, later_s, time_to_publication
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
-from include.domain.plan.playable import PublicationTimes, first_set, later_s, time_to_publication
 from include.domain.plan.presets import Presets, faster_presets, preset_options
 from include.domain.recipe.rungs import Rendition
 from include.domain.recipe.tiers import TierPolicy
@@ -151,12 +151,12 @@ def laid_out(
     times = PublicationTimes(
         whole=whole_s, first=first_s, later_s=later_s(plan, whole_work, first_work, slots=farm_share.slots)
     )
-    chosen = first_set(plan, times, asked=asked, rule=policy.playable_first, left_s=left_s)
-    if chosen is None:
+    editions = editions_of(plan, times, asked=asked, rule=policy.playable_first, left_s=left_s)
+    if not editions:
         return whole
     with_theirs = {job.name: job for job in first.jobs}
     jobs = tuple(with_theirs.get(job.name, job) for job in plan.jobs)
-    return plan.model_copy(update={"jobs": jobs, "first": chosen})
+    return plan.model_copy(update={"jobs": jobs, "editions": editions})
 
 
 def _options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from include.base.document import Document
@@ -51,15 +52,20 @@ class EncodeJob(Document):
         return next(found, self.rendition)
 
 
-class FirstSet(Document):
-    """What of a title is published as a first version, and what follows as the next."""
+COMPLETE = "complete"
+"""Name of the last edition of every title: all that the plan holds."""
 
+
+class Edition(Document):
+    """One publication of a title: a set that can be played by itself. The next one holds more."""
+
+    name: str
+    """A word; the tasks that make the edition name it, and their results begin with it."""
     jobs: tuple[str, ...]
-    """Names of the jobs of the first version; the others start when these have ended."""
-    rest: tuple[str, ...]
-    why: Literal["asked", "tier", "deadline"]
-    """Whose wish it is: the request's, the tier's, or the deadline's."""
-    message: str
+    """Names of all the jobs whose renditions it holds, those of the editions before it among them."""
+    why: Literal["asked", "tier", "deadline"] | None = None
+    """Whose wish it is: the request's, the tier's, or the deadline's; None for the complete set, which needs none."""
+    message: str = ""
     """A sentence for people: why, and what it costs."""
 
 
@@ -73,16 +79,50 @@ class Plan(Document):
     frame_rate: str
     notes: tuple[str, ...] = ()
     """Why the plan is what it is, in sentences for the report."""
-    first: FirstSet | None = None
-    """None publishes everything at once."""
+    editions: tuple[Edition, ...] = ()
+    """What is published, one after the other; the last one is the complete set. None publishes that alone."""
 
     @property
-    def of_first(self) -> Plan:
-        """The part that makes the first version; the whole plan where there is none."""
-        if self.first is None:
+    def early(self) -> tuple[Edition, ...]:
+        """The editions before the complete one."""
+        return self.editions[:-1]
+
+    def early_edition(self, name: str) -> Edition | None:
+        """The edition before the complete one that is called ``name``; None where the title does not get it."""
+        return next((edition for edition in self.early if edition.name == name), None)
+
+    def part(self, edition: str | None) -> Plan:
+        """What makes an edition: the plan with its jobs alone. All of it for None, and for one that there is not."""
+        found = self.early_edition(edition) if edition is not None else None
+        if found is None:
             return self
-        names = set(self.first.jobs)
-        return self.model_copy(update={"jobs": tuple(job for job in self.jobs if job.name in names)})
+        return self.model_copy(update={"jobs": tuple(job for job in self.jobs if job.name in found.jobs)})
+
+    @property
+    def earliest(self) -> Plan:
+        """What makes the edition that goes out first: the complete set where there is no other."""
+        return self.part(self.early[0].name if self.early else None)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Jobs of the complete set that this part of the plan does not have: they follow with a later edition."""
+        mine = {job.name for job in self.jobs}
+        return tuple(name for edition in self.editions[-1:] for name in edition.jobs if name not in mine)
+
+    def starts_after(self, editions: Collection[str]) -> dict[str, str | None]:
+        """For each job the edition whose jobs end before it starts; None for a job that starts at once.
+
+        Args:
+            editions: Those that can be made at all.
+        """
+        early = [edition for edition in self.early if edition.name in editions]
+        found: dict[str, str | None] = {}
+        for edition, before in zip(early, [None, *early], strict=False):
+            for name in edition.jobs:
+                found.setdefault(name, before.name if before else None)
+        last = early[-1].name if early else None
+        for job in self.jobs:
+            found.setdefault(job.name, last)
+        return found
 
     @property
     def renditions(self) -> tuple[Rendition, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from include.domain.outcome.results import PublishResult
 from include.domain.plan.binding import bind
 from include.domain.plan.plan import Plan
 from include.domain.title.work import result_key
-from include.orchestration.names import FIRST_ASKED, jobs_id, rest_of
+from include.orchestration.names import asked_id, jobs_id, rest_of
 from include.orchestration.weights import whole_number
 from include.pipelines.core import Pipeline, find_pipeline
 from include.pipelines.runner import TaskJob, load_plan, load_result, share_done
@@ -141,37 +141,37 @@ class TitleTask(BaseOperator):
             if mapped.mapped_over in {node.name for node in task.nodes}:
                 plan = load_plan(task_job.title, mapped, store)
                 pools = [pool.name for pool in worker_pools(settings)]
-                return push_jobs(plan, mapped.name, context, pools=pools, in_two_steps=pipeline.publishes_first)
+                return push_jobs(plan, mapped.name, context, pools=pools, editions=pipeline.editions)
         return None
 
 
-def push_jobs(plan: Plan, task: str, context: Context, *, pools: Sequence[str], in_two_steps: bool) -> list[str]:
+def push_jobs(plan: Plan, task: str, context: Context, *, pools: Sequence[str], editions: Collection[str]) -> list[str]:
     """Push the lists of jobs that the mapped tasks of ``task`` take; returns the list of the first pool.
 
     Raises :class:`ConfigurationError` where a job wants a pool that is none of them.
 
     Args:
-        plan: With a first version or without.
+        plan: In one edition or more.
         task: Name of the mapped task in the pipeline.
         context: Of the task that has planned.
         pools: Names of this deployment's pools. The list of the first one is what the plan itself returns.
-        in_two_steps: Whether the pipeline can publish a first version: the jobs behind it have lists of their own.
+        editions: What the pipeline can publish before the complete set: the jobs behind each have lists of their own.
     """
     for job in plan.jobs:
         if job.pool not in pools:
             raise ConfigurationError(f"job {job.name} asks for the pool {job.pool!r}; there are {', '.join(pools)}")
-    later = set(plan.first.rest) if plan.first and in_two_steps else set()
+    starts_after = plan.starts_after(editions)
 
-    def of(pool: str, *, rest: bool) -> list[str]:
-        return [job.name for job in plan.jobs if job.pool == pool and (job.name in later) is rest]
+    def of(pool: str, *, behind: str | None) -> list[str]:
+        return [job.name for job in plan.jobs if job.pool == pool and starts_after[job.name] == behind]
 
     for pool in pools[1:]:
-        _push(jobs_id(task, pool), of(pool, rest=False), context)
-    if in_two_steps:
+        _push(jobs_id(task, pool), of(pool, behind=None), context)
+    for edition in editions:
         for pool in pools:
-            _push(jobs_id(rest_of(task), pool), of(pool, rest=True), context)
-        _push(FIRST_ASKED, ["first"] if later else [], context)
-    return of(pools[0], rest=False)
+            _push(jobs_id(rest_of(task, edition), pool), of(pool, behind=edition), context)
+        _push(asked_id(edition), [edition] if plan.early_edition(edition) else [], context)
+    return of(pools[0], behind=None)
 
 
 def _push(task_id: str, items: list[str], context: Context) -> None:

@@ -1,7 +1,7 @@
-"""Whether a title's core rungs go out as a first version, before the rest of its ladder.
+"""Which editions a title is published in: its core rungs before the rest of its ladder, or everything at once.
 
-In the order of what a title may give up for its deadline this comes after faster presets and before rungs are left out:
-it costs no quality for good, but time (the full set comes later, and is packaged for itself).
+An early edition is one of the ways in which a title meets its deadline. It is tried after faster presets and before
+rungs are left out: it costs no quality for good, but time, because the complete set comes later and is packaged anew.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.work import TitleWork
-from include.domain.plan.plan import FirstSet, Plan
+from include.domain.plan.plan import COMPLETE, Edition, Plan
 from include.domain.recipe.tiers import FirstVersionRule
+
+FIRST = "first"
+"""Name of the edition that holds the core rungs alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,10 @@ def first_version_rule(asked: bool | None, tier: FirstVersionRule) -> FirstVersi
     return tier if asked is None else "always" if asked else "never"
 
 
-def first_set(
+def editions_of(
     plan: Plan, times: PublicationTimes, *, asked: bool | None, rule: FirstVersionRule, left_s: float | None
-) -> FirstSet | None:
-    """What goes out first; None where everything goes out at once.
+) -> tuple[Edition, ...]:
+    """The editions of a title: its core rungs and then the complete set; none where everything goes out at once.
 
     The deadline asks for it where all rungs would probably miss it, whether or not the core rungs are sure to keep it:
     what is late is the least late so.
@@ -50,28 +53,23 @@ def first_set(
     jobs = tuple(job.name for job in plan.jobs if job.rendition.core)
     rest = tuple(job.name for job in plan.jobs if not job.rendition.core)
     if not jobs or not rest:
-        return None
+        return ()
     costs = f"it costs no quality for good; the full set comes {times.later_s:.0f} s later"
     names = ", ".join(jobs)
     wanted = first_version_rule(asked, rule)
+    complete = Edition(name=COMPLETE, jobs=(*jobs, *rest))
     if wanted == "always":
         who = "the request" if asked else "the tier"
-        return FirstSet(
-            jobs=jobs,
-            rest=rest,
-            why="asked" if asked else "tier",
-            message=f"{names} first, as a version of their own, as {who} asks: {costs}",
-        )
+        message = f"{names} first, as a version of their own, as {who} asks: {costs}"
+        return Edition(name=FIRST, jobs=jobs, why="asked" if asked else "tier", message=message), complete
     whole, first = times.whole, times.first
     if wanted == "never" or left_s is None or whole.p90_s <= left_s or first.p90_s >= whole.p90_s:
-        return None
-    return FirstSet(
-        jobs=jobs,
-        rest=rest,
-        why="deadline",
-        message=f"{names} first, as a version of their own: by the quickest options all rungs would take "
-        f"{whole.p90_s:.0f} s, these {first.p90_s:.0f} s, and {left_s:.0f} s are left (90th percentiles); {costs}",
+        return ()
+    message = (
+        f"{names} first, as a version of their own: by the quickest options all rungs would take "
+        f"{whole.p90_s:.0f} s, these {first.p90_s:.0f} s, and {left_s:.0f} s are left (90th percentiles); {costs}"
     )
+    return Edition(name=FIRST, jobs=jobs, why="deadline", message=message), complete
 
 
 def time_to_publication(work: TitleWork, *, slots: int, overhead_s: float) -> Forecast:
