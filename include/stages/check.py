@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,24 +53,7 @@ def check(
     results = {result.rendition: result for result in renditions if result.made}
     left_out = {result.rendition: str(result.degradation) for result in renditions if not result.made}
     known = _still_good(before, results)
-    frames: dict[str, int] = {}
-    reasons: dict[str, tuple[str, ...]] = {}
-    costs: dict[str, Cost] = {}
-    for position, planned in enumerate(plan.renditions):
-        ctx.report(position / len(plan.jobs) / 2, f"decoding {planned.name}")
-        name = planned.name
-        if name not in results:
-            continue
-        if name in known:
-            frames[name], reasons[name], costs[name] = known[name].frames or 0, (), known[name].check_cost or _sum()
-            continue
-        facts, costs[name] = _decode(ctx, planned, results[name])
-        frames[name] = facts.frames
-        reasons[name] = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
-    sound_ones = {name: each for name, each in frames.items() if not reasons[name]}
-    for name, reason in qc.unlike_the_others(sound_ones).items():
-        reasons[name] = (reason,)
-
+    decoded = _decode_all(ctx, plan, results, known, verified)
     verdicts = []
     for position, planned in enumerate(plan.renditions):
         ctx.report(0.5 + position / len(plan.jobs) / 2, f"comparing {planned.name}")
@@ -78,28 +61,10 @@ def check(
         if name not in results:
             reason = left_out.get(name, "was not encoded: its job failed for good")
             verdicts.append(RenditionVerdict(rendition=name, outcome=CheckOutcome.MISSING, reasons=(reason,)))
-            continue
-        if name in known and not reasons[name]:
+        elif name in known and not decoded[name].reasons:
             verdicts.append(known[name])
-            continue
-        score: QualityScore | None = None
-        why_none: tuple[str, ...] = ()
-        cost = costs[name]
-        if not reasons[name]:
-            score, why_none, compared = _compare(ctx, title, source, planned, results[name], verified)
-            cost = _sum(cost, compared)
-        bad = (*reasons[name], *qc.picture_faults(score))
-        verdicts.append(
-            RenditionVerdict(
-                rendition=name,
-                outcome=CheckOutcome.FAIL if bad else CheckOutcome.PASS,
-                reasons=(*bad, *why_none),
-                vmaf=score,
-                check_cost=cost,
-                key=results[name].key,
-                frames=frames[name],
-            )
-        )
+        else:
+            verdicts.append(_verdict(ctx, title, source, planned, results[name], verified, decoded[name]))
     degraded = qc.conclude(plan, verdicts)
     return CheckResult(
         renditions=tuple(verdicts),
@@ -118,12 +83,77 @@ def check(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """What the full decode of one rendition shows."""
+
+    frames: int
+    reasons: tuple[str, ...]
+    """Why it must not go out; empty for a good one."""
+    cost: Cost
+
+
+def _decode_all(
+    ctx: StageContext,
+    plan: Plan,
+    results: dict[str, EncodeResult],
+    known: dict[str, RenditionVerdict],
+    verified: SourceVerdict,
+) -> dict[str, _Decoded]:
+    """Each finished rendition by name, decoded unless its verdict is known, and held against the others."""
+    decoded: dict[str, _Decoded] = {}
+    for position, planned in enumerate(plan.renditions):
+        ctx.report(position / len(plan.jobs) / 2, f"decoding {planned.name}")
+        name = planned.name
+        if name not in results:
+            continue
+        if name in known:
+            decoded[name] = _Decoded(frames=known[name].frames or 0, reasons=(), cost=known[name].check_cost or _sum())
+            continue
+        facts, cost = _decode(ctx, planned, results[name])
+        reasons = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
+        decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost)
+    good = {name: found.frames for name, found in decoded.items() if not found.reasons}
+    odd = {name: (reason,) for name, reason in qc.unlike_the_others(good).items()}
+    return {name: replace(found, reasons=odd.get(name, found.reasons)) for name, found in decoded.items()}
+
+
+def _verdict(
+    ctx: StageContext,
+    title: TitleJob,
+    source: Inspection,
+    planned: Rendition,
+    result: EncodeResult,
+    verified: SourceVerdict,
+    decoded: _Decoded,
+) -> RenditionVerdict:
+    """The verdict on a rendition; one that is faulty already is not compared with the source."""
+    score: QualityScore | None = None
+    why_none: tuple[str, ...] = ()
+    cost = decoded.cost
+    if not decoded.reasons:
+        score, why_none, compared = _compare(ctx, title, source, planned, result, verified)
+        cost = _sum(cost, compared)
+    bad = (*decoded.reasons, *qc.picture_faults(score))
+    return RenditionVerdict(
+        rendition=planned.name,
+        outcome=CheckOutcome.FAIL if bad else CheckOutcome.PASS,
+        reasons=(*bad, *why_none),
+        vmaf=score,
+        check_cost=cost,
+        key=result.key,
+        frames=decoded.frames,
+    )
+
+
 def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) -> dict[str, RenditionVerdict]:
     """Verdicts of renditions that have passed already and are still the same, by name."""
     return {
-        each.rendition: each
-        for each in (before.renditions if before else ())
-        if each.outcome is CheckOutcome.PASS and each.rendition in results and each.key == results[each.rendition].key
+        verdict.rendition: verdict
+        for verdict in (before.renditions if before else ())
+        if verdict.outcome is CheckOutcome.PASS
+        and verdict.rendition in results
+        and verdict.key == results[verdict.rendition].key
     }
 
 

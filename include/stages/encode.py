@@ -44,7 +44,7 @@ HARDWARE_SHARE = 0.5
 def encode(ctx: StageContext, title: TitleJob, source: Inspection, plan: Plan, job: EncodeJob) -> EncodeResult:
     """Encode video only, with closed and aligned GOPs at an exact constant rate; verify it; then store it."""
     version = tools.ffmpeg_version(ctx.settings)
-    others = [each.rendition for each in job.options if each.option.allowed]
+    others = [way.rendition for way in job.options if way.option.allowed]
     forms = [form for form in (job.hardware, job.rendition, *others) if form is not None]
     for form in dict.fromkeys(forms):
         record = _name(ctx, form, rendition_key(source, form, version)) + ".json"

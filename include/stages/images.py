@@ -51,11 +51,11 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     made = {name: ctx.scratch / name for name in FILES}
     poster_s = _still(ctx, address, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
     ctx.report(0.3, "sprite sheet")
-    sheet = _picture(address, video, treatment, box=TILE, rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
+    sheet = _picture(address, video, treatment, box=TILE, frame_rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
     _run(ctx, [(_sheet(sheet, count), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")
-    moving = _picture(address, video, treatment, box=PREVIEW_BOX, rate=video.frame_rate, at_s=preview_s)
+    moving = _picture(address, video, treatment, box=PREVIEW_BOX, frame_rate=video.frame_rate, at_s=preview_s)
     options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart", "t": PREVIEW_S}
     _run(ctx, [(moving, made["preview.mp4"], options)])
     _run(ctx, [(_gif(made["preview.mp4"], video), made["preview.gif"], {})])
@@ -126,7 +126,7 @@ def _still(
 ) -> float:
     """Poster and thumbnail at ``at_s``, or at the first frame where there is none so late; returns the time taken."""
     for moment in dict.fromkeys((at_s, 0.0)):
-        picture = _picture(address, video, treatment, box=POSTER_BOX, rate=video.frame_rate, at_s=moment).split()
+        picture = _picture(address, video, treatment, box=POSTER_BOX, frame_rate=video.frame_rate, at_s=moment).split()
         width, height = fitted(video.display_width, video.display_height, THUMBNAIL)
         small = _letterboxed(picture[1].filter("scale", *_inside(width, height, THUMBNAIL)), THUMBNAIL)
         one = {"frames:v": 1, "q:v": 3}
@@ -146,11 +146,11 @@ def _picture(
     treatment: SourceTreatment,
     *,
     box: tuple[int, int],
-    rate: str,
+    frame_rate: str,
     at_s: float = 0.0,
     keyframes: bool = False,
 ) -> Node:
-    """The source from ``at_s`` on, at ``rate``, fitted into ``box``; a box of tiles is filled with black bars."""
+    """The source from ``at_s`` on, at ``frame_rate``, fitted into ``box``; a box of tiles is filled with black bars."""
     import ffmpeg as graph
 
     options = input_options(address)
@@ -159,7 +159,7 @@ def _picture(
     if keyframes:
         options["skip_frame"] = "nokey"
     opened = graph.input(address if "://" in address else f"file:{address}", **options)
-    node = source_filters(opened[str(video.index)], video, treatment, frame_rate=rate)
+    node = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate)
     if box == TILE:
         width, height = _inside(video.display_width, video.display_height, TILE)
         return _letterboxed(scaled(node, video, treatment, width=width, height=height), TILE)

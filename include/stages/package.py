@@ -76,20 +76,14 @@ def package(
         ctx.settings,
         folder,
         [_video_input(planned, paths[planned.name]) for planned in passed],
-        [AudioInput(name=each.name, path=sounds[each.name], group=_group(each)) for each in tracks],
+        [AudioInput(name=track.name, path=sounds[track.name], group=_group(track)) for track in tracks],
         segment_s=plan.segment_frames * frame_s,
         gop_s=passed[0].gop_frames * frame_s,
         timeout_s=ctx.time_left_s,
     )
     ctx.report(0.5, "measuring the set")
     contents = _contents(ctx, folder, finished, passed, tracks, text)
-    manifests.correct_media_playlists(folder, contents)
-    manifests.write_master(folder, contents)
-    manifests.correct_dash(folder, contents)
-    wrong = manifests.faults(folder, contents)
-    if wrong:
-        raise failed(finished, PackagerFailed, f"the packaged set is not audio: {'; '.join(wrong[:5])}")
-
+    _write_manifests(folder, contents, finished)
     _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
     rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
@@ -111,6 +105,16 @@ def package(
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
     return _stored(ctx, folder, contents, report, rungs, files)
+
+
+def _write_manifests(folder: Path, contents: Contents, finished: Finished) -> None:
+    """Make the manifests say what was measured; raises :class:`PackagerFailed` where one still does not."""
+    manifests.correct_media_playlists(folder, contents)
+    manifests.write_master(folder, contents)
+    manifests.correct_dash(folder, contents)
+    wrong = manifests.faults(folder, contents)
+    if wrong:
+        raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
 
 
 def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:

@@ -50,9 +50,9 @@ def decide(
         predictor: Of what each encode takes.
     """
     video = source.video
-    rate = output_frame_rate(video)
+    frame_rate = output_frame_rate(video)
     first = ladders[0]
-    gop_frames = max(1, round(first.gop_s * rate))
+    gop_frames = max(1, round(first.gop_s * frame_rate))
     segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))
     known = source_features(source, analysis)
     treatment = sdr_treatment(video, analysis)
@@ -65,9 +65,9 @@ def decide(
                 cut,
                 ladder,
                 policy,
-                rate=rate,
+                frame_rate=frame_rate,
                 gop_frames=gop_frames,
-                frames=_known_frames(video, rate),
+                frames=_known_frames(video, frame_rate),
                 treatment=treatment,
                 core=position == 0 and cut.rung.name in core,
             )
@@ -78,7 +78,7 @@ def decide(
     plan = Plan(
         jobs=tuple(job for _, _, job in jobs),
         segment_frames=segment_frames,
-        frame_rate=str(rate),
+        frame_rate=str(frame_rate),
     )
     notes = (*_notes(plan, source, ladders, policy, tier, gop_frames), *(_hardware_notes(plan, tier) if gpu else ()))
     return plan.model_copy(update={"notes": notes})
@@ -89,7 +89,7 @@ def _rendition(
     ladder: Ladder,
     policy: TierPolicy,
     *,
-    rate: Fraction,
+    frame_rate: Fraction,
     gop_frames: int,
     frames: int | None,
     treatment: SourceTreatment,
@@ -98,7 +98,7 @@ def _rendition(
     rung, codec = cut.rung, CODECS[ladder.codec]
     # A source smaller than the box needs a smaller cap; less than in proportion, as small pictures have more detail.
     share = min(1.0, cut.pixels / (rung.width * rung.height)) ** 0.75
-    maxrate = max(64, round(rung.maxrate_kbps * share * (HIGH_RATE_FACTOR if rate > HIGH_RATE else 1.0)))
+    maxrate = max(64, round(rung.maxrate_kbps * share * (HIGH_RATE_FACTOR if frame_rate > HIGH_RATE else 1.0)))
     return Rendition(
         name=f"{ladder.codec}_{rung.name}",
         rung=rung.name,
@@ -106,7 +106,7 @@ def _rendition(
         encoder=codec.software.name,
         width=cut.width,
         height=cut.height,
-        frame_rate=str(rate),
+        frame_rate=str(frame_rate),
         frames=frames,
         rate_control=CappedCrf(
             crf=rung.crf + policy.crf_offset, maxrate_kbps=maxrate, bufsize_kbps=round(maxrate * BUFFER_S)
@@ -154,19 +154,19 @@ def _job(
     )
 
 
-def _known_frames(video: VideoStream, rate: Fraction) -> int | None:
+def _known_frames(video: VideoStream, frame_rate: Fraction) -> int | None:
     """The frames of every rendition where the container's own count can be trusted for it."""
-    if video.frames is None or video.variable_frame_rate or video.start_time_s > 0 or rate != video.fps:
+    if video.frames is None or video.variable_frame_rate or video.start_time_s > 0 or frame_rate != video.fps:
         return None
-    return video.frames if video.frames == round(video.duration_s * float(rate)) else None
+    return video.frames if video.frames == round(video.duration_s * float(frame_rate)) else None
 
 
 def _notes(
     plan: Plan, source: Inspection, ladders: Sequence[Ladder], policy: TierPolicy, tier: str, gop_frames: int
 ) -> tuple[str, ...]:
     video = source.video
-    names = ", ".join(f"{each.name} {each.width}×{each.height}" for each in plan.renditions)
-    core = ", ".join(each.name for each in plan.renditions if each.core)
+    names = ", ".join(f"{rendition.name} {rendition.width}×{rendition.height}" for rendition in plan.renditions)
+    core = ", ".join(rendition.name for rendition in plan.renditions if rendition.core)
     highest = plan.renditions[-1]
     notes = [
         f"The source shows {video.display_width}×{video.display_height} at {video.frame_rate} fps; none is enlarged.",
@@ -181,7 +181,7 @@ def _notes(
         notes.append(f"The source's {kind} {video.frame_rate} fps becomes a constant {plan.frame_rate} fps.")
     if highest.width * highest.height < even(video.display_width) * even(video.display_height):
         notes.append("The source is larger than the largest rung and is reduced to it.")
-    if len({each.rung for each in plan.renditions}) == 1:
+    if len({rendition.rung for rendition in plan.renditions}) == 1:
         notes.append("The source is no larger than the lowest rung: one rung at its own size.")
     if any(rendition.treatment.deinterlace for rendition in plan.renditions):
         notes.append("The source is interlaced and is deinterlaced.")
@@ -195,7 +195,7 @@ def _hardware_notes(plan: Plan, tier: str) -> tuple[str, ...]:
     wanted = [job.hardware for job in plan.jobs if job.hardware]
     if not wanted:
         return (f"Tier {tier} allows no hardware encoder for these renditions: the farm's GPUs are not used.",)
-    names = ", ".join(each.name for each in wanted)
+    names = ", ".join(rendition.name for rendition in wanted)
     note = f"Tier {tier} allows hardware: {names} on GPUs by {wanted[0].encoder} ({wanted[0].preset}) where that works."
     rest = [job.name for job in plan.jobs if not job.hardware]
     return (note, f"On CPUs, as NVENC has no such codec or size: {', '.join(rest)}.") if rest else (note,)

@@ -126,13 +126,15 @@ def output_frame_rate(video: VideoStream) -> Fraction:
     A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so
     that frames are dropped evenly.
     """
-    rate = video.fps
+    frame_rate = video.fps
     if video.variable_frame_rate:
-        rate = next((each for each in STANDARD_RATES if each >= rate * (1 - VARIABLE_SNAP)), rate)
-    rate = next((each for each in STANDARD_RATES if abs(rate - each) <= SNAP * each), rate)
+        least = frame_rate * (1 - VARIABLE_SNAP)
+        frame_rate = next((standard for standard in STANDARD_RATES if standard >= least), frame_rate)
+    near = (standard for standard in STANDARD_RATES if abs(frame_rate - standard) <= SNAP * standard)
+    frame_rate = next(near, frame_rate)
     # 60.06 is a camera's 60, not a reason to drop every other frame.
-    divisor = max(1, math.ceil(rate / MAX_RATE - Fraction(1, 50)))
-    return min(rate / divisor, MAX_RATE).limit_denominator(1001)
+    divisor = max(1, math.ceil(frame_rate / MAX_RATE - Fraction(1, 50)))
+    return min(frame_rate / divisor, MAX_RATE).limit_denominator(1001)
 
 
 def cut_ladder(rungs: Sequence[Rung], *, width: int, height: int) -> tuple[Cut, ...]:
