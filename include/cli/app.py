@@ -7,12 +7,12 @@ modules beside this one, by what they are about.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from include.base.errors import CallsheetError
+from include.base.release import VERSION
 from include.cli import farm, stack, steering, titles
 from include.cli.common import prose
 
@@ -31,7 +31,7 @@ for group in GROUPS:
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"callsheet {version('callsheet')}")
+        typer.echo(f"callsheet {VERSION}")
         raise typer.Exit
 
 

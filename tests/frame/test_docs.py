@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from importlib.metadata import version
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.main import get_group
 from typer.testing import CliRunner
 
+from include.base.release import PACKAGES, RELEASES, VERSION
 from include.base.settings import Settings
 from include.cli import docs, reference
 from include.cli.app import app
@@ -64,7 +66,27 @@ def test_every_command_is_told_with_its_arguments_and_options() -> None:
     assert "| `--limit N` | Titles at most. 1 to 1000. Default: `50`. |" in text
 
 
-def test_the_version_can_be_asked_for() -> None:
+def test_the_version_can_be_asked_for_and_is_that_of_the_project_and_of_the_changelogs_newest_heading() -> None:
+    project = tomllib.loads((docs.ROOT / "pyproject.toml").read_text())["project"]
+    headings = re.findall(r"^## (\S+) – (\S+)$", (docs.ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+
     done = CliRunner().invoke(app, ["--version"])
 
-    assert (done.exit_code, done.stdout) == (0, f"callsheet {version('callsheet')}\n")
+    assert (done.exit_code, done.stdout) == (0, f"callsheet {project['version']}\n")
+    assert project["version"] == headings[0][0]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for _, date in headings)
+    assert list(RELEASES) == [version for version, _ in reversed(headings)]
+
+
+def test_images_are_tagged_with_the_version() -> None:
+    places = ("deploy/values.yaml", "deploy/gpu-node-pool.md", "docker/compose.yaml", "docs/deploy.md")
+    for place in (*places, "docker/airflow.Dockerfile", "docker/worker.Dockerfile"):
+        text = (docs.ROOT / place).read_text()
+        tags = re.findall(r"(?:callsheet-(?:worker|airflow):|defaultAirflowTag: )([\w.-]+)", text)
+        assert set(tags) == {VERSION}, place
+
+
+def test_what_a_release_is_tested_with_is_what_its_requirements_pin() -> None:
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (docs.ROOT / "requirements.txt").read_text(), flags=re.MULTILINE))
+
+    assert {name: pins[name] for name in PACKAGES} == PACKAGES

@@ -65,7 +65,7 @@ def bench(kube: Kube, lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPa
     """A released title."""
     for name, value in {
         "CALLSHEET_STORE_URI": settings.store_uri,
-        "CALLSHEET_WORKER_IMAGE": "callsheet-worker:0.1.0",
+        "CALLSHEET_WORKER_IMAGE": "callsheet-worker:0.2.0",
         "CALLSHEET_WORKER_NAMESPACE": NAMESPACE,
         "CALLSHEET_WEBHOOK_SECRET": "planted-secret",
     }.items():

@@ -66,7 +66,7 @@ def production(tmp_path_factory: pytest.TempPathFactory, s3: S3, kube: Kube) -> 
             tmp_path_factory.mktemp("production") / "home",
             extra={**WATCHFUL, **s3.environment, "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection)},
             runtime="kubernetes",
-            worker_image="callsheet-worker:0.1.0",
+            worker_image="callsheet-worker:0.2.0",
             worker_namespace=NAMESPACE,
             worker_secret="store-keys",
             store_uri=s3.uri,
