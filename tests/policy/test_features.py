@@ -16,7 +16,9 @@ from include.domain.cost.features import (
 )
 from include.domain.cost.rates import SourceShape
 from include.domain.media.media import Analysis
+from include.domain.recipe.rate_control import NvencCq
 from include.domain.recipe.rungs import cut_ladder
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_tiers
 from tests.policy.test_binding import planned, source
@@ -35,7 +37,7 @@ OLD_ROW = {
 
 def known(**changes: Any) -> EncodeFeatures:
     video = source().model_copy(update={"bitrate_kbps": 9000.0})
-    features = encode_features(source_features(video, ANALYSIS), PLAN.renditions[-1], deinterlace=False, tone_map=False)
+    features = encode_features(source_features(video, ANALYSIS), PLAN.renditions[-1])
     return features.model_copy(update=changes)
 
 
@@ -51,7 +53,20 @@ def test_a_record_holds_source_content_and_rendition() -> None:
     assert (found.content_si_mean, found.content_motion_mean, found.content_ti_mean) == (40.5, 3.0, None)
     assert (found.encoder, found.preset, found.pixels, found.fps) == ("libx264", "medium", 1280 * 720, 25.0)
     assert (found.rate_control, found.maxrate_kbps) == ("capped_crf", PLAN.renditions[-1].maxrate_kbps)
+    assert (found.deinterlace, found.tone_map) == (False, False)
     assert (found.machine, found.threads) == (None, None)
+
+
+def test_the_treatment_and_the_kind_of_rate_control_are_those_of_the_rendition() -> None:
+    rendition = PLAN.renditions[-1]
+    treated = rendition.model_copy(
+        update={"treatment": SourceTreatment(tone_map=True), "rate_control": NvencCq.like(rendition.rate_control)}
+    )
+
+    found = encode_features(source_features(source()), treated)
+
+    assert (found.deinterlace, found.tone_map) == (False, True)
+    assert (found.rate_control, found.rate_value) == ("nvenc_cq", rendition.rate_control.quality)
 
 
 def test_a_row_of_the_history_reads_as_the_record_that_it_was() -> None:
