@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
 from include.adapters.store.keys import key_of
 from include.adapters.store.opening import open_store
-from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, StorageError, to_document
+from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, OtherRelease, StorageError, to_document
 from include.base.settings import load_settings
 from include.base.text import printable, redacted
 from include.pipelines.runner import load_job, run_task
@@ -78,6 +78,9 @@ def _run(argv: list[str] | None) -> int:
                 store=store,
                 scratch=Path(folder),
             )
+    except OtherRelease:
+        # The run has begun again under another release: its documents are not ours to overwrite.
+        raise
     except Exception as error:
         log.info("the failure's traceback", exc_info=True)
         document = to_document(error)

@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,12 @@ def load_job(store: ObjectStore, key: str) -> TaskJob:
     Raises :class:`OtherRelease` for one of another format, before anything else of it is read, and otherwise as
     :func:`load_document` does.
     """
+    _check_format(store, key)
+    return load_document(store, key, TaskJob)
+
+
+def _check_format(store: ObjectStore, key: str) -> None:
+    """Raise :class:`OtherRelease` for a job document of another format; as the store does where there is none."""
     try:
         said = json.loads(store.get_bytes(key))
     except ValueError:
@@ -88,7 +95,6 @@ def load_job(store: ObjectStore, key: str) -> TaskJob:
             "and Airflow run the same release",
             reason="other_release",
         )
-    return load_document(store, key, TaskJob)
 
 
 class Progress(Document):
@@ -113,7 +119,9 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
         store: The object store.
         scratch: A folder for temporary files; each stage gets a new one beneath it.
 
-    Raises whatever a stage raises; results of the stages before it stay.
+    Raises whatever a stage raises; results of the stages before it stay. Raises :class:`OtherRelease`, and leaves the
+    stage's result unwritten, where the run has begun again under another release meanwhile: this worker outlived its
+    task, and what lies in the work folder is the other's.
     """
     pipeline = find_pipeline(job.title.pipeline, job.title.pipeline_version)
     task = pipeline.task(job.task)
@@ -143,6 +151,8 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
             result = node.stage.function(context, *documents, **node.options)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            _check_format(store, job.key)
         store.put_bytes(key, result.to_json().encode())
         context.report(1.0, "done")
         log.info("stage %s took %.1f s: %s/%s", node.name, time.monotonic() - started, store.uri, key)

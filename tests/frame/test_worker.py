@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,6 @@ def test_stdout_is_bounded() -> None:
 
 
 def _children(pid: int) -> list[psutil.Process]:
-    import time
-
     process = psutil.Process(pid)
     while not (found := process.children(recursive=True)):
         time.sleep(0.05)
@@ -241,3 +240,26 @@ def test_a_job_of_a_release_before_formats_says_none(bench: Bench) -> None:
     code, _, err = bench.run("look-around", "--job", bench.address(job))
 
     assert (code, "is a job of format 1" in err) == (76, True)
+
+
+def test_a_worker_that_outlived_its_task_writes_nothing_over_what_a_newer_release_has_begun(
+    bench: Bench, tmp_path: Path
+) -> None:
+    job = bench.job(do="linger", pid_file=str(tmp_path / "pid"))
+    process = bench.start("look-around", "--job", bench.address(job))
+    while not (tmp_path / "pid").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    newer = json.dumps({**json.loads(job.to_json()), "format": FORMAT + 1, "brand_new": {}}).encode()
+    bench.store.put_bytes(job.key, newer)
+    result = result_key(job.title, "look")
+    bench.store.put_bytes(result, b'{"of": "the newer release"}')
+    (tmp_path / "pid").unlink()
+
+    _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, f"is a job of format {FORMAT + 1}" in err) == (76, True)
+    assert bench.store.get_bytes(result) == b'{"of": "the newer release"}'
+    assert bench.store.get_bytes(job.key) == newer
+    assert bench.store.size(job.error_key) is None
+    assert bench.store.size(job.usage_key) is None

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,16 @@ def look(ctx: StageContext, title: TitleJob) -> Seen:
             raise ZeroDivisionError("division by zero")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "quit":
-            os._exit(64)
-        case "forget":
-            os._exit(0)
+        case "quit" | "forget" as how:
+            os._exit(64 if how == "quit" else 0)
         case "hang":
             Path(str(title.metadata["pid_file"])).write_text(str(os.getpid()))
             run([sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=600)
+        case "linger":
+            # Until somebody removes the file.
+            (path := Path(str(title.metadata["pid_file"]))).touch()
+            while path.exists():
+                time.sleep(0.05)
         case "burn":
             run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], timeout_s=600)
         case "disobey":

@@ -24,6 +24,7 @@ from include.base.errors import (
     GpuUnavailable,
     ImageUnavailable,
     NodeLost,
+    OtherRelease,
     OutOfMemory,
     PlatformUnavailable,
     PodEvicted,
@@ -42,6 +43,11 @@ _QUOTA = re.compile(
     r"|status unknown for quota"
 )
 """What the API server says where a namespace's quota is full, or where it has not counted yet what is used of it."""
+
+_READS = re.compile(r"this release reads format (?P<format>\d+)")
+"""What a worker says that refuses a job document of another format."""
+_KNOWS_NO_FORMATS = "is no whole TaskJob"
+"""What a worker of 0.1 says of a document that tells its format: it knows format 1 alone, which does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +215,8 @@ def failure_of(
         return NodeLost(f"the node of {label}'s pod is gone ({end.reason or 'it does not answer'}){said}")
     if end.reason in ("Evicted", "Preempting") or end.disrupted:
         return PodEvicted(f"the pod of {label} was evicted ({end.reason}){said}")
+    if end.exit_code == EXIT_CODES[Retry.LATER]:
+        return OtherRelease(f"the worker of {label} is of another release and has not tried its job{said}")
     if end.exit_code == EXIT_CODES[Retry.NEVER]:
         return ConfigurationError(f"the worker of {label} ended with exit code 64 and left no word{said}")
     if end.exit_code in (0, None):
@@ -216,6 +224,17 @@ def failure_of(
             f"the pod of {label} ended as {end.phase or 'nothing'} but left no result of {', '.join(missing)}{said}"
         )
     return PlatformUnavailable(f"the worker of {label} ended with exit code {end.exit_code} and left no word{said}")
+
+
+def format_read_by(end: PodEnd) -> str:
+    """Which format of job documents the worker reads that refused its own; empty where it did not.
+
+    Of a worker of 0.1 it is a guess: the caller has to know that the document is whole.
+    """
+    if end.exit_code == EXIT_CODES[Retry.LATER]:
+        found = _READS.search(end.message)
+        return found["format"] if found else "unknown"
+    return "1" if end.exit_code == EXIT_CODES[Retry.TRANSIENT] and _KNOWS_NO_FORMATS in end.message else ""
 
 
 def _never_began(end: PodEnd, label: str, said: str, *, on_gpu: bool, waited_s: float) -> CallsheetError:

@@ -15,6 +15,8 @@ It stands on the operator of Airflow's Kubernetes provider (cncf.kubernetes 10.2
   :func:`is_lost` says when to give such a pod up, and :func:`delete_by_force` removes it.
 - *No room in the quota, or no answer from the API server*, for minutes: no attempt fails for that. The task defers and
   asks again (:class:`Pause`); a trigger whose pod is there asks again as well (:class:`PatientHook`).
+- *A worker of another release*, while a deploy is under way: it does not try its job, and no attempt fails for that
+  either. The task asks for another pod, as it does without room.
 - *A pod that works for nobody.* Whoever clears or fails a task deletes its pod (``on_kill`` of the trigger or of the
   operator). If triggerer or task runner died before they could, the next attempt takes the pod over; if there is no
   next attempt, :func:`sweep_pods` deletes it.
@@ -51,6 +53,7 @@ from include.base.errors import (
     Retry,
 )
 from include.base.pools import wants_gpu
+from include.base.release import VERSION
 from include.base.settings import Settings
 from include.base.text import one_line
 from include.domain.media.media import Inspection
@@ -60,6 +63,7 @@ from include.domain.plan.plan import EncodeJob, Plan
 from include.orchestration.runtimes.kubernetes.endings import (
     PodEnd,
     failure_of,
+    format_read_by,
     is_lost,
     is_without_room,
     never_fits,
@@ -97,6 +101,9 @@ MEMORY_KEY = "memory_mb"
 """Key of the task state store, which outlives an attempt: how much memory the next pod asks for."""
 ON_CPUS_KEY = "on_cpus"
 """Another one: why this encode runs on CPUs though it was planned for a GPU."""
+OTHER_RELEASE_KEY = "other_release"
+"""Another one: since when (seconds of the epoch), and how often, workers of another release did not try the job, and in
+which attempt."""
 
 
 class PodTask(TitleTask, KubernetesPodOperator):
@@ -238,6 +245,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
         missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
         if missing and self.pod is None and self._end is None:
             self._wait_where_that_helps(failure, task_job, store)
+        if missing and self._end is not None:
+            self._wait_for_one_release(self._end, task_job, store, context)
         if missing:
             typed = self._failure(failure, missing, task_job, store)
             raise self._noted_for_the_next_attempt(typed, settings, context) from failure
@@ -275,6 +284,29 @@ class PodTask(TitleTask, KubernetesPodOperator):
         super().defer(
             trigger=Pause(pause_s), method_name="ask_again", kwargs={"since": since, "asked": self._asked + 1}
         )
+
+    def _wait_for_one_release(self, end: PodEnd, task_job: TaskJob, store: ObjectStore, context: Context) -> None:
+        """Defer where the worker was of another release, which has not tried its job; up to :data:`OUTAGE_S`."""
+        reads = format_read_by(end)
+        if not reads or load_if_valid(store, task_job.key, TaskJob) is None:
+            return
+        attempt, now = context["ti"].try_number, time.time()
+        noted = _state(context).get(OTHER_RELEASE_KEY) or {}
+        since, asked = (noted["since"], noted["asked"]) if noted.get("attempt") == attempt else (now, 0)
+        left_s = since + OUTAGE_S - now
+        if left_s <= 0:
+            return
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**asked, left_s)
+        log.warning(
+            "%s: its worker is of another release and has not tried it: the job is of format %d, the worker reads "
+            "format %s. Another pod is asked for in %.0f s, and for %.0f s at most: CALLSHEET_WORKER_IMAGE should be "
+            "of this release, %s",
+            task_job.label, task_job.format, reads, pause_s, left_s, VERSION,
+        )  # fmt: skip
+        _state(context).set(OTHER_RELEASE_KEY, {"attempt": attempt, "since": since, "asked": asked + 1})
+        # The next try binds the job anew, by the deadline as it is then.
+        store.delete(task_job.key)
+        super().defer(trigger=Pause(pause_s), method_name="ask_again", kwargs={"since": 0.0, "asked": 0})
 
     def _shape(self, task_job: TaskJob, settings: Settings, store: ObjectStore, context: Context) -> TaskJob:
         """Give this operator the pod's spec; returns the job document that goes with it."""
