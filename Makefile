@@ -23,12 +23,13 @@ down: ## Stop every process of the local stack
 test: $(VENV)/dev ## Run every test
 	@$(BIN)/python -m tests.run
 
-check: $(VENV)/dev ## Lint, types, layers, generated docs, dependencies
+check: $(VENV)/dev ## Lint, types, layers, house rules, generated docs, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m include.cli.docs --check
+	$(BIN)/python -m tests.house
 	$(BIN)/python -m tests.audit
 
 docs: $(VENV)/runtime ## Write the generated docs

@@ -7,15 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.adapters.airflow_api import ui_base_url
+from include.adapters.catalog import Catalog
 from include.base.errors import ConfigurationError
+from include.base.settings import TellingSettings
 from include.domain.telling.alerts import Alert, AlertLevel, Message, group
 from include.domain.telling.digest import Digest, lines
 
 if TYPE_CHECKING:
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
-
-    from include.adapters.catalog import Catalog
-    from include.base.settings import TellingSettings
 
 log = logging.getLogger(__name__)
 

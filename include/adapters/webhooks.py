@@ -15,16 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.catalog import Catalog, OutboxRow
+from include.base.settings import Settings
 from include.domain.telling.webhooks import body, signed_headers
-
-if TYPE_CHECKING:
-    from include.adapters.catalog import Catalog, OutboxRow
-    from include.base.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from include.api.views import batch_view, title_views
 from include.base.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
 from include.base.faults import faults
 from include.base.settings import Settings
+from include.services.replay import replay_title
 
 app = FastAPI(
     title="Callsheet",
@@ -108,8 +109,6 @@ def replay(
     batch_id: str, title_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep
 ) -> dict[str, str]:
     """The same title again, as a new request in a batch of its own."""
-    from include.services.replay import replay_title
-
     found = find_request(catalog, batch_id, title_id, user, "PUT")
     if not found.state.final:
         raise HTTPException(409, f"{found.request_id} is {found.state}: only a settled title can be replayed")

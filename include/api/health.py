@@ -8,6 +8,9 @@ from typing import Any
 from include.adapters.catalog import Catalog
 from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
+from include.orchestration.bundle import CatalogDagBundle
+from include.orchestration.deadlines import TitleDeadline
+from include.orchestration.weights import watches_resumptions, weigh
 
 
 def health_report() -> dict[str, Any]:
@@ -33,8 +36,6 @@ def _plugin() -> str:
 def _mutation_hook() -> str:
     from airflow.settings import task_instance_mutation_hook
 
-    from include.orchestration.weights import watches_resumptions, weigh
-
     loaded = sys.modules.get("airflow_local_settings")
     hooked = getattr(loaded, "weigh", None) is weigh and not getattr(task_instance_mutation_hook, "is_noop", True)
     if hooked and watches_resumptions():
@@ -49,8 +50,6 @@ def _mutation_hook() -> str:
 def _deadline_reference() -> str:
     from airflow.plugins_manager import get_deadline_references_plugins
 
-    from include.orchestration.deadlines import TitleDeadline
-
     known = get_deadline_references_plugins().values()
     return (
         "ok"
@@ -61,8 +60,6 @@ def _deadline_reference() -> str:
 
 def _bundle() -> str:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-
-    from include.orchestration.bundle import CatalogDagBundle
 
     manager = DagBundlesManager()  # type: ignore[no-untyped-call]  # Airflow leaves its constructor untyped
     bundles = list(manager.get_all_dag_bundles())

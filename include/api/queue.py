@@ -17,6 +17,7 @@ from include.api.steering import on_own_thread
 from include.api.views import queued_view
 from include.base.settings import Settings
 from include.domain.title.title import State
+from include.services.intake import quote_request
 
 router = APIRouter()
 
@@ -69,8 +70,6 @@ async def quotes(
 
 
 def _quote(conf: Any, user: Any, catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    from include.services.intake import quote_request
-
     may_read = batch_checker(user, "GET")
     quote = quote_request(conf, catalog, settings, now=datetime.now(UTC))
     found = quote.model_dump(mode="json")

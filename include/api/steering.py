@@ -26,6 +26,9 @@ from include.api.access import CatalogDep, SettingsDep, find_newest, find_reques
 from include.api.views import title_views
 from include.base.settings import Settings
 from include.domain.title.steering import SignalUpdate, Steering
+from include.orchestration.live_runs import share_slots, tell_runs
+from include.services.release import release
+from include.services.steering import steer_title, stop_run, take_signals
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/v1")
@@ -93,8 +96,6 @@ async def weights(user: GetUserDep, catalog: CatalogDep, ended: UUID | None = No
     For the service account, which needs edit permission on all DAGs. Takes no values, the catalog's count; only the
     task instance that is about to free its slot says so (``ended``).
     """
-    from include.orchestration.live_runs import share_slots, tell_runs
-
     if not get_auth_manager().is_authorized_dag(method="PUT", user=user):
         raise HTTPException(403, "this needs edit permission on all DAGs")
     told = await on_own_thread(partial(tell_runs, catalog))
@@ -103,16 +104,12 @@ async def weights(user: GetUserDep, catalog: CatalogDep, ended: UUID | None = No
 
 
 def _take_signals(call: Call, find: Find, body: SignalUpdate) -> dict[str, Any]:
-    from include.services.steering import take_signals
-
     request_id, now = find().request_id, datetime.now(UTC)
     changed = take_signals(call.catalog, call.settings, request_id, body, by=call.user.get_name(), now=now)
     return _follow_up(call, changed)
 
 
 def _steer(call: Call, find: Find, body: Steering) -> dict[str, Any]:
-    from include.services.steering import steer_title, stop_run
-
     request_id, now = find().request_id, datetime.now(UTC)
     changed = steer_title(call.catalog, call.settings, request_id, body, by=call.user.get_name(), now=now)
     if body.cancel:
@@ -126,8 +123,6 @@ def _steer(call: Call, find: Find, body: Steering) -> dict[str, Any]:
 
 def _follow_up(call: Call, title: TitleRecord) -> dict[str, Any]:
     """Tell the runs their weights; then, when the answer is out, release what may go now."""
-    from include.orchestration.live_runs import tell_runs
-
     tell_runs(call.catalog)
     call.after.add_task(_release, call.catalog, call.settings)
     (view,) = title_views([title], call.settings)
@@ -140,8 +135,6 @@ async def _release(catalog: Catalog, settings: Settings) -> None:
 
 def release_now(catalog: Catalog, settings: Settings) -> None:
     """Release at once what may go; ``dispatch`` does the same each minute."""
-    from include.services.release import release
-
     try:
         with AirflowApi.from_connection() as api:
             release(catalog, api, settings, now=datetime.now(UTC))

@@ -12,6 +12,7 @@ import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from include.adapters.catalog import Catalog, TitleRecord
 from include.base.document import Document
 from include.orchestration.deadlines import CONF_KEY
 from include.orchestration.names import BATCH_PREFIX
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
-
-    from include.adapters.catalog import Catalog, TitleRecord
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,14 @@ worker reads which stages a task runs and which documents each of them takes: on
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from include import pipelines
 from include.base.document import Document
 from include.base.errors import ConfigurationError
 from include.domain.order.steps import HEAVIEST_STEP
@@ -310,12 +313,7 @@ def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Ha
 
 def registry() -> dict[tuple[str, int], Pipeline]:
     """All pipelines by name and version: every module in ``include/pipelines`` registers its own."""
-    import importlib
-    import pkgutil
-
-    import include.pipelines
-
-    for module in sorted(found.name for found in pkgutil.iter_modules(include.pipelines.__path__)):
+    for module in sorted(found.name for found in pkgutil.iter_modules(pipelines.__path__)):
         importlib.import_module(f"include.pipelines.{module}")
     return dict(_registry)
 

@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from include.adapters.airflow_api import AirflowApi
+from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.catalog.records import Stub
 from include.base.errors import CallsheetError
 from include.pipelines.core import current_pipelines, registry
-
-if TYPE_CHECKING:
-    from include.adapters.airflow_api import AirflowApi
-    from include.adapters.catalog import Catalog, TitleRecord
-    from include.adapters.catalog.records import Stub
 
 log = logging.getLogger(__name__)
 

@@ -151,19 +151,12 @@ def shaped(
     factor = math.exp(rng.gauss(0, recipes.rates.sigma_known)) if complexity is None else complexity
     # One title's encodes are misjudged together.
     misjudged = math.exp(rng.gauss(0, error))
-    policy, options = recipes.tiers[tier], _faster(tier, source.width, source.height, source.fps)
     true_s = [each.p50_s * factor * math.exp(rng.gauss(0, NOISE)) for each in expected.encodes]
     foreseen = [spread(each * misjudged * math.exp(rng.gauss(0, NOISE)), max(error, NOISE)) for each in true_s]
 
     def other(forecast: Forecast) -> float:
         return forecast.p50_s * math.exp(rng.gauss(0, OTHERS_SIGMA))
 
-    dropped = _dropped(tier, source.width, source.height)
-    encodes = tuple(
-        Encode(true_s=time, forecast=seen, faster=faster, may_lose=policy.vmaf_may_lose, dropped_loss=loss)
-        for time, seen, faster, loss in zip(true_s, foreseen, options, dropped, strict=True)
-    )
-    core = core_of(recipes.ladders[UNIVERSAL.name], policy)
     return SimTitle(
         name=name,
         group=group,
@@ -174,13 +167,7 @@ def shaped(
         value=0,
         deadline_s=None,
         expected=expected,
-        least=title_work(
-            source,
-            [core],
-            quickest(policy, presets=recipes.presets, predictor=recipes.prior),
-            predictor=recipes.prior,
-            tier=tier,
-        ),
+        least=_least_work(source, tier, recipes),
         planned=TitleWork(
             prepare=spread(expected.prepare.p50_s, OTHERS_SIGMA),
             encodes=tuple(foreseen),
@@ -188,10 +175,31 @@ def shaped(
             finish=spread(expected.finish.p50_s, OTHERS_SIGMA),
         ),
         prepare_s=other(expected.prepare),
-        encodes=encodes,
+        encodes=_encodes(true_s, foreseen, tier, source, recipes),
         extras_s=other(expected.extras),
         finish_s=other(expected.finish),
     )
+
+
+def _encodes(
+    true_s: Sequence[float], foreseen: Sequence[Forecast], tier: Tier, source: SourceShape, recipes: Recipes
+) -> tuple[Encode, ...]:
+    """The encodes of a title, and what each may save and lose where the deadline is near."""
+    may_lose = recipes.tiers[tier].vmaf_may_lose
+    options = _faster(tier, source.width, source.height, source.fps)
+    dropped = _dropped(tier, source.width, source.height)
+    return tuple(
+        Encode(true_s=time, forecast=seen, faster=faster, may_lose=may_lose, dropped_loss=loss)
+        for time, seen, faster, loss in zip(true_s, foreseen, options, dropped, strict=True)
+    )
+
+
+def _least_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
+    """As the product forecasts the core alone, with the quickest presets that the tier allows."""
+    policy, predictor = recipes.tiers[tier], recipes.prior
+    core = core_of(recipes.ladders[UNIVERSAL.name], policy)
+    presets = quickest(policy, presets=recipes.presets, predictor=predictor)
+    return title_work(source, [core], presets, predictor=predictor, tier=tier)
 
 
 @cache

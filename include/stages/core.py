@@ -24,17 +24,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
+from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import ConfigurationError
+from include.base.settings import Settings
 from include.domain.outcome.settlement import RunResults, Settlement
 from include.domain.plan.binding import FarmShare
 from include.domain.title.title import TitleJob
 from include.recipes import load_recipes
 
 if TYPE_CHECKING:
+    # A worker has no SQLAlchemy.
     from include.adapters.catalog import Catalog
-    from include.adapters.store.interface import ObjectStore
-    from include.base.settings import Settings
 
 Place = Literal["worker", "airflow"]
 """``worker``: a process or pod without Airflow and without the catalog. ``airflow``: inside an Airflow task."""

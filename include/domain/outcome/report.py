@@ -161,25 +161,9 @@ def build_report(
         tier=title.tier,
         kind=title.kind,
         publish_at=title.publish_at,
-        source=ReportedSource(
-            container=source.container,
-            size_bytes=source.mezzanine.size_bytes,
-            checksum=verified.checksum,
-            duration_s=source.duration_s,
-            bitrate_kbps=source.bitrate_kbps,
-            video=source.video,
-            audio=source.audio,
-            subtitles=source.subtitles,
-            frames_decoded=verified.frames,
-            decode_errors=verified.decode_errors,
-        ),
+        source=_reported_source(source, verified),
         analysis=analysis,
-        plan=ReportedPlan(
-            frame_rate=plan.frame_rate,
-            segment_frames=plan.segment_frames,
-            notes=plan.notes,
-            first=FirstSet.of(plan),
-        ),
+        plan=_reported_plan(plan),
         renditions=tuple(
             _reported(job, verdict, results.get(job.rendition.name), packaged.get(job.rendition.name))
             for job in plan.jobs
@@ -201,6 +185,30 @@ def build_report(
         check_cost=verdicts.cost,
         tools=tools,
         files=files,
+    )
+
+
+def _reported_plan(plan: Plan) -> ReportedPlan:
+    return ReportedPlan(
+        frame_rate=plan.frame_rate,
+        segment_frames=plan.segment_frames,
+        notes=plan.notes,
+        first=FirstSet.of(plan),
+    )
+
+
+def _reported_source(source: Inspection, verified: SourceVerdict) -> ReportedSource:
+    return ReportedSource(
+        container=source.container,
+        size_bytes=source.mezzanine.size_bytes,
+        checksum=verified.checksum,
+        duration_s=source.duration_s,
+        bitrate_kbps=source.bitrate_kbps,
+        video=source.video,
+        audio=source.audio,
+        subtitles=source.subtitles,
+        frames_decoded=verified.frames,
+        decode_errors=verified.decode_errors,
     )
 
 

@@ -42,6 +42,7 @@ STORE_ENVIRONMENT = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AW
 """Where the store is; keys to it come from ``worker_secret`` or from the workload identity."""
 
 
+# long: one table of what a pod is, to be read from top to bottom.
 def pod_spec(
     task_job: TaskJob,
     settings: Settings,

@@ -12,6 +12,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
 
 
+# long: one list of tables, written once and never changed.
 def upgrade() -> None:
     """Create them."""
     op.create_table(
