@@ -148,7 +148,7 @@ def _change(session: Session, run: DagRun | None, title: TitleRecord) -> ToldRun
     session.flush()
     moved = False
     if title.deadline is not None and had != deadline:
-        _move_deadline(session, run, title.deadline)
+        move_deadline(session, run, title.deadline)
         moved = True
     return ToldRun(**known, found=True, task_instances=_weigh(session, run), deadline_moved=moved)
 
@@ -204,7 +204,7 @@ def _set_weight(instance: TaskInstance, priority: int, *, beyond_share: bool = F
     return True
 
 
-def _move_deadline(session: Session, run: DagRun, moment: datetime) -> None:
+def move_deadline(session: Session, run: DagRun, moment: datetime) -> None:
     """Move Airflow's own deadline of the run, which it has evaluated once, when the run was created."""
     from airflow.models.deadline import Deadline
     from airflow.models.serialized_dag import SerializedDagModel

@@ -13,7 +13,7 @@ from include.base.settings import Settings
 from include.domain.plan.plan import Plan
 from include.domain.title.steering import Steering
 from include.domain.title.work import result_key
-from include.orchestration.runtimes.task import _bound
+from include.orchestration.runtimes.task import bound
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from include.services.planning import farm_share_of, note_planned
@@ -108,7 +108,7 @@ def test_a_task_that_is_resumed_keeps_what_its_worker_was_told(
     job = TaskJob(task="make-them", title=title.job(), item=NAME, time_limit_s=1)
 
     resumed, anew = (
-        _bound(job, moved, settings, store, find_pipeline("lab", 1), resumed=each).encode for each in (True, False)
+        bound(job, moved, settings, store, find_pipeline("lab", 1), resumed=each).encode for each in (True, False)
     )
 
     assert [each.binding.option for each in (resumed, anew) if each and each.binding] == ["veryfast", "slow"]

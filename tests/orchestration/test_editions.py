@@ -140,7 +140,7 @@ def test_a_plan_lists_any_of_them_and_each_job_starts_behind_the_edition_before_
     described: Pipeline,
 ) -> None:  # fmt: skip
     pushed: dict[str, list[str]] = {}
-    monkeypatch.setattr(runtime, "_push", lambda task_id, items, context: pushed.update({task_id: items}))
+    monkeypatch.setattr(runtime, "push_list", lambda task_id, items, context: pushed.update({task_id: items}))
     title: Any = SimpleNamespace(metadata={"editions": [*editions, COMPLETE] if editions else []})
     plan = planning.function(None, title)
     assert isinstance(plan, Plan)

@@ -25,7 +25,7 @@ from include.base.settings import Settings
 from include.domain.title.title import State
 from include.domain.title.work import result_key
 from include.orchestration.after_settling import after_settling
-from include.orchestration.live_runs import _move_deadline, tell_runs
+from include.orchestration.live_runs import move_deadline, tell_runs
 from include.orchestration.tick import tick
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.planning import note_planned
@@ -167,7 +167,7 @@ def test_the_deadline_of_a_run_whose_dag_is_gone_is_nobodys(tmp_path: Any) -> No
     run: Any = SimpleNamespace(id=1, created_dag_version_id=None)
 
     with Session(engine) as session:
-        _move_deadline(session, run, NOW + timedelta(hours=1))
+        move_deadline(session, run, NOW + timedelta(hours=1))
 
         assert session.scalar(select(func.count()).select_from(Deadline)) == 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from include.adapters.airflow_api import ATTEMPTS
 from include.base.settings import Settings
-from include.orchestration.runtimes.task import _let_the_next_in
+from include.orchestration.runtimes.task import let_the_next_in
 from tests.orchestration.airflow_server import AirflowServer
 from tests.policy.test_binding import planned
 
@@ -23,7 +23,7 @@ FARM = 10
 def ended(slots: Any) -> None:
     """An encode is done whose run was told this share."""
     context: Any = {"dag_run": SimpleNamespace(conf={"slots": slots}), "ti": SimpleNamespace(id="an-instance")}
-    _let_the_next_in(context, lambda: PLAN, Settings(encode_slots=FARM))
+    let_the_next_in(context, lambda: PLAN, Settings(encode_slots=FARM))
 
 
 def test_the_end_of_an_encode_is_told_where_others_of_its_title_wait_for_its_slot(airflow: AirflowServer) -> None:

@@ -104,7 +104,7 @@ class TitleTask(BaseOperator):
             note("started", None)
             store.delete(task_job.error_key)
         try:
-            task_job = _bound(task_job, title, settings, store, pipeline, resumed=resumed)
+            task_job = bound(task_job, title, settings, store, pipeline, resumed=resumed)
             detail = work(task_job, settings=settings, store=store, catalog=catalog, context=context)
             returned = self._xcom(task_job, pipeline, settings, store, context)
         except TaskDeferred:
@@ -119,7 +119,7 @@ class TitleTask(BaseOperator):
         note("finished", {**(detail or {}), **_choice(task_job)} or None)
         if self.job is not None:
             plan = partial(load_plan, task_job.title, pipeline.task(self.pipeline_task), store)
-            _let_the_next_in(context, plan, settings)
+            let_the_next_in(context, plan, settings)
         return returned
 
     def work(
@@ -166,15 +166,15 @@ def push_jobs(plan: Plan, task: str, context: Context, *, pools: Sequence[str], 
         return [job.name for job in plan.jobs if job.pool == pool and starts_after[job.name] == behind]
 
     for pool in pools[1:]:
-        _push(jobs_id(task, pool), of(pool, behind=None), context)
+        push_list(jobs_id(task, pool), of(pool, behind=None), context)
     for edition in editions:
         for pool in pools:
-            _push(jobs_id(rest_of(task, edition), pool), of(pool, behind=edition), context)
-        _push(asked_id(edition), [edition] if plan.early_edition(edition) else [], context)
+            push_list(jobs_id(rest_of(task, edition), pool), of(pool, behind=edition), context)
+        push_list(asked_id(edition), [edition] if plan.early_edition(edition) else [], context)
     return of(pools[0], behind=None)
 
 
-def _push(task_id: str, items: list[str], context: Context) -> None:
+def push_list(task_id: str, items: list[str], context: Context) -> None:
     """Push a list in the name of a task that is mapped over."""
     run = context["dag_run"]
     where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id}
@@ -190,7 +190,7 @@ def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: in
     ]
 
 
-def _bound(
+def bound(
     task_job: TaskJob, title: TitleRecord, settings: Settings, store: ObjectStore, pipeline: Pipeline, *, resumed: bool
 ) -> TaskJob:
     """The job document of an encode job: with the time limit that the plan gives it, and the option that it takes now.
@@ -222,7 +222,7 @@ def _choice(task_job: TaskJob) -> dict[str, Any]:
     return {"option": binding.model_dump(mode="json", exclude={"rendition"}), "why": str(binding)}
 
 
-def _let_the_next_in(context: Context, plan: Callable[[], Plan], settings: Settings) -> None:
+def let_the_next_in(context: Context, plan: Callable[[], Plan], settings: Settings) -> None:
     """Let the title's next encode have the slot of this one; otherwise ``dispatch`` does so within a minute."""
     slots = whole_number(context["dag_run"].conf or {}, "slots")
     # A title that may use all slots has nobody to wait for, and its plan need not be read again.
