@@ -71,15 +71,12 @@ def package(
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
+    videos = [_video_input(planned, paths[planned.name]) for planned in passed]
+    audios = [AudioInput(name=track.name, path=sounds[track.name], group=_group(track)) for track in tracks]
     frame_s = 1 / parse_rate(plan.frame_rate)
+    segment_s, gop_s = plan.segment_frames * frame_s, passed[0].gop_frames * frame_s
     finished = make_set(
-        ctx.settings,
-        folder,
-        [_video_input(planned, paths[planned.name]) for planned in passed],
-        [AudioInput(name=track.name, path=sounds[track.name], group=_group(track)) for track in tracks],
-        segment_s=plan.segment_frames * frame_s,
-        gop_s=passed[0].gop_frames * frame_s,
-        timeout_s=ctx.time_left_s,
+        ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
     )
     ctx.report(0.5, "measuring the set")
     contents = _contents(ctx, folder, finished, passed, tracks, text)
