@@ -40,7 +40,8 @@ SLOTS = 2
 LOAD = 0.9
 """Of the slots, by service times under contention."""
 SEED = 7
-CLIPS = (
+Clip = tuple[str, float]
+CLIPS: tuple[Clip, ...] = (
     ("mandelbrot=size=480x270:rate=25", 1.0),
     ("testsrc2=size=640x360:rate=25,noise=alls=30:allf=t", 1.0),
     ("testsrc2=size=426x240:rate=25,noise=alls=12:allf=t", 2.0),
@@ -78,11 +79,11 @@ class Job:
     finished_s: float = 0.0
 
 
-def validate(count: int, *, say: Callable[[str], None]) -> dict[str, float]:
-    """Encode ``count`` clips for real, simulate them, compare makespan and p95 turnaround."""
+def validate(count: int, clips: Sequence[Clip], *, say: Callable[[str], None]) -> dict[str, float]:
+    """Encode ``count`` times one of the clips for real, simulate it, compare makespan and p95 turnaround."""
     settings, rng = load_settings(), random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="callsheet-farm-") as folder:
-        shapes = _shapes(settings, Path(folder), say)
+        shapes = _shapes(settings, Path(folder), clips, say)
         contended_s = _contended(shapes)
         gap_s = contended_s * statistics.mean(shape.alone_s for shape in shapes) / (SLOTS * LOAD)
         jobs, now_s = [], 0.0
@@ -94,9 +95,9 @@ def validate(count: int, *, say: Callable[[str], None]) -> dict[str, float]:
     return _compared(jobs, contended_s)
 
 
-def _shapes(settings: Settings, folder: Path, say: Callable[[str], None]) -> list[Shape]:
+def _shapes(settings: Settings, folder: Path, clips: Sequence[Clip], say: Callable[[str], None]) -> list[Shape]:
     program, shapes = ffmpeg(settings), []
-    for number, (source, seconds) in enumerate(CLIPS):
+    for number, (source, seconds) in enumerate(clips):
         clip = folder / f"{number}.mp4"
         made = [program, "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-t", f"{seconds}"]
         subprocess.run([*made, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(clip)], check=True)
@@ -113,7 +114,7 @@ def _shapes(settings: Settings, folder: Path, say: Callable[[str], None]) -> lis
                     duration_s=seconds + 1,
                 )  # fmt: skip
                 shapes.append(Shape(argv=tuple(argv), alone_s=_service_s(argv)))
-        say(f"clip {number + 1} of {len(CLIPS)}: {len(PRESETS) * len(SIZES)} encodes timed alone")
+        say(f"clip {number + 1} of {len(clips)}: {len(PRESETS) * len(SIZES)} encodes timed alone")
     return shapes
 
 

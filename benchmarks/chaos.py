@@ -5,24 +5,26 @@ home and kills N times: a component, a task's supervisor, its process, its worke
 database, or the database. A reader looks at everything published all the while. The exit code is 1 where a title did
 not come to exactly one end, a published version changed, a reader found a file missing or a finished rendition was
 encoded again. The seed decides what is killed and when; how far the titles are by then is up to the machine.
+
+``--smallest`` takes a minute: one title, and one kill, of its worker.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import psutil
-
+from benchmarks._report import Report, Stopped, parser, run, say
 from include.domain.title.title import State
 from tests.clips import make_clip
 from tests.farm import UNITS, Farm, farm
@@ -38,96 +40,131 @@ from tests.production.chaos import (
     watching,
 )
 
-CALM_S = (1.0, 15.0)
-"""Shortest and longest time between the recovery of a component and the next kill."""
 LIMIT_S = 900.0
 """How long the last titles may take to come to their ends; a lost run is settled after five minutes."""
 WAITED = frozenset({*UNITS, "connections", "database"})
 """Victims whose recovery is seen from outside: every component is healthy again."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
-    parser.add_argument("--kills", type=int, default=30, help="how many (default 30, about 15 minutes on two cores)")
-    parser.add_argument("--seed", type=int, default=1, help="of what is killed and when (default 1)")
-    arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="callsheet-chaos-") as folder:
-        result = measure(Path(folder), kills=arguments.kills, seed=arguments.seed)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result["metrics"].items():
-            print(f"{name:45} {value}")
-    for each in result["violations"]:
-        _say(f"VIOLATION {each}")
-    return 1 if result["violations"] else 0
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is killed, and how much there is to be killed."""
+
+    kills: int
+    victims: tuple[str, ...] = VICTIMS
+    calm_s: tuple[float, float] = (1.0, 15.0)
+    """Shortest and longest time between the recovery of a component and the next kill."""
+    ahead: int = 6
+    """Titles that wait or run at any time."""
 
 
-def measure(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
-    """Kill ``kills`` times on a farm of its own in ``home``."""
-    chance = random.Random(seed)
+SMALLEST = Size(kills=1, victims=("worker",), calm_s=(0.0, 0.0), ahead=1)
+
+
+def main(argv: Sequence[str] | None = None, *, on: Farm | None = None, mezzanine: str = "") -> int:
+    """Run, on a farm of its own or on ``on`` with the mezzanine that its workers can read; returns the exit code."""
+    options = parser("chaos", __doc__)
+    options.add_argument("--kills", type=int, default=30, help="how many (default 30, about 15 minutes on two cores)")
+    options.add_argument("--seed", type=int, default=1, help="of what is killed and when (default 1)")
+
+    def measure(arguments: Namespace, report: Report) -> None:
+        with tempfile.TemporaryDirectory(prefix="callsheet-chaos-") as folder, _running(Path(folder), report, on) as up:
+            clip = mezzanine or make_clip(up.mezzanines / "short.mp4", seconds=1, size="160x90").as_uri()
+            size = SMALLEST if arguments.smallest else Size(kills=arguments.kills)
+            with watching(up) as watch:
+                stream = Stream(up, clip, "chaos", watch, ahead=size.ahead)
+                measure_kills(stream, report, size, seed=arguments.seed)
+            report.metrics["reader_looks"] = float(watch.looks)
+            report.violations = _violations(stream)
+            report.metrics["violations"] = float(len(report.violations))
+
+    return run("chaos", options.parse_args(argv), measure)
+
+
+def measure_kills(stream: Stream, report: Report, size: Size, *, seed: int) -> None:
+    """Kill while short titles keep coming, then wait for the last of them."""
+    farm, chance, began = stream.farm, random.Random(seed), time.monotonic()
     killed: Counter[str] = Counter()
     recoveries: list[float] = []
-    began = time.monotonic()
-    with farm(home / "home") as running:
-        _say(f"the farm is up after {time.monotonic() - began:.0f} s")
-        clip = make_clip(running.mezzanines / "short.mp4", seconds=1, size="160x90")
-        with watching(running) as watch:
-            stream = Stream(running, clip.as_uri(), "chaos", watch)
-            for number in range(kills):
-                victim, calm_s = chance.choice(VICTIMS), chance.uniform(*CALM_S)
-                time.sleep(calm_s)
-                try:
-                    kill_when_due(running, [Kill(victim=victim)], stream.top_up)
-                except TimeoutError as error:
-                    raise SystemExit(f"the farm stands still: {error}") from error
-                killed[victim] += 1
-                at, moment = datetime.now(UTC), time.monotonic()
-                if victim in WAITED:
-                    time.sleep(1)  # the death has to show first
-                    if not wait_until(running.healthy, LIMIT_S):
-                        raise SystemExit(f"{victim} did not come back")
-                    recoveries.append(time.monotonic() - moment)
-                _say(f"{number + 1}/{kills} {at:%H:%M:%S} killed {victim}: {dict(states(running, stream.batches))}")
-            _say("waiting for the last titles")
-            rest_began = time.monotonic()
-            wait_until(lambda: at_rest(running, stream.batches), LIMIT_S)
-            rest_s = time.monotonic() - rest_began
-        ends = states(running, stream.batches)
-        wrong = [*watch.violations, *end_violations(running, stream.batches), *_blamed(running, stream.batches)]
-        attempts = _attempts(running, stream.batches)
-    unfinished = sum(count for state, count in ends.items() if not State(state).final)
-    metrics: dict[str, float] = {
+    try:
+        for number in range(size.kills):
+            victim, pause_s = chance.choice(size.victims), chance.uniform(*size.calm_s)
+            time.sleep(pause_s)
+            recoveries += _kill(stream, victim)
+            killed[victim] += 1
+            say(f"{number + 1}/{size.kills} killed {victim}: {dict(states(farm, stream.batches))}")
+            _sound(farm)
+        say("waiting for the last titles")
+        rest_began = time.monotonic()
+        wait_until(lambda: at_rest(farm, stream.batches), LIMIT_S)
+        report.metrics["last_titles_s"] = round(time.monotonic() - rest_began, 1)
+    finally:
+        report.metrics |= {
+            "kills": float(killed.total()),
+            **{f"kills_{victim.replace('-', '_')}": float(killed[victim]) for victim in VICTIMS},
+            **_statistics("component_recovery_s", recoveries),
+            "wall_s": round(time.monotonic() - began, 1),
+        }
+    ends, wrong = states(farm, stream.batches), _violations(stream)
+    report.metrics |= {
         "titles": float(ends.total()),
-        "kills": float(killed.total()),
-        **{f"kills_{victim.replace('-', '_')}": float(killed[victim]) for victim in VICTIMS},
         **{f"titles_{state}": float(count) for state, count in sorted(ends.items())},
-        "titles_lost": float(unfinished),
-        "renditions_encoded_twice": float(sum("encoded again" in each for each in wrong)),
-        "violations": float(len(wrong)),
-        "reader_looks": float(watch.looks),
-        "component_recovery_s_p50": round(statistics.median(recoveries), 1) if recoveries else 0.0,
-        "component_recovery_s_max": round(max(recoveries), 1) if recoveries else 0.0,
-        "task_recovery_s_p50": round(statistics.median(attempts), 1) if attempts else 0.0,
-        "task_recovery_s_max": round(max(attempts), 1) if attempts else 0.0,
-        "last_titles_s": round(rest_s, 1),
-        "wall_s": round(time.monotonic() - began, 1),
+        "titles_lost": float(sum(count for state, count in ends.items() if not State(state).final)),
+        "renditions_encoded_twice": float(sum("encoded again" in said for said in wrong)),
+        **_statistics("task_recovery_s", _attempts(farm, stream.batches)),
     }
-    return {
-        "benchmark": "chaos",
-        "seed": seed,
-        "metrics": metrics,
-        "violations": wrong,
-        "cores": psutil.cpu_count(),
-    }
+
+
+def _kill(stream: Stream, victim: str) -> list[float]:
+    """Kill when there is one; returns the seconds until the farm is healthy again, where that is seen from outside."""
+    try:
+        kill_when_due(stream.farm, [Kill(victim=victim)], stream.top_up)
+    except TimeoutError as error:
+        _sound(stream.farm)
+        raise Stopped(f"the farm stands still: {error}") from error
+    moment = time.monotonic()
+    if victim not in WAITED:
+        return []
+    time.sleep(1)  # the death has to show first
+    if not wait_until(stream.farm.healthy, LIMIT_S):
+        raise Stopped(f"{victim} did not come back")
+    return [time.monotonic() - moment]
+
+
+def _sound(farm: Farm) -> None:
+    """Raise :class:`Stopped` where a batch's DAG cannot be imported: its titles would wait for ever."""
+    for error in farm.api("admin").request("GET", "/api/v2/importErrors")["import_errors"]:
+        last = str(error["stack_trace"]).strip().splitlines()[-1:]
+        raise Stopped(f"Airflow cannot import {error['filename']}: {' '.join(last)}")
+
+
+def _violations(stream: Stream) -> list[str]:
+    farm, batches = stream.farm, stream.batches
+    return [*stream.watch.violations, *end_violations(farm, batches), *_blamed(farm, batches)]
+
+
+def _statistics(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    return {f"{name}_p50": round(statistics.median(seconds), 1), f"{name}_max": round(max(seconds), 1)}
+
+
+@contextmanager
+def _running(folder: Path, report: Report, on: Farm | None) -> Iterator[Farm]:
+    if on is not None:
+        yield on
+        return
+    began = time.monotonic()
+    with farm(folder / "home") as running:
+        report.metrics["start_s"] = round(time.monotonic() - began, 1)
+        say(f"the farm is up after {report.metrics['start_s']} s")
+        yield running
 
 
 def _blamed(running: Farm, batches: list[str]) -> list[str]:
     """Titles of which a kill was taken for a fault of their mezzanine, which is sound."""
     titles = [title for batch_id in batches for title in running.catalog.titles.find(batch_id=batch_id)]
-    return [f"{each.request_id} is rejected: {each.message}" for each in titles if each.state is State.REJECTED]
+    return [f"{title.request_id} is rejected: {title.message}" for title in titles if title.state is State.REJECTED]
 
 
 def _attempts(running: Farm, batches: list[str]) -> list[float]:
@@ -145,10 +182,6 @@ def _attempts(running: Farm, batches: list[str]) -> list[float]:
                         found.append((event.at - started[name]).total_seconds())
                     started[name] = event.at
     return found
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

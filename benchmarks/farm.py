@@ -8,18 +8,20 @@ of ``callsheet simulate``.
 
 ``--validate [N]`` encodes N short clips for real on this machine, through two slots, then simulates the same jobs and
 compares; about five minutes.
+
+``--smallest`` takes seconds: one load and one seed of each part, few titles, and with ``--validate`` one clip. Its
+figures are noise.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from include.base.errors import CallsheetError
+from benchmarks._farm_validation import CLIPS, validate
+from benchmarks._report import Report, parser, run, say
 from include.base.settings import available_cores
 from include.recipes import Recipes, load_recipes
 from include.simulation import show
@@ -44,69 +47,78 @@ VALUE_ORDERS = ("fifo", "callsheet", "callsheet_uncut", "oracle")
 DEADLINE_ORDERS = ("callsheet", "callsheet_uncut", "edf", "fifo")
 FAILING_A_DAY = 0.05
 RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is simulated."""
+
+    loads: tuple[float, ...] = LOADS
+    seeds: tuple[int, ...] = SEEDS
+    """Of the value part."""
+    deadline_seeds: tuple[int, ...] = DEADLINE_SEEDS
+    clips: int = len(CLIPS)
+    """That are really encoded, for the comparison with the simulator."""
+
+
+SMALLEST = Size(loads=LOADS[:1], seeds=SEEDS[:1], deadline_seeds=DEADLINE_SEEDS[:1], clips=1)
+FEW = 60
+"""Titles of each part of the smallest form."""
 Job = tuple[str, float, int, Load, Farm, Path | None]
 """Order, load, seed, titles, farm, history."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.farm", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
-    parser.add_argument("--titles", type=int, default=3000, help="per load and seed (default 3000)")
-    parser.add_argument("--premium", type=int, default=3000, help="premium titles of the deadline part (default 3000)")
-    parser.add_argument("--arrivals", type=Path, help="CSV with `submit` in seconds: when titles come")
-    parser.add_argument("--views", type=Path, help="CSV with `video_id`, `views`, `date`: how popularity grows")
-    parser.add_argument("--history", type=Path, help="CSV of past jobs instead of drawn titles, as they came")
-    parser.add_argument("--validate", type=int, nargs="?", const=100, help="real encode jobs against simulated ones")
-    arguments = parser.parse_args(argv)
-    try:
-        metrics = _validated(arguments.validate) if arguments.validate is not None else _simulated(arguments)
-    except CallsheetError as error:
-        print(f"benchmarks.farm: {error.message}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        print(json.dumps({"benchmark": "farm", "metrics": metrics}))
-    else:
-        for name, value in metrics.items():
-            print(f"{name:60} {value}")
-    return 0
+    options = parser("farm", __doc__)
+    options.add_argument("--titles", type=int, default=3000, help="per load and seed (default 3000)")
+    options.add_argument("--premium", type=int, default=3000, help="premium titles of the deadline part (default 3000)")
+    options.add_argument("--arrivals", type=Path, help="CSV with `submit` in seconds: when titles come")
+    options.add_argument("--views", type=Path, help="CSV with `video_id`, `views`, `date`: how popularity grows")
+    options.add_argument("--history", type=Path, help="CSV of past jobs instead of drawn titles, as they came")
+    options.add_argument("--validate", type=int, nargs="?", const=100, help="real encode jobs against simulated ones")
+    options.add_argument("--chart", type=Path, default=RESULTS / "farm.png", help="where the chart goes")
+    arguments = options.parse_args(argv)
+    if arguments.smallest:
+        arguments.titles, arguments.premium = FEW, FEW // 10
+    return run("farm", arguments, _measure)
 
 
-def _validated(jobs: int) -> dict[str, float]:
-    from benchmarks._farm_validation import validate
-
-    return validate(jobs, say=_say)
-
-
-def _simulated(arguments: argparse.Namespace) -> dict[str, float]:
+def _measure(arguments: Namespace, report: Report) -> None:
+    size = SMALLEST if arguments.smallest else Size()
+    if arguments.validate is not None:
+        report.metrics |= validate(arguments.validate, CLIPS[: size.clips], say=say)
+        return
     began = time.monotonic()
     wanted = Load(
         titles=arguments.titles,
         gaps=read_gaps(arguments.arrivals) if arguments.arrivals else None,
         trends=read_trends(arguments.views) if arguments.views else None,
     )
-    if arguments.history:
-        read_history(arguments.history, load_recipes(), error=wanted.error, seed=0)
-    metrics: dict[str, float] = {}
+    history = arguments.history
+    if history:
+        read_history(history, load_recipes(), error=wanted.error, seed=0)
     _recipes()
-    RESULTS.mkdir(exist_ok=True)
     with ProcessPoolExecutor(max_workers=min(2, available_cores())) as pool:
-        _value_part(pool, wanted, metrics, history=arguments.history)
-        _deadline_part(pool, wanted, metrics, premium=arguments.premium, history=arguments.history)
-    metrics["seconds"] = round(time.monotonic() - began, 1)
-    return metrics
+        _value_part(pool, wanted, size, report.metrics, history=history)
+        if history is None:
+            _charted(wanted, arguments.chart)
+        _deadline_part(pool, wanted, size, report.metrics, premium=arguments.premium, history=history)
+    report.metrics["seconds"] = round(time.monotonic() - began, 1)
 
 
-def _value_part(pool: ProcessPoolExecutor, wanted: Load, metrics: dict[str, float], *, history: Path | None) -> None:
-    loads = LOADS if history is None else (0.0,)
+def _value_part(
+    pool: ProcessPoolExecutor, wanted: Load, size: Size, metrics: dict[str, float], *, history: Path | None
+) -> None:
+    loads = size.loads if history is None else (0.0,)
     farm = Farm()
     jobs: list[Job] = [
-        (order, load, seed, wanted, farm, history) for load in loads for seed in SEEDS for order in VALUE_ORDERS
+        (order, load, seed, wanted, farm, history) for load in loads for seed in size.seeds for order in VALUE_ORDERS
     ]
     done = dict(zip([job[:3] for job in jobs], _all(pool, jobs), strict=True))
     for load in loads:
         name = f"load_{load:g}".replace(".", "_") if history is None else "history"
-        by_seed = {seed: {order: done[order, load, seed] for order in VALUE_ORDERS} for seed in SEEDS}
+        by_seed = {seed: {order: done[order, load, seed] for order in VALUE_ORDERS} for seed in size.seeds}
         for order in ("callsheet", "callsheet_uncut"):
             gains = [1 - each[order].top_decile_h / each["fifo"].top_decile_h for each in by_seed.values()]
             ratios = [each[order].weighted_completion / each["oracle"].weighted_completion for each in by_seed.values()]
@@ -120,29 +132,41 @@ def _value_part(pool: ProcessPoolExecutor, wanted: Load, metrics: dict[str, floa
             )
         bound = _mean([each[order] for each in by_seed.values() for order in VALUE_ORDERS])
         figures = [_mean([each[order] for each in by_seed.values()]) for order in VALUE_ORDERS]
-        _print(show.table(figures, title=f"{name}: mean of {len(SEEDS)} seeds, {bound.titles} titles each", focus=None))
+        _print(
+            show.table(
+                figures, title=f"{name}: mean of {len(size.seeds)} seeds, {bound.titles} titles each", focus=None
+            )
+        )
     metrics["waiting_bound_h"] = load_recipes().policy.priority.waiting_bound_h
-    if history is None:
-        charted = replace(wanted, load=0.9, seed=SEEDS[0])
-        recipes = load_recipes()
-        titles = draw(charted, farm, recipes)
-        runs = {
-            order: run_order(order, titles, farm, recipes) for order in (*VALUE_ORDERS[:1], "edf", *VALUE_ORDERS[1:])
-        }
-        show.chart(runs, RESULTS / "farm.png", title=f"Load 0.9, {len(titles)} titles, {farm.slots} slots")
-        _say(f"chart: {RESULTS / 'farm.png'}")
+
+
+def _charted(wanted: Load, path: Path) -> None:
+    """One of the farms as a chart."""
+    charted, farm, recipes = replace(wanted, load=0.9, seed=SEEDS[0]), Farm(), load_recipes()
+    titles = draw(charted, farm, recipes)
+    orders = (*VALUE_ORDERS[:1], "edf", *VALUE_ORDERS[1:])
+    path.parent.mkdir(exist_ok=True)
+    runs = {order: run_order(order, titles, farm, recipes) for order in orders}
+    show.chart(runs, path, title=f"Load 0.9, {len(titles)} titles, {farm.slots} slots")
+    say(f"chart: {path}")
 
 
 def _deadline_part(
-    pool: ProcessPoolExecutor, wanted: Load, metrics: dict[str, float], *, premium: int, history: Path | None
+    pool: ProcessPoolExecutor,
+    wanted: Load,
+    size: Size,
+    metrics: dict[str, float],
+    *,
+    premium: int,
+    history: Path | None,
 ) -> None:
     farm = Farm(node_failures_per_day=FAILING_A_DAY)
     # One title in ten is premium.
-    each_s = replace(wanted, titles=max(100, premium * 10 // len(DEADLINE_SEEDS)), error=0.2)
+    each_s = replace(wanted, titles=max(100, premium * 10 // len(size.deadline_seeds)), error=0.2)
     jobs: list[Job] = [
         (order, 0.9, seed, each_s, replace(farm, seed=seed), history)
         for order in DEADLINE_ORDERS
-        for seed in DEADLINE_SEEDS
+        for seed in size.deadline_seeds
     ]
     done = dict(zip([(job[0], job[2]) for job in jobs], _all(pool, jobs), strict=True))
     table = Table(
@@ -151,7 +175,7 @@ def _deadline_part(
         title_justify="left",
     )  # fmt: skip
     for order in DEADLINE_ORDERS:
-        runs = [done[order, seed] for seed in DEADLINE_SEEDS]
+        runs = [done[order, seed] for seed in size.deadline_seeds]
         count, missed = sum(each.premium for each in runs), sum(each.premium_missed for each in runs)
         sure = lower_bound(count - missed, count)
         shares = [each.premium_on_time for each in runs]
@@ -187,7 +211,7 @@ def _all(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> list[Figures]:
     found = []
     for number, figures in enumerate(pool.map(_one, jobs), start=1):
         order, load, seed = jobs[number - 1][:3]
-        _say(f"{number} of {len(jobs)}: load {load:g}, seed {seed}, {order}")
+        say(f"{number} of {len(jobs)}: load {load:g}, seed {seed}, {order}")
         found.append(figures)
     return found
 
@@ -228,10 +252,6 @@ def _mean(figures: Sequence[Figures]) -> Figures:
 
 def _print(table: Table) -> None:
     Console(stderr=True, width=130).print(table)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,348 +4,251 @@
 two cores. Run it on a quiet machine: latencies are wall time. CPU figures are sums over all processes of the stack;
 what the workers used is subtracted, and so is what the idle stack uses in the same time.
 
-``--only batch`` submits a batch of 100 very short titles instead, about 25 minutes.
+``--only titles`` sends short titles one after the other and nothing else (``--repeats``: how many): whether a title
+costs more the more titles there were. ``--only batch`` submits a batch of 100 very short titles instead, about
+25 minutes. ``--smallest`` takes a minute: one title of a second and three batches. It leaves out the longer clip, the
+classic report and the start beside many batches, and its idle stack is looked at for a second only.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import psutil
-
+from benchmarks._report import Report, Stopped, parser, run, say
+from benchmarks._stack import LIMIT_S, Bench, Sent, looped, running, tiny_clip
 from include.adapters.airflow_api import DagUnknown
-from include.adapters.catalog import Catalog, TitleRecord
-from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.bench import run_jobs
-from include.cli.client import Client
 from include.cli.demo import fetch_clips
 from include.domain.title.request import parse_batch
 from include.domain.title.title import State
-from include.local import stack
+from include.pipelines.core import current_pipelines
 
-IDLE_S = 60.0
-SETTLE_S = 15.0
-"""After the start, and after a burst, the stack is left alone this long before its CPU is read."""
-REPEATS = 5
-MANY = 500
-SAMPLE_EVERY_S = 1.0
-LIMIT_S = 1200.0
-BATCH = 100
+PARTS = ("titles", "batch")
 BATCH_LIMIT_S = 5400.0
 BATCH_ID = "hundred"
 LOOK_EVERY_S = 5.0
+FAR_AWAY = "2100-01-01T00:00:00Z"
 
 
-class Bench:
-    """A running stack with the means to look at it."""
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured."""
 
-    def __init__(self, settings: Settings, running: stack.Stack) -> None:
-        self.settings = settings
-        self.running = running
-        self.api = running.api("callsheet")
-        self.client = Client(running.api("cms"))
-        self.catalog = Catalog(settings.catalog_url)
-
-    def processes(self) -> list[psutil.Process]:
-        """All processes of the stack."""
-        leader = psutil.Process(self.running.pid)
-        return [leader, *leader.children(recursive=True)]
-
-    def cpu_s(self) -> float:
-        """CPU seconds that the stack has used so far, with those of its processes that have ended."""
-        total = 0.0
-        for process in self.processes():
-            try:
-                used = process.cpu_times()
-            except psutil.Error:
-                continue
-            total += used.user + used.system + used.children_user + used.children_system
-        return total
-
-    def memory_mb(self) -> float:
-        """Proportional set size of all processes without workers: what they share counts once."""
-        total = 0.0
-        for process in self.processes():
-            try:
-                if not _is_worker(process):
-                    total += process.memory_full_info().pss
-            except (psutil.Error, AttributeError):
-                continue
-        return total / 1024**2
-
-    def submit(self, batch_id: str, clip: Path) -> tuple[float, TitleRecord]:
-        """Send one title; seconds until its DAG is visible over REST, and the record of the settled title."""
-        title = {"title_id": batch_id, "mezzanine": clip.as_uri(), "tier": "standard"}
-        asked = time.monotonic()
-        self.client.submit({"batch_id": batch_id, "titles": [title]}, wait=False)
-        while not self.api.knows_dag(f"batch__{batch_id}"):
-            _patience(asked)
-            time.sleep(0.05)
-        visible = time.monotonic() - asked
-        while True:
-            record = self.catalog.titles.get(f"{batch_id}/{batch_id}")
-            if record is not None and record.state.final:
-                break
-            _patience(asked)
-            time.sleep(0.5)
-        if record.state is not State.PUBLISHED:
-            raise SystemExit(f"{batch_id} ended as {record.state}: {record.message}")
-        return visible, record
-
-    def first_encode_s(self, record: TitleRecord, asked: datetime) -> float:
-        """Seconds from the request to the start of the first encode."""
-        started = [e.at for e in self.catalog.history.events(request_id=record.request_id)
-                   if e.task == "encode" and e.kind == "task.started"]  # fmt: skip
-        return (min(started) - asked).total_seconds()
-
-    def worker_cpu_s(self, record: TitleRecord) -> float:
-        """CPU seconds of all workers of a title."""
-        events = self.catalog.history.events(request_id=record.request_id)
-        return float(sum(event.detail.get("cpu_s", 0.0) for event in events if event.kind == "task.finished"))
+    repeats: int = 5
+    """Titles one after the other."""
+    many: int = 500
+    """Batches that are active at once."""
+    batch: int = 100
+    """Titles of the one large batch."""
+    jobs: int = 6
+    """Of the classic report."""
+    clip: str = "5s"
+    """How long the clip of the short titles is, as the figures' names say it."""
+    idle_s: float = 60.0
+    """How long the idle stack is looked at."""
+    settle_s: float = 15.0
+    """After the start, and after a burst, the stack is left alone this long before its CPU is read."""
+    whole: bool = True
+    """Whether there is a longer clip, the classic report and a start beside many batches."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.orchestration", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
-    parser.add_argument("--jobs", type=int, default=6, help="jobs of the classic report (default 6)")
-    parser.add_argument("--only", choices=["batch"], help=f"one part: a batch of {BATCH} very short titles")
-    arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
-        if arguments.only == "batch":
-            result = measure_batch(Path(folder))
-        else:
-            result = measure(Path(folder), jobs=arguments.jobs)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result["metrics"].items():
-            print(f"{name:45} {value}")
-    return 0
+SMALLEST = Size(repeats=1, many=3, batch=2, jobs=0, clip="1s", idle_s=1.0, settle_s=1.0, whole=False)
 
 
-def measure(home: Path, *, jobs: int) -> dict[str, Any]:
-    """All figures, on a stack of its own in ``home``."""
-    settings = Settings(home=home / "home", release_window=4)
+def main(argv: Sequence[str] | None = None, *, on: Settings | None = None) -> int:
+    """Run, on a stack of its own or on the one that runs with the settings ``on``; returns the exit code."""
+    options = parser("orchestration", __doc__)
+    options.add_argument("--jobs", type=int, help="jobs of the classic report (default 6)")
+    options.add_argument("--repeats", type=int, help="titles one after the other (default 5)")
+    options.add_argument("--only", choices=PARTS, help="one part: titles one after the other, or one large batch")
+
+    def measure(arguments: Namespace, report: Report) -> None:
+        size = _size(arguments)
+        with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
+            if arguments.only == "batch":
+                measure_batch(Path(folder), size, report, on=on)
+            else:
+                measure_titles(Path(folder), size, report, on=on, only=arguments.only == "titles")
+
+    return run("orchestration", options.parse_args(argv), measure)
+
+
+def measure_titles(home: Path, size: Size, report: Report, *, on: Settings | None, only: bool) -> None:
+    """Titles one after the other; unless nothing else is wanted, many batches and a start beside them too."""
+    settings = on or Settings(home=home / "home", release_window=4)
     folder = settings.mezzanine_roots[0]
-    short = fetch_clips(folder / "demo", say=_say)["bigbuckbunny.mp4"]
-    long = folder / "minute.mp4"
-    _loop(settings, short, long, seconds=60)
-    metrics: dict[str, float] = {}
-    with _up(settings, metrics, "start_s") as bench:
-        _single_titles(bench, metrics, short, long)
-        _say(f"the classic report: {jobs} jobs, 2 at once")
-        report = run_jobs(bench.client, settings, video=short, jobs=jobs, concurrent=2, say=_say)
-        metrics["jobs_success_rate"] = report["success_rate"]
-        metrics["jobs_per_hour"] = report["throughput_jobs_per_hour"]
-        _many_batches(bench, metrics, short)
-    with _up(settings, metrics, f"start_with_{MANY}_batches_s") as bench:
-        metrics[f"visible_with_{MANY}_batches_after_start_s"] = round(bench.submit("after-restart", short)[0], 2)
-    return {"benchmark": "orchestration", "metrics": metrics, "report": report, "cores": psutil.cpu_count()}
+    short = fetch_clips(folder / "demo", say=say)["bigbuckbunny.mp4"] if size.whole else tiny_clip(settings)
+    with running(settings, report, metric="start_s", on=on) as bench:
+        _single_titles(bench, size, report, short)
+        if only:
+            return
+        if size.whole:
+            minute = bench.send("minute", looped(settings, short, folder / "minute.mp4", seconds=60))
+            report.metrics["request_to_playable_60s_clip_s"] = round(minute.playable_s, 2)
+            _classic(bench, size, report, short)
+        _many_batches(bench, size, report, short)
+    if size.whole:
+        with running(settings, report, metric=f"start_with_{size.many}_batches_s") as bench:
+            seconds = bench.visible_s("after-restart", short, wait_until=FAR_AWAY)
+            report.metrics[f"visible_with_{size.many}_batches_after_start_s"] = round(seconds, 2)
 
 
-def measure_batch(home: Path) -> dict[str, Any]:
-    """A batch of BATCH titles of one second, on the default stack: does all of it end, and what does Airflow take."""
-    settings = Settings(home=home / "home")
-    clip = settings.mezzanine_roots[0] / "second.mp4"
-    _second(settings, clip)
-    metrics: dict[str, float] = {}
-    with _up(settings, metrics, "start_s") as bench:
-        time.sleep(SETTLE_S)
+def measure_batch(home: Path, size: Size, report: Report, *, on: Settings | None) -> None:
+    """One batch of very short titles, on the default stack: does all of it end, and what does Airflow take."""
+    settings = on or Settings(home=home / "home")
+    clip, name = tiny_clip(settings), f"batch_{size.batch}"
+    with running(settings, report, metric="start_s", on=on) as bench:
+        time.sleep(size.settle_s)
         before, began = bench.cpu_s(), time.monotonic()
-        titles = [{"title_id": f"t{number:03d}", "mezzanine": clip.as_uri(), "tier": "ugc"} for number in range(BATCH)]
-        with _peak(bench) as peak:
+        titles = [
+            {"title_id": f"t{number:03d}", "mezzanine": clip.as_uri(), "tier": "ugc"} for number in range(size.batch)
+        ]
+        with bench.peak() as peak:
             bench.client.submit({"batch_id": BATCH_ID, "titles": titles})
-            most_runs, ended = _until_final(bench)
+            bench.batches.append(BATCH_ID)
+            try:
+                most_runs = _until_final(bench, size)
+            finally:
+                final = sum(record.state.final for record in bench.records())
+                report.metrics[f"{name}_not_final"] = float(size.batch - final)
+                report.metrics[f"{name}_wall_s"] = round(time.monotonic() - began, 1)
             # The last run ends a moment after its title.
-            time.sleep(SETTLE_S)
-        used = bench.cpu_s() - before
-        records = bench.catalog.titles.find(batch_id=BATCH_ID)
+            time.sleep(size.settle_s)
+        used, records = bench.cpu_s() - before, bench.records()
         workers = sum(bench.worker_cpu_s(record) for record in records)
-        left_running = _active_runs(bench)
-    metrics |= {
-        f"batch_{BATCH}_wall_s": round(ended - began, 1),
-        f"batch_{BATCH}_peak_memory_mb": round(peak[0], 0),
-        f"batch_{BATCH}_cpu_s": round(used, 1),
-        f"batch_{BATCH}_airflow_cpu_share": round((used - workers) / used, 3),
-        f"batch_{BATCH}_airflow_cpu_s_per_title": round((used - workers) / BATCH, 2),
-        f"batch_{BATCH}_published": float(sum(record.state is State.PUBLISHED for record in records)),
-        f"batch_{BATCH}_not_final": float(sum(not record.state.final for record in records)),
-        f"batch_{BATCH}_runs_left": float(left_running),
-        f"batch_{BATCH}_most_active_runs": float(most_runs),
-    }
-    return {"benchmark": "orchestration", "metrics": metrics, "cores": psutil.cpu_count()}
+        report.metrics |= {
+            f"{name}_peak_memory_mb": round(peak[0], 0),
+            f"{name}_cpu_s": round(used, 1),
+            f"{name}_airflow_cpu_share": round((used - workers) / used, 3),
+            f"{name}_airflow_cpu_s_per_title": round((used - workers) / size.batch, 2),
+            f"{name}_published": float(sum(record.state is State.PUBLISHED for record in records)),
+            f"{name}_runs_left": float(_active_runs(bench)),
+            f"{name}_most_active_runs": float(most_runs),
+        }
 
 
-def _until_final(bench: Bench) -> tuple[int, float]:
-    """Wait for the batch's titles, at most BATCH_LIMIT_S; returns the most runs active at once, and the end's time."""
-    began, most, said = time.monotonic(), 0, -1
-    while time.monotonic() - began < BATCH_LIMIT_S:
+def _size(arguments: Namespace) -> Size:
+    wanted = SMALLEST if arguments.smallest else Size()
+    given = {name: getattr(arguments, name) for name in ("jobs", "repeats") if getattr(arguments, name) is not None}
+    return Size(**{**vars(wanted), **given})
+
+
+def _until_final(bench: Bench, size: Size) -> int:
+    """Wait for the batch's titles; returns the most runs that were active at once."""
+    began, most, said = time.monotonic(), 0, 0
+
+    def all_final() -> bool:
+        nonlocal most, said
         most = max(most, _active_runs(bench))
-        final = sum(record.state.final for record in bench.catalog.titles.find(batch_id=BATCH_ID))
-        if final == BATCH:
-            break
+        final = sum(record.state.final for record in bench.records())
         if final // 10 > said:
             said = final // 10
-            _say(f"{final} of {BATCH} titles after {time.monotonic() - began:.0f} s")
-        time.sleep(LOOK_EVERY_S)
-    return most, time.monotonic()
+            say(f"{final} of {size.batch} titles after {time.monotonic() - began:.0f} s")
+        return final == size.batch
+
+    bench.until(all_final, "the end of the batch", limit_s=BATCH_LIMIT_S, every_s=LOOK_EVERY_S)
+    bench.check()
+    return most
 
 
 def _active_runs(bench: Bench) -> int:
     path, params = f"/api/v2/dags/batch__{BATCH_ID}/dagRuns", {"state": ["queued", "running"], "limit": 1}
-    try:
+    with suppress(DagUnknown):  # not parsed yet
         return int(bench.api.request("GET", path, params=params)["total_entries"])
-    except DagUnknown:  # not parsed yet
-        return 0
+    return 0
 
 
-def _single_titles(bench: Bench, metrics: dict[str, float], short: Path, long: Path) -> None:
-    """Titles one at a time on an idle stack."""
-    _say(f"idle for {IDLE_S:.0f} s")
-    time.sleep(SETTLE_S)
-    idle_rate = _rate(bench, IDLE_S)
-    metrics["idle_stack_cpu_share"] = round(idle_rate, 4)
-    visible, encodes, playable, cpu = [], [], [], []
-    with _peak(bench) as peak:
-        for number in range(REPEATS):
-            asked, before, began = datetime.now(UTC), bench.cpu_s(), time.monotonic()
-            seconds, record = bench.submit(f"short-{number}", short)
-            visible.append(seconds)
-            encodes.append(bench.first_encode_s(record, asked))
-            playable.append(_playable_s(record, asked))
-            time.sleep(SETTLE_S)
+def _single_titles(bench: Bench, size: Size, report: Report, clip: Path) -> None:
+    """Titles one at a time on an idle stack; the figures are there after each."""
+    say(f"idle for {size.idle_s:.0f} s")
+    time.sleep(size.settle_s)
+    idle_rate = bench.rate(size.idle_s)
+    report.metrics["idle_stack_cpu_share"] = round(idle_rate, 4)
+    sent: list[Sent] = []
+    stack_cpu_s: list[float] = []
+    with bench.peak() as peak:
+        for number in range(size.repeats):
+            before, began = bench.cpu_s(), time.monotonic()
+            sent.append(bench.send(f"short-{number}", clip))
+            time.sleep(size.settle_s)
             used = bench.cpu_s() - before - idle_rate * (time.monotonic() - began)
-            cpu.append(used - bench.worker_cpu_s(record))
-            _say(f"short-{number}: visible {seconds:.1f} s, encode {encodes[-1]:.1f} s, playable {playable[-1]:.1f} s, "
-                 f"stack {cpu[-1]:.1f} CPU s, workers {bench.worker_cpu_s(record):.1f} CPU s")  # fmt: skip
-        asked = datetime.now(UTC)
-        _, record = bench.submit("minute", long)
-        metrics["request_to_playable_60s_clip_s"] = round(_playable_s(record, asked), 2)
-    metrics |= {
+            stack_cpu_s.append(used - sent[-1].workers_cpu_s)
+            say(f"short-{number}: visible {sent[-1].visible_s:.1f} s, encode {sent[-1].encode_s:.1f} s, playable "
+                f"{sent[-1].playable_s:.1f} s, stack {stack_cpu_s[-1]:.1f} CPU s, "
+                f"workers {sent[-1].workers_cpu_s:.1f} CPU s")  # fmt: skip
+            report.metrics |= _summary(sent, stack_cpu_s, clip=size.clip)
+            report.metrics["stack_peak_memory_mb"] = round(peak[0], 0)
+            report.details["stack_cpu_s_by_title"] = [round(seconds, 2) for seconds in stack_cpu_s]
+
+
+def _summary(sent: Sequence[Sent], stack_cpu_s: Sequence[float], *, clip: str) -> dict[str, float]:
+    visible, encodes = [title.visible_s for title in sent], [title.encode_s for title in sent]
+    third = max(1, len(sent) // 3)
+    return {
         "request_to_dag_visible_s_median": round(statistics.median(visible), 2),
         "request_to_dag_visible_s_max": round(max(visible), 2),
         "request_to_first_encode_s_median": round(statistics.median(encodes), 2),
         "request_to_first_encode_s_max": round(max(encodes), 2),
-        "request_to_playable_5s_clip_s_median": round(statistics.median(playable), 2),
-        "stack_cpu_s_per_title_median": round(statistics.median(cpu), 2),
-        "stack_cpu_s_per_title_max": round(max(cpu), 2),
-        "stack_peak_memory_mb": round(peak[0], 0),
+        f"request_to_playable_{clip}_clip_s_median": round(statistics.median(title.playable_s for title in sent), 2),
+        "stack_cpu_s_per_title_median": round(statistics.median(stack_cpu_s), 2),
+        "stack_cpu_s_per_title_max": round(max(stack_cpu_s), 2),
+        "stack_cpu_s_per_title_first_third": round(statistics.mean(stack_cpu_s[:third]), 2),
+        "stack_cpu_s_per_title_last_third": round(statistics.mean(stack_cpu_s[-third:]), 2),
     }
 
 
-def _many_batches(bench: Bench, metrics: dict[str, float], short: Path) -> None:
-    """500 batches that have not retired: the first parse, the steady state, and a new request beside them."""
-    _say(f"{MANY} active batches")
+def _classic(bench: Bench, size: Size, report: Report, clip: Path) -> None:
+    """The report that users of encoding farms know."""
+    say(f"the classic report: {size.jobs} jobs, 2 at once")
+    classic = run_jobs(bench.client, bench.settings, video=clip, jobs=size.jobs, concurrent=2, say=say)
+    report.metrics["jobs_success_rate"] = classic["success_rate"]
+    report.metrics["jobs_per_hour"] = classic["throughput_jobs_per_hour"]
+    report.details["report"] = classic
+    if classic["success_rate"] < 1:
+        raise Stopped(f"{classic['jobs'] - classic['succeeded']} of the classic report's titles were not published")
+
+
+def _many_batches(bench: Bench, size: Size, report: Report, clip: Path) -> None:
+    """Batches that have not retired: the first parse, the steady state, and a new request beside them."""
+    say(f"{size.many} active batches")
     before, began = bench.cpu_s(), time.monotonic()
-    now = datetime.now(UTC)
-    for number in range(MANY):
-        batch_id = f"many-{number:04d}"
-        titles = [{"title_id": batch_id, "mezzanine": short.as_uri(), "wait_until": "2100-01-01T00:00:00Z"}]
-        parsed = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset({"vod"}))
-        bench.catalog.batches.accept(parsed, pipeline_version=1, now=now)
-        # Settled, not retired: what a busy day leaves until the night.
-        bench.catalog.titles.settle(f"{batch_id}/{batch_id}", State.CANCELLED, now=now)
-    while _known_batches(bench) < MANY:
-        _patience(began)
-        time.sleep(0.5)
-    metrics[f"parse_{MANY}_batches_first_s"] = round(time.monotonic() - began, 2)
-    metrics[f"parse_{MANY}_batches_first_cpu_s"] = round(bench.cpu_s() - before, 1)
-    time.sleep(SETTLE_S)
-    metrics[f"steady_{MANY}_batches_cpu_share"] = round(_rate(bench, IDLE_S), 4)
-    metrics[f"visible_beside_{MANY}_batches_s"] = round(bench.submit("beside-many", short)[0], 2)
-    errors = bench.api.request("GET", "/api/v2/importErrors")["total_entries"]
-    metrics["import_errors"] = float(errors)
+    prefix = f"many-{datetime.now(UTC):%H%M%S}"
+    _enter(bench, [f"{prefix}-{number:04d}" for number in range(size.many)], clip)
+    bench.until(lambda: _known_batches(bench, prefix) >= size.many, f"all of {size.many} batches", limit_s=LIMIT_S)
+    metrics, name = report.metrics, f"{size.many}_batches"
+    metrics[f"parse_{name}_first_s"] = round(time.monotonic() - began, 2)
+    metrics[f"parse_{name}_first_cpu_s"] = round(bench.cpu_s() - before, 1)
+    time.sleep(size.settle_s)
+    metrics[f"steady_{name}_cpu_share"] = round(bench.rate(size.idle_s), 4)
+    metrics[f"visible_beside_{name}_s"] = round(bench.visible_s("beside-many", clip, wait_until=FAR_AWAY), 2)
+    bench.cancel("beside-many")
+    bench.check()
+    metrics["import_errors"] = 0.0
 
 
-def _known_batches(bench: Bench) -> int:
-    found = bench.api.request("GET", "/api/v2/dags", params={"dag_id_pattern": "batch__many-", "limit": 1})
+def _enter(bench: Bench, batch_ids: Sequence[str], clip: Path) -> None:
+    """Batches whose titles are settled but which have not retired: what a busy day leaves until the night."""
+    known, now = current_pipelines(), datetime.now(UTC)
+    for batch_id in batch_ids:
+        titles = [{"title_id": batch_id, "mezzanine": clip.as_uri(), "wait_until": FAR_AWAY}]
+        parsed = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset(known))
+        bench.catalog.batches.accept(parsed, pipeline_version=known[parsed.pipeline].version, now=now)
+        bench.cancel(batch_id)
+
+
+def _known_batches(bench: Bench, prefix: str) -> int:
+    found = bench.api.request("GET", "/api/v2/dags", params={"dag_id_pattern": f"batch__{prefix}", "limit": 1})
     return int(found["total_entries"])
-
-
-@contextmanager
-def _up(settings: Settings, metrics: dict[str, float], metric: str) -> Iterator[Bench]:
-    began = time.monotonic()
-    running = stack.up(settings, say=_say)
-    metrics[metric] = round(time.monotonic() - began, 1)
-    try:
-        yield Bench(settings, running)
-    finally:
-        stack.down(settings)
-
-
-@contextmanager
-def _peak(bench: Bench) -> Iterator[list[float]]:
-    """The highest memory of the stack while the block runs, in MB."""
-    highest = [0.0]
-    over = threading.Event()
-
-    def sample() -> None:
-        while not over.wait(SAMPLE_EVERY_S):
-            highest[0] = max(highest[0], bench.memory_mb())
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        yield highest
-    finally:
-        over.set()
-        sampler.join()
-
-
-def _rate(bench: Bench, seconds: float) -> float:
-    """CPU seconds per second of the stack, over a while."""
-    before, began = bench.cpu_s(), time.monotonic()
-    time.sleep(seconds)
-    return (bench.cpu_s() - before) / (time.monotonic() - began)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    lineage = [process, *process.parents()]
-    return any("include.worker" in each.cmdline() for each in lineage)
-
-
-def _playable_s(record: TitleRecord, asked: datetime) -> float:
-    if record.playable_at is None:
-        raise SystemExit(f"{record.request_id} was published and has no time of it")
-    return (record.playable_at - asked).total_seconds()
-
-
-def _loop(settings: Settings, source: Path, target: Path, *, seconds: int) -> None:
-    argv = [ffmpeg(settings), "-nostdin", "-loglevel", "error", "-y", "-stream_loop", "-1", "-i", str(source)]
-    subprocess.run([*argv, "-t", str(seconds), "-c", "copy", str(target)], check=True)
-
-
-def _second(settings: Settings, target: Path) -> None:
-    """One second of moving picture with a tone."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    picture = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25"]
-    sound = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]
-    codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"]
-    argv = [ffmpeg(settings), "-nostdin", "-loglevel", "error", "-y", *picture, *sound, "-t", "1", *codecs, str(target)]
-    subprocess.run(argv, check=True)
-
-
-def _patience(began: float) -> None:
-    if time.monotonic() - began > LIMIT_S:
-        raise SystemExit(f"nothing came of it within {LIMIT_S:.0f} s")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ times that). The order of arrival is a copy of this project whose ``policy.yaml`
 
 Run it on a quiet machine, with ``--rounds`` for the noise: turnarounds are wall time from the POST to the publication.
 A *decile* is a tenth of the titles by their score when they arrive.
+
+``--smallest`` takes a minute: one title in the policy's order, without warming up. It leaves out the order of arrival,
+so that nothing is compared.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
@@ -22,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,17 +34,16 @@ from typing import Any
 import psutil
 import yaml
 
-from benchmarks.orchestration import Bench
+from benchmarks._report import Report, Stopped, parser, run, say
+from benchmarks._stack import Bench, running, tiny_clip
 from include.adapters.catalog import TitleRecord
 from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.demo import fetch_clips
 from include.domain.order.value import score
-from include.domain.outcome.report import Report
+from include.domain.outcome.report import Report as TitleReport
 from include.domain.title.request import TitleRequest
-from include.domain.title.title import State
-from include.local import stack
 from include.local.environment import ROOT
 from include.recipes import load_policy
 
@@ -57,7 +58,8 @@ SEED = 20261121
 PARTS = ("include", "dags", "plugins", "airflow_settings.yaml")
 """Of the project: what a stack runs."""
 ARMS = ("fifo", "policy")
-CUTS = (
+Cut = tuple[str, float, dict[str, float]]
+CUTS: tuple[Cut, ...] = (
     ("bigbuckbunny.mp4", 0.0, {"duration_s": 2.0, "width": 640, "height": 360, "frame_rate": 25.0}),
     ("bigbuckbunny.mp4", 2.4, {"duration_s": 2.0, "width": 640, "height": 360, "frame_rate": 25.0}),
     ("bikes.mp4", 0.0, {"duration_s": 3.0, "width": 640, "height": 272, "frame_rate": 25.0}),
@@ -102,58 +104,76 @@ class Arm:
     totals: dict[str, float]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.premium", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout (the default prints lines)")
-    parser.add_argument("--titles", type=int, default=TITLES, help=f"how many (default {TITLES})")
-    parser.add_argument("--load", type=float, default=1.0, help="arrivals per title that the machine can encode")
-    parser.add_argument("--rounds", type=int, default=1, help="times that both orders are measured (default 1)")
-    parser.add_argument("--seed", type=int, default=SEED, help="of titles and schedule")
-    arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
-        metrics = measure(
-            Path(folder), count=arguments.titles, load=arguments.load, rounds=arguments.rounds, seed=arguments.seed
-        )
-    if arguments.json:
-        print(json.dumps({"benchmark": "premium", "metrics": metrics, "cores": psutil.cpu_count()}))
-    else:
-        for name, value in metrics.items():
-            print(f"{name:45} {value}")
-    return 0
+def main(argv: Sequence[str] | None = None, *, on: Settings | None = None) -> int:
+    """Run, the smallest form on the stack that runs with the settings ``on``; returns the exit code."""
+    options = parser("premium", __doc__)
+    options.add_argument("--titles", type=int, default=TITLES, help=f"how many (default {TITLES})")
+    options.add_argument("--load", type=float, default=1.0, help="arrivals per title that the machine can encode")
+    options.add_argument("--rounds", type=int, default=1, help="times that both orders are measured (default 1)")
+    options.add_argument("--seed", type=int, default=SEED, help="of titles and schedule")
+
+    def measure(arguments: Namespace, report: Report) -> None:
+        with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as folder:
+            if arguments.smallest:
+                measure_one(Path(folder), report, seed=arguments.seed, on=on)
+            else:
+                measure_both(Path(folder), arguments, report)
+
+    return run("premium", options.parse_args(argv), measure)
 
 
-def measure(folder: Path, *, count: int, load: float, rounds: int, seed: int) -> dict[str, float]:
+def measure_both(folder: Path, arguments: Namespace, report: Report) -> None:
     """Both orders, ``rounds`` times; means over the rounds, with the spread beside where there are several."""
     trees = {arm: copy_project(folder / f"tree-{arm}", blind=arm == "fifo") for arm in ARMS}
-    clips = _cut(folder / "clips")
-    arrivals = schedule(clips, count=count, seed=seed)
+    clips = _cut(folder / "clips", fetch_clips(folder / "clips" / "whole", say=say))
+    arrivals = schedule(clips, count=arguments.titles, seed=arguments.seed)
     gap_s: float | None = None
     found: list[dict[str, float]] = []
-    for turn in range(rounds):
+    for turn in range(arguments.rounds):
         arms: dict[str, Arm] = {}
         # Every other round the other way round: whatever changes on the machine meanwhile meets both.
         for arm in ARMS if turn % 2 == 0 else reversed(ARMS):
-            _say(f"round {turn + 1} of {rounds}: {arm}")
+            say(f"round {turn + 1} of {arguments.rounds}: {arm}")
             home = folder / f"{arm}-{turn}"
             settings = Settings(home=home, mezzanine_roots=(clips[0].parent,))
-            with _running(settings, trees[arm]) as bench:
+            with running(settings, report, project=trees[arm]) as bench:
                 title_s = _warm_up(bench, arrivals)
-                gap_s = gap_s or title_s / load
+                gap_s = gap_s or title_s / arguments.load
                 arms[arm] = _send(bench, arrivals, gap_s=gap_s)
                 _check_order(bench, arm)
+            report.details.setdefault("arms", []).append({"round": turn, "order": arm, **arms[arm].totals})
             shutil.rmtree(home)
         found.append(compared(arrivals, arms["fifo"], arms["policy"]))
         for name, value in found[-1].items():
-            _say(f"  {name:42} {value:.3f}")
-    assert gap_s is not None
-    metrics = {"titles": float(count), "rounds": float(rounds), "gap_s": round(gap_s, 2)}
-    for name in found[0]:
-        values = [each[name] for each in found]
+            say(f"  {name:42} {value:.3f}")
+        report.metrics |= {"titles": float(arguments.titles), "gap_s": round(gap_s or 0.0, 2)} | _over(found)
+
+
+def _over(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The means of the rounds so far."""
+    metrics = {"rounds": float(len(rounds))}
+    for name in rounds[0]:
+        values = [figures[name] for figures in rounds]
         metrics[name] = round(statistics.mean(values), 4)
-        if rounds > 1:
+        if len(rounds) > 1:
             metrics[f"{name}_spread"] = round(max(values) - min(values), 4)
     return metrics
+
+
+def measure_one(folder: Path, report: Report, *, seed: int, on: Settings | None) -> None:
+    """One title through a copy of the project, or through the stack ``on``."""
+    settings = on or Settings(home=folder / "home")
+    whole = tiny_clip(settings)
+    (cut,) = _cut(settings.mezzanine_roots[0] / "cuts", {CUTS[-1][0]: whole}, CUTS[-1:])
+    arrivals = schedule([cut], count=1, seed=seed)
+    tree = copy_project(folder / "tree", blind=False)
+    with running(settings, report, metric="start_s", project=tree, on=on) as bench:
+        arm = _send(bench, arrivals, gap_s=0.0)
+        _check_order(bench, "policy")
+    (turnaround_s,), (vmaf,) = arm.turnaround_s.values(), arm.vmaf.values()
+    report.metrics |= {"titles": 1.0, "turnaround_s_policy": turnaround_s, "vmaf_policy": vmaf}
+    # One title is no load.
+    report.metrics |= {f"{name}_policy": value for name, value in arm.totals.items() if name != "load"}
 
 
 def schedule(clips: Sequence[Path], *, count: int, seed: int) -> list[Arrival]:
@@ -242,8 +262,8 @@ def _warm_up(bench: Bench, arrivals: Sequence[Arrival]) -> float:
     used = (bench.cpu_s() - before) / len(titles)
     workers = statistics.mean(bench.worker_cpu_s(each) for each in bench.catalog.titles.find(batch_id="warm"))
     title_s = used / bench.settings.encode_slots / BUSY
-    _say(f"warmed up: {used:.1f} CPU s a title, {workers:.1f} of them its workers'")
-    _say(f"so one title every {title_s:.1f} s")
+    say(f"warmed up: {used:.1f} CPU s a title, {workers:.1f} of them its workers'")
+    say(f"so one title every {title_s:.1f} s")
     time.sleep(SETTLE_S)
     return title_s
 
@@ -266,7 +286,7 @@ def _send(bench: Bench, arrivals: Sequence[Arrival], *, gap_s: float) -> Arm:
         batches[batch_id] = len(wave)
         posted |= {each.title_id: asked for each in wave}
     arrived_s = time.monotonic() - began
-    _say(f"all {len(arrivals)} titles are posted after {arrived_s:.0f} s")
+    say(f"all {len(arrivals)} titles are posted after {arrived_s:.0f} s")
     _until_published(bench, batches)
     wall_s, used = time.monotonic() - began, bench.cpu_s() - before
     records = [each for batch_id in batches for each in bench.catalog.titles.find(batch_id=batch_id)]
@@ -294,34 +314,32 @@ def _send(bench: Bench, arrivals: Sequence[Arrival], *, gap_s: float) -> Arm:
 def _waves(arrivals: Sequence[Arrival]) -> list[tuple[float, list[Arrival]]]:
     """What is posted together: the titles that are there from the beginning, then one at a time."""
     standing = [each for each in arrivals if each.after == 0]
-    return [(0.0, standing), *((each.after, [each]) for each in arrivals if each.after > 0)]
+    return [*([(0.0, standing)] if standing else []), *((each.after, [each]) for each in arrivals if each.after > 0)]
 
 
 def _until_published(bench: Bench, batches: dict[str, int]) -> None:
-    """Until all titles are published; raises :class:`SystemExit` where one comes to another end."""
-    end, said, wanted = time.monotonic() + LIMIT_S, 0, sum(batches.values())
-    while time.monotonic() < end:
-        records = [each for batch_id in batches for each in bench.catalog.titles.find(batch_id=batch_id)]
-        for each in records:
-            if each.state.final and each.state is not State.PUBLISHED:
-                raise SystemExit(f"{each.title_id} ended as {each.state}: {each.message}")
-        done = sum(each.state.final for each in records)
-        if done == wanted:
-            return
+    """Until all titles are published; raises :class:`Stopped` where one comes to another end."""
+    bench.batches += batches
+    said, wanted = 0, sum(batches.values())
+
+    def all_final() -> bool:
+        nonlocal said
+        records = [title for batch_id in batches for title in bench.catalog.titles.find(batch_id=batch_id)]
+        done = sum(title.state.final for title in records)
         if done >= said + 10:
             said = done
-            _say(f"{done} of {wanted} titles are published")
-        time.sleep(LOOK_EVERY_S)
-    raise SystemExit(f"not all of {wanted} titles were published within {LIMIT_S:.0f} s")
+            say(f"{done} of {wanted} titles are published")
+        return done == wanted
+
+    bench.until(all_final, f"the publication of {wanted} titles", limit_s=LIMIT_S, every_s=LOOK_EVERY_S)
+    bench.check()
 
 
 def _check_order(bench: Bench, arm: str) -> None:
     """A stack that did not run its copy of the project has measured nothing."""
     priorities = {each.priority for each in bench.catalog.titles.find()}
     if (priorities == {0}) != (arm == "fifo"):
-        raise SystemExit(
-            f"{arm}: the titles had the priorities {sorted(priorities)[:5]}…: not the policy that was meant"
-        )
+        raise Stopped(f"{arm}: the titles had the priorities {sorted(priorities)[:5]}…: not the policy that was meant")
 
 
 def _out_of_order(records: Sequence[TitleRecord]) -> int:
@@ -330,19 +348,19 @@ def _out_of_order(records: Sequence[TitleRecord]) -> int:
     return sum(any(later < moment for later in released[place:]) for place, moment in enumerate(released))
 
 
-def _report(bench: Bench, record: TitleRecord) -> Report:
+def _report(bench: Bench, record: TitleRecord) -> TitleReport:
     key = f"titles/{record.title_id}/v{record.version}/report.json"
-    return Report.model_validate_json(open_store(bench.settings).get_bytes(key))
+    return TitleReport.model_validate_json(open_store(bench.settings).get_bytes(key))
 
 
-def _vmaf(report: Report) -> float:
+def _vmaf(report: TitleReport) -> float:
     scores = [each.vmaf.harmonic_mean for each in report.renditions if each.vmaf is not None]
     if len(scores) < len(report.renditions) or not scores:
-        raise SystemExit(f"{report.title_id} has renditions without VMAF")
+        raise Stopped(f"{report.title_id} has renditions without VMAF")
     return statistics.mean(scores)
 
 
-def _recipes(report: Report) -> str:
+def _recipes(report: TitleReport) -> str:
     return json.dumps([each.recipe.model_dump(mode="json") for each in report.renditions], sort_keys=True)
 
 
@@ -350,7 +368,7 @@ def _published_at(bench: Bench, record: TitleRecord) -> datetime:
     """When the whole set was published, whatever of it was to be had before."""
     version = bench.catalog.versions.current(record.title_id)
     if version is None:
-        raise SystemExit(f"{record.request_id} is published and has no version")
+        raise Stopped(f"{record.request_id} is published and has no version")
     return version.published_at
 
 
@@ -381,34 +399,21 @@ def copy_project(tree: Path, *, blind: bool) -> Path:
     return tree
 
 
-def _cut(folder: Path) -> list[Path]:
-    """Mezzanines of a few seconds, of real clips."""
-    found = fetch_clips(folder / "whole", say=_say)
-    cuts = []
-    for number, (name, start_s, source) in enumerate(CUTS):
+def _cut(folder: Path, whole: Mapping[str, Path], cuts: Sequence[Cut] = CUTS) -> list[Path]:
+    """Mezzanines of a few seconds, of the clips in ``whole``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, (name, start_s, source) in enumerate(cuts):
         cut = folder / f"cut{number}.mp4"
-        argv = [ffmpeg(Settings()), "-nostdin", "-v", "error", "-y", "-ss", f"{start_s}", "-i", str(found[name])]
+        argv = [ffmpeg(Settings()), "-nostdin", "-v", "error", "-y", "-ss", f"{start_s}", "-i", str(whole[name])]
         argv += ["-t", f"{source['duration_s']}", "-vf", f"scale={source['width']}:{source['height']}"]
         subprocess.run([*argv, "-c:v", "libx264", "-crf", "12", "-c:a", "aac", str(cut)], check=True)
-        cuts.append(cut)
-    return cuts
+        found.append(cut)
+    return found
 
 
 def _mixed(members: Sequence[int], chance: random.Random) -> list[int]:
     return chance.sample(members, len(members))
-
-
-@contextmanager
-def _running(settings: Settings, tree: Path) -> Iterator[Bench]:
-    """A stack of the project's copy in ``tree``."""
-    try:
-        yield Bench(settings, stack.up(settings, say=_say, project=tree))
-    finally:
-        stack.down(settings)
-
-
-def _say(line: str) -> None:
-    print(f"{datetime.now(UTC):%H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
