@@ -9,6 +9,7 @@ from functools import partial
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
+from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.pools import worker_pools
 from include.base.settings import load_settings
@@ -38,7 +39,7 @@ def tick() -> dict[str, str]:
     with AirflowApi.from_connection() as api:
         steps: dict[str, Callable[[], object]] = {
             "moved batches": lambda: move_batches(catalog, now=now),
-            "moved runs": lambda: begin_runs_again(catalog, api),
+            "moved runs": lambda: begin_runs_again(catalog, api, open_store(settings)),
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
             "back-fills": lambda: take_backfills(catalog, settings, now=now),

@@ -196,12 +196,31 @@ def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:
     return found
 
 
+def drop_unreadable(title: TitleJob, store: ObjectStore) -> list[str]:
+    """Remove the results of a title that this release cannot read, so that their stages run again; returns their keys.
+
+    Raises :class:`ConfigurationError` for a pipeline that is not registered.
+    """
+    kinds = {node.name: node.stage.result for task in find_pipeline(title.pipeline, title.pipeline_version).tasks
+             for node in task.nodes}  # fmt: skip
+    dropped: list[str] = []
+    for name in store.list(title.work):
+        # What lies in a folder beneath it are media, jobs and notes.
+        kind = kinds.get(name.removesuffix(".json").partition(".")[0]) if "/" not in name else None
+        key = f"{title.work}/{name}"
+        if kind is not None and load_if_valid(store, key, kind) is None:
+            store.delete(key)
+            dropped.append(key)
+    return dropped
+
+
 def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float:
     """How far a title is, 0–1, from the results in its work folder."""
     done = total = 0.0
     for task in pipeline.tasks:
         made_of = task.mapped_over or task.edition_of
-        plan = load_result(title, made_of, Plan, store) if made_of else None
+        # One that another release has left says nothing of this run, and is made again.
+        plan = load_if_valid(store, result_key(title, made_of), Plan) if made_of else None
         if task.edition and (plan is None or plan.early_edition(task.edition) is None):
             continue
         items = [job.name for job in plan.jobs] if task.mapped_over and plan is not None else [None]

@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.catalog.records import Stub
+from include.adapters.store.interface import ObjectStore
 from include.base.errors import CallsheetError
 from include.pipelines.core import current_pipelines, registry
+from include.pipelines.runner import drop_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -63,23 +65,24 @@ def foreign_batches(catalog: Catalog) -> list[Stub]:
     ]
 
 
-def begin_runs_again(catalog: Catalog, api: AirflowApi) -> list[str]:
+def begin_runs_again(catalog: Catalog, api: AirflowApi, store: ObjectStore) -> list[str]:
     """Begin the runs again that another release has begun; returns their requests.
 
-    A run whose batch was moved waits until Airflow has read the batch's new DAG: by the old one it would begin with
-    tasks that are no more. One that Airflow refuses is tried again a minute later, and holds up no other.
+    What this release cannot read of their results is removed, and made again. A run whose batch was moved waits until
+    Airflow has read the batch's new DAG: by the old one it would begin with tasks that are no more. One that Airflow
+    refuses is tried again a minute later, and holds up no other.
     """
     begun: list[str] = []
     for title in catalog.titles.outdated():
         try:
-            if _begin_again(catalog, api, title):
+            if _begin_again(catalog, api, store, title):
                 begun.append(title.request_id)
         except CallsheetError as error:
             log.error("%s: its run cannot begin again yet: %s", title.request_id, error)
     return begun
 
 
-def _begin_again(catalog: Catalog, api: AirflowApi, title: TitleRecord) -> bool:
+def _begin_again(catalog: Catalog, api: AirflowApi, store: ObjectStore, title: TitleRecord) -> bool:
     assert title.run_id is not None  # the catalog lists released titles alone
     batch = catalog.batches.get(title.batch_id)
     parsed_at = api.parsed_at(title.dag_id)
@@ -88,6 +91,8 @@ def _begin_again(catalog: Catalog, api: AirflowApi, title: TitleRecord) -> bool:
         return False
     run = api.run(title.dag_id, title.run_id)
     if run is not None:
+        for key in drop_unreadable(title.job(), store):
+            log.info("%s: %s/%s is of another release and is made again", title.request_id, store.uri, key)
         api.begin_again(title.dag_id, title.run_id)
         log.warning("%s: its run %s was begun by another release and begins again", title.request_id, title.run_id)
     # A run that has vanished is for the sweep of lost runs.

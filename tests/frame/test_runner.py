@@ -186,3 +186,13 @@ def test_a_context_has_keys_and_at_least_a_second(place: StageContext) -> None:
     )
     assert late.time_left_s == 1.0
     late.report(0.5, "into the void")
+
+
+def test_a_plan_that_cannot_be_read_says_nothing_of_how_far_a_title_is(
+    run: Run, place: StageContext, store: LocalStore
+) -> None:
+    run("look-around")
+    before = share_done(find_pipeline("lab", 1), place.title, store)
+    store.put_bytes(result_key(place.title, "decide"), b'{"of": "another release"}')
+
+    assert share_done(find_pipeline("lab", 1), place.title, store) >= before

@@ -12,7 +12,9 @@ from sqlalchemy import create_engine, update
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
+from include.adapters.store.opening import open_store
 from include.base.settings import Settings
+from include.domain.outcome.results import Cost, SourceVerdict
 from include.domain.title.title import State
 from include.domain.title.work import FORMAT
 from include.orchestration.runtimes.local import WorkerTask
@@ -83,8 +85,8 @@ def test_a_run_that_another_release_has_begun_begins_again_once(
     release(catalog, api, settings, now=NOW)
     begun(settings, "spring/a", **values)
 
-    assert begin_runs_again(catalog, api) == ["spring/a"]
-    assert begin_runs_again(catalog, api) == []
+    assert begin_runs_again(catalog, api, open_store(settings)) == ["spring/a"]
+    assert begin_runs_again(catalog, api, open_store(settings)) == []
 
     assert airflow.cleared == ["a__1"]
     path = "/api/v2/dags/batch__spring/dagRuns/a__1/clear"
@@ -110,10 +112,10 @@ def test_a_run_waits_until_airflow_has_read_the_new_dag_of_its_batch(
         {"last_parsed_time": None},
     ):
         airflow.parsed = {"has_import_errors": False, **parsed}
-        assert begin_runs_again(catalog, api) == []
+        assert begin_runs_again(catalog, api, open_store(settings)) == []
     assert airflow.cleared == []
     airflow.parsed = {"has_import_errors": False, "last_parsed_time": after(11).isoformat()}
-    assert begin_runs_again(catalog, api) == ["old/a"]
+    assert begin_runs_again(catalog, api, open_store(settings)) == ["old/a"]
 
 
 def test_a_run_that_airflow_refuses_holds_up_no_other_and_is_tried_again(
@@ -125,8 +127,8 @@ def test_a_run_that_airflow_refuses_holds_up_no_other_and_is_tried_again(
         begun(settings, f"spring/{name}", run_format=1)
     airflow.fail("POST", "a__1/clear", 400, times=1)
 
-    assert begin_runs_again(catalog, api) == ["spring/b"]
-    assert begin_runs_again(catalog, api) == ["spring/a"]
+    assert begin_runs_again(catalog, api, open_store(settings)) == ["spring/b"]
+    assert begin_runs_again(catalog, api, open_store(settings)) == ["spring/a"]
 
 
 def test_a_run_that_has_vanished_is_left_to_the_sweep(
@@ -137,7 +139,7 @@ def test_a_run_that_has_vanished_is_left_to_the_sweep(
     begun(settings, "spring/a", run_format=1)
     airflow.runs.clear()
 
-    assert begin_runs_again(catalog, api) == []
+    assert begin_runs_again(catalog, api, open_store(settings)) == []
     assert not find(catalog, "spring/a").begun_by_another_release
 
 
@@ -154,3 +156,21 @@ def test_a_task_of_such_a_run_waits_and_neither_works_nor_counts_as_an_attempt(
 
     assert timedelta(0) < caught.value.reschedule_date - find(catalog, "spring/a").created_at
     assert [event.kind for event in catalog.history.events() if event.kind.startswith("task.")] == []
+
+
+def test_what_this_release_cannot_read_of_a_run_is_removed_and_what_it_can_stays(
+    catalog: Catalog, api: AirflowApi, settings: Settings
+) -> None:
+    accept(catalog, "spring", "a")
+    release(catalog, api, settings, now=NOW)
+    begun(settings, "spring/a", run_format=1)
+    store, title = open_store(settings), find(catalog, "spring/a").job()
+    cost = Cost(wall_s=1, cpu_s=1, peak_memory_mb=1)
+    verdict = SourceVerdict(checksum=f"sha256:{'0' * 64}", frames=50, duration_s=2, decode_errors=0, cost=cost)
+    store.put_bytes(f"{title.work}/verify_source.json", verdict.to_json().encode())
+    for name in ("plan.json", "encode.h264_144p.json", "jobs/plan.json", "of-a-user.json"):
+        store.put_bytes(f"{title.work}/{name}", b'{"of": "before"}')
+
+    assert begin_runs_again(catalog, api, store) == ["spring/a"]
+
+    assert set(store.list(title.work)) == {"verify_source.json", "jobs/plan.json", "of-a-user.json"}
