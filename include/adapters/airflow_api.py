@@ -190,6 +190,20 @@ class AirflowApi:
             params={"update_mask": "state"},
         )
 
+    def health(self) -> dict[str, Any]:
+        """What Callsheet's plugin says of itself and of the deployment, well or not; asked once.
+
+        Raises :class:`PlatformUnavailable` without an answer, :class:`ConfigurationError` where it is not Callsheet's.
+        """
+        try:
+            self._token = self._token or self._new_token()
+            headers = {"Authorization": f"Bearer {self._token}"}
+            answer = self._client.get("/callsheet/api/v1/health", headers=headers)
+        except httpx.TransportError as error:
+            raise PlatformUnavailable(f"Callsheet's plugin did not answer: {error}") from error
+        found: dict[str, Any] = self._decoded(answer)
+        return found
+
     def tell_weights(self, *, ended: str | None = None) -> int:
         """Have Callsheet's plugin bring live runs to the catalog's priorities; returns how many it told.
 

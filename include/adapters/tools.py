@@ -36,6 +36,11 @@ def ffmpeg_version(settings: Settings) -> str:
     return _version(ffmpeg(settings), "-version", r"ffmpeg version n?(\S+)")
 
 
+def ffprobe_version(settings: Settings) -> str:
+    """E.g. ``8.1.2``."""
+    return _version(ffprobe(settings), "-version", r"ffprobe version n?(\S+)")
+
+
 def packager_version(settings: Settings) -> str:
     """E.g. ``v3.8.0-f1dae1d``."""
     return _version(packager(settings), "--version", r"version (\S+)")

@@ -20,7 +20,7 @@ PACKAGES = {
 }
 """What this release is tested with, of the packages whose version shows: as requirements.txt pins them."""
 
-TOOLS = {"ffmpeg": "9.0.2", "ffprobe": "9.0.2", "packager": "v3.8.0"}
+TOOLS = {"ffmpeg": "9.0.2", "ffprobe": "8.1.2", "packager": "v3.8.0"}
 """How the versions of the media tools begin that this release is tested with."""
 
 POSTGRESQL = 15

@@ -13,7 +13,7 @@ import typer
 
 from include.base.errors import CallsheetError
 from include.base.release import VERSION
-from include.cli import farm, stack, steering, titles
+from include.cli import farm, stack, steering, titles, upgrade
 from include.cli.common import prose
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-GROUPS = (titles, steering, farm, stack)
+GROUPS = (titles, steering, farm, upgrade, stack)
 """Modules of commands, in the order of the help text and of ``docs/commands.md``."""
 for group in GROUPS:
     app.add_typer(group.app)

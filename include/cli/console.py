@@ -13,8 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from include.adapters.catalog.census import Counts
 from include.domain.cost.calibration import Spread
 from include.domain.title.title import State
+from include.services.doctor import Examination, Level
 
 STYLES = {
     State.PUBLISHED: "green",
@@ -200,6 +202,43 @@ def show_calibration(spreads: Mapping[tuple[str, str], Spread], console: Console
         figures = (f"{value:.2f}" for value in (each.factor, each.lowest, each.highest))
         table.add_row(encoder, preset, *figures, str(each.samples), note)
     console.print(table)
+
+
+def show_examination(found: Examination, console: Console) -> None:
+    """What is live, then a row for each finding: what needs an operator in red, with what to do."""
+    pipelines = ", ".join(f"{name} v{version}" for name, version in found.pipelines.items())
+    console.print(f"Callsheet {found.version}: {pipelines}; documents of format {found.format}", highlight=False)
+    for line in _live_lines(found.live):
+        console.print(Text(f"  {line}", style="dim"))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("", "about"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("found", overflow="fold")
+    styles = {Level.OK: "green", Level.WARNING: "yellow", Level.OPERATOR: "red"}
+    for finding in found.findings:
+        said = Text(finding.said)
+        if finding.do:
+            said.append(f"\n→ {finding.do}", style="bold" if finding.level is Level.OPERATOR else "dim")
+        table.add_row(Text(finding.level, style=styles[finding.level]), Text(finding.about), said)
+    console.print(table)
+    count = sum(finding.level is Level.OPERATOR for finding in found.findings)
+    console.print(
+        Text("all is well", style="green") if found.well else Text(f"{count} for an operator to do", style="red")
+    )
+
+
+def _live_lines(live: Counts | None) -> Iterator[str]:
+    if live is None:
+        return
+    batches = ", ".join(f"{each.batches} of {each.pipeline} v{each.version}" for each in live.batches)
+    yield f"live batches: {batches or 'none'}"
+    if live.titles:
+        yield "their titles: " + ", ".join(f"{count} {state}" for state, count in live.titles.items())
+    for run in live.runs:
+        begun = "a version that did not note which"
+        if run.format is not None:
+            begun = f"pipeline v{run.version}, documents of format {run.format}"
+        yield f"runs under way: {run.titles}, begun by {begun}"
 
 
 def eta_text(quote: dict[str, Any]) -> Text:

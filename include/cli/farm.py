@@ -42,13 +42,6 @@ def configure() -> None:
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the catalog of CALLSHEET_CATALOG_URL to this version's tables; `make up` does it by itself."""
-    Catalog(load_settings().catalog_url).migrate()
-    say("the catalog is up to date")
-
-
-@app.command()
 def plan(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
     tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,

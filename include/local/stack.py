@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ from include.local.environment import ROOT, stack_environment
 from include.local.ports import kept_port
 from include.local.processes import session_of, signal_group, start_time
 from include.local.secrets import USERS, stack_secrets, write_private
+from include.services.upgrade import Upgraded, upgrade_catalog
 
 START_TIMEOUT_S = 180.0
 GROUP_STOP_S = 25.0
@@ -68,7 +70,7 @@ def up(
     home = settings.home / "airflow"
     home.mkdir(parents=True, exist_ok=True)
     settings.scratch.mkdir(parents=True, exist_ok=True)
-    Catalog(settings.catalog_url).migrate()
+    told(upgrade_catalog(Catalog(settings.catalog_url), now=datetime.now(UTC)), say)
     keys = stack_secrets(settings)
     port = kept_port(settings)
     environment = {**os.environ, **stack_environment(settings, port, keys, project=project), **(extra or {})}
@@ -97,6 +99,14 @@ def up(
     process.returncode = 0
     say(f"healthy: {stack.url}")
     return stack
+
+
+def told(upgraded: Upgraded, say: Callable[[str], None]) -> None:
+    """Say what an upgrade has changed in the catalog, a line at a time; nothing where it had nothing to do."""
+    for migration in upgraded.applied:
+        say(f"migration {migration.revision} applied: {migration.what}")
+    if upgraded.moved:
+        say(f"under the newest version of their pipeline now: {', '.join(upgraded.moved)}")
 
 
 def find(settings: Settings) -> Stack | None:

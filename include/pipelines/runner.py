@@ -19,6 +19,7 @@ from include.adapters.store.documents import D, load_document, load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import MissingInput, OtherRelease
+from include.domain.outcome.results import PublishResult
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
 from include.domain.title.work import FORMAT, error_key, job_key, label_of, progress_key, result_key, usage_key
@@ -201,17 +202,35 @@ def drop_unreadable(title: TitleJob, store: ObjectStore) -> list[str]:
 
     Raises :class:`ConfigurationError` for a pipeline that is not registered.
     """
-    kinds = {node.name: node.stage.result for task in find_pipeline(title.pipeline, title.pipeline_version).tasks
-             for node in task.nodes}  # fmt: skip
-    dropped: list[str] = []
+    unreadable = [key for key, kind in _results(title, store) if load_if_valid(store, key, kind) is None]
+    for key in unreadable:
+        store.delete(key)
+    return unreadable
+
+
+def drop_results(title: TitleJob, store: ObjectStore) -> list[str]:
+    """Remove the results of a title, for a release before that may not be able to read them; returns their keys.
+
+    What was published is and stays so: that result has had one form in all releases. Raises as
+    :func:`drop_unreadable` does.
+    """
+    dropped = [key for key, kind in _results(title, store) if kind is not PublishResult]
+    for key in dropped:
+        store.delete(key)
+    return dropped
+
+
+def _results(title: TitleJob, store: ObjectStore) -> list[tuple[str, type[Document]]]:
+    """Keys and kinds of the results in a title's work folder."""
+    pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    kinds = {node.name: node.stage.result for task in pipeline.tasks for node in task.nodes}
+    found: list[tuple[str, type[Document]]] = []
     for name in store.list(title.work):
         # What lies in a folder beneath it are media, jobs and notes.
         kind = kinds.get(name.removesuffix(".json").partition(".")[0]) if "/" not in name else None
-        key = f"{title.work}/{name}"
-        if kind is not None and load_if_valid(store, key, kind) is None:
-            store.delete(key)
-            dropped.append(key)
-    return dropped
+        if kind is not None:
+            found.append((f"{title.work}/{name}", kind))
+    return found
 
 
 def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float:

@@ -12,17 +12,77 @@ one leaves alone what the newer one has moved.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from include.adapters.airflow_api import AirflowApi
-from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.catalog import Catalog, Migration, TitleRecord
 from include.adapters.catalog.records import Stub
+from include.adapters.catalog.titles import RELEASED_STATES
 from include.adapters.store.interface import ObjectStore
-from include.base.errors import CallsheetError
+from include.base.errors import CallsheetError, ConfigurationError
+from include.base.release import RELEASES
 from include.pipelines.core import current_pipelines, registry
-from include.pipelines.runner import drop_unreadable
+from include.pipelines.runner import drop_results, drop_unreadable
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgraded:
+    """What an upgrade has changed in the catalog."""
+
+    applied: list[Migration]
+    moved: list[str]
+    """Batches that go on under the newest version of their pipeline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WentBack:
+    """What was taken back, and whom the catalog fits now."""
+
+    release: str
+    revision: str
+    undone: list[Migration]
+    """The newest first."""
+    under_way: list[str]
+    """Requests whose run has to be cleared, so that it begins again under the release before."""
+
+
+def upgrade_catalog(catalog: Catalog, *, now: datetime) -> Upgraded:
+    """Migrate the tables, then move the batches; raises as :meth:`Catalog.migrate` does."""
+    applied = catalog.migrate()
+    return Upgraded(applied=applied, moved=move_batches(catalog, now=now))
+
+
+def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
+    """Take the tables, with what is in them, back to the release before; nothing may use them meanwhile.
+
+    The results of runs under way are removed from their work folders: the release before would fail over those that it
+    cannot read.
+
+    Raises :class:`ConfigurationError` where there is no release before, or no catalog.
+    """
+    order = [migration.revision for migration in catalog.revisions.known()]
+    current = catalog.revisions.current()
+    if current is not None:
+        catalog.revisions.due()  # refuses a newer catalog
+    before = [(name, at) for name, at in RELEASES.items() if current and order.index(at) < order.index(current)]
+    if not before:
+        raise ConfigurationError(
+            f"the catalog is at revision {current or 'none'}: there is no release before it that it could go back to"
+        )
+    release, revision = before[-1]
+    # The tables between two releases are read by neither.
+    running = [] if catalog.revisions.due() else catalog.titles.find(states=RELEASED_STATES)
+    for title in running:
+        # One of a pipeline that this release does not have has no results of this release either.
+        if (title.pipeline, title.pipeline_version) in registry():
+            drop_results(title.job(), store)
+    undone = catalog.revisions.go_back(revision)
+    return WentBack(
+        release=release, revision=revision, undone=undone, under_way=[title.request_id for title in running]
+    )
 
 
 def move_batches(catalog: Catalog, *, now: datetime) -> list[str]:

@@ -48,6 +48,13 @@ class AirflowServer:
         default_factory=lambda: {"has_import_errors": False, "last_parsed_time": "2026-01-01T00:00:00Z"}
     )
     """What it says of every DAG."""
+    version: str = "3.3.2"
+    health: dict[str, Any] = field(
+        default_factory=lambda: {
+            name: {"status": "healthy"} for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        }
+    )
+    plugin: dict[str, Any] = field(default_factory=lambda: {"healthy": True, "checks": {"plugin": "ok", "store": "ok"}})
     cleared: list[str] = field(default_factory=list)
     """Runs that were to begin again."""
     html: set[str] = field(default_factory=set)
@@ -94,6 +101,13 @@ class AirflowServer:
             return 401, {"detail": "no token"}
         if path == "/callsheet/api/v1/weights":
             return 200, []
+        own = {
+            "/api/v2/version": (200, {"version": self.version, "git_version": None}),
+            "/api/v2/monitor/health": (200, self.health),
+            "/callsheet/api/v1/health": (200 if self.plugin["healthy"] else 503, self.plugin),
+        }
+        if path in own:
+            return own[path]
         dag_id, run_id = _ids(path)
         if dag_id not in self.dags:
             return 404, {"detail": f"no DAG {dag_id}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from include.adapters.catalog.alerts import Alerts
 from include.adapters.catalog.batches import Batches
+from include.adapters.catalog.census import Census
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.history import History
 from include.adapters.catalog.outbox import Outbox
@@ -23,6 +24,7 @@ from include.adapters.catalog.records import (
     run_id_of,
 )
 from include.adapters.catalog.repairs import Repairs
+from include.adapters.catalog.revisions import Migration, Revisions
 from include.adapters.catalog.titles import Titles
 from include.adapters.catalog.versions import Versions
 
@@ -32,6 +34,7 @@ __all__ = [
     "DeadLetter",
     "Event",
     "HistoryRow",
+    "Migration",
     "OpenTitle",
     "OutboxRow",
     "Repair",
@@ -63,7 +66,13 @@ class Catalog:
         self.history = History(self.database)
         self.alerts = Alerts(self.database)
         self.outbox = Outbox(self.database)
+        self.census = Census(self.database)
+        self.revisions = Revisions(self.database)
 
-    def migrate(self) -> None:
-        """Bring the schema to the newest version. Several processes may do it at once: one does, the others wait."""
-        self.database.migrate()
+    def migrate(self) -> list[Migration]:
+        """Bring the tables to the newest revision; returns the migrations that this took.
+
+        Several processes may do it at once: one does, the others wait. Raises :class:`ConfigurationError` where a newer
+        release has migrated the catalog.
+        """
+        return self.revisions.migrate()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -92,19 +93,14 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
             yield connection
 
-    def migrate(self) -> None:
-        """Bring the schema to the newest version. Several processes may do it at once: one does, the others wait."""
-        from alembic import command
-        from alembic.config import Config
+    def server(self) -> tuple[str, str]:
+        """What serves it, and in which version: ``("PostgreSQL", "16.4")`` or ``("SQLite", "3.45.1")``."""
+        if self._sqlite:
+            return "SQLite", sqlite3.sqlite_version
+        with self.read() as connection:
+            return "PostgreSQL", str(connection.scalar(text("SHOW server_version"))).split()[0]
 
-        config = Config()
-        config.set_main_option("script_location", "include.adapters.catalog:migrations")
-        self._prepare_file()
-        with self.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-
-    def _prepare_file(self) -> None:
+    def prepare_file(self) -> None:
         """On SQLite: the folder and the write-ahead log, under a lock file: switching the log on waits for nobody."""
         if not self._sqlite or not self._url.database:
             return
