@@ -331,8 +331,11 @@ def find_pipeline(name: str, version: int) -> Pipeline:
     found = registry().get((name, version))
     if found is None:
         known = ", ".join(f"{known} v{number}" for known, number in sorted(_registry))
-        raise ConfigurationError(
-            f"pipeline {name} v{version} is not registered (known: {known}); a version must stay in "
-            "include/pipelines until its last batch has retired"
+        newer = any(known == name and number > version for known, number in _registry)
+        way_out = (
+            "the DAG dispatch moves its batches to the newest version within a minute, and so does `callsheet migrate`"
+            if newer
+            else "its batches wait for the release that has it (`callsheet doctor`, docs/runbook.md)"
         )
+        raise ConfigurationError(f"pipeline {name} v{version} is not registered (known: {known}); {way_out}")
     return found

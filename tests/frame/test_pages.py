@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_group
+
+from include.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 NEWEST_DECISION = max((ROOT / "docs" / "decisions").glob("*.md"))
@@ -90,3 +93,50 @@ def test_the_hooks_before_a_commit_are_the_checks_of_make() -> None:
     hooks = [hook for repo in configured["repos"] for hook in repo["hooks"]]
     assert [hook["entry"] for hook in hooks] == checks
     assert {(hook["language"], hook["pass_filenames"]) for hook in hooks} == {("system", False)}
+
+
+def section(page: Path, heading: str) -> str:
+    """What stands under a heading, with the headings beneath it."""
+    level = heading.partition(" ")[0]
+    found = re.search(
+        rf"^{re.escape(heading)}$(.*?)(?=^#{{2,{len(level)}}} |\Z)", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found is not None, heading
+    return found[1]
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The commands of a text's blocks and code spans, in words: what follows `--` or a variable is one as well."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    words = [re.sub(r"\s+# .*$", "", line).split() for line in [*lines, *spans]]
+    return [line for line in words if line]
+
+
+UPGRADE = [
+    (ROOT / "docs" / "deploy.md", "## Upgrading"),
+    (ROOT / "docs" / "deploy.md", "### Going back"),
+    (ROOT / "docs" / "runbook.md", "## After a deploy"),
+]
+
+
+@pytest.mark.parametrize(("page", "heading"), UPGRADE, ids=lambda given: str(given).rpartition("/")[2])
+def test_every_command_of_the_steps_of_an_upgrade_exists(page: Path, heading: str) -> None:
+    known = get_group(app).commands
+    targets = set(
+        re.findall(r"^([\w./$()]+):", (ROOT / "Makefile").read_text().replace("$(VENV)", ".venv"), re.MULTILINE)
+    )
+    asked = set()
+    for words in commands_in(section(page, heading)):
+        if words[0] == "make":
+            assert words[1] in targets, words
+        for place, word in enumerate(words):
+            if word == "callsheet" and place + 1 < len(words) and (place == 0 or "=" in words[place - 1]):
+                command = known[words[place + 1]]
+                options = {option for parameter in command.params for option in parameter.opts}
+                assert {given for given in words[place + 2 :] if given.startswith("--")} <= options, words
+                asked.add(" ".join(words[place : place + 2]))
+            if re.fullmatch(r"(deploy|docker)/[\w.-]+", word):
+                assert (ROOT / word).exists(), word
+    assert {"callsheet doctor", "callsheet migrate"} <= asked

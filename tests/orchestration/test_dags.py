@@ -100,10 +100,11 @@ def test_a_stub_that_cannot_be_parsed_breaks_no_other(bag: DagBag) -> None:
     ((path, error),) = bag.import_errors.items()
     assert path.endswith("batch_broken.py")
     assert "pipeline vod v99 is not registered" in error
+    assert "its batches wait for the release that has it" in error
 
 
 def test_an_unknown_version_of_a_pipeline_is_a_configuration_error_that_says_what_there_is() -> None:
-    with pytest.raises(ConfigurationError, match=r"vod v1 is not registered \(known: .*vod v3.*must stay"):
+    with pytest.raises(ConfigurationError, match=r"vod v1 is not registered \(known: .*vod v3.*moves its batches"):
         batch_dag(batch_id="spring", pipeline="vod", pipeline_version=1)
 
 
