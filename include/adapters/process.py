@@ -19,10 +19,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from include.base.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
 from include.base.settings import Settings, available_cores, load_settings
@@ -69,6 +70,7 @@ _BREAK = re.compile(
     r"HTTP error (?!416)|reading HTTP response|ends prematurely|returned|[Ff]ailed|timed out|certificate"
 )
 """Of the transport's words those that tell of data that did not come. 416 is only an end that was asked beyond."""
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -212,15 +214,45 @@ def _start(argv: list[str], cwd: Path | None, kernel_limits: list[tuple[int, int
         for kind, soft, hard in kernel_limits:
             resource.setrlimit(kind, (soft, hard))
 
-    return subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=cwd,
-        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-        preexec_fn=prepare,
-    )
+    with _signals_put_off() as came:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            preexec_fn=prepare,
+        )
+    try:
+        for signum in came:
+            signal.raise_signal(signum)
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    return child
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[list[int]]:
+    """Collects the signals that end a process and that Python handles.
+
+    Python runs hooks of its own right after a fork, and drops what a handler raises while they run: a worker that is
+    told to end in that moment would go on. Handlers run in the main thread, so that a fork in another one is safe.
+    """
+    came: list[int] = []
+    handlers: dict[signal.Signals, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for signum in _ENDING:
+                if callable(handler := signal.getsignal(signum)):
+                    handlers[signum] = handler
+                    signal.signal(signum, lambda number, frame: came.append(number))
+        yield came
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 @dataclass(frozen=True, kw_only=True)

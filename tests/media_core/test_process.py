@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import time
 
@@ -127,3 +128,36 @@ def test_a_chatty_child_keeps_its_end_only() -> None:
     program = "import sys; sys.stderr.write('x' * 20_000_000 + 'end')"
 
     assert run([PYTHON, "-c", program], timeout_s=60).stderr_tail.endswith("xend")
+
+
+def test_a_process_that_is_told_to_end_while_it_starts_a_tool_ends_and_the_tool_with_it() -> None:
+    worker = """
+import os, signal, sys
+from include.adapters.process import run
+
+def stop(signum, frame):
+    raise SystemExit(128 + signum)
+
+signal.signal(signal.SIGTERM, stop)
+# As logging's and random's hooks are: what is raised while they run is dropped.
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+run([sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=600)
+"""
+    before = psutil.Process().children()
+
+    ended = subprocess.run([PYTHON, "-c", worker], timeout=60, check=False, capture_output=True)
+
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, b"")
+    assert [child for child in psutil.Process().children(recursive=True) if child not in before] == []
+
+
+def test_handlers_are_as_before_once_a_tool_has_been_started() -> None:
+    def stop(signum: int, frame: object) -> None:
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        run([PYTHON, "-c", ""], timeout_s=30)
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
