@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.clips import Clips
-from tests.stack import LiveStack, live_stack
 
 # Airflow writes its configuration where it first looks for it, when it is imported: not into a person's home.
 _airflow_home = tempfile.TemporaryDirectory(prefix="callsheet-tests-")
@@ -45,10 +43,3 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """Tiny clips by name, made once per session."""
     return Clips(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    """The one real stack of the session."""
-    with live_stack(tmp_path_factory.mktemp("stack")) as running:
-        yield running

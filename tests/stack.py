@@ -1,4 +1,4 @@
-"""One real stack for the whole test session: Airflow's own processes, on free ports, in a temporary home."""
+"""A real stack: Airflow's own processes, on free ports, in a temporary home."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
@@ -121,6 +122,19 @@ def wait_for(reached: Callable[[], bool], what: str, limit_s: float = 120) -> No
     while not reached():
         assert time.monotonic() < end, f"{what} did not come within {limit_s:.0f} s"
         time.sleep(0.3)
+
+
+def processes_of(title_id: str) -> list[psutil.Process]:
+    """Worker and media tools of a title: its scratch folder is on their command lines, or is their working folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(f"/{title_id}." in word or f"/{title_id}/" in word for word in words):
+            found.append(process)
+    return found
 
 
 def slack_connection(receiver: Receiver) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tests.kube.selectors import label_selector
+from tests.kube.selectors import label_selector, quantity
 
 BeforeStart = ("pending", "creating", "image")
 PodFaultKind = Literal[
@@ -50,6 +50,8 @@ class PodFault:
     """Glob of names."""
     labels: str = ""
     """Label selector."""
+    memory_mb: int | None = None
+    """Only pods whose limit is at most this, in MiB; None is any limit, and none."""
     times: int | None = 1
     """How many pods it meets; None is every one."""
     after_s: float = 0.0
@@ -109,7 +111,7 @@ class Faults:
                 if (started and fault.kind in BeforeStart) or fault.times == 0:
                     continue
                 named = fnmatchcase(pod["metadata"]["name"], fault.pods)
-                if named and (not fault.labels or label_selector(fault.labels)(pod)):
+                if named and (not fault.labels or label_selector(fault.labels)(pod)) and _small_enough(pod, fault):
                     if fault.times is not None:
                         self._pods[index] = replace(fault, times=fault.times - 1)
                     return fault
@@ -144,6 +146,13 @@ class Faults:
     def as_json(self) -> list[dict[str, Any]]:
         with self._lock:
             return [{"of": type(fault).__name__, **asdict(fault)} for fault in (*self._pods, *self._api)]
+
+
+def _small_enough(pod: dict[str, Any], fault: PodFault) -> bool:
+    if fault.memory_mb is None:
+        return True
+    limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory")
+    return limit is not None and quantity(limit) <= fault.memory_mb * 1024**2
 
 
 def fault_from_json(item: dict[str, Any]) -> PodFault | ApiFault:

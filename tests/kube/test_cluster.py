@@ -475,6 +475,19 @@ def test_a_fault_that_came_too_late_meets_the_next_pod(fresh: Kube) -> None:
     assert ended(fresh, create(fresh, make_pod()))["phase"] == "Succeeded"
 
 
+def test_a_fault_for_small_pods_leaves_larger_ones_alone(fresh: Kube) -> None:
+    fresh.faults.add(PodFault(kind="oom", memory_mb=64, times=None))
+
+    def asking(memory: str) -> dict[str, Any]:
+        resources = {"limits": {"memory": memory}, "requests": {"memory": memory}}
+        return make_pod(*SLEEPS, container={"resources": resources})
+
+    large = create(fresh, asking("65Mi"))
+    for _ in range(2):
+        assert terminated(ended(fresh, create(fresh, asking("64Mi"))))["reason"] == "OOMKilled"
+    soon(lambda: status(fresh, large)["phase"] == "Running", "the large pod's start")
+
+
 # Processes
 
 FAMILY = """

@@ -19,7 +19,7 @@ from include.base.settings import Settings
 from include.domain.title.request import parse_batch
 from include.orchestration.runtimes.local import WorkerTask
 from tests.clips import make_clip
-from tests.stack import LiveStack, wait_for
+from tests.stack import LiveStack, processes_of, wait_for
 
 NOISE = "noise=alls=40:allf=t"
 """Hard to encode, so that there is an encoder to kill."""
@@ -28,19 +28,6 @@ NOISE = "noise=alls=40:allf=t"
 @pytest.fixture(scope="module")
 def clip(live: LiveStack) -> Path:
     return make_clip(live.mezzanines / "noisy.mp4", seconds=12, size="640x360", filters=NOISE)
-
-
-def processes_of(title_id: str) -> list[psutil.Process]:
-    """Worker and media tools of a title: its scratch folder is on their command lines, or is their working folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(f"/{title_id}." in word or f"/{title_id}/" in word for word in words):
-            found.append(process)
-    return found
 
 
 def encoder_of(title_id: str, rendition: str) -> psutil.Process | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from include.adapters.catalog import TitleRecord
 from include.orchestration.weights import weight_of
 from tests.clips import make_clip
 from tests.orchestration.steps import step
-from tests.stack import LiveStack, wait_for
+from tests.stack import LiveStack, processes_of, wait_for
 
 POOL = "cpu_encode"
 TITLES = 12
@@ -167,11 +168,9 @@ def _place(title: TitleRecord) -> tuple[int, int]:
 def _encoders(title_id: str) -> list[psutil.Process]:
     """Media tools that encode a rendition of a title."""
     found = []
-    for process in psutil.process_iter():
-        try:
+    for process in processes_of(title_id):
+        with suppress(psutil.Error):
             words = process.cmdline()
-        except psutil.Error:
-            continue
-        if "include.worker" not in words and "-c:v" in words and any(f"/{title_id}." in word for word in words):
-            found.append(process)
+            if "include.worker" not in words and "-c:v" in words:
+                found.append(process)
     return found

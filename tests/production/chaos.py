@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,11 +42,21 @@ class Running:
     task: str
     state: str
 
+    @property
+    def begun(self) -> bool:
+        """Whether it runs or is deferred."""
+        return self.state in UNDER_WAY
 
-def under_way(farm: Farm) -> list[Running]:
-    """Task instances of titles that run or are deferred; empty while Airflow does not answer."""
+
+UNDER_WAY = ("running", "deferred")
+SOON = ("scheduled", "queued")
+"""States in which a task instance has the id already that its processes will have."""
+
+
+def under_way(farm: Farm, states: Sequence[str] = UNDER_WAY) -> list[Running]:
+    """Task instances of titles in some of Airflow's states; empty while Airflow does not answer."""
     path = "/api/v2/dags/~/dagRuns/~/taskInstances"
-    params = {"state": ["running", "deferred"], "limit": 200}
+    params = {"state": list(states), "limit": 200}
     try:
         found = farm.api().request("GET", path, params=params)["task_instances"]
     except (CallsheetError, httpx.HTTPError):
@@ -114,9 +124,16 @@ class Kill:
 VICTIMS = (*UNITS, "supervisor", "task", "worker", "tool", "connections", "database")
 
 
-def kill(farm: Farm, what: Kill) -> bool:
-    """Kill it if the point has come; False where nothing of the kind is there to be killed now."""
-    instances = [each for each in under_way(farm) if each.task.startswith(what.task)]
+def kill(farm: Farm, what: Kill, found: Sequence[Running] | None = None) -> bool:
+    """Kill it if the point has come; False where nothing of the kind is there to be killed now.
+
+    ``found`` are task instances as Airflow has told of them a moment ago; without it, it is asked.
+    """
+    known = under_way(farm, UNDER_WAY + SOON) if found is None else found
+    instances = [instance for instance in known if instance.task.startswith(what.task)]
+    if what.victim in {"supervisor", "task"}:
+        return _kill_process(farm, what, instances)
+    instances = [instance for instance in instances if instance.begun]
     if not instances:
         return False
     if what.victim in UNITS:
@@ -137,7 +154,8 @@ def kill(farm: Farm, what: Kill) -> bool:
 def _kill_process(farm: Farm, what: Kill, instances: list[Running]) -> bool:
     victims: list[psutil.Process]
     if what.victim in {"supervisor", "task"}:
-        processes = task_processes(farm, what.victim)
+        # A short task is over before Airflow's API has told of it: it is looked for by the id that it will have.
+        processes = task_processes(farm, what.victim) if instances else {}
         victims = [processes[each.instance] for each in instances if each.instance in processes]
     else:
         victims = (_tools if what.victim == "tool" else workers)(farm, what.task)
@@ -160,15 +178,20 @@ def _tools(farm: Farm, task: str) -> list[psutil.Process]:
     return []
 
 
-def kill_when_due(farm: Farm, wanted: list[Kill], top_up: Callable[[], None], *, limit_s: float = 240) -> Kill:
-    """Wait until the point of one of them has come and kill there; returns which. ``top_up`` keeps titles coming."""
+def kill_when_due(farm: Farm, wanted: list[Kill], top_up: Callable[[], None], *, limit_s: float = 480) -> Kill:
+    """Wait until the point of one of them has come and kill there; returns which. ``top_up`` keeps titles coming.
+
+    The limit leaves a busy machine its time: after some kills Airflow waits minutes before it begins a task again.
+    """
     end = time.monotonic() + limit_s
     while True:
         # The database may be the one that does not answer just now.
         with suppress(CallsheetError):
             top_up()
-        for each in wanted:
-            if kill(farm, each):
+        # What is over soonest is looked for first: the question to Airflow and the look at tools take their time.
+        found = under_way(farm, UNDER_WAY + SOON)
+        for each in sorted(wanted, key=lambda kill: kill.victim not in {"supervisor", "task"}):
+            if kill(farm, each, found):
                 return each
         if time.monotonic() > end:
             raise TimeoutError(f"nothing to kill within {limit_s:.0f} s: {', '.join(each.id for each in wanted)}")

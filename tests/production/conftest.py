@@ -1,4 +1,7 @@
-"""One production-like farm for the session: Airflow's components as processes, pods, PostgreSQL and S3."""
+"""One production-like farm for this folder: Airflow's components as processes, pods, PostgreSQL and S3.
+
+It is stopped after the last test here: what is idle takes the others' time.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,14 @@ FAULTS = 0.02
 """Share of requests to S3 and to Kubernetes that go wrong all the while."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3() -> Iterator[S3]:
     """The farm's object store."""
     with s3_server(faults=FAULTS) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
     """The farm's cluster; the image brings nothing but programs, keys to the store come from a secret."""
     with kube_server(
@@ -54,7 +57,7 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def production(tmp_path_factory: pytest.TempPathFactory, s3: S3, kube: Kube) -> Iterator[Farm]:
     """The running farm."""
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kube.kubeconfig)}}
@@ -76,7 +79,7 @@ def production(tmp_path_factory: pytest.TempPathFactory, s3: S3, kube: Kube) -> 
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mezzanine(clips: Clips, s3: S3) -> str:
     """Address of a short mezzanine in the bucket."""
     s3.client().upload_file(str(clips("production.mp4", seconds=1, size="160x90")), s3.bucket, "in/production.mp4")

@@ -17,6 +17,9 @@ from tests.production.conftest import CDN
 from tests.s3 import S3
 from tests.stack import wait_for
 
+TOO_LITTLE_MB = 760
+"""Between what the encode of a small rung asks for at first, and what it asks for after that was not enough."""
+
 
 @pytest.fixture(scope="module")
 def titles(production: Farm, mezzanine: str, s3: S3) -> dict[str, dict[str, Any]]:
@@ -56,10 +59,14 @@ def test_the_pointer_is_never_cached_and_names_the_version(titles: dict[str, Any
 
 def test_a_bad_mezzanine_is_rejected_by_its_first_verdict(titles: dict[str, Any], production: Farm) -> None:
     assert (titles["bad"]["state"], titles["bad"]["reason"]) == ("rejected", "invalid_type")
-    # Not Airflow's count of attempts: it takes a pod that ends before the executor has told of the deferral for lost.
     events = production.catalog.history.events(request_id="titles/bad")
-    failed = [each for each in events if (each.kind, each.task) == ("task.failed", "prepare")]
-    assert [(each.detail or {})["type"] for each in failed] == ["MezzanineRejected"]
+    verdicts = [
+        (event.detail or {})["type"] for event in events if (event.kind, event.task) == ("task.failed", "prepare")
+    ]
+    assert set(verdicts) == {"MezzanineRejected"}
+    # Airflow may take an attempt for lost whose pod ends before the executor has told of the deferral. It says so, and
+    # makes another, which comes to the same verdict. Of the task's own accord there is one.
+    assert len(verdicts) <= 1 + attempts_lost(production, "titles/bad", "prepare")
 
 
 def test_the_task_s_log_has_the_worker_s_and_ffmpeg_s_words(titles: dict[str, Any], production: Farm) -> None:
@@ -85,21 +92,29 @@ def test_no_pod_is_left_of_a_title(titles: dict[str, Any], kube: Kube) -> None:
 
 
 def test_an_encode_that_runs_out_of_memory_gets_more(production: Farm, kube: Kube, mezzanine: str) -> None:
-    kube.faults.add(PodFault(kind="oom", labels="callsheet/title=hungry,callsheet/task=encode.h264_144p"))
+    encode = "callsheet/title=hungry,callsheet/task=encode.h264_144p"
+    kube.faults.add(PodFault(kind="oom", labels=encode, memory_mb=TOO_LITTLE_MB, times=None))
     production.submit("hungry", {"title_id": "hungry", "mezzanine": mezzanine, "tier": "ugc"})
     asked: dict[str, int] = {}
 
     def settled() -> bool:
-        asked.update({name: pod["memory_mb"] for name, pod in encode_pods(kube, "hungry").items()})
+        """Whether the title has come to its end; notes its pods meanwhile, in the order of their starts."""
+        for name, pod in encode_pods(kube, "hungry").items():
+            asked.setdefault(name, pod["memory_mb"])
         return all(title.state.final for title in production.catalog.titles.find(batch_id="hungry"))
 
     wait_for(settled, "the end of the hungry title", limit_s=240)
 
     (title,) = production.settled("hungry")
     assert (title["state"], title["message"]) == ("published", None)
-    first, second = asked.values()
-    assert second > first
-    assert [each["try_number"] for each in instances(production, "hungry/hungry", "encode_cpu")] == [2]
+    # Where an attempt is lost before it has read how its pod ended, the next one asks for as much once more.
+    memory_mb = list(asked.values())
+    assert memory_mb == sorted(memory_mb)
+    assert memory_mb[0] <= TOO_LITTLE_MB < memory_mb[-1]
+    assert len(set(memory_mb)) == 2
+    lost = attempts_lost(production, "hungry/hungry", "encode_cpu")
+    (instance,) = instances(production, "hungry/hungry", "encode_cpu")
+    assert 2 <= instance["try_number"] <= len(memory_mb) + lost
 
 
 def test_clearing_a_running_encode_ends_its_pod_and_starts_another(
@@ -161,6 +176,14 @@ def instances(production: Farm, request_id: str, task: str) -> list[dict[str, An
     assert record is not None
     found = production.api().task_instances(record.dag_id, record.run_id or "")
     return [each for each in found if each["task_id"] == task and each["state"] != "skipped"]
+
+
+def attempts_lost(production: Farm, request_id: str, task: str) -> int:
+    """How often Airflow's scheduler has taken an attempt of a title's task for lost, by its own audit log."""
+    record = production.catalog.titles.get(request_id)
+    assert record is not None
+    params = {"dag_id": record.dag_id, "run_id": record.run_id, "task_id": task, "event": "state mismatch"}
+    return int(production.api().request("GET", "/api/v2/eventLogs", params=params)["total_entries"])
 
 
 def task_log(production: Farm, instance: dict[str, Any]) -> str:

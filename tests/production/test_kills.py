@@ -23,7 +23,7 @@ KILLS = [
 LIMIT_S = 280
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_titles_come_to_one_end_each_whatever_is_killed_around_them(production: Farm, mezzanine: str) -> None:
     left = list(KILLS)
     with watching(production) as watch:
