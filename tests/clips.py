@@ -14,6 +14,10 @@ from include.domain.title.title import Tier, TitleJob
 from include.stages.core import ControlContext
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+HDR10 = (
+    *("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"),
+    *("-x265-params", "log-level=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"),
+)
 AAC = ("-c:a", "aac", "-b:a", "64k")
 CLIP_LIMIT_S = 60
 

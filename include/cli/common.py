@@ -15,6 +15,7 @@ from rich.console import Console
 from include.base.errors import RequestRejected
 from include.cli.client import Client, all_good
 from include.cli.console import follow, show_results
+from include.domain.title.title import Tier
 
 prose = Console(stderr=True)
 """For people; stdout is for what was asked."""
@@ -24,6 +25,9 @@ TitleId = Annotated[
     str, typer.Argument(metavar="ID", help="<batch>/<title>, or a title (its newest request).", show_default=False)
 ]
 Why = Annotated[str, typer.Option("--why", help="For the record: who reads it later?", show_default=False)]
+VideoFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")]
+TierOption = Annotated[Tier, typer.Option(help="How much the title matters.")]
+PipelineOption = Annotated[str, typer.Option(help="A registered pipeline.")]
 PUBLISH_AT = typer.Option(
     help="The deadline, with its offset, e.g. 2026-01-31T20:00:00+00:00.",
     formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"],

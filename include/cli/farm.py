@@ -18,7 +18,17 @@ from include.base.settings import load_settings
 from include.cli import calibrate as calibration
 from include.cli.bench import run_jobs
 from include.cli.client import Client
-from include.cli.common import PUBLISH_AT, JsonOption, print_json, read_text, say, waiting_for
+from include.cli.common import (
+    PUBLISH_AT,
+    JsonOption,
+    PipelineOption,
+    TierOption,
+    VideoFile,
+    print_json,
+    read_text,
+    say,
+    waiting_for,
+)
 from include.cli.console import show_calibration
 from include.cli.offline import plan_file
 from include.domain.title.title import Tier
@@ -43,10 +53,10 @@ def configure() -> None:
 
 @app.command()
 def plan(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
-    tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,
+    file: VideoFile,
+    tier: TierOption = Tier.STANDARD,
     publish_at: Annotated[datetime | None, PUBLISH_AT] = None,
-    pipeline: Annotated[str, typer.Option(help="A registered pipeline.")] = "vod",
+    pipeline: PipelineOption = "vod",
 ) -> None:
     """Inspect, analyse and plan one file without Airflow; the plan as JSON."""
     with waiting_for("the sampled decodes"):

@@ -16,6 +16,9 @@ from include.cli.client import Client
 from include.cli.common import (
     PUBLISH_AT,
     JsonOption,
+    PipelineOption,
+    TierOption,
+    VideoFile,
     print_json,
     prose,
     read_json,
@@ -104,10 +107,10 @@ def resend(
 
 @app.command()
 def encode(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A video on this machine.")],
-    tier: Annotated[Tier, typer.Option(help="How much the title matters.")] = Tier.STANDARD,
+    file: VideoFile,
+    tier: TierOption = Tier.STANDARD,
     publish_at: Annotated[datetime | None, PUBLISH_AT] = None,
-    pipeline: Annotated[str, typer.Option(help="A registered pipeline.")] = "vod",
+    pipeline: PipelineOption = "vod",
     as_json: JsonOption = False,
 ) -> None:
     """Encode one file on the local stack: a batch of one title, submitted and watched."""

@@ -20,7 +20,7 @@ from include.stages.core import StageContext
 from include.stages.encode import encode, rendition_key
 from include.stages.plan import plan
 from include.stages.verify_source import verify_source
-from tests.clips import Clips, run_ffmpeg
+from tests.clips import HDR10, Clips, run_ffmpeg
 from tests.media_core.conftest import inspected
 
 Context = Callable[..., StageContext]
@@ -123,18 +123,7 @@ def test_vp9_keeps_the_same_grid(clips: Clips, context: Context) -> None:
         ),
         (
             "hdr.mp4",
-            {
-                "video": (
-                    "-c:v",
-                    "libx265",
-                    "-preset",
-                    "ultrafast",
-                    "-pix_fmt",
-                    "yuv420p10le",
-                    "-x265-params",
-                    "log-level=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc",
-                )
-            },
+            {"video": HDR10},
         ),
         ("tiny.mp4", {"size": "16x16"}),
     ],

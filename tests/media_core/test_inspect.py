@@ -15,7 +15,7 @@ from include.base.errors import MezzanineRejected, MezzanineUnreachable
 from include.base.settings import Settings
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
-from tests.clips import Clips, run_ffmpeg
+from tests.clips import HDR10, Clips, run_ffmpeg
 from tests.media_core.conftest import Server, inspected
 
 Context = Callable[..., StageContext]
@@ -118,16 +118,7 @@ def test_streams_are_described_with_languages_and_titles(clips: Clips, context: 
         (
             "hdr.mp4",
             {
-                "video": (
-                    "-c:v",
-                    "libx265",
-                    "-preset",
-                    "ultrafast",
-                    "-pix_fmt",
-                    "yuv420p10le",
-                    "-x265-params",
-                    "log-level=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc",
-                ),
+                "video": HDR10,
                 **NO_SOUND,
             },
             "hdr",
