@@ -34,7 +34,7 @@ def may(user: Any, method: str, dag_id: str) -> bool:
 
 
 def batch_checker(user: Any, method: str) -> Callable[[str], bool]:
-    """Tells of batches whether the user may do this to them; asks once for each."""
+    """A function that says of a batch whether the user may do this to it; Airflow is asked once for each batch."""
     known: dict[str, bool] = {}
 
     def check(batch_id: str) -> bool:

@@ -137,7 +137,7 @@ def dead_letters(user: GetUserDep, catalog: CatalogDep, limit: Limit = 100) -> l
 def media(
     title_id: str, path: str, request: Request, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep
 ) -> Response:
-    """A published file, for the preview and for trying out; the crowd goes to ``CALLSHEET_PUBLIC_BASE_URL``.
+    """A published file, for the preview page and for tests by hand; players go to ``CALLSHEET_PUBLIC_BASE_URL``.
 
     Also an object on S3 passes through here (the store's ``serve`` says why).
     """

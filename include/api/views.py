@@ -84,7 +84,7 @@ def queued_view(title: TitleRecord, place: int) -> dict[str, Any]:
 
 
 def deadline_kept(title: TitleRecord) -> bool | None:
-    """Whether the title was playable by its deadline; None without one, or while it can still go either way."""
+    """Whether the title was playable by its deadline; None where it has none, or where that is still open."""
     if title.deadline is None:
         return None
     if title.playable_at is not None:

@@ -262,7 +262,7 @@ class Simulation:
         return self.env.now - active.title.arrival_s <= FRESH_S
 
     def _minute_hand(self) -> Generator[simpy.Event, Any, None]:
-        """The DAG ``dispatch``: values and weights follow time."""
+        """What the DAG ``dispatch`` does each minute: it values and weighs the titles as of now."""
         while True:
             yield self.env.timeout(self.farm.dispatch_every_s)
             for active in (*self.waiting, *self.open):
@@ -275,7 +275,10 @@ class Simulation:
     # Release and the life of a title
 
     def _release(self) -> None:
-        """The best waiting titles get their runs: up to the window, and beyond it where one goes before all others."""
+        """Give the first titles of the order their runs, up to the window.
+
+        A title that comes before all those with a run may go beyond it.
+        """
         while self.waiting and len(self.open) < self.farm.window + self.farm.express:
             best = max(self.waiting, key=_first)
             if len(self.open) >= self.farm.window and best.key <= max(each.key for each in self.open):
@@ -293,7 +296,7 @@ class Simulation:
             )
 
     def _begin(self, active: _Active, tasks: Sequence[_Task]) -> None:
-        """Tasks become ready; those with nothing to do have ended already."""
+        """Make tasks ready. Those that have nothing to do end at once."""
         wanted = [task for task in tasks if task.true_s > 0]
         active.unfinished = len(wanted)
         if not wanted:
@@ -318,7 +321,7 @@ class Simulation:
             self._begin(active, [_Task(active=active, stage="finish", true_s=title.finish_s, forecast=finish)])
 
     def _plan(self, active: _Active) -> None:
-        """The forecast of a title that was looked at, its place in the order by it, and its jobs."""
+        """What happens once a title was inspected: a better forecast, its new place in the order, and its jobs."""
         title, planned = active.title, active.title.planned
         elapsed = planned.elapsed(self.farm.slots)
         active.forecast_s = planned.total.p50_s
@@ -341,7 +344,7 @@ class Simulation:
         self._begin(active, [*jobs, extras])
 
     def _cut(self, active: _Active) -> list[Encode]:
-        """The title's encodes, in chunks where its value or its deadline is worth it."""
+        """The title's encodes, cut into chunks where its value or its deadline calls for that."""
         if not self.order.cuts or self.order.policy is None:
             return list(active.title.encodes)
         policy, laxity_s = self.order.policy.parallel, self._laxity_s(active)
@@ -366,7 +369,7 @@ class Simulation:
     # Slots
 
     def _dispatch(self) -> None:
-        """The weightiest ready tasks go into the free slots."""
+        """Put the ready tasks with the highest weights into the free slots."""
         while self.ready:
             node = max((each for each in self.nodes if each.up), key=lambda each: each.free, default=None)
             if node is None or node.free == 0:

@@ -57,7 +57,7 @@ class Figures(Document):
 
     @property
     def premium_on_time(self) -> float:
-        """Share, 0–1."""
+        """Share of the premium titles that are published by their deadline, 0–1."""
         return 1 - self.premium_missed / self.premium if self.premium else 1.0
 
 

@@ -78,7 +78,7 @@ class SimTitle:
 
     @property
     def tasks(self) -> int:
-        """Tasks that take a slot, uncut."""
+        """How many tasks take a slot, where no encode is cut into chunks."""
         times = (self.prepare_s, self.extras_s, self.finish_s, *(each.true_s for each in self.encodes))
         return 1 if self.corrupt else sum(1 for each in times if each > 0)
 
@@ -107,12 +107,12 @@ class Farm:
 
     @staticmethod
     def window_of(slots: int) -> int:
-        """Titles with an active run that keep so many slots busy: some of them are between two tasks."""
+        """How many titles need a run to keep so many slots busy. Some of them are between two tasks at any time."""
         return slots + 8
 
     @property
     def express(self) -> int:
-        """Places beyond the window, for a title that goes before all that have a run."""
+        """Places beyond the window. Only a title that comes before all titles with a run may take one."""
         return express_places(self.window)
 
     @property

@@ -17,7 +17,7 @@ ORDERS = ("fifo", "tiers", "edf", "callsheet", "callsheet_uncut", "oracle")
 
 @dataclass(kw_only=True)
 class Standing:
-    """A title in the system as an order may see it."""
+    """What an order may know of a title in the system."""
 
     title: SimTitle
     score: int
@@ -51,7 +51,7 @@ _RANK = {Tier.PREMIUM: 2.0, Tier.STANDARD: 1.0, Tier.UGC: 0.0}
 
 
 def _latest_start(standing: Standing) -> float:
-    """Titles without a deadline go last."""
+    """A key that puts first the title that has to start soonest for its deadline, and last those without one."""
     deadline_s = standing.title.deadline_s
     return -1e18 if deadline_s is None else standing.mean_elapsed_s - deadline_s
 

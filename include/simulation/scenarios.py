@@ -1,4 +1,4 @@
-"""The loads that the farm is tried with: titles drawn from distributions and a seed, and what befalls them by name."""
+"""The loads that the farm is tried with: titles drawn from distributions and a seed, and events with a name each."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ LIVE = Class(name="live event", share=0, tier=Tier.PREMIUM, kind=Kind.LIVE_EVENT
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How many titles come, how fast, and how well they are foreseen."""
+    """How many titles come, how fast they come, and how good the forecasts of their work are."""
 
     titles: int = 2000
     load: float = 0.9
@@ -106,7 +106,7 @@ def draw(wanted: Load, farm: Farm, recipes: Recipes, *, mix: Sequence[Class] = M
 
 
 def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Recipes) -> SimTitle:
-    """A title of a class before anybody knows when it arrives."""
+    """A title of a class, without its time of arrival."""
     seconds = max(2.0, drawn.minutes * 60 * math.exp(rng.gauss(0, drawn.sigma)))
     source = SourceShape(duration_s=seconds, width=drawn.size[0], height=drawn.size[1], fps=drawn.fps)
     expected = typical_work(source, drawn.tier, recipes)
@@ -132,9 +132,9 @@ def shaped(
     *,
     complexity: float | None = None,
 ) -> SimTitle:
-    """A title whose true times lie about the forecast as the prior says they do, and whose plan sees them better.
+    """A title with its true times, which scatter about the forecast as the prior says. Its plan forecasts better.
 
-    Its ``least`` is what the product reckons for such a source, whatever is expected of this one.
+    Its ``least`` is the least work that the product forecasts for such a source, whatever is expected of this title.
 
     Args:
         name: Of the title.
@@ -228,7 +228,7 @@ def _dropped(tier: Tier, width: int, height: int) -> tuple[float | None, ...]:
 
 
 def valued(title: SimTitle, recipes: Recipes) -> SimTitle:
-    """The title with its worth: the domain's score at its arrival, by its signals and those that come later."""
+    """The title with its value: the domain's score by its signals, at its arrival and when later signals come."""
     at = moment(title.arrival_s)
     worth = [
         score_points(

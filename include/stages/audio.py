@@ -61,7 +61,7 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
 def chosen_tracks(
     tracks: tuple[AudioStream, ...], languages: tuple[str, ...]
 ) -> tuple[list[AudioStream], tuple[Finding, ...]]:
-    """The tracks to publish, the default one first; a wish for languages never leaves a title silent."""
+    """The tracks to publish, the default one first: all of them where none is in a wanted language."""
     wanted = [track for track in tracks if not languages or matches(track.language, languages)]
     warnings = []
     if not wanted:

@@ -68,7 +68,7 @@ def encode(ctx: StageContext, title: TitleJob, source: Inspection, plan: Plan, j
 
 
 def _left_out(binding: Binding, version: str) -> EncodeResult:
-    """The word that a rung was left out for its title's deadline."""
+    """The result that says: this rung was left out, so that the title keeps its deadline."""
     return EncodeResult(
         rendition=binding.rendition, key="", uri="", size_bytes=0, frames=0, duration_s=0.0, bitrate_kbps=0.0,
         encoder_version=version, degradation=binding, command="",
@@ -79,7 +79,7 @@ def _left_out(binding: Binding, version: str) -> EncodeResult:
 def _by_hardware(
     ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s: float
 ) -> EncodeResult | Fallback:
-    """What the hardware encoder made, or why it made nothing that can be used."""
+    """The run of the hardware encoder, or in words why it has left nothing that can be used."""
     if not ctx.hardware:
         return Fallback(
             encoder=rendition.encoder,
@@ -164,7 +164,7 @@ def _stored(
 
 
 def most_bytes(rendition: Rendition, *, duration_s: float) -> int:
-    """More than any sound rendition has: what writes on is stopped."""
+    """Bytes that no good rendition comes to: an encoder that writes more is stopped."""
     return int(rendition.maxrate_kbps * 125 * duration_s * ABOVE_THE_CAP) + ROOM_BYTES
 
 

@@ -124,7 +124,10 @@ def _still(
     *,
     at_s: float,
 ) -> float:
-    """Poster and thumbnail at ``at_s``, or at the first frame where there is none so late; returns the time taken."""
+    """Poster and thumbnail of the frame at ``at_s``. Where the video ends before, they show its first frame.
+
+    Returns the time of the frame that they show.
+    """
     for moment in dict.fromkeys((at_s, 0.0)):
         picture = _picture(address, video, treatment, box=POSTER_BOX, frame_rate=video.frame_rate, at_s=moment).split()
         width, height = fitted(video.display_width, video.display_height, THUMBNAIL)
@@ -150,7 +153,7 @@ def _picture(
     at_s: float = 0.0,
     keyframes: bool = False,
 ) -> Node:
-    """The source from ``at_s`` on, at ``frame_rate``, fitted into ``box``; a box of tiles is filled with black bars."""
+    """The source from ``at_s`` on, at ``frame_rate``, fitted into ``box``; black bars fill what a tile leaves free."""
     import ffmpeg as graph
 
     options = input_options(address)
@@ -168,7 +171,7 @@ def _picture(
 
 
 def _inside(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
-    """The size of this shape that touches ``box``, which keeps its orientation."""
+    """The largest size of this shape within ``box``."""
     scale = min(Fraction(box[0], width), Fraction(box[1], height))
     return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
 

@@ -1,4 +1,4 @@
-"""Is the mezzanine sound, what is in it, and if it is not sound, why."""
+"""Inspect: can the mezzanine be encoded, and what is in it? Where it cannot, the verdict says why."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _of_type(found: Probe, kind: str) -> list[Fields]:
 
 
 def _checked(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Fields:
-    """The video stream to encode, of a container and a codec that are served."""
+    """The video stream to encode; raises where Callsheet serves neither such a container nor such a codec."""
     if not found.readable:
         reason = judge_probe(found.stderr, _head(ctx, identity))
         last = found.stderr.strip().splitlines()[-1].rpartition(": ")[2] if found.stderr.strip() else "not readable"

@@ -216,7 +216,7 @@ def _progressive(
     tracks: list[AudioRendition],
     sounds: dict[str, Path],
 ) -> tuple[str, ...]:
-    """An MP4 with the default stereo track that plays while it loads, for each rung whose codec is offered so."""
+    """An MP4 that plays while it loads, with the default stereo track: one for each rung whose codec is served so."""
     (folder / "progressive").mkdir()
     stereo = next((sounds[track.name] for track in tracks if track.channels <= 2), None)
     names = []
@@ -256,7 +256,7 @@ def _stored(
     rungs: tuple[PackagedRendition, ...],
     progressive: tuple[str, ...],
 ) -> PackageResult:
-    """Put every file of the set, after whatever an earlier attempt has left is gone."""
+    """Store every file of the set; what an earlier attempt has left there is deleted first."""
     prefix = ctx.key(f"{ctx.edition}_{SET}" if ctx.edition else SET)
     ctx.store.delete_tree(prefix)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 """Publish: into an immutable version, then one pointer flips, the catalog last.
 
-A request may have two versions: its core rungs alone, and then the whole set. Versions are ordered by request, and of
-one request by that: the pointer never goes back.
+A request may have two versions: its core rungs alone, and later the whole set. The version of a newer request comes
+after that of an older one, and the whole set after the first version: in this order the pointer only moves forward.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any
 
 
 def _place(pointer: dict[str, Any]) -> tuple[int, bool]:
-    """Where a version stands in the order of its title's."""
+    """The place of a version among those of its title: a later one is greater."""
     return pointer["seq"], pointer.get("whole", True)
 
 

@@ -1,4 +1,4 @@
-"""The alert ledger, and the queue of titles to repair: each thing is said, and done, once."""
+"""The alert ledger and the queue of titles to repair. An alert is sent once, a repair is made once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Alerts(Part):
     def enter(
         self, *, title_id: str, request_id: str, level: AlertLevel, cause: str, message: str, now: datetime
     ) -> bool:
-        """Enter an alert to be sent. False where this title, request and level has one: it is said once."""
+        """Enter an alert to be sent; False where there is one already for this title, request and level."""
         with self._write() as connection:
             known = select(alerts.c.id).where(
                 alerts.c.title_id == title_id, alerts.c.request_id == request_id, alerts.c.level == level

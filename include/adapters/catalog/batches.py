@@ -82,7 +82,7 @@ class Batches(Part):
             return True
 
     def check_new(self, batch: ParsedBatch) -> bool:
-        """Whether :meth:`accept_batch` would enter the batch; raises as it does. Changes nothing."""
+        """Whether :meth:`accept` would enter the batch; raises as it does. Changes nothing."""
         with self._read() as connection:
             return _is_new(connection, batch)
 
@@ -229,7 +229,7 @@ def _retired() -> Any:
 
 
 def _root(connection: Connection, row: Row) -> str:
-    """Id of the batch in which the title first came, through all replays."""
+    """Id of the batch that brought the title first, before all replays and repairs of it."""
     origin = row["origin_request_id"]
     while origin is not None:
         row = request_row(connection, origin)
