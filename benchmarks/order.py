@@ -24,9 +24,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks._report import Report, Stopped, parser, run, say
+from benchmarks._report import Report, parser, run, say
 from benchmarks._stack import Bench, looped, running, tiny_clip
-from include.adapters.airflow_api import AirflowApi, DagUnknown
+from include.adapters.airflow_api import DagUnknown
 from include.adapters.catalog import Catalog
 from include.base.settings import Settings
 from include.cli.client import BASE, Client
@@ -86,15 +86,14 @@ def measure_lag(home: Path, arguments: Namespace, report: Report, *, on: Setting
         for number in windows:
             if number > active:
                 batch_id = f"active{number}"
-                _enter(settings, batch_id, number - active, mezzanine=home / "nothing.mp4", source=LARGE)
-                bench.batches.append(batch_id)
+                _enter(bench, batch_id, number - active, mezzanine=home / "nothing.mp4", source=LARGE)
                 bench.until(partial(bench.api.knows_dag, f"batch__{batch_id}"), f"the DAG of {batch_id}")
                 # It comes each minute anyway, which is long for a benchmark.
                 bench.api.trigger("dispatch", batch_id, conf={}, logical_date=datetime.now(UTC))
                 bench.until(partial(_at_least, number, bench), f"{number} active runs", limit_s=LIMIT_S)
                 active = number
                 time.sleep(10)  # until the scheduler has seen them all
-            lags = [_probe(bench.api, f"probe{number}-{turn}") for turn in range(arguments.repeats)]
+            lags = [_probe(bench, f"probe{number}-{turn}") for turn in range(arguments.repeats)]
             report.metrics |= _statistics(lags, f"beside_{number}_runs")
             say(f"{number} active runs: first task after {statistics.median(lags):.2f} s, at worst {max(lags):.2f} s")
 
@@ -119,7 +118,7 @@ def measure_waiting(home: Path, arguments: Namespace, report: Report, *, on: Set
             time.sleep(10)
         for name, mass in masses:
             if mass:
-                _enter_all(settings, name.replace("_", ""), mass, mezzanine=minute, source={**SMALL, "duration_s": 60})
+                _enter_all(bench, name.replace("_", ""), mass, mezzanine=minute, source={**SMALL, "duration_s": 60})
                 _until_window_is_full(bench)
             lags = [_first_task(bench, f"{name}{turn}", short) for turn in range(arguments.repeats)]
             report.metrics |= _statistics(lags, name)
@@ -135,17 +134,16 @@ def measure_readable(home: Path, arguments: Namespace, report: Report, *, on: Se
         clip = tiny_clip(settings)
         if arguments.waiting:
             clip = fetch_clips(settings.mezzanine_roots[0] / "demo", say=say)["bigbuckbunny.mp4"]
-            _enter_all(settings, "mass", arguments.waiting, mezzanine=clip, source=LARGE)
+            _enter_all(bench, "mass", arguments.waiting, mezzanine=clip, source=LARGE)
             _until_window_is_full(bench)
             bench.until(lambda: _encoded(bench.catalog) > 0, "the first encode", limit_s=LIMIT_S)
         before, began = _encoded(bench.catalog), time.monotonic()
         readable: list[float] = []
         for turn in range(arguments.requests):
             name = f"quoted{turn}"
-            readable.append(_readable(bench.client, name, clip, wait=not arguments.waiting))
+            readable.append(_readable(bench, name, clip, wait=not arguments.waiting))
             report.metrics["requests"] = float(turn + 1)
             report.metrics |= _percentiles(sorted(readable))
-            bench.check()
             if not arguments.waiting:
                 bench.cancel(name)
             if (turn + 1) % 20 == 0:
@@ -174,18 +172,21 @@ def _statistics(lags: list[float], where: str) -> dict[str, float]:
     }
 
 
-def _probe(api: AirflowApi, name: str) -> float:
+def _probe(bench: Bench, name: str) -> float:
     """Seconds until the first task of a run of ``intake`` starts; the request in it is refused."""
     asked = datetime.now(UTC)
     run_id = f"{name}-{asked:%H%M%S}"
-    api.trigger("intake", run_id, conf={"batch_id": name, "titles": []}, logical_date=asked)
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        for instance in api.task_instances("intake", run_id):
-            if instance["task_id"] == "accept" and instance["start_date"]:
-                return (datetime.fromisoformat(instance["start_date"]) - asked).total_seconds()
-        time.sleep(0.2)
-    raise Stopped(f"the first task of {run_id} did not start within {LIMIT_S:.0f} s")
+    bench.api.trigger("intake", run_id, conf={"batch_id": name, "titles": []}, logical_date=asked)
+    started: list[datetime] = []
+
+    def has_started() -> bool:
+        tasks = bench.api.task_instances("intake", run_id)
+        starts = [task["start_date"] for task in tasks if task["task_id"] == "accept" and task["start_date"]]
+        started.extend(map(datetime.fromisoformat, starts))
+        return bool(started)
+
+    bench.until(has_started, f"the first task of {run_id}", limit_s=LIMIT_S, every_s=0.2)
+    return (started[0] - asked).total_seconds()
 
 
 def _first_task(bench: Bench, name: str, clip: Path) -> float:
@@ -205,18 +206,18 @@ def _first_task(bench: Bench, name: str, clip: Path) -> float:
     return (started - asked).total_seconds()
 
 
-def _readable(cms: Client, name: str, clip: Path, *, wait: bool) -> float:
+def _readable(bench: Bench, name: str, clip: Path, *, wait: bool) -> float:
     """Seconds from the POST of a title to its score and verdict in the API; ``wait``: it is never released."""
     asked = time.monotonic()
-    _post(cms, name, clip, tier="ugc", source=LARGE, **({"wait_until": FAR_AWAY} if wait else {}))
-    while True:
-        # 404 until intake has entered it.
-        with suppress(DagUnknown):
-            if cms.api.request("GET", f"{BASE}/titles/{name}/{name}")["valuation"]:
-                return time.monotonic() - asked
-        if time.monotonic() - asked > LIMIT_S:
-            raise Stopped(f"{name} is not readable after {LIMIT_S:.0f} s")
-        time.sleep(0.2)
+    _post(bench.client, name, clip, tier="ugc", source=LARGE, **({"wait_until": FAR_AWAY} if wait else {}))
+
+    def is_readable() -> bool:
+        with suppress(DagUnknown):  # 404 until intake has entered it
+            return bool(bench.client.api.request("GET", f"{BASE}/titles/{name}/{name}")["valuation"])
+        return False
+
+    bench.until(is_readable, f"the score of {name}", limit_s=LIMIT_S, every_s=0.2)
+    return time.monotonic() - asked
 
 
 def _post(cms: Client, name: str, clip: Path, **title: object) -> None:
@@ -228,20 +229,21 @@ def _started(catalog: Catalog, request_id: str) -> datetime | None:
     return next((event.at for event in events if event.kind == "task.started"), None)
 
 
-def _enter(settings: Settings, batch_id: str, number: int, *, mezzanine: Path, source: dict[str, float]) -> None:
+def _enter(bench: Bench, batch_id: str, number: int, *, mezzanine: Path, source: dict[str, float]) -> None:
     """Put titles of little value into the catalog as intake would."""
-    catalog, now = Catalog(settings.catalog_url), datetime.now(UTC)
+    catalog, now = bench.catalog, datetime.now(UTC)
     common = {"mezzanine": mezzanine.as_uri(), "tier": "ugc", "source": source}
     titles = [{**common, "title_id": f"{batch_id}-{n}"} for n in range(number)]
     batch = parse_batch({"batch_id": batch_id, "titles": titles}, pipelines=frozenset({"vod"}))
-    valued = value_batch(batch, catalog, settings, now=now)
+    valued = value_batch(batch, catalog, bench.settings, now=now)
     version = current_pipelines()["vod"].version
     catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
+    bench.batches.append(batch_id)
 
 
-def _enter_all(settings: Settings, name: str, number: int, *, mezzanine: Path, source: dict[str, float]) -> None:
+def _enter_all(bench: Bench, name: str, number: int, *, mezzanine: Path, source: dict[str, float]) -> None:
     for start in range(0, number, MAX_TITLES):
-        _enter(settings, f"{name}{start}", min(MAX_TITLES, number - start), mezzanine=mezzanine, source=source)
+        _enter(bench, f"{name}{start}", min(MAX_TITLES, number - start), mezzanine=mezzanine, source=source)
         say(f"{min(start + MAX_TITLES, number)} of {number} titles wait")
 
 
