@@ -16,16 +16,18 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
-NEED_AIRFLOW = ("tests/live/", "tests/production/", "tests/benchmarks/test_on_a_stack.py")
-"""In the order in which they run: the stack of the first is there first, benchmarks find both."""
+NEED_AIRFLOW = ("tests/live/", "tests/production/")
+START_MANY_PROCESSES = ("tests/hostile/", "tests/media_core/", "tests/media_finish/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need a running Airflow come first: they are the longest part of a run in two processes."""
-    ranks = {path: rank for rank, path in enumerate(NEED_AIRFLOW)}
-    items.sort(
-        key=lambda item: min((ranks[path] for path in ranks if item.nodeid.startswith(path)), default=len(ranks))
-    )
+    """Tests that need a running Airflow come first: they are the longest part of a run in two processes.
+
+    Behind them come those that run media tools by the thousand: a fork out of 100 MB takes a tenth of one out of 1 GB,
+    which a process of the tests has in the end.
+    """
+    parts = (NEED_AIRFLOW, START_MANY_PROCESSES, ("",))
+    items.sort(key=lambda item: next(place for place, part in enumerate(parts) if item.nodeid.startswith(part)))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
