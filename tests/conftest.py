@@ -16,7 +16,7 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
-NEED_AIRFLOW = ("tests/live/", "tests/production/")
+NEED_AIRFLOW = ("tests/live/", "tests/production/", "tests/upgrade/test_upgrade.py")
 START_MANY_PROCESSES = ("tests/hostile/", "tests/media_core/", "tests/media_finish/")
 
 

@@ -11,6 +11,7 @@ SMALLEST = {
     "orchestration": "tests/benchmarks/test_on_a_stack.py",
     "order": "tests/benchmarks/test_on_a_stack.py",
     "premium": "tests/benchmarks/test_on_a_stack.py",
+    "upgrade": "tests/upgrade/test_upgrade.py",
 }
 
 

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from include.base.settings import Settings
 from include.local.processes import session_of
 from include.local.stack import Stack, find
-from tests.audit import locked
 from tests.requirements import missing
 
 ROOT = Path(__file__).parents[2]
@@ -103,9 +103,13 @@ def unpack(folder: Path) -> Past:
 
 def _python_for(requirements: Path) -> Path:
     """A Python that has every locked version: this one, or one in a folder that is kept for the next run."""
-    wanted = locked(requirements.read_text(), requirements.name, [])
+    locked = [Requirement(line) for line in requirements.read_text().splitlines() if line and not line.startswith("#")]
     there = {canonicalize_name(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
-    if all(there.get(canonicalize_name(name)) == version for name, version in wanted.items()):
+    if all(
+        there.get(canonicalize_name(each.name), "") in each.specifier
+        for each in locked
+        if each.marker is None or each.marker.evaluate()
+    ):
         return Path(sys.executable)
     named = hashlib.sha256(f"{sys.version}\n{requirements.read_text()}".encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"callsheet-past-{named}"
