@@ -87,42 +87,42 @@ def run_order(
 
 def sum_up(name: str, outcomes: Sequence[Outcome], *, utilisation: float, focus: str | None) -> Figures:
     """The figures of finished titles."""
-    by_value = sorted(outcomes, key=lambda each: (-each.title.value, each.title.name))
+    by_value = sorted(outcomes, key=lambda outcome: (-outcome.title.value, outcome.title.name))
     tenth = max(1, len(by_value) // 10)
-    due = [each for each in outcomes if each.late_s is not None and each.end is End.PUBLISHED]
-    late = [each for each in due if (each.late_s or 0) > 0]
-    premium = [each for each in due if each.title.tier is Tier.PREMIUM]
-    losses = [each.vmaf_loss for each in premium]
-    about = [each for each in outcomes if focus is not None and each.title.group == focus]
+    due = [outcome for outcome in outcomes if outcome.late_s is not None and outcome.end is End.PUBLISHED]
+    late = [outcome for outcome in due if (outcome.late_s or 0) > 0]
+    premium = [outcome for outcome in due if outcome.title.tier is Tier.PREMIUM]
+    losses = [outcome.vmaf_loss for outcome in premium]
+    about = [outcome for outcome in outcomes if focus is not None and outcome.title.group == focus]
     return Figures(
         order=name,
         titles=len(outcomes),
-        published=sum(each.end is End.PUBLISHED for each in outcomes),
-        rejected=sum(each.end is End.REJECTED for each in outcomes),
+        published=sum(outcome.end is End.PUBLISHED for outcome in outcomes),
+        rejected=sum(outcome.end is End.REJECTED for outcome in outcomes),
         top_decile_h=mean_h(by_value[:tenth]),
-        least_decile_p99_h=quantile([each.turnaround_s for each in by_value[-tenth:]], 0.99) / HOUR_S,
+        least_decile_p99_h=quantile([outcome.turnaround_s for outcome in by_value[-tenth:]], 0.99) / HOUR_S,
         mean_h=mean_h(outcomes),
-        weighted_completion=sum(each.title.value * each.turnaround_s for each in outcomes) / HOUR_S,
+        weighted_completion=sum(outcome.title.value * outcome.turnaround_s for outcome in outcomes) / HOUR_S,
         premium=len(premium),
-        premium_missed=sum((each.late_s or 0) > 0 or each.refused for each in premium),
-        premium_late=sum((each.late_s or 0) > 0 for each in premium),
-        premium_refused=sum(each.refused for each in premium),
+        premium_missed=sum((outcome.late_s or 0) > 0 or outcome.refused for outcome in premium),
+        premium_late=sum((outcome.late_s or 0) > 0 for outcome in premium),
+        premium_refused=sum(outcome.refused for outcome in premium),
         premium_degraded=sum(loss > 0 for loss in losses),
-        premium_dropped=sum(each.dropped > 0 for each in premium),
+        premium_dropped=sum(outcome.dropped > 0 for outcome in premium),
         premium_vmaf_lost=sum(losses) / len(losses) if losses else 0.0,
         premium_vmaf_lost_most=max(losses, default=0.0),
         late=len(late),
         due=len(due),
         focus_h=mean_h(about) if about else None,
-        focus_late=sum((each.late_s or 0) > 0 for each in about) if about else None,
+        focus_late=sum((outcome.late_s or 0) > 0 for outcome in about) if about else None,
         utilisation=utilisation,
-        lost_h=sum(each.lost_s for each in outcomes) / HOUR_S,
+        lost_h=sum(outcome.lost_s for outcome in outcomes) / HOUR_S,
     )
 
 
 def mean_h(outcomes: Iterable[Outcome]) -> float:
     """Mean turnaround in hours."""
-    times = [each.turnaround_s for each in outcomes]
+    times = [outcome.turnaround_s for outcome in outcomes]
     return sum(times) / len(times) / HOUR_S if times else 0.0
 
 

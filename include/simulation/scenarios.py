@@ -91,17 +91,17 @@ class Load:
 def draw(wanted: Load, farm: Farm, recipes: Recipes, *, mix: Sequence[Class] = MIX) -> list[SimTitle]:
     """Titles that keep ``farm`` busy to the share ``wanted.load``."""
     rng = random.Random(wanted.seed)  # noqa: S311 - chance that can be repeated is what is wanted
-    classes = rng.choices(mix, weights=[each.share for each in mix], k=wanted.titles)
-    bodies = [body(f"t{number:05d}", each, wanted.error, rng, recipes) for number, each in enumerate(classes)]
-    work_s = sum(each.true_work_s + each.tasks * farm.start_delay_s for each in bodies)
+    classes = rng.choices(mix, weights=[drawn.share for drawn in mix], k=wanted.titles)
+    bodies = [body(f"t{number:05d}", drawn, wanted.error, rng, recipes) for number, drawn in enumerate(classes)]
+    work_s = sum(title.true_work_s + title.tasks * farm.start_delay_s for title in bodies)
     gaps = _gaps(wanted, rng)
     scale = work_s / (farm.slots * wanted.load) / sum(gaps)
     now_s = 0.0
     titles = []
-    for each, gap, drawn in zip(bodies, gaps, classes, strict=True):
+    for title, gap, drawn in zip(bodies, gaps, classes, strict=True):
         # In busy hours the same gap passes more quickly.
         now_s += gap * scale / (1 + wanted.day_swing * math.sin(2 * math.pi * now_s / 86400))
-        titles.append(_arrives(each, now_s, drawn, wanted, rng, recipes))
+        titles.append(_arrives(title, now_s, drawn, wanted, rng, recipes))
     return titles
 
 
@@ -151,8 +151,8 @@ def shaped(
     factor = math.exp(rng.gauss(0, recipes.rates.sigma_known)) if complexity is None else complexity
     # One title's encodes are misjudged together.
     misjudged = math.exp(rng.gauss(0, error))
-    true_s = [each.p50_s * factor * math.exp(rng.gauss(0, NOISE)) for each in expected.encodes]
-    foreseen = [spread(each * misjudged * math.exp(rng.gauss(0, NOISE)), max(error, NOISE)) for each in true_s]
+    true_s = [forecast.p50_s * factor * math.exp(rng.gauss(0, NOISE)) for forecast in expected.encodes]
+    foreseen = [spread(time_s * misjudged * math.exp(rng.gauss(0, NOISE)), max(error, NOISE)) for time_s in true_s]
 
     def other(forecast: Forecast) -> float:
         return forecast.p50_s * math.exp(rng.gauss(0, OTHERS_SIGMA))
@@ -247,8 +247,8 @@ def valued(title: SimTitle, recipes: Recipes) -> SimTitle:
 
 def idle_s(title: SimTitle, farm: Farm) -> float:
     """Wall time of the title on an idle farm that does not cut encodes."""
-    longest = max((each.true_s for each in title.encodes), default=0.0)
-    spread_out = (title.extras_s + sum(each.true_s for each in title.encodes)) / farm.slots
+    longest = max((encode.true_s for encode in title.encodes), default=0.0)
+    spread_out = (title.extras_s + sum(encode.true_s for encode in title.encodes)) / farm.slots
     return title.prepare_s + max(longest, spread_out, title.extras_s) + title.finish_s + farm.overhead_s
 
 
@@ -400,8 +400,8 @@ def _as_it_comes(
 
 
 SCENARIOS = {
-    each.name: each
-    for each in (
+    scenario.name: scenario
+    for scenario in (
         Scenario(name="usual", load=0.9, focus=None, befalls=_as_it_comes,
                  what="regular uploads, and nothing befalls them"),
         Scenario(name="premium_release", load=0.9, focus="premiere", befalls=_premium_release,

@@ -40,39 +40,39 @@ STYLES = {"fifo": ":", "tiers": (0, (1, 1)), "edf": "-.", "callsheet": "-", "cal
 
 def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table:
     """One column per order, for a terminal of 80 columns. Turnarounds are in hours."""
-    by_name = {each.order: each for each in figures}
+    by_name = {column.order: column for column in figures}
     fifo, oracle = by_name.get("fifo"), by_name.get("oracle")
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     shown.add_column("", no_wrap=True)
-    for each in figures:
-        shown.add_column(HEADS[each.order], justify="right", no_wrap=True)
+    for column in figures:
+        shown.add_column(HEADS[column.order], justify="right", no_wrap=True)
 
     def row(name: str, of: Callable[[Figures], str], *, last: bool = False) -> None:
         shown.add_row(name, *map(of, figures), end_section=last)
 
-    def to_fifo(each: Figures) -> str:
-        return f"{each.top_decile_h / fifo.top_decile_h - 1:+.0%}" if fifo and fifo.top_decile_h else "–"
+    def to_fifo(column: Figures) -> str:
+        return f"{column.top_decile_h / fifo.top_decile_h - 1:+.0%}" if fifo and fifo.top_decile_h else "–"
 
-    def to_oracle(each: Figures) -> str:
-        return f"{each.weighted_completion / oracle.weighted_completion:.2f}" if oracle else "–"
+    def to_oracle(column: Figures) -> str:
+        return f"{column.weighted_completion / oracle.weighted_completion:.2f}" if oracle else "–"
 
-    row("most valuable tenth, h", lambda each: f"{each.top_decile_h:.2f}")
+    row("most valuable tenth, h", lambda column: f"{column.top_decile_h:.2f}")
     row("  against FIFO", to_fifo)
-    row("least valuable, p99 h", lambda each: f"{each.least_decile_p99_h:.1f}")
+    row("least valuable, p99 h", lambda column: f"{column.least_decile_p99_h:.1f}")
     row("value × time, to oracle", to_oracle, last=True)
-    row("premium in time", lambda each: f"{each.premium_on_time:.1%}")
-    row("  refused", lambda each: str(each.premium_refused))
-    row("  degraded", lambda each: str(each.premium_degraded))
-    row("  a rung left out", lambda each: str(each.premium_dropped))
-    row("  VMAF lost, mean", lambda each: f"{each.premium_vmaf_lost:.3f}")
-    due = max((each.due for each in figures), default=0)
-    row(f"late, of {due} due", lambda each: str(each.late), last=True)
+    row("premium in time", lambda column: f"{column.premium_on_time:.1%}")
+    row("  refused", lambda column: str(column.premium_refused))
+    row("  degraded", lambda column: str(column.premium_degraded))
+    row("  a rung left out", lambda column: str(column.premium_dropped))
+    row("  VMAF lost, mean", lambda column: f"{column.premium_vmaf_lost:.3f}")
+    due = max((column.due for column in figures), default=0)
+    row(f"late, of {due} due", lambda column: str(column.late), last=True)
     if focus is not None:
-        row(f"{focus}, h", lambda each: "–" if each.focus_h is None else f"{each.focus_h:.2f}")
-        row("  late", lambda each: "–" if each.focus_late is None else str(each.focus_late), last=True)
-    row("slots held", lambda each: f"{each.utilisation:.0%}")
-    if any(each.lost_h for each in figures):
-        row("lost to failures, slot h", lambda each: f"{each.lost_h:.1f}")
+        row(f"{focus}, h", lambda column: "–" if column.focus_h is None else f"{column.focus_h:.2f}")
+        row("  late", lambda column: "–" if column.focus_late is None else str(column.focus_late), last=True)
+    row("slots held", lambda column: f"{column.utilisation:.0%}")
+    if any(column.lost_h for column in figures):
+        row("lost to failures, slot h", lambda column: f"{column.lost_h:.1f}")
     return shown
 
 
@@ -89,13 +89,17 @@ def chart(runs: Mapping[str, Run], path: Path, *, title: str) -> None:
     height = 0.8 / len(runs)
     for row, (name, run) in enumerate(runs.items()):
         turnaround = [
-            [each.turnaround_s / HOUR_S for each in run.outcomes if each.title.group == group] for group in groups
+            [outcome.turnaround_s / HOUR_S for outcome in run.outcomes if outcome.title.group == group]
+            for group in groups
         ]
         places = [place + 0.4 - height * (row + 0.5) for place in range(len(groups))]
-        low, high = [quantile(each, 0.05) for each in turnaround], [quantile(each, 0.95) for each in turnaround]
+        low, high = (
+            [quantile(times_h, 0.05) for times_h in turnaround],
+            [quantile(times_h, 0.95) for times_h in turnaround],
+        )
         left.hlines(places, low, high, color=COLOURS[name], linewidth=2.2)
         left.plot(
-            [quantile(each, 0.5) for each in turnaround],
+            [quantile(times_h, 0.5) for times_h in turnaround],
             places,
             "o",
             color=COLOURS[name],
@@ -124,7 +128,7 @@ def _lateness(axes: Axes, runs: Mapping[str, Run]) -> None:
     """Share of the titles with a deadline that are later than so many hours."""
     most = 0.0
     for name, run in runs.items():
-        late = sorted(each.late_s / HOUR_S for each in run.outcomes if each.late_s is not None)
+        late = sorted(outcome.late_s / HOUR_S for outcome in run.outcomes if outcome.late_s is not None)
         if not late:
             continue
         shares = [100 * (len(late) - rank) / len(late) for rank in range(1, len(late) + 1)]
@@ -146,6 +150,6 @@ def _lateness(axes: Axes, runs: Mapping[str, Run]) -> None:
 def _groups(outcomes: Sequence[Outcome]) -> list[str]:
     """Classes, the most valuable on top of the chart."""
     values: dict[str, list[int]] = {}
-    for each in outcomes:
-        values.setdefault(each.title.group, []).append(each.title.value)
+    for outcome in outcomes:
+        values.setdefault(outcome.title.group, []).append(outcome.title.value)
     return sorted(values, key=lambda group: sum(values[group]) / len(values[group]))

@@ -197,8 +197,10 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> Encod
     """
     if not job.options:
         return job
-    encodes = [each.option for each in job.options if each.rendition is not None]
-    drop = next((each.option for each in job.options if each.rendition is None and each.option.allowed), None)
+    encodes = [offered.option for offered in job.options if offered.rendition is not None]
+    drop = next(
+        (offered.option for offered in job.options if offered.rendition is None and offered.option.allowed), None
+    )
     best = encodes[0]
     time_left_s: float | None = None
     if publish_at is not None:
@@ -208,7 +210,7 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> Encod
     choice = best_that_fits(encodes, time_left_s=time_left_s)
     if choice.fit == "late" and drop is not None and time_left_s is not None:
         choice = Choice(option=drop, fit="safe" if time_left_s >= 0 else "late", saved_s=best.p50_s)
-    taken = next(each for each in job.options if each.option == choice.option)
+    taken = next(offered for offered in job.options if offered.option == choice.option)
     binding = Binding(
         rendition=job.rendition.name,
         option=choice.option.name,
@@ -237,8 +239,8 @@ def deadline_notes(
 def _what_may_go(jobs: Sequence[EncodeJob]) -> str:
     said: list[str] = []
     for job in jobs:
-        options = [each.option for each in job.options if each.option.allowed][1:]
-        presets = [each for each in options if each.name != DROP]
+        options = [offered.option for offered in job.options if offered.option.allowed][1:]
+        presets = [option for option in options if option.name != DROP]
         last = [f"{presets[-1].name} ({presets[-1].vmaf_loss:g} VMAF)"] if presets else []
         last += ["the rung"] if len(presets) < len(options) else []
         said += [f"{job.name} down to {' or '.join(last)}"] if last else []

@@ -80,13 +80,13 @@ def preset_options(faster: tuple[Relative, ...], *, p50_s: float, p90_s: float, 
     """
     return tuple(
         Option(
-            name=each.preset,
-            p50_s=p50_s * each.time,
-            p90_s=p90_s * each.time,
-            vmaf_loss=each.vmaf_loss,
-            allowed=each.vmaf_loss <= may_lose,
+            name=preset.preset,
+            p50_s=p50_s * preset.time,
+            p90_s=p90_s * preset.time,
+            vmaf_loss=preset.vmaf_loss,
+            allowed=preset.vmaf_loss <= may_lose,
         )
-        for each in faster
+        for preset in faster
     )
 
 
