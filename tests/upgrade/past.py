@@ -34,7 +34,7 @@ from tests.requirements import missing
 
 ROOT = Path(__file__).parents[2]
 FROM = (Path(__file__).parent / "FROM").read_text().strip()
-"""The commit of the release that is upgraded."""
+"""The commit of the release that is upgraded. With each release it moves on to the one before."""
 HOW_TO_GET_IT = "git fetch --unshallow (a shallow clone lacks it)"
 RUN_LIMIT_S = 400.0
 INSTALL_LIMIT_S = 900.0
