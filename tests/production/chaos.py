@@ -156,7 +156,8 @@ def _kill_process(farm: Farm, what: Kill, instances: list[Running]) -> bool:
     if what.victim in {"supervisor", "task"}:
         # A short task is over before Airflow's API has told of it: it is looked for by the id that it will have.
         processes = task_processes(farm, what.victim) if instances else {}
-        victims = [processes[each.instance] for each in instances if each.instance in processes]
+        # The last one: the other kills strike the first, and a title that all of them strike runs out of attempts.
+        victims = [processes[each.instance] for each in reversed(instances) if each.instance in processes]
     else:
         victims = (_tools if what.victim == "tool" else workers)(farm, what.task)
     for victim in victims:
@@ -190,7 +191,7 @@ def kill_when_due(farm: Farm, wanted: list[Kill], top_up: Callable[[], None], *,
             top_up()
         # What is over soonest is looked for first: the question to Airflow and the look at tools take their time.
         found = under_way(farm, UNDER_WAY + SOON)
-        for each in sorted(wanted, key=lambda kill: kill.victim not in {"supervisor", "task"}):
+        for each in sorted(wanted, key=lambda kill: kill.victim != "task"):
             if kill(farm, each, found):
                 return each
         if time.monotonic() > end:
