@@ -351,4 +351,4 @@ def test_the_publishing_task_has_a_button_that_opens_the_preview() -> None:
 
 
 def test_exit_codes_tell_the_retry_classes_apart() -> None:
-    assert {Retry.NEVER: 64, Retry.TRANSIENT: 75, Retry.MORE_MEMORY: 137} == EXIT_CODES
+    assert {Retry.NEVER: 64, Retry.TRANSIENT: 75, Retry.LATER: 76, Retry.MORE_MEMORY: 137} == EXIT_CODES
