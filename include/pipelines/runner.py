@@ -19,7 +19,7 @@ from include.adapters.store.documents import D, load_document, load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.document import Document
 from include.base.errors import MissingInput, OtherRelease
-from include.domain.outcome.results import PublishResult
+from include.domain.outcome.results import PackageResult, PublishResult
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.title.title import TitleJob
 from include.domain.title.work import FORMAT, error_key, job_key, label_of, progress_key, result_key, usage_key
@@ -186,6 +186,22 @@ def find_result(title: TitleJob, kind: type[D], store: ObjectStore) -> D | None:
     """The first document of ``kind`` that the title's pipeline makes; None where it makes none, or has not yet."""
     maker = find_pipeline(title.pipeline, title.pipeline_version).maker_of(kind)
     return load_result(title, maker.name, kind, store) if maker else None
+
+
+def early_packages(title: TitleJob, store: ObjectStore) -> list[PackageResult | None]:
+    """The sets of the editions before the complete one, in their order; None for one that is not packaged.
+
+    Raises :class:`ConfigurationError` for a pipeline that is not registered.
+    """
+    pipeline = find_pipeline(title.pipeline, title.pipeline_version)
+    makers = {
+        task.edition: node.name
+        for task in pipeline.tasks
+        for node in task.nodes
+        if task.edition is not None and issubclass(node.stage.result, PackageResult)
+    }
+    keys = [result_key(title, makers[name]) if name in makers else None for name in pipeline.editions]
+    return [load_if_valid(store, key, PackageResult) if key else None for key in keys]
 
 
 def load_plan(title: TitleJob, task: Task, store: ObjectStore) -> Plan:

@@ -38,7 +38,7 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
         first_verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified)
         first_packaged = package(*contents, first_verdicts, progressive=progressive)
     with task("first_publish", edition="first", weight=9, share=0.5, publishes=True):
-        first_published = publish(title, first_packaged)
+        publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish", weight=6, share=2.5):
         verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified, first_verdicts)
@@ -46,7 +46,7 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
     with task("publish", weight=9, share=0.5, publishes=True):
         published = publish(title, packaged)
     # Extras may still run when the title has failed elsewhere; it is not settled before they have ended.
-    with task("settle", after=("extras",), trigger_rule="all_done", weight=9, share=0.0):
+    with task("settle", after=("extras", "first_publish"), trigger_rule="all_done", weight=9, share=0.0):
         settle(
             title,
             source,
@@ -56,8 +56,6 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
             verdicts,
             packaged,
             published,
-            first_packaged,
-            first_published,
         )
 
 

@@ -30,6 +30,7 @@ from include.domain.telling.alerts import AlertLevel
 from include.domain.title.title import Origin, State, TitleJob
 from include.domain.title.work import error_key, result_key
 from include.pipelines.core import find_pipeline
+from include.pipelines.runner import early_packages
 from include.stages.core import ControlContext
 from include.stages.publish import is_current, make_current
 
@@ -56,12 +57,12 @@ def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskF
     """
     catalog, title, now = context.catalog, context.title, context.clock()
     whole = _published(context, results.packaged, whole=True)
-    first = _published(context, results.first_packaged, whole=False)
+    early = _latest_edition(context)
     record = _record(catalog, title)
     superseded = (catalog.versions.published_seq(title.title_id) or 0) > record.seq
     verdict = settlement(
         whole=whole,
-        first=first,
+        early=early,
         failures=task_failures(title, context.store),
         superseded=superseded,
         unexplained=unexplained,
@@ -73,20 +74,34 @@ def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskF
         raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
     # Nobody gets a set any more that a newer request's has replaced: it needs neither a repair nor a person.
     if not (verdict.state is State.DEGRADED and superseded):
-        _follow_up(context, record, verdict, whole or first, unexplained)
+        _follow_up(context, record, verdict, whole or early, unexplained)
     catalog.titles.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
     log.info("%s settled as %s: %s", title.request_id, verdict.state, verdict.message or "all is well")
     return verdict
 
 
-def _published(context: ControlContext, packaged: PackageResult | None, *, whole: bool) -> PublishedSet | None:
-    """The whole set, or the first version, if the catalog or the pointer says that it was published."""
+def _latest_edition(context: ControlContext) -> PublishedSet | None:
+    """The latest edition before the whole set that was published; None where there is none."""
+    try:
+        packaged = early_packages(context.title, context.store)
+    except ConfigurationError as error:
+        # What the catalog knows of its first one is all that can be told.
+        log.warning("%s: nothing is known of its editions: %s", context.title.request_id, error)
+        packaged = [None]
+    published = [_published(context, known, whole=False, place=place) for place, known in enumerate(packaged)]
+    return next((found for found in reversed(published) if found is not None), None)
+
+
+def _published(
+    context: ControlContext, packaged: PackageResult | None, *, whole: bool, place: int = 0
+) -> PublishedSet | None:
+    """The whole set, or an edition before it, if the catalog or the pointer says that it was published."""
     catalog, title = context.catalog, context.title
-    known = catalog.versions.of_request(title.request_id, whole=whole)
-    if known is None and packaged is not None and is_current(context.store, title, whole=whole):
+    known = catalog.versions.of_request(title.request_id, whole=whole, place=place)
+    if known is None and packaged is not None and is_current(context.store, title, whole=whole, place=place):
         # Players see it already: the publication died, for good, before the catalog heard of it.
         make_current(context, title, packaged)
-        known = catalog.versions.of_request(title.request_id, whole=whole)
+        known = catalog.versions.of_request(title.request_id, whole=whole, place=place)
     if known is None:
         return None
     told = known if packaged is None else packaged

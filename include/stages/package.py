@@ -275,6 +275,7 @@ def _stored(
         rungs=rungs,
         degraded=report.degraded,
         whole=ctx.edition is None,
+        place=ctx.editions.index(ctx.edition) if ctx.edition else 0,
         missing=report.missing,
         given_up=report.given_up,
         packager_version=report.tools["shaka_packager"],

@@ -1,7 +1,8 @@
 """Publish: into an immutable version, then one pointer flips, the catalog last.
 
-A request may have two versions: its core rungs alone, and later the whole set. The version of a newer request comes
-after that of an older one, and the whole set after the first version: in this order the pointer only moves forward.
+A request may have more than one version: editions such as its core rungs alone, and later the whole set. The version of
+a newer request comes after that of an older one, and of one request a later edition after an earlier: in this order the
+pointer only moves forward.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FLIP_ATTEMPTS = 10
 POINTER_FIELDS = frozenset({"request_id", "seq", "version", "published_at", "manifests", "preview"})
-"""What this module reads of a pointer; ``whole`` and ``playable_at`` are not in those of older releases."""
+"""What this module reads of a pointer; ``whole``, ``place`` and ``playable_at`` are not in those of older releases."""
 MEDIA_PATH = "/callsheet/media"
 """Where the API serves a local store (include/api)."""
 
@@ -34,16 +35,16 @@ def publish(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> Pu
     """Copies the set into a version of its own, makes it current unless a newer request already is, tells the catalog.
 
     Safe to repeat from any point: the version number belongs to the request and its part, files are compared before
-    they are copied, and the pointer never goes back to an older request, or from a whole set to the first version.
+    they are copied, and the pointer never goes back to an older request, or to an edition before the one that plays.
     """
     return make_current(ctx, title, packaged)
 
 
 def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) -> PublishResult:
     """See :func:`publish`; what comes after a publication that died between pointer and catalog completes it so."""
-    whole = packaged.whole
-    seq = _open_request(ctx, title, whole=whole)
-    version = ctx.catalog.versions.allocate(title.request_id, whole=whole, now=ctx.clock())
+    whole, place = packaged.whole, packaged.place
+    seq = _open_request(ctx, title, whole=whole, place=place)
+    version = ctx.catalog.versions.allocate(title.request_id, whole=whole, place=place, now=ctx.clock())
     prefix = f"titles/{title.title_id}/v{version}"
     ctx.store.copy_tree(packaged.prefix, prefix)
     published = ctx.store.list(prefix)
@@ -61,6 +62,8 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
         "seq": seq,
         "version": version,
         "whole": whole,
+        # Only a second early edition needs it: every other set is told by ``whole`` alone.
+        **({"place": place} if place else {}),
         "published_at": now,
         "playable_at": now,
         "degraded": packaged.degraded,
@@ -72,7 +75,7 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
         "territories": list(title.territories) or ["*"],
     }
     # Copying takes a while: the title may have been cancelled, or a newer request published, meanwhile.
-    _open_request(ctx, title, whole=whole)
+    _open_request(ctx, title, whole=whole, place=place)
     current = flip(ctx.store, pointer_key(title.title_id), pointer)
     # An earlier attempt may have flipped it and died: the pointer's word is what players have seen.
     published_at, playable_at = (datetime.fromisoformat(moment) for moment in _moments(current))
@@ -82,23 +85,24 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
         published_at=published_at,
         playable_at=playable_at,
         whole=_place(current)[1],
+        place=_place(current)[2],
         hls=current["manifests"]["hls"],
         dash=current["manifests"]["dash"],
         preview=current["preview"],
         degraded=packaged.degraded,
         deadline_met=None if title.publish_at is None else playable_at <= title.publish_at,
     )
-    if result.whole is not whole:
-        log.info("%s: the whole set is there already, its first version is not wanted any more", title.request_id)
+    if (result.whole, result.place) != (whole, place):
+        log.info("%s: a later edition is there already, this one is not wanted any more", title.request_id)
         return result
     ctx.catalog.versions.publish(title.request_id, result=result, package=packaged, now=ctx.clock())
     return result
 
 
-def is_current(store: ObjectStore, title: TitleJob, *, whole: bool) -> bool:
+def is_current(store: ObjectStore, title: TitleJob, *, whole: bool, place: int = 0) -> bool:
     """Whether players see this very set of the request: its pointer has flipped, whatever the catalog has heard."""
     _, current = _pointer(store, pointer_key(title.title_id))
-    return current.get("request_id") == title.request_id and _place(current)[1] is whole
+    return current.get("request_id") == title.request_id and _place(current)[1:] == (whole, place)
 
 
 def pointer_key(title_id: str) -> str:
@@ -109,7 +113,7 @@ def pointer_key(title_id: str) -> str:
 def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any]:
     """Make ``pointer`` current by compare-and-set; returns what is current then: it, or what the same request has set.
 
-    A whole set that follows its request's first version has been playable since that. Raises :class:`StaleRequest`
+    A set that follows an earlier edition of its request has been playable since that. Raises :class:`StaleRequest`
     where a newer request's pointer is current.
     """
     for _ in range(FLIP_ATTEMPTS):
@@ -132,9 +136,9 @@ def flip(store: ObjectStore, key: str, pointer: dict[str, Any]) -> dict[str, Any
     raise StorageError(f"{key} kept changing under us {FLIP_ATTEMPTS} times")
 
 
-def _place(pointer: dict[str, Any]) -> tuple[int, bool]:
+def _place(pointer: dict[str, Any]) -> tuple[int, bool, int]:
     """The place of a version among those of its title: a later one is greater."""
-    return pointer["seq"], pointer.get("whole", True)
+    return pointer["seq"], pointer.get("whole", True), pointer.get("place", 0)
 
 
 def _moments(pointer: dict[str, Any]) -> tuple[str, str]:
@@ -142,13 +146,14 @@ def _moments(pointer: dict[str, Any]) -> tuple[str, str]:
     return pointer["published_at"], pointer.get("playable_at", pointer["published_at"])
 
 
-def _open_request(ctx: ControlContext, title: TitleJob, *, whole: bool) -> int:
+def _open_request(ctx: ControlContext, title: TitleJob, *, whole: bool, place: int) -> int:
     """Number of the request; raises where it has come to an end without this set, or a newer request is published."""
     record = ctx.catalog.titles.get(title.request_id)
     if record is None:
         raise PlatformUnavailable(f"{title.request_id} is not in the catalog")
     # What players see already is not taken back by a verdict that came after it.
-    seen = ctx.catalog.versions.is_published(title.request_id, whole=whole) or is_current(ctx.store, title, whole=whole)
+    seen = ctx.catalog.versions.is_published(title.request_id, whole=whole, place=place)
+    seen = seen or is_current(ctx.store, title, whole=whole, place=place)
     if record.state.final and not seen:
         raise NotReleased(
             f"{title.request_id} is settled as {record.state} and is not published any more: "

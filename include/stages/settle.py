@@ -26,8 +26,6 @@ def settle(
     verdicts: CheckResult | None,
     packaged: PackageResult | None,
     published: PublishResult | None,
-    first_packaged: PackageResult | None = None,
-    first_published: PublishResult | None = None,
 ) -> Settlement:
     """Writes history, alert, repair and dead letter, then the final state.
 
@@ -43,7 +41,6 @@ def settle(
         renditions=renditions,
         verdicts=verdicts,
         packaged=packaged,
-        first_packaged=first_packaged,
     )
     concluded = ctx.conclude(ctx, results)
     if concluded.state not in GOOD_STATES:

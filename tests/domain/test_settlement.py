@@ -134,7 +134,7 @@ def test_states_are_under_way_or_final() -> None:
 def test_a_title_whose_first_version_went_out_ends_with_it_whatever_became_of_the_rest(
     failures: list[TaskFailure], state: State, reason: str
 ) -> None:
-    verdict = settlement(whole=None, first=went_out(packaged(whole=False), 1), failures=failures)
+    verdict = settlement(whole=None, early=went_out(packaged(whole=False), 1), failures=failures)
 
     assert (verdict.state, verdict.reason) == (state, reason)
     if state is State.DEGRADED:
@@ -143,7 +143,7 @@ def test_a_title_whose_first_version_went_out_ends_with_it_whatever_became_of_th
 
 @pytest.mark.parametrize("failures", [[], [failure("finish", CRASH)]])
 def test_a_first_version_that_a_newer_request_has_replaced_ends_superseded(failures: list[TaskFailure]) -> None:
-    verdict = settlement(whole=None, first=went_out(packaged(whole=False), 1), failures=failures, superseded=True)
+    verdict = settlement(whole=None, early=went_out(packaged(whole=False), 1), failures=failures, superseded=True)
 
     assert (verdict.state, verdict.reason) == (State.CANCELLED, "superseded")
     assert "a newer request was quicker" in (verdict.message or "")
@@ -163,6 +163,6 @@ def test_a_whole_set_makes_nobody_ask_for_its_first_version() -> None:
 
 
 def test_a_first_set_that_was_never_published_saves_nothing() -> None:
-    verdict = settlement(whole=None, first=None, failures=[failure("first_publish", CRASH)])
+    verdict = settlement(whole=None, early=None, failures=[failure("first_publish", CRASH)])
 
     assert verdict.state is State.FAILED

@@ -121,8 +121,9 @@ class Desk:
         made = packaged(degraded=bool(degraded))
         made = made.model_copy(update={"given_up": gave_up, "missing": ()}) if gave_up else made
         sets = (None, None) if degraded is None else (made, published(1, degraded=degraded))
-        firsts = (packaged(whole=False), published(1, whole=False)) if first else ()
-        return settle.function(context, self.title, *known, *sets, *firsts)
+        if first:
+            self.store.put_bytes(result_key(self.title, "first_package"), packaged(whole=False).to_json().encode())
+        return settle.function(context, self.title, *known, *sets)
 
     @property
     def state(self) -> tuple[State, str | None]:

@@ -219,7 +219,9 @@ class VersionRecord(Document):
     preview: str
     duration_s: float
     whole: bool
-    """False for the first version of a request, which its whole set follows as the next."""
+    """False for an edition that goes out before the request's whole set."""
+    place: int = 0
+    """Which of the editions before the whole set it is, counted from 0; 0 for the whole set."""
     degraded: bool
     missing: tuple[str, ...]
     deadline_met: bool | None

@@ -147,8 +147,9 @@ versions = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("request_id", REQUEST_ID, ForeignKey("titles.request_id"), nullable=False),
     Column("seq", ROW_ID, nullable=False),
-    # False for the core rungs of a title that is published in two steps.
+    # False for an edition that goes out before the whole set; place counts those of a request, from 0.
     Column("whole", Boolean, nullable=False, server_default=true()),
+    Column("place", Integer, nullable=False, server_default="0"),
     Column("allocated_at", Moment, nullable=False),
     Column("published_at", Moment),
     Column("prefix", Prose),
@@ -160,7 +161,7 @@ versions = Table(
     Column("missing", JSON),
     Column("deadline_met", Boolean),
     Column("packager_version", Prose),
-    UniqueConstraint("request_id", "whole"),
+    UniqueConstraint("request_id", "whole", "place"),
 )
 
 current_versions = Table(

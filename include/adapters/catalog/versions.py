@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
@@ -21,18 +21,17 @@ EVERYWHERE = "*"
 class Versions(Part):
     """Published versions, and which of them is current."""
 
-    def allocate(self, request_id: str, *, whole: bool = True, now: datetime) -> int:
+    def allocate(self, request_id: str, *, whole: bool = True, place: int = 0, now: datetime) -> int:
         """The version number of a request: unique for its title, and the same however often it is asked for.
 
         Args:
             request_id: The request.
-            whole: False for its first version, which has a number of its own.
+            whole: False for an edition before its whole set, which has a number of its own.
+            place: Which of these editions, counted from 0.
             now: The time.
         """
         with self._write() as connection:
-            known = connection.scalar(
-                select(versions.c.version).where(versions.c.request_id == request_id, versions.c.whole == whole)
-            )
+            known = connection.scalar(select(versions.c.version).where(*_edition(request_id, whole, place)))
             if known is not None:
                 return int(known)
             row = request_row(connection, request_id)
@@ -44,6 +43,7 @@ class Versions(Part):
                     version=number,
                     request_id=request_id,
                     whole=whole,
+                    place=place,
                     seq=row["seq"],
                     allocated_at=now,
                 )
@@ -55,16 +55,16 @@ class Versions(Part):
         with self._read() as connection:
             return connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
 
-    def is_published(self, request_id: str, *, whole: bool) -> bool:
-        """Whether the request's first version, or its whole set, was published."""
-        query = select(versions.c.published_at).where(versions.c.request_id == request_id, versions.c.whole == whole)
+    def is_published(self, request_id: str, *, whole: bool, place: int = 0) -> bool:
+        """Whether the request's whole set, or one of the editions before it, was published."""
+        query = select(versions.c.published_at).where(*_edition(request_id, whole, place))
         with self._read() as connection:
             return connection.scalar(query) is not None
 
     def publish(self, request_id: str, *, result: PublishResult, package: PackageResult, now: datetime) -> None:
         """Make a version the current one, with its renditions, availability, event and webhooks.
 
-        Again for the same version changes nothing, and neither does a first version behind its request's whole set.
+        Again for the same version changes nothing, and neither does an edition behind a later one of its request.
         Raises :class:`StaleRequest` where a newer request is current.
         """
         with self._write() as connection:
@@ -75,7 +75,7 @@ class Versions(Part):
                 .mappings()
                 .one_or_none()
             )
-            if allocated is None or allocated["whole"] is not result.whole:
+            if allocated is None or (allocated["whole"], allocated["place"]) != (result.whole, result.place):
                 raise ValueError(f"{request_id}: version {result.version} was not allocated to this request")
             if allocated["published_at"] is not None:
                 return
@@ -96,10 +96,10 @@ class Versions(Part):
             connection.execute(update(titles).where(titles.c.request_id == request_id).values(changes))
             _announce(connection, row, result, package, now=now)
 
-    def of_request(self, request_id: str, *, whole: bool) -> VersionRecord | None:
-        """The version that a request published, as its whole set or its first version; None where it did not."""
+    def of_request(self, request_id: str, *, whole: bool, place: int = 0) -> VersionRecord | None:
+        """The version that a request published as its whole set, or as an edition before it; None where it did not."""
         published = versions.c.published_at.is_not(None)
-        query = select(versions).where(versions.c.request_id == request_id, versions.c.whole == whole, published)
+        query = select(versions).where(*_edition(request_id, whole, place), published)
         with self._read() as connection:
             row = connection.execute(query).mappings().one_or_none()
             return _record(connection, row) if row else None
@@ -126,7 +126,7 @@ class Versions(Part):
         """Move the title's current version, forward only; False where the same request is further already."""
         version = result.version
         current = connection.execute(
-            select(versions.c.seq, versions.c.whole)
+            select(versions.c.seq, versions.c.whole, versions.c.place)
             .join(
                 current_versions,
                 (current_versions.c.title_id == versions.c.title_id)
@@ -144,7 +144,7 @@ class Versions(Part):
                 f"title {title_id}: a newer request is published already; version {version} must not overwrite it",
                 reason="superseded",
             )
-        if (current.seq, current.whole) > (seq, result.whole):
+        if (current.seq, current.whole, current.place) > (seq, result.whole, result.place):
             return False
         connection.execute(
             update(current_versions)
@@ -152,6 +152,10 @@ class Versions(Part):
             .values(version=version, seq=seq, changed_at=now)
         )
         return True
+
+
+def _edition(request_id: str, whole: bool, place: int) -> tuple[ColumnElement[bool], ...]:
+    return versions.c.request_id == request_id, versions.c.whole == whole, versions.c.place == place
 
 
 def _published_columns(result: PublishResult, package: PackageResult) -> dict[str, Any]:

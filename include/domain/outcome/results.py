@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from include.base.document import Document
 from include.domain.media.media import Finding
 from include.domain.plan.degradation import Binding
@@ -230,7 +232,9 @@ class PackageResult(Document):
     degraded: bool
     """Whether what this set should have is not all here, or not with all of its quality."""
     whole: bool = True
-    """False for a title's first version: the core rungs alone, by intention."""
+    """False for an edition that goes out before the complete one: the core rungs alone, say, by intention."""
+    place: int = Field(default=0, ge=0)
+    """Which of the editions before the complete one it is, counted from 0; 0 for the complete one."""
     missing: tuple[str, ...] = ()
     """Rungs that the plan had and this set lacks; those of a first version follow with the next."""
     given_up: tuple[Binding, ...] = ()
@@ -248,7 +252,9 @@ class PublishResult(Document):
     playable_at: datetime
     """Since when a version of this request can be played: the moment of its first one."""
     whole: bool = True
-    """False for a first version, which another one of the same request follows."""
+    """False for an edition that another one of the same request follows."""
+    place: int = Field(default=0, ge=0)
+    """As of the set that was packaged."""
     hls: str
     """Address of the HLS manifest as a player gets it."""
     dash: str | None

@@ -46,8 +46,6 @@ class RunResults(Document):
     verdicts: CheckResult | None = None
     packaged: PackageResult | None = None
     """The whole set."""
-    first_packaged: PackageResult | None = None
-    """The set of the first version."""
 
 
 class PublishedSet(Document):
@@ -73,18 +71,18 @@ class Settlement(Document):
 def settlement(
     *,
     whole: PublishedSet | None,
-    first: PublishedSet | None = None,
+    early: PublishedSet | None = None,
     failures: Sequence[TaskFailure],
     superseded: bool = False,
     unexplained: TaskFailure = UNEXPLAINED,
 ) -> Settlement:
     """The final state of a title.
 
-    Where its first version went out and the whole set came to nothing, it is degraded: what plays goes on playing.
+    Where an edition went out and the whole set came to nothing, it is degraded: what plays goes on playing.
 
     Args:
         whole: The whole set, if it was published.
-        first: The set of the first version, if it was published.
+        early: The latest edition before the whole set, if any was published.
         failures: Of tasks without a result, in the order of the pipeline.
         superseded: Whether a newer request of the title is published: this one will not be, any more.
         unexplained: The failure to tell of where no task has said anything.
@@ -97,11 +95,11 @@ def settlement(
     error = cause.error
     if error.type == "StaleRequest":
         state = State.CANCELLED
-    elif first is not None and superseded:
+    elif early is not None and superseded:
         message = "its first version was published; a newer request was quicker than its whole set"
         return Settlement(state=State.CANCELLED, reason="superseded", message=message, failure=cause)
-    elif first is not None:
-        message = f"{lacks(first)}, which should have followed: {error.message}"
+    elif early is not None:
+        message = f"{lacks(early)}, which should have followed: {error.message}"
         return Settlement(state=State.DEGRADED, reason="rendition_missing", message=message, failure=cause)
     elif error.owner is Owner.SOURCE and error.retry is Retry.NEVER:
         state = State.REJECTED
