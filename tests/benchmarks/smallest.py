@@ -8,9 +8,9 @@ from typing import Any
 SMALLEST = {
     "farm": "tests/benchmarks/test_reports.py",
     "chaos": "tests/production/test_chaos_benchmark.py",
-    "orchestration": "tests/benchmarks/test_on_a_stack.py",
-    "order": "tests/benchmarks/test_on_a_stack.py",
-    "premium": "tests/benchmarks/test_on_a_stack.py",
+    "orchestration": "tests/live/test_benchmarks.py",
+    "order": "tests/live/test_benchmarks.py",
+    "premium": "tests/live/test_benchmarks.py",
     "upgrade": "tests/upgrade/test_upgrade.py",
 }
 
