@@ -115,7 +115,7 @@ def test_premium_measures_one_title(live: LiveStack, measured: Any) -> None:
 
 
 def retire_unknown_batches(live: LiveStack, *, but: set[str]) -> None:
-    """Take the batches of an unknown version away, except those of another test: their import errors are none of its."""
+    """Take batches of an unknown version away, except those of another test: their import errors are none of its."""
     for stub in foreign_batches(live.catalog):
         if stub.batch_id not in but:
             assert live.catalog.batches.retire(stub.batch_id, datetime.now(UTC))
