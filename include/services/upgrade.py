@@ -87,7 +87,7 @@ def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
 
 def move_batches(catalog: Catalog, *, now: datetime) -> list[str]:
     """Put live batches whose version of a pipeline this release no longer has under the newest; returns their ids."""
-    newest = {name: pipeline.version for name, pipeline in current_pipelines().items()}
+    newest = _newest_versions()
     moved: list[str] = []
     for stub in outdated_batches(catalog):
         version = newest[stub.pipeline]
@@ -105,24 +105,24 @@ def move_batches(catalog: Catalog, *, now: datetime) -> list[str]:
 
 def outdated_batches(catalog: Catalog) -> list[Stub]:
     """Live batches of a version of a pipeline that is older than all that this release has."""
-    newest = {name: pipeline.version for name, pipeline in current_pipelines().items()}
-    known = registry().keys()
-    return [
-        stub
-        for stub in catalog.batches.stubs()
-        if (stub.pipeline, stub.pipeline_version) not in known and stub.pipeline_version < newest.get(stub.pipeline, 0)
-    ]
+    newest = _newest_versions()
+    return [stub for stub in _unregistered(catalog) if stub.pipeline_version < newest.get(stub.pipeline, 0)]
 
 
 def foreign_batches(catalog: Catalog) -> list[Stub]:
     """Live batches that this release cannot run: of a pipeline that it does not have, or of a newer release."""
-    outdated = {stub.batch_id for stub in outdated_batches(catalog)}
+    newest = _newest_versions()
+    return [stub for stub in _unregistered(catalog) if stub.pipeline_version >= newest.get(stub.pipeline, 0)]
+
+
+def _newest_versions() -> dict[str, int]:
+    return {name: pipeline.version for name, pipeline in current_pipelines().items()}
+
+
+def _unregistered(catalog: Catalog) -> list[Stub]:
+    """Live batches whose version of a pipeline this release does not have."""
     known = registry().keys()
-    return [
-        stub
-        for stub in catalog.batches.stubs()
-        if (stub.pipeline, stub.pipeline_version) not in known and stub.batch_id not in outdated
-    ]
+    return [stub for stub in catalog.batches.stubs() if (stub.pipeline, stub.pipeline_version) not in known]
 
 
 def begin_runs_again(catalog: Catalog, api: AirflowApi, store: ObjectStore) -> list[str]:
