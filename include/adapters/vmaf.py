@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import Node, input_options, loglevel, prelude, scaled, source_filters
+from include.adapters.ffmpeg.commands import input_options, loglevel, prelude
+from include.adapters.ffmpeg.picture import Node, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed

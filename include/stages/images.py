@@ -7,8 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_options, prelude, scaled, source_filters
+from include.adapters.ffmpeg.commands import input_options, prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
+from include.adapters.ffmpeg.picture import scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg

@@ -9,9 +9,9 @@ from include.adapters.ffmpeg.commands import (
     encode_argv,
     input_argv,
     loudness_argv,
-    source_matrix,
     trial_argv,
 )
+from include.adapters.ffmpeg.picture import source_matrix
 from include.domain.media.media import Window
 from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Rendition
