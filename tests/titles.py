@@ -94,6 +94,7 @@ def make_title(
     codecs: tuple[str, ...] = ("h264",),
     change: Change = lambda decision: decision,
     settings: dict[str, Any] | None = None,
+    stills: bool = True,
     **title: Any,
 ) -> Title:
     """Everything before ``check``.
@@ -104,6 +105,7 @@ def make_title(
         codecs: As of the pipeline.
         change: Applied to the plan before the encodes.
         settings: Further settings.
+        stills: Whether poster, sprite and previews are made; empty files stand in for them where not.
         title: Fields of the title job.
     """
     ctx = stage_context(folder, mezzanine, settings=settings, **title)
@@ -118,9 +120,29 @@ def make_title(
         renditions=tuple(_run(ctx, encode, source, decision, job) for job in decision.jobs),
         sound=_run(ctx, audio, source),
         text=_run(ctx, subtitles, source),
-        stills=_run(ctx, images, source, analysis),
+        stills=_run(ctx, images, source, analysis) if stills else _no_stills(ctx),
         verified=_run(ctx, verify_source, source),
     )
+
+
+def publish_quickly(folder: Path, mezzanine: Path, **options: Any) -> Title:
+    """The title checked and packaged in its lowest rung, by the quickest presets, without stills: a CPU second or two.
+
+    Args:
+        folder: Where to work; made if need be.
+        mezzanine: The clip.
+        options: As of :func:`make_title`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = make_title(folder, mezzanine, change=lowest, stills=False, **options)
+    made.package(made.check())
+    return made
+
+
+def lowest(decision: Plan) -> Plan:
+    """The plan with its lowest rung alone, quickly encoded."""
+    quick = fast(decision)
+    return quick.model_copy(update={"jobs": quick.jobs[:1]})
 
 
 def with_renditions(decision: Plan, alter: Callable[[Rendition], Rendition]) -> Plan:
@@ -135,6 +157,17 @@ def fast(decision: Plan) -> Plan:
     return with_renditions(
         decision, lambda each: each.model_copy(update={"preset": presets[each.codec], "profile": None, "tune": None})
     )
+
+
+def _no_stills(ctx: StageContext) -> ImagesResult:
+    names = {
+        "poster": "poster.jpg", "thumbnail": "thumbnail.jpg", "sprite": "sprite.jpg", "sprite_vtt": "sprite.vtt",
+        "preview_mp4": "preview.mp4", "preview_gif": "preview.gif",
+    }  # fmt: skip
+    keys = {field: ctx.key(f"images/{name}") for field, name in names.items()}
+    for key in keys.values():
+        ctx.store.put_bytes(key, b"")
+    return ImagesResult(**keys, poster_time_s=0.0)
 
 
 def _run(ctx: StageContext, stage: Any, *documents: Any, **options: Any) -> Any:
