@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from include.adapters.ffmpeg.commands import input_options, loglevel, prelude
-from include.adapters.ffmpeg.picture import Node, scaled, source_filters
+from include.adapters.ffmpeg.picture import Node, decoder_options, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
@@ -59,9 +59,8 @@ def vmaf_argv(
         cut["end_frame"] = lead_in + max(1, round(Fraction(window.duration_s) * fps))
     width, height = video.display_width // 2 * 2, video.display_height // 2 * 2
 
-    opened = graph.input(
-        address if "://" in address else f"file:{address}", threads=threads, **input_options(address), **seek
-    )
+    options = {"threads": threads, **decoder_options(video), **input_options(address), **seek}
+    opened = graph.input(address if "://" in address else f"file:{address}", **options)
     reference = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate)
     reference = scaled(_cut(reference, cut), video, treatment, width=width, height=height)
     encoded = graph.input(f"file:{rendition}", threads=threads, **seek).video

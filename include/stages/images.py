@@ -9,7 +9,7 @@ from typing import Any
 
 from include.adapters.ffmpeg.commands import input_options, prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
-from include.adapters.ffmpeg.picture import scaled, source_filters
+from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -157,7 +157,7 @@ def _picture(
     """The source from ``at_s`` on, at ``frame_rate``, fitted into ``box``; black bars fill what a tile leaves free."""
     import ffmpeg as graph
 
-    options = input_options(address)
+    options = {**decoder_options(video), **input_options(address)}
     if at_s > 0:
         options["ss"] = f"{at_s:.6f}"
     if keyframes:

@@ -22,10 +22,13 @@ from include.adapters.ffmpeg.ffprobe import (
     subtitle_stream,
     video_stream,
 )
+from include.adapters.ffmpeg.look import alpha_decoder, dolby_profile, is_cropped, is_mirrored, look
 from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
+from include.domain.media.colour import colour_findings
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
+from include.domain.media.picture import as_seen, picture_findings, refused_picture
 from include.domain.media.rejection import ARRIVING, Reason, judge_decode
 from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import SOURCE_CODECS
@@ -44,6 +47,8 @@ PACKETS_LIMIT_S = 600.0
 WINDOW_LIMIT_S = 120.0
 SHORT_S = 12.0
 """Up to this length the whole mezzanine is decoded instead of windows."""
+UNPROBED = frozenset({"png"})
+"""Codecs that ffprobe names and cannot decode, and ffmpeg can."""
 EDGE_S = 2.0
 EARLY_S = 0.1
 """How much less than its header counts an AVI may hold."""
@@ -84,6 +89,8 @@ def _inspect(ctx: StageContext) -> Inspection:
     stream = _checked(ctx, identity, found)
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, program, address, found, stream)
+    video, shown = _shown(ctx, address, stream, video)
+    warnings += shown
     audio = tuple(each for each in map(audio_stream, _of_type(found, "audio")) if each is not None)
     warnings += _findings(found, video, audio)
     ctx.report(0.4, "decoding samples")
@@ -128,7 +135,7 @@ def _checked(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Fi
         raise _invalid(f"video codec {codec or 'unknown'} is not served")
     if max(width, height) > MAX_SIDE:
         raise _invalid(f"{width}×{height} pixels, at most {MAX_SIDE} a side are served")
-    if min(width, height) < 1 or not stream.get("pix_fmt"):
+    if min(width, height) < 1 or not (stream.get("pix_fmt") or codec in UNPROBED):
         raise MezzanineRejected(f"the {codec} stream holds no picture that can be decoded", reason=Reason.UNDECODABLE)
     return stream
 
@@ -177,6 +184,21 @@ def _video(
     )
     video = video_stream(stream, duration_s=duration, start_s=start, variable=variable, frame_rate=rate)
     return video, warnings
+
+
+def _shown(ctx: StageContext, address: str, stream: Fields, video: VideoStream) -> tuple[VideoStream, list[Finding]]:
+    """The video stream as its first picture shows it; raises where it cannot be shown as it is meant."""
+    decoder, dolby = alpha_decoder(stream), dolby_profile(stream)
+    limit_s = min(WINDOW_LIMIT_S, ctx.time_left_s)
+    seen = look(tools.ffmpeg(ctx.settings), address, index=video.index, decoder=decoder, timeout_s=limit_s)
+    if seen is not None:
+        video = as_seen(video, seen, decoder=decoder if seen.alpha else None)
+    refusal = refused_picture(video, seen, dolby)
+    if refusal:
+        raise MezzanineRejected(refusal, reason=Reason.UNSUPPORTED_PICTURE)
+    cropped = (int(stream["width"]), int(stream["height"])) if is_cropped(stream) else None
+    found = picture_findings(video, cropped_from=cropped, mirrored=is_mirrored(stream), dolby=dolby)
+    return video, [*found, *colour_findings(video)]
 
 
 def _counted(found: Probe, stream: Fields, duration_s: float) -> None:
@@ -329,8 +351,6 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
         ),
         (video.bit_depth > 8, "high_bit_depth", f"{video.bit_depth} bits a sample"),
         (chroma is not None, "chroma", f"chroma {chroma} becomes 420"),
-        (video.hdr, "hdr", f"HDR ({video.color_transfer})"),
-        (video.color_space is None, "no_colour_tags", "colours are not tagged and are taken for the usual ones"),
         (video.fps < SLOW_FPS, "slow_video", f"a frame stands for {float(1 / video.fps):.2f} s"),
         (
             found_s - (video.start_time_s + video.duration_s) > max(0.5, found_s / 10),

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from include.adapters.ffmpeg.commands import (
     ProgressParser,
     analysis_argv,
@@ -11,7 +9,6 @@ from include.adapters.ffmpeg.commands import (
     loudness_argv,
     trial_argv,
 )
-from include.adapters.ffmpeg.picture import source_matrix
 from include.domain.media.media import Window
 from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Rendition
@@ -125,11 +122,11 @@ def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mappe
         "bwdif=deint=all:mode=send_frame:parity=auto",
         "fps=fps=24000/1001:round=near:start_time=0",
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=limited",
-        "zscale=npl=100:transfer=linear",
+        "zscale=npl=203:transfer=linear",
         "format=gbrpf32le",
         "zscale=primaries=bt709",
-        "tonemap=desat=0:tonemap=hable",
-        "zscale=dither=error_diffusion:matrix=bt709:range=limited:transfer=bt709",
+        "tonemap=desat=0:param=0.75:peak=49.26:tonemap=mobius",
+        "zscale=dither=error_diffusion:matrix=bt709:primaries=bt709:range=limited:transfer=bt709",
         "format=yuv420p",
     ]
 
@@ -158,23 +155,6 @@ def test_a_presigned_address_is_read_over_the_network_and_a_path_is_not() -> Non
     assert "reconnect" not in command(rendition())
     assert input_argv("/m/concat:x.mp4")[:2] == ["-protocol_whitelist", "file"]
     assert input_argv("/m/concat:x.mp4")[-2:] == ["-i", "file:/m/concat:x.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"color_space": "bt2020nc"}, "bt2020nc"),
-        ({"color_space": None}, "bt709"),
-        ({"color_space": "unknown", "width": 720, "height": 576}, "smpte170m"),
-        ({"color_space": "smpte170m"}, "smpte170m"),
-        ({"pixel_format": "gbrp"}, None),
-        ({"color_space": "gbr"}, None),
-    ],
-)
-def test_the_matrix_of_a_source_is_its_tag_or_what_its_size_suggests(
-    fields: dict[str, object], expected: str | None
-) -> None:
-    assert expected == source_matrix(video(**fields))
 
 
 def test_rgb_is_scaled_without_a_matrix() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.adapters.ffmpeg.encoders.registry import encoder_options
-from include.adapters.ffmpeg.picture import scaled, source_filters
+from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
 from include.adapters.tools import certificates
 from include.domain.media.media import VideoStream, Window
 from include.domain.recipe.rungs import Rendition
@@ -117,7 +117,8 @@ def encode_argv(
     # Imported late: a DAG parse imports the stages, never the command lines.
     import ffmpeg
 
-    node = ffmpeg.input(source if "://" in source else f"file:{source}", threads=threads, **input_options(source))
+    opened = {"threads": threads, **decoder_options(video), **input_options(source)}
+    node = ffmpeg.input(source if "://" in source else f"file:{source}", **opened)
     treatment = rendition.treatment
     picture = source_filters(node[str(video.index)], video, treatment, frame_rate=rendition.frame_rate)
     picture = scaled(picture, video, treatment, width=rendition.width, height=rendition.height)
@@ -196,6 +197,8 @@ def analysis_argv(program: str, address: str, *, video_index: int, window: Windo
             # Combing and black bars show at full size only.
             "idet",
             "cropdetect=round=2:reset=0",
+            # Some matrices the scaler refuses, and no measure here needs one.
+            "setparams=colorspace=unknown",
             f"scale=w='min({ANALYSIS_WIDTH},iw)':h=-2:flags=bicubic",
             "format=yuv420p",
             "scdet=threshold=10",

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from include.domain.media.colour import Colours, read_as
 from include.domain.media.media import VideoStream
 from include.domain.recipe.treatment import SourceTreatment
 
-HD_LINES = 720
-"""From this height on an untagged picture is taken for BT.709, below for BT.601, as players do."""
-_MATRICES = {"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"}
+REFERENCE_WHITE = 203
+"""cd/m² of a white sheet of paper in PQ and HLG (ITU-R BT.2408, table 1)."""
+PEAK = 10000 / REFERENCE_WHITE
+"""The brightest that PQ can say; HLG ends at 1000 cd/m²."""
+KNEE = 0.75
+"""Share of SDR's light up to which the tone map changes nothing. Above it a Möbius curve takes in all of :data:`PEAK`:
+reference white comes to 88 % of the light, which is 95 % of the signal (BT.2408 asks for 90 to 100 %), 1000 cd/m² to
+99.5 %. Middle grey (18 %, 38 % of the signal in both) comes to 42 % of the signal, against BT.709's own 41 %."""
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
 
 Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
+
+
+def decoder_options(video: VideoStream) -> dict[str, Any]:
+    """Input options of every decode whose pictures are shown: some streams need another decoder than the usual one."""
+    return {f"c:{video.index}": video.decoder} if video.decoder else {}
 
 
 def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *, frame_rate: str) -> Node:
@@ -33,30 +44,49 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
         node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
     # From zero on, so that a late first frame is held and picture and sound keep their distance.
     node = node.filter("fps", fps=frame_rate, start_time=0, round="near")
-    if treatment.tone_map:
+    if treatment.over_black:
+        # Each pixel times its opacity: what lies on black, and nothing of a colour that is hidden.
+        node = node.filter("premultiply", inplace=1)
+    colours = _converted(video, treatment)
+    return node if colours is None else _bt709(node, colours, tone_map=treatment.tone_map)
+
+
+def _converted(video: VideoStream, treatment: SourceTreatment) -> Colours | None:
+    """What has to be converted before the scaler."""
+    return treatment.colours or (read_as(video) if treatment.tone_map else None)
+
+
+def _bt709(node: Node, colours: Colours, *, tone_map: bool) -> Node:
+    """Frames of these colours as BT.709's, 8-bit 4:2:0 limited.
+
+    Everything is computed in light as a display shows it (BT.1886 for SDR), as zimg does by itself.
+    """
+    node = node.filter(
+        # Single frames may lack their tags or have others, and zscale refuses those.
+        "setparams",
+        color_trc=colours.transfer,
+        color_primaries=colours.primaries,
+        colorspace=colours.matrix,
+        range="full" if colours.full_range else "limited",
+    )
+    if tone_map:
         node = (
-            # Some decoders leave single frames untagged, and zscale refuses those.
-            node.filter(
-                "setparams",
-                color_trc=video.color_transfer or "smpte2084",
-                color_primaries=_known(video.color_primaries, "bt2020"),
-                colorspace=_known(video.color_space, "bt2020nc"),
-                range="full" if video.color_range == "pc" else "limited",
-            )
-            .filter("zscale", transfer="linear", npl=100)
+            node.filter("zscale", transfer="linear", npl=REFERENCE_WHITE)
             .filter("format", "gbrpf32le")
             .filter("zscale", primaries="bt709")
-            .filter("tonemap", tonemap="hable", desat=0)
-            .filter("zscale", transfer="bt709", matrix="bt709", range="limited", dither="error_diffusion")
-            .filter("format", "yuv420p")
+            # It scales red, green and blue alike, by the brightest of them: hues stay.
+            .filter("tonemap", tonemap="mobius", param=KNEE, peak=f"{PEAK:.2f}", desat=0)
         )
-    return node
+    return node.filter(
+        "zscale", primaries="bt709", transfer="bt709", matrix="bt709", range="limited", dither="error_diffusion"
+    ).filter("format", "yuv420p")
 
 
 def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width: int, height: int) -> Node:
     """From :func:`source_filters` to 8-bit 4:2:0 BT.709 frames of this size, with square pixels."""
-    matrix = "bt709" if treatment.tone_map else source_matrix(video)
-    colours = {} if matrix is None else {"in_color_matrix": matrix}
+    matrix = "bt709" if _converted(video, treatment) else read_as(video).matrix
+    # RGB has no matrix to be read with.
+    colours = {} if matrix == "gbr" else {"in_color_matrix": matrix}
     return (
         node.filter(
             "scale",
@@ -71,16 +101,3 @@ def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width:
         .filter("format", "yuv420p")
         .filter("setparams", range="limited", color_primaries="bt709", color_trc="bt709", colorspace="bt709")
     )
-
-
-def _known(value: str | None, default: str) -> str:
-    return default if value in {None, "", "unknown", "reserved"} else str(value)
-
-
-def source_matrix(video: VideoStream) -> str | None:
-    """The YCbCr matrix to read the source with; None for RGB, which has none."""
-    if video.pixel_format.startswith(("gbr", "rgb", "bgr", "argb", "abgr")) or video.color_space == "gbr":
-        return None
-    if video.color_space in _MATRICES:
-        return video.color_space
-    return "bt709" if video.height >= HD_LINES else "smpte170m"

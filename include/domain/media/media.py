@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Literal
 
 from include.base.document import Document
 from include.domain.media.frame_rate import parse_rate
@@ -16,7 +17,7 @@ class VideoStream(Document):
     codec: str
     profile: str | None = None
     width: int
-    """Coded width in pixels, before rotation and sample aspect ratio."""
+    """Of the decoded picture in pixels, cropped as codec and container say, before rotation and sample aspect ratio."""
     height: int
     display_width: int
     """Width in square pixels, after rotation: what a viewer sees. Ladders are cut to this."""
@@ -38,6 +39,11 @@ class VideoStream(Document):
     color_primaries: str | None = None
     color_transfer: str | None = None
     color_space: str | None = None
+    """This and the colours before it are the first decoded picture's, which may know more than the container."""
+    alpha: Literal["straight", "premultiplied"] | None = None
+    """How transparency is stored; None for opaque pictures."""
+    decoder: str | None = None
+    """The decoder of ffmpeg's that has to be asked for; None for its usual one."""
 
     @property
     def fps(self) -> Fraction:

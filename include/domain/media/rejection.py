@@ -18,6 +18,8 @@ class Reason(StrEnum):
     CHECKSUM_MISMATCH = "checksum_mismatch"
     FORBIDDEN_ADDRESS = "forbidden_address"
     CHANGED = "changed"
+    UNSUPPORTED_PICTURE = "unsupported_picture"
+    """It decodes, and no conversion makes of it what its makers mean: turned by 45°, Dolby Vision's own colours."""
 
 
 ARRIVING = frozenset({Reason.MISSING, Reason.EMPTY, Reason.TRUNCATED})

@@ -1,0 +1,154 @@
+"""What a viewer sees of a source: its decoded picture's size and turn, its transparency, and what is refused.
+
+The facts are those of the first picture, told by the decoder that encodes use: a container may know less of them (HLG
+that only a message in the stream names) or more (a clean aperture).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from include.domain.media.colour import unreadable
+from include.domain.media.frame_rate import parse_rate
+from include.domain.media.media import Finding, VideoStream
+
+EXACT_DEGREES = 1.0
+"""ffmpeg turns a picture by quarters that its angle comes this near to, and cuts its corners off at any other."""
+MOST_STRETCH = 8
+"""A pixel that is longer than so many times its other side is a damaged tag."""
+NO_BASE_LAYER = frozenset({5})
+"""Profiles of Dolby Vision whose colours (IPT) no player but Dolby's reads."""
+BASE_LAYER_UNLESS_ZERO = frozenset({10, 20})
+"""Profiles whose base layer an ordinary player can show, unless their compatibility id is 0."""
+
+Alpha = Literal["straight", "premultiplied"]
+_ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The first picture that a decoder gives, cropped but not turned."""
+
+    width: int
+    height: int
+    pixel_format: str
+    color_range: str | None
+    color_space: str | None
+    color_primaries: str | None
+    color_transfer: str | None
+    turn_degrees: float | None
+    """Clockwise, as it is to be shown; None where nothing says so."""
+    premultiplied: bool = False
+    """Whether its colours are multiplied by its opacity already."""
+
+    @property
+    def alpha(self) -> Alpha | None:
+        """How its transparency is stored."""
+        if not self.pixel_format.startswith(_ALPHA_FORMATS):
+            return None
+        return "premultiplied" if self.premultiplied else "straight"
+
+
+def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStream:
+    """The stream with what its first picture shows of it.
+
+    Args:
+        video: As its container describes it.
+        seen: Its first picture.
+        decoder: That this picture was decoded with; None for ffmpeg's usual one.
+    """
+    turn = video.rotation if seen.turn_degrees is None else quarter_turn(seen.turn_degrees) or 0
+    aspect = pixel_shape(video)
+    shown = (max(1, round(seen.width * aspect)), seen.height)
+    told = {
+        "color_range": seen.color_range,
+        "color_space": seen.color_space,
+        "color_primaries": seen.color_primaries,
+        "color_transfer": seen.color_transfer,
+    }
+    return video.model_copy(
+        update={
+            "width": seen.width,
+            "height": seen.height,
+            "display_width": shown[1] if turn % 180 else shown[0],
+            "display_height": shown[0] if turn % 180 else shown[1],
+            "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
+            "rotation": turn,
+            "pixel_format": seen.pixel_format,
+            "alpha": seen.alpha,
+            "decoder": decoder,
+            **{name: value for name, value in told.items() if value is not None},
+        }
+    )
+
+
+def pixel_shape(video: VideoStream) -> Fraction:
+    """Width of a pixel by its height; square where the tag cannot be true."""
+    aspect = parse_rate(video.sample_aspect_ratio.replace(":", "/"))
+    return aspect if 1 / Fraction(MOST_STRETCH) <= aspect <= MOST_STRETCH else Fraction(1)
+
+
+def quarter_turn(degrees: float) -> int | None:
+    """The quarter turn that an angle means, 0 to 359; None where it means none."""
+    nearest = round(degrees / 90) * 90
+    return nearest % 360 if abs(degrees - nearest) <= EXACT_DEGREES else None
+
+
+def refused_picture(video: VideoStream, seen: Seen | None, dolby: tuple[int, int | None] | None) -> str | None:
+    """Why such a picture cannot be shown as it is meant; None where it can.
+
+    Args:
+        video: The stream, with what its first picture shows.
+        seen: Its first picture; None where none was decoded.
+        dolby: Profile of Dolby Vision and its compatibility id, where the container gives them.
+    """
+    if dolby is not None:
+        profile, compatibility = dolby
+        if profile in NO_BASE_LAYER or (profile in BASE_LAYER_UNLESS_ZERO and compatibility == 0):
+            return (
+                f"Dolby Vision profile {profile} has no base layer that other players show; deliver profile 8.1 or a "
+                "grade in HDR10, HLG or SDR"
+            )
+    if seen is not None and seen.turn_degrees is not None and quarter_turn(seen.turn_degrees) is None:
+        return f"the picture is turned by {seen.turn_degrees % 360:.1f}°, only quarter turns are served"
+    matrix = unreadable(video)
+    return f"no conversion is known for its colour matrix {matrix}" if matrix else None
+
+
+def picture_findings(
+    video: VideoStream,
+    *,
+    cropped_from: tuple[int, int] | None,
+    mirrored: bool,
+    dolby: tuple[int, int | None] | None,
+) -> list[Finding]:
+    """What is done to the picture, in words.
+
+    Args:
+        video: The stream, with what its first picture shows.
+        cropped_from: Width and height before the container's cropping; None where it crops nothing.
+        mirrored: Whether it is to be shown as in a mirror.
+        dolby: Profile of Dolby Vision and its compatibility id, where the container gives them.
+    """
+    whole = f"{cropped_from[0]}×{cropped_from[1]}" if cropped_from else ""
+    odd = [
+        (
+            cropped_from is not None,
+            "cropped",
+            f"the container shows {video.width}×{video.height} of {whole} pixels: the rest is cut off",
+        ),
+        (mirrored, "mirrored", "the picture is shown mirrored, as its container says"),
+        (
+            video.alpha is not None,
+            "transparent",
+            f"the picture has transparency ({video.alpha}) and is laid over black",
+        ),
+        (
+            dolby is not None,
+            "dolby_vision",
+            f"Dolby Vision profile {dolby[0] if dolby else ''}: its base layer is published",
+        ),
+    ]
+    return [Finding(code=code, message=message) for applies, code, message in odd if applies]
