@@ -27,12 +27,12 @@ from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
 from include.domain.media.colour import colour_findings
+from include.domain.media.frame_rate import STANDARD_RATES
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.media.picture import as_seen, picture_findings, refused_picture
 from include.domain.media.rejection import ARRIVING, Reason, judge_decode
 from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import SOURCE_CODECS
-from include.domain.recipe.rungs import STANDARD_RATES
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 

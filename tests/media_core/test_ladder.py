@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.domain.media.frame_rate import STANDARD_RATES
 from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rate_control import NvencCq
-from include.domain.recipe.rungs import NEARLY_SOURCE, STANDARD_RATES, cut_ladder, output_frame_rate
+from include.domain.recipe.rungs import NEARLY_SOURCE, cut_ladder, output_frame_rate
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_recipes, load_tiers
 from tests.media_core.samples import analysis, inspection, video

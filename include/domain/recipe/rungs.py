@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from include.base.document import Document, digest
+from include.domain.media.frame_rate import MAX_RATE, STANDARD_RATES
 from include.domain.media.media import VideoStream
 from include.domain.recipe.rate_control import RateControl
 from include.domain.recipe.treatment import SourceTreatment
@@ -74,28 +75,6 @@ class Rendition(Document):
         """Twelve hex digits over everything that decides the bytes."""
         return digest(self.model_dump(mode="json", exclude={"name", "core", "rung", "frames"}))[:12]
 
-
-MAX_RATE = Fraction(60)
-
-STANDARD_RATES = tuple(
-    Fraction(text)
-    for text in (
-        "5",
-        "10",
-        "12",
-        "15",
-        "20",
-        "24000/1001",
-        "24",
-        "25",
-        "30000/1001",
-        "30",
-        "48",
-        "50",
-        "60000/1001",
-        "60",
-    )
-)
 
 SNAP = Fraction(1, 2000)
 """A rate this near to a standard one is that rate, badly rounded by its container."""
