@@ -23,6 +23,8 @@ MEDIA = "media.m3u8"
 IFRAMES = "iframe.m3u8"
 WHOLE_TEXT = "full.vtt"
 SUBTITLES = "subtitles"
+HEARING_IMPAIRED = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+"""What RFC 8216 (4.3.4.1) has for subtitles that tell sounds and speakers as well."""
 OVERRUN_S = 0.5
 """How far a segment may exceed the target duration."""
 END_TOLERANCE_S = 0.5
@@ -59,6 +61,8 @@ class TextEntry:
     language: str
     label: str
     forced: bool
+    hearing_impaired: bool = False
+    default: bool = False
     peak_bps: int
     size_bytes: int
 
@@ -220,9 +224,10 @@ def _text_media(entry: TextEntry) -> str:
         GROUP_ID=_quoted(SUBTITLES),
         NAME=_quoted(entry.label),
         LANGUAGE=_language(entry.language),
-        DEFAULT="NO",
+        DEFAULT="YES" if entry.default else "NO",
         AUTOSELECT="YES",
         FORCED="YES" if entry.forced else "NO",
+        CHARACTERISTICS=_quoted(HEARING_IMPAIRED) if entry.hearing_impaired else None,
         URI=_quoted(f"{entry.folder}/{MEDIA}"),
     )
 
@@ -335,7 +340,13 @@ def _add_text(period: ElementTree.Element, number: int, text: TextEntry) -> None
         {"id": str(number), "contentType": "text", "mimeType": "text/vtt"} | language,
     )
     ElementTree.SubElement(adaptation, f"{{{_MPD}}}Label").text = text.label
-    adaptation.append(_role("forced-subtitle" if text.forced else "subtitle"))
+    if text.hearing_impaired:
+        # The schema has accessibility before roles. 2 of this scheme is "for the hard of hearing".
+        purpose = {"schemeIdUri": "urn:tva:metadata:cs:AudioPurposeCS:2007", "value": "2"}
+        ElementTree.SubElement(adaptation, f"{{{_MPD}}}Accessibility", purpose)
+    kind = "forced-subtitle" if text.forced else "caption" if text.hearing_impaired else "subtitle"
+    adaptation.extend([_role("main")] if text.default else [])
+    adaptation.append(_role(kind))
     representation = ElementTree.SubElement(
         adaptation, f"{{{_MPD}}}Representation", {"id": text.name, "bandwidth": str(text.peak_bps)}
     )

@@ -14,6 +14,7 @@ from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
 from include.base.errors import PackagerFailed
 from include.domain.media.captions import Cue
+from include.domain.media.cue_reading import read_webvtt
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.labels import unique
 from include.domain.media.media import Analysis, Inspection
@@ -35,7 +36,6 @@ from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.preview import PAGE, write_preview
-from include.stages.subtitles import decoded, parsed
 
 REPORT = "report.json"
 SET = "package"
@@ -175,6 +175,8 @@ def _contents(
                 language=rendition.language,
                 label=unique(rendition.label, taken.setdefault("text", set())),
                 forced=rendition.forced,
+                hearing_impaired=rendition.hearing_impaired,
+                default=rendition.default,
                 peak_bps=peak,
                 size_bytes=size,
             )
@@ -191,7 +193,7 @@ def _contents(
 
 
 def _cues(ctx: StageContext, key: str) -> list[Cue]:
-    return parsed(decoded(ctx.store.get_bytes(key)), "webvtt")
+    return read_webvtt(ctx.store.get_bytes(key).decode("utf-8")).cues
 
 
 def _copy_images(ctx: StageContext, pictures: ImagesResult, folder: Path) -> None:

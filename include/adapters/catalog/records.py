@@ -198,7 +198,7 @@ class TitleRecord(OpenTitle):
             # A request that makes something good would take rungs away that are published already.
             playable_first=False if self.is_repair else request.playable_first,
             wait_until=request.wait_until,
-            subtitles=tuple(SubtitleFile(uri=each.uri, language=each.language) for each in request.subtitles),
+            subtitles=tuple(SubtitleFile(**each.model_dump()) for each in request.subtitles),
             languages=request.languages,
             territories=request.territories,
             metadata=request.metadata,

@@ -189,12 +189,15 @@ def audio_stream(stream: Fields) -> AudioStream | None:
 def subtitle_stream(stream: Fields) -> SubtitleStream:
     """One subtitle stream as a document."""
     tags, codec = _tags(stream), str(stream.get("codec_name", "unknown"))
+    flags = stream.get("disposition", {})
     return SubtitleStream(
         index=int(stream["index"]),
         codec=codec,
         language=language_tag(tags.get("language")),
         title=_title(tags),
-        forced=bool(stream.get("disposition", {}).get("forced")),
+        forced=bool(flags.get("forced")),
+        hearing_impaired=bool(flags.get("hearing_impaired") or flags.get("captions")),
+        default=bool(flags.get("default")),
         text=codec in TEXT_SUBTITLES,
     )
 

@@ -8,16 +8,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-_TAG = re.compile(r"<(/?)([A-Za-z]+)[^<>]*>|<[0-9:.]+>|\{\\[^{}]*\}")
-"""Markup: elements, karaoke timestamps, and ASS overrides that converters leave behind."""
+MAX_CUE_CHARACTERS = 4000
+"""Of one cue with its markup. Two full lines have about 80; what is longer is no subtitle. Python also refuses numbers
+of more than 4,300 digits, which a character reference such as ``&#999…;`` could otherwise hold."""
+_TAG = re.compile(r"<(/?)([A-Za-z]++)[^<>]*+>|<[0-9:.]++>|\{\\[^{}]*+\}")
+"""Markup: elements, karaoke timestamps, and ASS overrides that converters leave behind. The quantifiers never give back
+what they took: without that, one ``<`` and a long word would be tried in as many ways as the word has letters."""
 _KEPT = {"b", "i", "u"}
+MAX_NESTED = 8
+"""Levels of emphasis that are kept; every line of a cue repeats what is open."""
 _SETTING = re.compile(
     r"^(?:vertical:(?:rl|lr)"
     r"|line:-?\d{1,3}(?:\.\d{1,3})?%?(?:,(?:start|center|end))?"
     r"|position:\d{1,3}(?:\.\d{1,3})?%(?:,(?:line-left|center|line-right))?"
     r"|size:\d{1,3}(?:\.\d{1,3})?%"
-    r"|align:(?:start|center|end|left|right))$"
+    r"|align:(?:start|center|end|left|right))\Z"
 )
+_LINE_END = re.compile(r"[\n\r\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ufeff]")
 TIMESTAMP_MAP = "X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0"
 """Cue time zero is media time zero: every track of a set starts there."""
@@ -35,8 +42,11 @@ class Cue:
 
 
 def clean_cue(*, start_ms: int, end_ms: int, text: str, settings: str = "") -> Cue | None:
-    """A cue from anywhere made safe; None where nothing is left to show."""
-    lines = [_clean_line(line) for line in _UNPRINTABLE.sub("", text).splitlines()]
+    """A cue from anywhere made safe; None where nothing is left to show or where it is longer than any subtitle."""
+    if len(text) > MAX_CUE_CHARACTERS or len(settings) > MAX_CUE_CHARACTERS:
+        return None
+    open_tags: list[str] = []
+    lines = [_clean_line(line, open_tags) for line in _UNPRINTABLE.sub("", text).splitlines()]
     # A blank line would end the cue.
     shown = "\n".join(line for line in lines if _TAG.sub("", line).strip())
     if not shown or end_ms <= start_ms or start_ms < 0:
@@ -77,18 +87,19 @@ def timestamp(milliseconds: int) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:03d}"
 
 
-def _clean_line(line: str) -> str:
-    shown, open_tags, position = [], [], 0
+def _clean_line(line: str, open_tags: list[str]) -> str:
+    """One line with its emphasis; ``open_tags`` are those that an earlier line has left open, and this one leaves."""
+    shown, position = [f"<{name}>" for name in open_tags], 0
     for match in _TAG.finditer(line):
         shown.append(_escaped(line[position : match.start()]))
         position = match.end()
         closing, name = match[1], (match[2] or "").lower()
         if name not in _KEPT:
             continue
-        if not closing:
+        if not closing and len(open_tags) < MAX_NESTED:
             open_tags.append(name)
             shown.append(f"<{name}>")
-        elif open_tags and open_tags[-1] == name:
+        elif closing and open_tags and open_tags[-1] == name:
             open_tags.pop()
             shown.append(f"</{name}>")
     shown.append(_escaped(line[position:]))
@@ -96,4 +107,6 @@ def _clean_line(line: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(html.unescape(text), quote=False)
+    # A reference such as &#10; may stand for what would end the line, or the cue.
+    plain = _UNPRINTABLE.sub("", _LINE_END.sub(" ", html.unescape(text)))
+    return html.escape(plain, quote=False)

@@ -79,6 +79,8 @@ class SubtitleStream(Document):
     language: str = "und"
     title: str | None = None
     forced: bool = False
+    hearing_impaired: bool = False
+    default: bool = False
     text: bool = True
     """False for bitmap subtitles, which cannot become WebVTT."""
 

@@ -126,6 +126,9 @@ class TextRendition(Document):
     language: str
     label: str
     forced: bool = False
+    hearing_impaired: bool = False
+    """It tells sounds and speakers as well."""
+    default: bool = False
     cues: int
 
 

@@ -102,6 +102,15 @@ class SubtitleRequest(Document):
 
     uri: Address
     language: Language
+    """Also decides which encodings are tried where the file is not Unicode."""
+    label: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(plain)] | None = None
+    """What menus show; the language's name where it is not said."""
+    forced: bool = False
+    """Only what every viewer has to read: signs, and speech in another language than the title's."""
+    hearing_impaired: bool = False
+    """Tells sounds and speakers as well (SDH, closed captions)."""
+    default: bool = False
+    """Shown where the viewer has chosen nothing; of several the first."""
 
 
 class TitleRequest(Document):

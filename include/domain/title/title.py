@@ -77,6 +77,10 @@ class SubtitleFile(Document):
     uri: str
     language: str
     """BCP 47, e.g. ``en`` or ``pt-BR``."""
+    label: str | None = None
+    forced: bool = False
+    hearing_impaired: bool = False
+    default: bool = False
 
 
 class TitleJob(Document):
