@@ -5,10 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, read_track
+from include.adapters.faults import faults
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.manifests import AudioEntry, Contents, TextEntry, VideoEntry
+from include.adapters.manifests import dash, hls
+from include.adapters.manifests.contents import (
+    DASH,
+    MASTER,
+    AudioEntry,
+    Contents,
+    TextEntry,
+    VideoEntry,
+    target_duration,
+)
 from include.adapters.packager import AudioInput, VideoInput, make_set
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
@@ -97,7 +106,7 @@ def package(
         rungs,
         whole=ctx.edition is None,
         tools={"ffmpeg": ffmpeg_version(ctx.settings), "shaka_packager": packager_version(ctx.settings)},
-        files={"hls": manifests.MASTER, "dash": manifests.DASH, "progressive": list(files)},
+        files={"hls": MASTER, "dash": DASH, "progressive": list(files)},
     )
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
@@ -106,10 +115,10 @@ def package(
 
 def _write_manifests(folder: Path, contents: Contents, finished: Finished) -> None:
     """Make the manifests say what was measured; raises :class:`PackagerFailed` where one still does not."""
-    manifests.correct_media_playlists(folder, contents)
-    manifests.write_master(folder, contents)
-    manifests.correct_dash(folder, contents)
-    wrong = manifests.faults(folder, contents)
+    hls.correct_media_playlists(folder, contents)
+    hls.write_master(folder, contents)
+    dash.correct_dash(folder, contents)
+    wrong = faults(folder, contents)
     if wrong:
         raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
 
@@ -152,7 +161,7 @@ def _contents(
         audios = [read_track(folder, "audio", track.name) for track in tracks]
     except UnreadableTrack as error:
         raise failed(finished, PackagerFailed, f"the packager wrote a track that cannot be read: {error}") from error
-    target_s = manifests.target_duration([*videos, *audios])
+    target_s = target_duration([*videos, *audios])
     taken: dict[str, set[str]] = {}
     sounds = tuple(
         AudioEntry(
@@ -168,7 +177,7 @@ def _contents(
     texts = []
     for rendition in text.renditions:
         cues = _cues(ctx, rendition.uri)
-        peak, size = manifests.write_text(folder, rendition.name, cues, durations, target_s=target_s)
+        peak, size = hls.write_text(folder, rendition.name, cues, durations, target_s=target_s)
         texts.append(
             TextEntry(
                 name=rendition.name,
@@ -268,8 +277,8 @@ def _stored(
     return PackageResult(
         prefix=prefix,
         files=files,
-        hls=manifests.MASTER,
-        dash=manifests.DASH,
+        hls=MASTER,
+        dash=DASH,
         progressive=progressive,
         preview=PAGE,
         report=REPORT,
