@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from include.adapters.cmaf import Track
+from include.domain.media.media import AudioRole, Chapter
 
 MASTER = "hls.m3u8"
 DASH = "dash.mpd"
 MEDIA = "media.m3u8"
 IFRAMES = "iframe.m3u8"
 WHOLE_TEXT = "full.vtt"
+CHAPTERS_TEXT = "chapters.vtt"
+CHAPTERS_JSON = "chapters.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,9 @@ class AudioEntry:
     label: str
     group: str
     default: bool
+    role: AudioRole = AudioRole.MAIN
+    sound: str = ""
+    """The same for all layouts of one sound; empty where there is one only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +70,19 @@ class Contents:
     texts: tuple[TextEntry, ...]
     target_s: int
     """``EXT-X-TARGETDURATION`` of all playlists."""
+    chapters: tuple[Chapter, ...] = ()
 
     @property
     def groups(self) -> dict[str, tuple[AudioEntry, ...]]:
-        """Audio tracks by HLS group."""
+        """Audio tracks by HLS group, all with the same members: a sound that lacks a layout is there in its first.
+
+        So RFC 8216 asks for: a player that goes from one group to the other finds what it plays.
+        """
+        sounds: dict[str, dict[str, AudioEntry]] = {}
+        for entry in self.audios:
+            sounds.setdefault(entry.sound or entry.track.name, {})[entry.group] = entry
         names = dict.fromkeys(entry.group for entry in self.audios)
-        return {name: tuple(entry for entry in self.audios if entry.group == name) for name in names}
+        return {name: tuple(forms.get(name, next(iter(forms.values()))) for forms in sounds.values()) for name in names}
 
     @property
     def tracks(self) -> Iterator[Track]:

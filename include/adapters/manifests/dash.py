@@ -7,8 +7,18 @@ from pathlib import Path
 
 from include.adapters.manifests.contents import DASH, WHOLE_TEXT, AudioEntry, Contents, TextEntry
 from include.domain.media.languages import UNDETERMINED
+from include.domain.media.media import AudioRole
 
+SURROUND = "5.1"
 _MPD = "urn:mpeg:dash:schema:mpd:2011"
+_ROLE_SCHEME = "urn:mpeg:dash:role:2011"
+_PURPOSE_SCHEME = "urn:tva:metadata:cs:AudioPurposeCS:2007"
+_ROLES = {AudioRole.COMMENTARY: "commentary", AudioRole.EFFECTS: "supplementary"}
+_ACCESSIBILITY = {
+    AudioRole.DESCRIPTION: ((_ROLE_SCHEME, "description"), (_PURPOSE_SCHEME, "1")),
+    AudioRole.CLEAR_SPEECH: ((_ROLE_SCHEME, "enhanced-audio-intelligibility"), (_PURPOSE_SCHEME, "2")),
+}
+"""By both schemes: ISO/IEC 23009-1 has its roles, DVB (ETSI TS 103 285) the classification of TV-Anytime."""
 
 
 def correct_dash(folder: Path, contents: Contents) -> None:
@@ -52,16 +62,24 @@ def _describe(adaptation: ElementTree.Element, entry: AudioEntry) -> None:
     if entry.language != UNDETERMINED:
         adaptation.set("lang", entry.language)
     for label in _children(adaptation, "Label"):
-        label.text = entry.label
+        # A menu lists each adaptation set: two layouts of one sound must not look the same.
+        label.text = f"{entry.label} ({SURROUND})" if entry.track.channels > 2 else entry.label
     for role in _children(adaptation, "Role"):
         adaptation.remove(role)
     # The schema has labels before roles, and both before the representations.
     place = len(_children(adaptation, "Label"))
-    adaptation.insert(place, _role("main" if entry.default else "alternate"))
+    for offset, (scheme, value) in enumerate(_ACCESSIBILITY.get(entry.role, ())):
+        adaptation.insert(place + offset, _descriptor("Accessibility", scheme, value))
+    place += len(_ACCESSIBILITY.get(entry.role, ()))
+    adaptation.insert(place, _role("main" if entry.default else _ROLES.get(entry.role, "alternate")))
 
 
 def _role(value: str) -> ElementTree.Element:
-    return ElementTree.Element(f"{{{_MPD}}}Role", {"schemeIdUri": "urn:mpeg:dash:role:2011", "value": value})
+    return _descriptor("Role", _ROLE_SCHEME, value)
+
+
+def _descriptor(name: str, scheme: str, value: str) -> ElementTree.Element:
+    return ElementTree.Element(f"{{{_MPD}}}{name}", {"schemeIdUri": scheme, "value": value})
 
 
 def _add_text(period: ElementTree.Element, number: int, text: TextEntry) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from include.adapters.cmaf import Sized, Track, average_bps, peak_bps
 from include.adapters.manifests.contents import (
+    CHAPTERS_JSON,
     IFRAMES,
     MASTER,
     MEDIA,
@@ -19,10 +20,20 @@ from include.adapters.manifests.contents import (
 )
 from include.domain.media.captions import Cue, cut, webvtt
 from include.domain.media.languages import UNDETERMINED
+from include.domain.media.media import AudioRole
 
 SUBTITLES = "subtitles"
 HEARING_IMPAIRED = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
 """What RFC 8216 (4.3.4.1) has for subtitles that tell sounds and speakers as well."""
+_CHAPTERS = "com.apple.hls.chapters"
+_CHARACTERISTICS = {
+    AudioRole.DESCRIPTION: "public.accessibility.describes-video",
+    AudioRole.CLEAR_SPEECH: "public.accessibility.enhances-speech-intelligibility",
+    AudioRole.COMMENTARY: "public.auxiliary-content",
+    AudioRole.EFFECTS: "public.auxiliary-content",
+}
+_BY_HAND = frozenset({AudioRole.COMMENTARY, AudioRole.EFFECTS})
+"""What a viewer plays only by asking for it."""
 _HLS_VERSION = 6
 """What ``EXT-X-MAP`` in a playlist that is not I-frames only asks for."""
 
@@ -69,10 +80,13 @@ def correct_media_playlists(folder: Path, contents: Contents) -> None:
 def write_master(folder: Path, contents: Contents) -> None:
     """Write the HLS master playlist."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_HLS_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    lines += [_audio_media(entry) for entry in contents.audios]
+    lines += _session_data(contents)
+    for name, members in contents.groups.items():
+        lines += _audio_group(name, members)
     lines += [_text_media(entry) for entry in contents.texts]
     videos = [entry.track for entry in contents.videos if entry.hls]
-    for group in contents.groups.values() or [()]:
+    groups: list[str | None] = [*contents.groups]
+    for group in groups or [None]:
         lines += [line for video in videos for line in _variant(contents, video, group)]
     lines += _sound_alone(contents)
     lines += [_iframe_stream(folder, contents, video) for video in videos]
@@ -106,15 +120,34 @@ def _measured_durations(path: Path, track: Track) -> None:
     path.write_text("\n".join([*lines, ""]))
 
 
-def _audio_media(entry: AudioEntry) -> str:
+def _session_data(contents: Contents) -> list[str]:
+    if not contents.chapters:
+        return []
+    return [_tag("EXT-X-SESSION-DATA", DATA_ID=_quoted(_CHAPTERS), URI=_quoted(CHAPTERS_JSON))]
+
+
+def _audio_group(group: str, members: Sequence[AudioEntry]) -> list[str]:
+    """A group's tracks; those that a player may choose by itself differ in language or in what they are for."""
+    seen: set[tuple[str, AudioRole]] = set()
+    lines = []
+    for entry in members:
+        of_itself = entry.role not in _BY_HAND and (entry.language, entry.role) not in seen
+        seen.add((entry.language, entry.role))
+        lines.append(_audio_media(group, entry, of_itself=of_itself or entry.default))
+    return lines
+
+
+def _audio_media(group: str, entry: AudioEntry, *, of_itself: bool) -> str:
+    characteristics = _CHARACTERISTICS.get(entry.role)
     return _tag(
         "EXT-X-MEDIA",
         TYPE="AUDIO",
-        GROUP_ID=_quoted(entry.group),
+        GROUP_ID=_quoted(group),
         NAME=_quoted(entry.label),
         LANGUAGE=_language(entry.language),
         DEFAULT="YES" if entry.default else "NO",
-        AUTOSELECT="YES",
+        AUTOSELECT="YES" if of_itself else "NO",
+        CHARACTERISTICS=_quoted(characteristics) if characteristics else None,
         CHANNELS=_quoted(str(entry.track.channels)),
         URI=_quoted(f"{entry.track.folder}/{MEDIA}"),
     )
@@ -147,9 +180,10 @@ def _iframe_stream(folder: Path, contents: Contents, video: Track) -> str:
     )
 
 
-def _variant(contents: Contents, video: Track, group: Sequence[AudioEntry]) -> list[str]:
-    peak, average = variant_bandwidth(contents, video, group)
-    codecs = dict.fromkeys([video.codec, *(entry.track.codec for entry in group)])
+def _variant(contents: Contents, video: Track, group: str | None) -> list[str]:
+    members = contents.groups[group] if group else ()
+    peak, average = variant_bandwidth(contents, video, members)
+    codecs = dict.fromkeys([video.codec, *(entry.track.codec for entry in members)])
     tag = _tag(
         "EXT-X-STREAM-INF",
         BANDWIDTH=str(peak),
@@ -157,7 +191,7 @@ def _variant(contents: Contents, video: Track, group: Sequence[AudioEntry]) -> l
         CODECS=_quoted(",".join(codecs)),
         RESOLUTION=f"{video.width}x{video.height}",
         FRAME_RATE=f"{float(video.frame_rate):.3f}",
-        AUDIO=_quoted(group[0].group) if group else None,
+        AUDIO=_quoted(group) if group else None,
         SUBTITLES=_quoted(SUBTITLES) if contents.texts else None,
         CLOSED_CAPTIONS="NONE",
     )
@@ -168,14 +202,14 @@ def _sound_alone(contents: Contents) -> list[str]:
     """The audio-only variant, for when the network carries no picture (Apple's HLS authoring specification)."""
     if not contents.audios:
         return []
-    group = next(iter(contents.groups.values()))
+    name, group = next(iter(contents.groups.items()))
     default = next((entry for entry in group if entry.default), group[0])
     tag = _tag(
         "EXT-X-STREAM-INF",
         BANDWIDTH=str(max(entry.track.peak_bps(contents.target_s) for entry in group)),
         AVERAGE_BANDWIDTH=str(max(entry.track.average_bps for entry in group)),
         CODECS=_quoted(",".join(dict.fromkeys(entry.track.codec for entry in group))),
-        AUDIO=_quoted(default.group),
+        AUDIO=_quoted(name),
     )
     return [tag, f"{default.track.folder}/{MEDIA}"]
 
