@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rate_control import NvencCq
 from include.domain.recipe.rungs import NEARLY_SOURCE, cut_ladder, output_frame_rate
+from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_recipes, load_tiers
 from tests.media_core.samples import analysis, inspection, video
@@ -325,3 +327,50 @@ def test_the_notes_say_who_encodes_and_why(tier: Tier, gpu: bool, words: str) ->
 
     assert words in notes
     assert ("GPU" in notes) == gpu
+
+
+@pytest.mark.parametrize(
+    ("rate", "treatment", "expected"),
+    [
+        ("30000/1001", SourceTreatment(inverse_telecine=True), "24000/1001"),
+        ("30", SourceTreatment(inverse_telecine=True), "24"),
+        ("2997/100", SourceTreatment(inverse_telecine=True), "24000/1001"),
+        ("25", SourceTreatment(deinterlace=True), "25"),
+        ("25", SourceTreatment(deinterlace=True, field_pictures=True), "50"),
+        ("30000/1001", SourceTreatment(deinterlace=True, field_pictures=True), "60000/1001"),
+    ],
+)
+def test_film_in_fields_and_pictures_of_fields_have_exact_rates(
+    rate: str, treatment: SourceTreatment, expected: str
+) -> None:
+    assert Fraction(expected) == output_frame_rate(video(frame_rate=rate), treatment)
+
+
+def test_the_rate_that_motion_needs_counts_and_not_the_average() -> None:
+    burst = video(frame_rate="64/5", variable_frame_rate=True, motion_rate="60")
+
+    assert output_frame_rate(burst) == 60
+    assert output_frame_rate(burst.model_copy(update={"motion_rate": "120000/1001"})) == Fraction(60000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("found", "fields", "expected"),
+    [
+        ({"interlaced": True}, False, (True, False, False)),
+        ({"interlaced": True}, True, (True, True, False)),
+        ({"interlaced": True, "pulled_down": True}, True, (False, False, True)),
+        ({"pulled_down": True, "top_field_first": False}, False, (False, False, True)),
+        ({}, True, (False, False, False)),
+    ],
+)
+def test_a_tier_may_ask_for_a_picture_of_each_field_but_film_is_put_together(
+    found: dict[str, Any], fields: bool, expected: tuple[bool, bool, bool]
+) -> None:
+    made = sdr_treatment(video(), analysis(**found), field_pictures=fields)
+
+    assert expected == (made.deinterlace, made.field_pictures, made.inverse_telecine)
+    assert made.top_field_first is (found.get("top_field_first") is not False)
+
+
+def test_no_more_than_sixty_fields_a_second_become_pictures() -> None:
+    assert not sdr_treatment(video(frame_rate="50"), analysis(interlaced=True), field_pictures=True).field_pictures

@@ -16,6 +16,7 @@ from include.domain.media.media import Inspection
 from include.domain.outcome.results import CheckOutcome, EncodeResult, HardwareFault
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.rate_control import NvencCq
+from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines
@@ -213,7 +214,7 @@ def test_a_title_of_hardware_and_software_renditions_is_checked_packaged_reporte
     assert [each["recipe"]["encoder"] for each in (small, large)] == ["libx264", "h264_nvenc"]
     assert [each["recipe"]["rate_control"]["kind"] for each in (small, large)] == ["capped_crf", "nvenc_cq"]
     assert small["recipe"]["rate_control"]["crf"] == large["recipe"]["rate_control"]["cq"] + 1
-    assert small["recipe"]["treatment"] == {"deinterlace": False, "tone_map": False}
+    assert small["recipe"]["treatment"] == SourceTreatment().model_dump(mode="json")
     assert (small["fallback"]["fault"], large["fallback"]) == ("unsupported", None)
     assert [verdict.outcome for verdict in verdicts.renditions] == [CheckOutcome.PASS, CheckOutcome.PASS]
     assert all(verdict.vmaf and verdict.vmaf.harmonic_mean > 60 for verdict in verdicts.renditions)

@@ -155,7 +155,7 @@ def encode_features(source: SourceFeatures, rendition: Rendition) -> EncodeFeatu
         rate_value=rendition.rate_control.quality,
         maxrate_kbps=rendition.maxrate_kbps,
         gop_frames=rendition.gop_frames,
-        deinterlace=rendition.treatment.deinterlace,
+        deinterlace=rendition.treatment.deinterlace or rendition.treatment.inverse_telecine,
         tone_map=rendition.treatment.tone_map,
     )
 

@@ -26,6 +26,8 @@ class VideoStream(Document):
     frame_rate: str
     """Average rate as an exact fraction, e.g. ``24000/1001``."""
     variable_frame_rate: bool = False
+    motion_rate: str | None = None
+    """The rate that the motion of a variable one needs, as an exact fraction; None where ``frame_rate`` says it."""
     frames: int | None = None
     """As the container says; the full decode counts."""
     duration_s: float
@@ -196,7 +198,10 @@ class Analysis(Document):
     crop: Crop | None = None
     """Set only where bars are stable over all windows; reported, not applied."""
     interlaced: bool = False
+    pulled_down: bool = False
+    """Film at 24 pictures a second, spread over the fields of video at 30 in the picture itself."""
     top_field_first: bool | None = None
+    """None where neither is the case."""
     black_share: float | None = None
     """Share of sampled time that is black, 0–1."""
     freeze_share: float | None = None

@@ -50,12 +50,12 @@ def decide(
         predictor: Of what each encode takes.
     """
     video = source.video
-    frame_rate = output_frame_rate(video)
+    treatment = sdr_treatment(video, analysis, field_pictures=policy.field_pictures)
+    frame_rate = output_frame_rate(video, treatment)
     first = ladders[0]
     gop_frames = max(1, round(first.gop_s * frame_rate))
     segment_frames = gop_frames * max(1, round(first.segment_s / first.gop_s))
     known = source_features(source, analysis)
-    treatment = sdr_treatment(video, analysis)
     jobs: list[tuple[int, int, EncodeJob]] = []
     for position, ladder in enumerate(ladders):
         cuts = cut_ladder(ladder.rungs, width=video.display_width, height=video.display_height)
@@ -185,6 +185,10 @@ def _notes(
         notes.append("The source is no larger than the lowest rung: one rung at its own size.")
     if any(rendition.treatment.deinterlace for rendition in plan.renditions):
         notes.append("The source is interlaced and is deinterlaced.")
+    if any(rendition.treatment.inverse_telecine for rendition in plan.renditions):
+        notes.append("The source is film that was spread over the fields of video, and is put together again.")
+    if any(rendition.treatment.field_pictures for rendition in plan.renditions):
+        notes.append("Each of its fields becomes a picture.")
     if any(rendition.treatment.tone_map for rendition in plan.renditions):
         notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
     treatment = highest.treatment

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from include.base.document import Document, digest
-from include.domain.media.frame_rate import MAX_RATE, STANDARD_RATES
+from include.domain.media.fields import FILM
+from include.domain.media.frame_rate import MAX_RATE, STANDARD_RATES, parse_rate
 from include.domain.media.media import VideoStream
 from include.domain.recipe.rate_control import RateControl
 from include.domain.recipe.treatment import SourceTreatment
@@ -99,14 +100,21 @@ class Cut(Document):
         return self.width * self.height
 
 
-def output_frame_rate(video: VideoStream) -> Fraction:
-    """The exact constant rate of every rendition, at most 60.
+def output_frame_rate(video: VideoStream, treatment: SourceTreatment | None = None) -> Fraction:
+    """The exact constant rate of every rendition with this treatment, at most 60; without one that of the source.
 
-    A variable rate becomes the next standard rate above its average; a rate above 60 is divided by a whole number, so
-    that frames are dropped evenly.
+    A variable rate becomes the one that its motion needs, or, where that is not known, the next standard rate above its
+    average; a rate above 60 is divided by a whole number, so that frames are dropped evenly.
     """
-    frame_rate = video.fps
-    if video.variable_frame_rate:
+    carried = _carried_rate(video)
+    if treatment is not None and treatment.inverse_telecine:
+        return carried * FILM
+    return carried * 2 if treatment is not None and treatment.field_pictures else carried
+
+
+def _carried_rate(video: VideoStream) -> Fraction:
+    frame_rate = parse_rate(video.motion_rate) if video.motion_rate else video.fps
+    if video.variable_frame_rate and not video.motion_rate:
         least = frame_rate * (1 - VARIABLE_SNAP)
         frame_rate = next((standard for standard in STANDARD_RATES if standard >= least), frame_rate)
     near = (standard for standard in STANDARD_RATES if abs(frame_rate - standard) <= SNAP * standard)

@@ -28,6 +28,8 @@ class TierPolicy(Document):
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
     """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
+    field_pictures: bool = False
+    """Whether each field of interlaced video becomes a picture (50i at 50 fps), and not each frame (at 25)."""
     playable_first: FirstVersionRule = "deadline"
     """When the core rungs go out as a first version, where the request does not say."""
 
