@@ -21,6 +21,13 @@ GUARDED = (
 )
 
 
+DECODED = GUARDED.replace("-format_", "-apply_cropping codec -format_").replace(
+    "-probesize 20000000 -protocol_whitelist file",
+    "-noautorotate -probesize 20000000 -protocol_whitelist file -reinit_filter:v 0",
+)
+"""Of an input whose pictures are encoded."""
+
+
 def capped(crf: float) -> CappedCrf:
     return CappedCrf(crf=crf, maxrate_kbps=800, bufsize_kbps=1200)
 
@@ -61,13 +68,15 @@ def command(made: Rendition, source: str = "/m/a:b.mp4", **fields: object) -> st
 def test_the_command_of_an_h264_rendition() -> None:
     assert (
         "ffmpeg -nostdin -hide_banner -y -loglevel level+warning -nostats -progress pipe:1 -filter_threads 2 "
-        f"{GUARDED} -threads 2 -i file:/m/a:b.mp4 -filter_complex "
-        "[0:1]fps=fps=24000/1001:round=near:start_time=0[s0];"
-        "[s0]scale=640:360:flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt709:out_color_matrix=bt709:"
-        "out_range=limited[s1];"
-        "[s1]setsar=1[s2];[s2]format=yuv420p[s3];"
-        "[s3]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s4] "
-        "-map [s4] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
+        f"{DECODED} -threads 2 -i file:/m/a:b.mp4 -filter_complex "
+        "[0:1]setparams=colorspace=bt709[s0];"
+        "[s0]scale=1920:1080:flags=bicubic+accurate_rnd+full_chroma_int:out_range=limited[s1];"
+        "[s1]fps=fps=24000/1001:round=near:start_time=0[s2];"
+        "[s2]scale=640:360:flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt709:out_color_matrix=bt709:"
+        "out_range=limited[s3];"
+        "[s3]setsar=1[s4];[s4]format=yuv420p[s5];"
+        "[s5]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s6] "
+        "-map [s6] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
         "-colorspace bt709 -crf 23 -fps_mode passthrough -g 48 -keyint_min 48 -map_chapters -1 -map_metadata -1 "
         "-maxrate 800k -preset medium -profile:v high -sc_threshold 0 -t 11.000000 -tag:v avc1 -threads 2 "
         "-x264-params open-gop=0 /out/x.mp4"
@@ -78,7 +87,7 @@ def test_the_command_of_a_vp9_rendition() -> None:
     made = rendition(codec="vp9", encoder="libvpx-vp9", preset="4", profile=None, rate_control=capped(34.5))
 
     assert command(made).endswith(
-        "-map [s4] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
+        "-map [s6] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
         "-color_trc bt709 -colorspace bt709 -cpu-used 4 -crf 34.5 -deadline good -fps_mode passthrough -g 48 "
         "-keyint_min 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -row-mt 1 -t 11.000000 -threads 2 /out/x.mp4"
     )
@@ -88,7 +97,7 @@ def test_the_command_of_a_rendition_by_hardware() -> None:
     made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(24.0)))
 
     assert command(made).endswith(
-        "-map [s4] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
+        "-map [s6] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
         "-color_range tv -color_trc bt709 -colorspace bt709 -cq 24 -force_key_frames expr:eq(mod(n,48),0) "
         "-forced-idr 1 -fps_mode passthrough -g 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 "
         "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -t 11.000000 -tag:v avc1 -threads 2 "
@@ -118,7 +127,9 @@ def test_an_interlaced_hdr_source_is_deinterlaced_before_its_rate_and_tone_mappe
     )
 
     graph = made.partition("-filter_complex ")[2].partition(" -map ")[0]
-    assert [step.partition("]")[2].rpartition("[")[0] for step in graph.split(";")][:9] == [
+    assert [step.partition("]")[2].rpartition("[")[0] for step in graph.split(";")][:11] == [
+        "setparams=colorspace=bt2020nc",
+        "scale=1920:1080:flags=bicubic+accurate_rnd+full_chroma_int:interl=1:out_range=limited",
         "bwdif=deint=all:mode=send_frame:parity=auto",
         "fps=fps=24000/1001:round=near:start_time=0",
         "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=limited",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from include.adapters.ffmpeg.steady import steady_options, steady_picture
 from include.domain.media.colour import Colours, read_as
 from include.domain.media.media import VideoStream
 from include.domain.recipe.treatment import SourceTreatment
@@ -28,7 +29,8 @@ Node = Any
 
 def decoder_options(video: VideoStream) -> dict[str, Any]:
     """Input options of every decode whose pictures are shown: some streams need another decoder than the usual one."""
-    return {f"c:{video.index}": video.decoder} if video.decoder else {}
+    chosen = {f"c:{video.index}": video.decoder} if video.decoder else {}
+    return {**chosen, **steady_options(followed=video.followed)}
 
 
 def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *, frame_rate: str) -> Node:
@@ -40,6 +42,7 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
         treatment: What the rendition does to it.
         frame_rate: Exact fraction.
     """
+    node = steady_picture(node, video, interlaced=treatment.deinterlace)
     if treatment.deinterlace:
         node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
     # From zero on, so that a late first frame is held and picture and sound keep their distance.
