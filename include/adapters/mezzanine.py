@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -156,6 +156,25 @@ def local_path(ctx: Workplace, known: MezzanineIdentity) -> Path:
     """The mezzanine as a file, downloaded into the scratch folder where it is none; checked as it is opened."""
     address = open_identified(ctx, known)
     return ctx.store.local_copy(key_of(ctx.store, known.uri), ctx.scratch) if "://" in address else Path(address)
+
+
+def reader(ctx: Workplace, known: MezzanineIdentity) -> Callable[[int, int], bytes]:
+    """Reads so many bytes of the mezzanine from an offset on, fewer at its end, without a copy of the whole."""
+    address = open_identified(ctx, known)
+
+    def from_file(offset: int, length: int) -> bytes:
+        with Path(address).open("rb") as source:
+            source.seek(offset)
+            return source.read(length)
+
+    def from_store(offset: int, length: int) -> bytes:
+        end = min(offset + length, known.size_bytes)
+        if offset >= end:
+            return b""
+        served = ctx.store.serve(key_of(ctx.store, known.uri), f"bytes={offset}-{end - 1}")
+        return b"".join(served.body) if served else b""
+
+    return from_store if "://" in address else from_file
 
 
 @contextmanager

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import input_argv, prelude
-from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, time_reached_s
+from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, parse_peaks, time_reached_s
+from include.adapters.ffmpeg.sound import mapped
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
-from include.domain.media.labels import label, matches
-from include.domain.media.media import AudioStream, Finding, Inspection
+from include.domain.media.choosing import Sound, main_first, sounds
+from include.domain.media.labels import matches, sound_label
+from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
 from include.domain.outcome.results import AudioRendition, AudioResult
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 SAMPLE_RATE_HZ = 48_000
-SURROUND_CHANNELS = 6
 SHORTEST_MEASURED_S = 0.4
 """One gating block of EBU R128."""
+SILENT_DBFS = -80.0
+"""A track whose highest sample lies below is silent: the dither of 16 bits reaches about -87."""
+PEAKS = "astats=measure_perchannel=Peak_level:measure_overall=none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,40 +46,116 @@ STEREO = Layout(name="stereo", channels=2, filter_name="stereo", bitrate_kbps=12
 SURROUND = Layout(name="surround", channels=6, filter_name="5.1", bitrate_kbps=384)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A track as it would be encoded: how loud, and the highest sample of each channel."""
+
+    loudness: Loudness
+    peaks_dbfs: tuple[float, ...]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is to be heard in it."""
+        return bool(self.peaks_dbfs) and max(self.peaks_dbfs) < SILENT_DBFS
+
+
 @stage
 def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult:
-    """Encode the audio tracks that the title wants: AAC stereo always, 5.1 as well where the source has it."""
+    """Encode the sounds that the title wants: AAC stereo always, 5.1 as well where the source has it."""
     if not source.audio:
         return AudioResult(warnings=(Finding(code="no_audio", message="the mezzanine has no audio"),))
     tracks, warnings = chosen_tracks(source.audio, title.languages)
+    listed, left_out = sounds(tracks)
     address = open_mezzanine(ctx, source)
-    jobs = [(track, layout) for track in tracks for layout in layouts(track)]
-    names: set[str] = set()
+    kept, silent = _audible(ctx, address, source, listed)
+    names = sound_names([sound for sound, _ in kept])
+    jobs = [
+        (sound, name, version, layout, measured if layout is STEREO else None)
+        for (sound, measured), name in zip(kept, names, strict=True)
+        for version, layout in versions(sound)
+    ]
     renditions = []
-    for position, (track, layout) in enumerate(jobs):
-        ctx.report(position / len(jobs), f"audio {track.language} {layout.name}")
-        name = _name(track.language, layout, names)
-        renditions.append(_encode(ctx, address, source, track, layout, name, default=track is tracks[0]))
-    return AudioResult(renditions=tuple(renditions), warnings=warnings)
+    for position, (sound, name, track, layout, known) in enumerate(jobs):
+        ctx.report(0.5 + position / len(jobs) / 2, f"audio {name} {layout.name}")
+        rendition = _encode(ctx, address, source, track, layout, f"aac_{name}_{layout.name}", known)
+        described = {
+            "label": sound_label(track.language, sound.title, track.role),
+            "default": sound is kept[0][0],
+            "sound": name,
+        }
+        renditions.append(rendition.model_copy(update=described))
+    return AudioResult(renditions=tuple(renditions), warnings=(*warnings, *left_out, *silent))
 
 
 def chosen_tracks(
     tracks: tuple[AudioStream, ...], languages: tuple[str, ...]
 ) -> tuple[list[AudioStream], tuple[Finding, ...]]:
-    """The tracks to publish, the default one first: all of them where none is in a wanted language."""
+    """The tracks to publish, the default one first: all of them where no main sound is in a wanted language."""
     wanted = [track for track in tracks if not languages or matches(track.language, languages)]
     warnings = []
-    if not wanted:
+    if not any(track.role is AudioRole.MAIN for track in wanted) and len(wanted) < len(tracks):
         there = ", ".join(dict.fromkeys(track.language for track in tracks))
         message = f"no audio track in {', '.join(languages)}; all tracks are kept ({there})"
         warnings.append(Finding(code="language_missing", message=message))
-    kept = wanted or list(tracks)
-    return sorted(kept, key=lambda track: not track.default), tuple(warnings)
+        wanted = list(tracks)
+    return list(main_first(wanted)), tuple(warnings)
 
 
-def layouts(track: AudioStream) -> tuple[Layout, ...]:
-    """Stereo always, 5.1 where the source has at least that."""
-    return (STEREO, SURROUND) if track.channels >= SURROUND_CHANNELS else (STEREO,)
+def versions(sound: Sound) -> tuple[tuple[AudioStream, Layout], ...]:
+    """What is made of a sound: stereo always, 5.1 where the source has at least that."""
+    stereo = (sound.track, STEREO)
+    return (stereo,) if sound.surround is None else (stereo, (sound.surround, SURROUND))
+
+
+def sound_names(listed: Sequence[Sound]) -> list[str]:
+    """A name for each sound, part of names of files: language, number where that is taken, and role."""
+    names: list[str] = []
+    for sound in listed:
+        tag = re.sub(r"[^A-Za-z0-9-]", "", sound.track.language) or "und"
+        base = tag if sound.track.role is AudioRole.MAIN else f"{tag}_{sound.track.role}"
+        number, name = 2, base
+        while name in names:
+            name, number = f"{base}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _audible(
+    ctx: StageContext, address: str, source: Inspection, listed: Sequence[Sound]
+) -> tuple[list[tuple[Sound, Measured]], list[Finding]]:
+    """The sounds in which something is to be heard, measured from end to end, and what was found of the others."""
+    measured: list[tuple[Sound, Measured]] = []
+    found: list[Finding] = []
+    for position, sound in enumerate(listed):
+        ctx.report(position / len(listed) / 2, f"listening to {sound.track.language}")
+        heard = _measured_track(ctx, address, source, sound.track, STEREO)
+        half = _half(sound.track, heard)
+        if half is not None:
+            message = f"of the mono tracks joined from stream {sound.track.index} on one is silent: the other is played"
+            found.append(Finding(code="half_silent", message=message))
+            sound = Sound(track=half)
+            heard = _measured_track(ctx, address, source, half, STEREO)
+        measured.append((sound, heard))
+    kept = [(sound, heard) for sound, heard in measured if not heard.silent]
+    if not any(sound.track.role is AudioRole.MAIN for sound, _ in kept):
+        # A title is not left without its main sound, though that may be silence.
+        kept.insert(0, measured[0])
+    lost = [sound for sound, _ in measured if all(sound is not each for each, _ in kept)]
+    if lost:
+        named = ", ".join(f"{sound.track.language} (stream {sound.track.index})" for sound in lost)
+        message = f"audio tracks in which nothing is to be heard are left out: {named}"
+        found.append(Finding(code="silent_audio", message=message))
+    return kept, found
+
+
+def _half(track: AudioStream, heard: Measured) -> AudioStream | None:
+    """The one of two joined mono tracks that has all the sound; None where both have, or neither."""
+    if len(track.streams) != 2 or len(track.taps) != 2 or len(heard.peaks_dbfs) != 2 or heard.silent:
+        return None
+    loud = [tap for tap, peak in zip(track.taps, heard.peaks_dbfs, strict=True) if peak >= SILENT_DBFS]
+    if len(loud) != 1:
+        return None
+    return track.model_copy(update={"taps": tuple(loud), "channels": 1, "channel_layout": "mono"})
 
 
 def track_filters(layout: Layout, *, duration_s: float) -> list[str]:
@@ -111,12 +192,11 @@ def normalising_filters(
     ]
 
 
-def measure_argv(program: str, address: str, selector: str, filters: list[str], settings: Settings) -> list[str]:
-    """The first pass of loudnorm, over the stream ``selector`` behind ``filters``."""
+def measure_argv(program: str, address: str, track: AudioStream, filters: list[str], settings: Settings) -> list[str]:
+    """The first pass of loudnorm, over a track behind ``filters``; the peak of each channel as well."""
     loudnorm = f"loudnorm=I={settings.loudness_target_lufs}:TP={settings.true_peak_dbtp}:print_format=json"
-    chain = ",".join([*filters, loudnorm])
-    outputs = ["-map", selector, "-af", chain, "-f", "null", "-"]
-    return [*prelude(program, level="info"), *input_argv(address), *outputs]
+    sound = mapped(track, [*filters, PEAKS, loudnorm])
+    return [*prelude(program, level="info"), *input_argv(address), *sound, "-f", "null", "-"]
 
 
 def encode_argv(
@@ -126,7 +206,7 @@ def encode_argv(
     return [
         *prelude(program, level="level+warning", overwrite=True),
         *input_argv(address),
-        *("-map", f"0:{track.index}", "-af", ",".join(filters)),
+        *mapped(track, filters),
         *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(SAMPLE_RATE_HZ)),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
     ]
@@ -139,13 +219,13 @@ def _encode(
     track: AudioStream,
     layout: Layout,
     name: str,
-    *,
-    default: bool,
+    known: Measured | None,
 ) -> AudioRendition:
+    """Encode one track in one layout; ``known`` is what was measured of just that."""
     settings = ctx.settings
     duration_s = source.video.start_time_s + source.video.duration_s
     filters = track_filters(layout, duration_s=duration_s)
-    measured = _measured(ctx, address, f"0:{track.index}", filters, duration_s)
+    measured = (known or _measured_track(ctx, address, source, track, layout)).loudness
     normalise = normalising_filters(
         measured,
         target_lufs=settings.loudness_target_lufs,
@@ -156,7 +236,7 @@ def _encode(
     argv = encode_argv(ffmpeg(settings), address, track, [*filters, *normalise], layout, output)
     finished = run(argv, timeout_s=ctx.time_left_s)
     encoded_s = _encoded_duration(ctx, output, finished)
-    result = _measured(ctx, str(output), "0:a:0", [], duration_s)
+    result = _measured(ctx, str(output), track.model_copy(update={"index": 0, "taps": ()}), [], duration_s).loudness
     size = output.stat().st_size
     key = ctx.key(f"audio/{name}.mp4")
     ctx.store.put_file(key, output)
@@ -166,23 +246,30 @@ def _encode(
         codec="aac",
         channels=layout.channels,
         language=track.language,
-        label=label(track.language, track.title),
+        label="",
         bitrate_kbps=round(size * 8 / 1000 / max(encoded_s, 0.001)),
         duration_s=encoded_s,
         source_lufs=measured.integrated_lufs,
         loudness_lufs=result.integrated_lufs,
         true_peak_dbtp=result.true_peak_dbtp,
-        default=default,
+        role=track.role,
     )
 
 
-def _measured(ctx: StageContext, address: str, selector: str, filters: list[str], duration_s: float) -> Loudness:
+def _measured_track(
+    ctx: StageContext, address: str, source: Inspection, track: AudioStream, layout: Layout
+) -> Measured:
+    duration_s = source.video.start_time_s + source.video.duration_s
+    return _measured(ctx, address, track, track_filters(layout, duration_s=duration_s), duration_s)
+
+
+def _measured(ctx: StageContext, address: str, track: AudioStream, filters: list[str], duration_s: float) -> Measured:
+    finished = run(measure_argv(ffmpeg(ctx.settings), address, track, filters, ctx.settings), timeout_s=ctx.time_left_s)
+    peaks = parse_peaks(finished.stderr)
     if duration_s < SHORTEST_MEASURED_S:
-        return Loudness(integrated_lufs=None, true_peak_dbtp=None)
-    argv = measure_argv(ffmpeg(ctx.settings), address, selector, filters, ctx.settings)
-    finished = run(argv, timeout_s=ctx.time_left_s)
+        return Measured(loudness=Loudness(integrated_lufs=None, true_peak_dbtp=None), peaks_dbfs=peaks)
     try:
-        return parse_loudnorm(finished.stderr)
+        return Measured(loudness=parse_loudnorm(finished.stderr), peaks_dbfs=peaks)
     except ValueError as error:
         raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
 
@@ -196,12 +283,3 @@ def _encoded_duration(ctx: StageContext, output: Path, encoded: Finished) -> flo
     if encoded_s == 0:
         raise failed(encoded, EncoderCrashed, "ffmpeg ended well but encoded no audio")
     return encoded_s
-
-
-def _name(language: str, layout: Layout, taken: set[str]) -> str:
-    tag = re.sub(r"[^A-Za-z0-9-]", "", language) or "und"
-    number, name = 2, f"aac_{tag}_{layout.name}"
-    while name in taken:
-        name, number = f"aac_{tag}_{number}_{layout.name}", number + 1
-    taken.add(name)
-    return name

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 from include.adapters import tools
+from include.adapters.ffmpeg.choices import chapters, without_covers
 from include.adapters.ffmpeg.commands import CONTAINERS, MAX_SIDE
 from include.adapters.ffmpeg.decode import decode
 from include.adapters.ffmpeg.ffprobe import (
     Fields,
     Packets,
     Probe,
-    audio_stream,
     fraction,
     integer,
     number,
@@ -35,6 +35,7 @@ from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
+from include.stages.tracks import sound_tracks, the_programme
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 """ISO files that hold a still picture, which ffprobe takes for video."""
@@ -86,13 +87,14 @@ def _inspect(ctx: StageContext) -> Inspection:
     address = open_identified(ctx, identity)
     program = tools.ffprobe(ctx.settings)
     found = probe(program, address, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
-    stream = _checked(ctx, identity, found)
+    _served(ctx, identity, found)
+    found, programme, chosen = the_programme(ctx, identity, found)
+    stream = _checked(found)
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, program, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
-    warnings += shown
-    audio = tuple(each for each in map(audio_stream, _of_type(found, "audio")) if each is not None)
-    warnings += _findings(found, video, audio)
+    audio, heard = sound_tracks(ctx, address, found)
+    warnings += [*chosen, *shown, *heard, *_findings(found, video, audio)]
     ctx.report(0.4, "decoding samples")
     _decode_samples(ctx, address, video)
     return Inspection(
@@ -102,6 +104,8 @@ def _inspect(ctx: StageContext) -> Inspection:
         bitrate_kbps=round(identity.size_bytes * 8 / 1000 / (video.start_time_s + video.duration_s), 3),
         video=video,
         audio=audio,
+        chapters=chapters(found, origin_s=0.0, duration_s=video.start_time_s + video.duration_s),
+        programme=programme,
         subtitles=tuple(subtitle_stream(each) for each in _of_type(found, "subtitle")),
         warnings=tuple(warnings),
         tool_version=tools.ffmpeg_version(ctx.settings),
@@ -112,21 +116,27 @@ def _of_type(found: Probe, kind: str) -> list[Fields]:
     return [stream for stream in found.streams if stream.get("codec_type") == kind]
 
 
-def _checked(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Fields:
-    """The video stream to encode; raises where Callsheet serves neither such a container nor such a codec."""
+def _served(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> None:
+    """Raises where Callsheet serves no such container."""
     if not found.readable:
         reason = judge_probe(found.stderr, _head(ctx, identity))
-        last = found.stderr.strip().splitlines()[-1].rpartition(": ")[2] if found.stderr.strip() else "not readable"
         if reason is Reason.TRUNCATED:
-            raise MezzanineRejected(f"the mezzanine is cut short, its index is missing: {last}", reason=reason)
-        raise _invalid(f"not a container that is served ({last})")
+            raise MezzanineRejected(
+                "the mezzanine is cut short: its index is missing, it did not arrive as a whole or was never finished",
+                reason=reason,
+            )
+        raise _invalid("not a container that is served, or one whose beginning is damaged")
     names = set(str(found.container.get("format_name", "")).split(","))
     brand = str(found.container.get("tags", {}).get("major_brand", "")).strip()
     if not names & set(CONTAINERS) or brand in PICTURE_BRANDS:
         raise _invalid(f"{brand or found.container.get('format_name')} is not a container that is served")
     if len(found.streams) > MAX_STREAMS:
         raise _invalid(f"{len(found.streams)} streams, at most {MAX_STREAMS} are served")
-    moving = picture_streams(found)
+
+
+def _checked(found: Probe) -> Fields:
+    """The video stream to encode; raises where there is none, or none of a codec that Callsheet serves."""
+    moving = without_covers(picture_streams(found))
     if not moving:
         raise MezzanineRejected("there is no video stream in the mezzanine", reason=Reason.NO_VIDEO)
     stream = moving[0]
@@ -321,13 +331,11 @@ def _invalid(text: str) -> MezzanineRejected:
 
 def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) -> list[Finding]:
     """What is odd about a mezzanine that can be served all the same."""
-    moving = picture_streams(found)
-    unread = len(_of_type(found, "audio")) - len(audio)
+    moving = without_covers(picture_streams(found))
     chroma = next((each for each in ("444", "422") if each in video.pixel_format), None)
     found_s = number(found.container.get("duration")) or 0.0
     odd: list[tuple[bool, str, str]] = [
         (not audio, "no_audio", "there is no audio: the title is published silent"),
-        (unread > 0, "unreadable_audio", f"{unread} audio streams cannot be read and are left out"),
         (
             any(each.language == "und" for each in audio),
             "no_language",

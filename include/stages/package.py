@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, read_track
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.manifests import AudioEntry, Contents, TextEntry, VideoEntry
+from include.adapters.manifests import dash, hls
+from include.adapters.manifests.chapters import write_chapters
+from include.adapters.manifests.contents import (
+    CHAPTERS_TEXT,
+    DASH,
+    MASTER,
+    AudioEntry,
+    Contents,
+    TextEntry,
+    VideoEntry,
+    target_duration,
+)
+from include.adapters.manifests.faults import faults
 from include.adapters.packager import AudioInput, VideoInput, make_set
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
@@ -17,7 +30,8 @@ from include.domain.media.captions import Cue
 from include.domain.media.cue_reading import read_webvtt
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.labels import unique
-from include.domain.media.media import Analysis, Inspection
+from include.domain.media.languages import UNDETERMINED
+from include.domain.media.media import Analysis, Chapter, Inspection
 from include.domain.outcome.report import Report, build_report
 from include.domain.outcome.results import (
     AudioRendition,
@@ -79,7 +93,7 @@ def package(
         ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
     )
     ctx.report(0.5, "measuring the set")
-    contents = _contents(ctx, folder, finished, passed, tracks, text)
+    contents = _contents(ctx, folder, finished, passed, tracks, text, source.chapters)
     _write_manifests(folder, contents, finished)
     _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
@@ -97,7 +111,7 @@ def package(
         rungs,
         whole=ctx.edition is None,
         tools={"ffmpeg": ffmpeg_version(ctx.settings), "shaka_packager": packager_version(ctx.settings)},
-        files={"hls": manifests.MASTER, "dash": manifests.DASH, "progressive": list(files)},
+        files=_entry_points(contents, files),
     )
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
@@ -106,12 +120,20 @@ def package(
 
 def _write_manifests(folder: Path, contents: Contents, finished: Finished) -> None:
     """Make the manifests say what was measured; raises :class:`PackagerFailed` where one still does not."""
-    manifests.correct_media_playlists(folder, contents)
-    manifests.write_master(folder, contents)
-    manifests.correct_dash(folder, contents)
-    wrong = manifests.faults(folder, contents)
+    language = contents.audios[0].language if contents.audios else UNDETERMINED
+    write_chapters(folder, contents.chapters, language=language)
+    hls.correct_media_playlists(folder, contents)
+    hls.write_master(folder, contents)
+    dash.correct_dash(folder, contents)
+    wrong = faults(folder, contents)
     if wrong:
         raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
+
+
+def _entry_points(contents: Contents, progressive: tuple[str, ...]) -> dict[str, Any]:
+    """Where the report's reader finds what there is to play."""
+    chapters = {"chapters": CHAPTERS_TEXT} if contents.chapters else {}
+    return {"hls": MASTER, "dash": DASH, "progressive": list(progressive), **chapters}
 
 
 def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
@@ -145,6 +167,7 @@ def _contents(
     passed: list[Rendition],
     tracks: list[AudioRendition],
     text: TextResult,
+    chapters: tuple[Chapter, ...],
 ) -> Contents:
     """Measure every track of the set and write the subtitles beside them."""
     try:
@@ -152,28 +175,52 @@ def _contents(
         audios = [read_track(folder, "audio", track.name) for track in tracks]
     except UnreadableTrack as error:
         raise failed(finished, PackagerFailed, f"the packager wrote a track that cannot be read: {error}") from error
-    target_s = manifests.target_duration([*videos, *audios])
-    taken: dict[str, set[str]] = {}
+    target_s = target_duration([*videos, *audios])
+    taken: set[str] = set()
+    # All layouts of a sound have its one label: players tell them apart by their channels.
+    labels = {
+        sound: unique(label, taken)
+        for sound, label in {track.sound or track.name: track.label for track in tracks}.items()
+    }
     sounds = tuple(
         AudioEntry(
             track=measured,
             language=track.language,
-            label=unique(track.label, taken.setdefault(_group(track), set())),
+            label=labels[track.sound or track.name],
             group=_group(track),
             default=track.default,
+            role=track.role,
+            sound=track.sound,
         )
         for track, measured in zip(tracks, audios, strict=True)
     )
-    durations = [segment.duration for segment in videos[0].segments]
+    texts = _texts(ctx, folder, text, [segment.duration for segment in videos[0].segments], target_s=target_s)
+    return Contents(
+        videos=tuple(
+            VideoEntry(track=measured, hls=CODECS[planned.codec].hls)
+            for planned, measured in zip(passed, videos, strict=True)
+        ),
+        audios=sounds,
+        texts=texts,
+        target_s=target_s,
+        chapters=chapters,
+    )
+
+
+def _texts(
+    ctx: StageContext, folder: Path, text: TextResult, durations: list[Fraction], *, target_s: int
+) -> tuple[TextEntry, ...]:
+    """Write the subtitles beside the tracks."""
+    taken: set[str] = set()
     texts = []
     for rendition in text.renditions:
         cues = _cues(ctx, rendition.uri)
-        peak, size = manifests.write_text(folder, rendition.name, cues, durations, target_s=target_s)
+        peak, size = hls.write_text(folder, rendition.name, cues, durations, target_s=target_s)
         texts.append(
             TextEntry(
                 name=rendition.name,
                 language=rendition.language,
-                label=unique(rendition.label, taken.setdefault("text", set())),
+                label=unique(rendition.label, taken),
                 forced=rendition.forced,
                 hearing_impaired=rendition.hearing_impaired,
                 default=rendition.default,
@@ -181,15 +228,7 @@ def _contents(
                 size_bytes=size,
             )
         )
-    return Contents(
-        videos=tuple(
-            VideoEntry(track=measured, hls=CODECS[planned.codec].hls)
-            for planned, measured in zip(passed, videos, strict=True)
-        ),
-        audios=sounds,
-        texts=tuple(texts),
-        target_s=target_s,
-    )
+    return tuple(texts)
 
 
 def _cues(ctx: StageContext, key: str) -> list[Cue]:
@@ -268,8 +307,8 @@ def _stored(
     return PackageResult(
         prefix=prefix,
         files=files,
-        hls=manifests.MASTER,
-        dash=manifests.DASH,
+        hls=MASTER,
+        dash=DASH,
         progressive=progressive,
         preview=PAGE,
         report=REPORT,

@@ -41,7 +41,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         tools.ffmpeg(ctx.settings),
         str(path),
         video_index=video.index,
-        audio_indexes=[each.index for each in source.audio],
+        audio_indexes=sorted({index for each in source.audio for index in each.streams}),
         constant_rate=str(rate),
         threads=tools.encode_threads(ctx.settings),
         timeout_s=ctx.time_left_s,

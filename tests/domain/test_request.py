@@ -75,17 +75,17 @@ def test_a_short_request_has_defaults() -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "value", "reason"),
     [
-        ({"title_id": "../x"}, "title_id", "'../x'", "String should match pattern"),
-        ({"title_id": "-x"}, "title_id", "'-x'", "String should match pattern"),
-        ({"title_id": "x\n"}, "title_id", "'x\\n'", "String should match pattern"),
-        ({"title_id": "x" * 101}, "title_id", "'" + "x" * 101 + "'", "String should match pattern"),
+        ({"title_id": "../x"}, "title_id", "'../x'", "an id is 1 to 100 letters"),
+        ({"title_id": "-x"}, "title_id", "'-x'", "an id is 1 to 100 letters"),
+        ({"title_id": "x\n"}, "title_id", "'x\\n'", "an id is 1 to 100 letters"),
+        ({"title_id": "x" * 101}, "title_id", "'" + "x" * 101 + "'", "an id is 1 to 100 letters"),
         ({"title_id": 7}, "title_id", "7", "valid string"),
         ({"mezzanine": "ftp://x/y"}, "mezzanine", "'ftp://x/y'", "must start with file:// or s3://"),
         ({"mezzanine": "/etc/passwd"}, "mezzanine", "'/etc/passwd'", "must start with file://"),
         ({"mezzanine": "file:///a\0b"}, "mezzanine", "'file:///a\\x00b'", "control characters are not allowed"),
         ({"mezzanine": "file:///" + "a" * 2048}, "mezzanine", None, "at most 2048"),
-        ({"checksum": "md5:0"}, "checksum", "'md5:0'", "String should match pattern"),
-        ({"checksum": "sha256:" + "A" * 64}, "checksum", None, "String should match pattern"),
+        ({"checksum": "md5:0"}, "checksum", "'md5:0'", "must be sha256: and then 64 digits"),
+        ({"checksum": "sha256:" + "A" * 64}, "checksum", None, "must be sha256: and then 64 digits"),
         ({"name": "a\x1b[31mb"}, "name", "'a\\x1b[31mb'", "control characters are not allowed"),
         ({"tier": "gold"}, "tier", "'gold'", "'premium', 'standard' or 'ugc'"),
         ({"kind": "opera"}, "kind", "'opera'", "'movie'"),
@@ -97,8 +97,10 @@ def test_a_short_request_has_defaults() -> None:
         ({"signals": {"views_last_hour": -1}}, "signals.views_last_hour", "-1", "greater than or equal to 0"),
         ({"signals": {"views_last_hour": float("nan")}}, "signals.views_last_hour", "nan", ""),
         ({"subtitles": [{"uri": "x", "language": "en"}]}, "subtitles.0.uri", "'x'", "must start with"),
-        ({"subtitles": [{"uri": "file:///x", "language": "english!"}]}, "subtitles.0.language", None, "pattern"),
-        ({"territories": ["de"]}, "territories.0", "'de'", "pattern"),
+        ({"subtitles": [{"uri": "file:///x", "language": "english!"}]}, "subtitles.0.language", None, "en, pt-BR"),
+        ({"territories": ["de"]}, "territories.0", "'de'", "two capital letters"),
+        ({"source": {"programme": 0}}, "source.programme", "0", "greater than or equal to 1"),
+        ({"source": {"audio_layouts": ["quad"]}}, "source.audio_layouts.0", "'quad'", "'5.1' or '7.1'"),
         ({"languages": ["en"] * 51}, "languages", None, "at most 50"),
         ({"metadata": []}, "metadata", "[]", "dictionary"),
         ({"metadata": {"x": "é" * MAX_METADATA_BYTES}}, "metadata", None, "may not exceed 65536 bytes"),
@@ -115,6 +117,7 @@ def test_a_bad_title_is_refused_alone_with_field_value_and_reason(
 
     assert found[0] == field
     assert reason in found[2]
+    assert "pattern" not in found[2]
     assert value is None or found[1] == value
     assert len(found[1]) <= 120
     assert found[1].isprintable()
@@ -156,7 +159,7 @@ def test_a_repeated_title_id_is_refused_and_the_first_counts() -> None:
         ([TITLE], "must be a JSON object"),
         ("x" * 1000, "must be a JSON object"),
         ({}, r"batch_id: Field required \(got nothing\); titles: Field required"),
-        ({"batch_id": "a b", "titles": [TITLE]}, "batch_id: String should match pattern"),
+        ({"batch_id": "a b", "titles": [TITLE]}, "batch_id: an id is 1 to 100 letters"),
         ({"batch_id": "a", "titles": []}, "titles: .*at least 1 item"),
         ({"batch_id": "a", "titles": [TITLE] * (MAX_TITLES + 1)}, "titles: .*at most 1000 items"),
         ({"batch_id": "a", "titles": {"0": TITLE}}, "titles: .*valid list"),

@@ -131,6 +131,8 @@ def test_a_picture_that_stands_at_an_angle_is_refused(context: Context, tmp_path
         ("prores.mov", "yuva444p10le", ("-c:v", "prores_ks", "-profile:v", "4444", "-alpha_bits", "16")),
         ("vp9.webm", "yuva420p", ("-c:v", "libvpx-vp9", "-crf", "10", "-b:v", "0")),
         ("vp8.webm", "yuva420p", ("-c:v", "libvpx", "-auto-alt-ref", "0", "-b:v", "2M")),
+        ("qtrle.mov", "argb", ("-c:v", "qtrle")),
+        ("png.mov", "rgba", ("-c:v", "png")),
         ("hevc.mp4", "yuva420p", ("-c:v", "libx265", "-crf", "4", "-tag:v", "hvc1", "-x265-params", "log-level=1")),
     ],
 )
@@ -142,8 +144,9 @@ def test_what_is_transparent_is_laid_over_black_and_what_it_hides_does_not_show(
     picture = f"color=magenta@0:size=320x180:rate=25:duration=0.4,format=rgba,{boxes}:replace=1"
     picture += ",drawbox=x=240:w=80:h=180:color=lime@1:t=fill:replace=1,format=gbrap"
     path = tmp_path / name
-    graph = f"{picture},scale=out_color_matrix=bt709:out_range=limited,format={pixels}"
-    run_ffmpeg(["-f", "lavfi", "-i", graph, "-pix_fmt", pixels, *encoder, "-colorspace", "bt709", str(path)])
+    matrix = "scale=out_color_matrix=bt709:out_range=limited" if pixels.startswith("yuv") else "null"
+    graph = f"{picture},{matrix},format={pixels}"
+    run_ffmpeg(["-f", "lavfi", "-i", graph, "-pix_fmt", pixels, *encoder, str(path)])
     ctx = context(path)
 
     source, result, _ = rendered(ctx)
@@ -219,6 +222,24 @@ def test_what_showinfo_prints_is_read_and_other_text_is_not() -> None:
     assert (seen.color_range, seen.color_space, seen.color_transfer) == ("tv", None, "arib-std-b67")
     assert seen.alpha == "premultiplied"
     assert read_look("no such line") is None
+
+
+@pytest.mark.parametrize(("profile", "full_range", "expected"), [(0, 1, 5), (0, 0, None), (1, 0, None)])
+def test_dolby_vision_profile_5_is_seen_where_the_container_does_not_name_it(
+    profile: int, full_range: int, expected: int | None
+) -> None:
+    head = "[Parsed_showinfo_2 @ 0x1] "
+    text = (
+        f"{head}n:   0 pts:      0    fmt:yuv420p10le cl:left sar:1/1 s:320x136 i:P iskey:1 type:I\n"
+        f"{head}    rpu_type=2; rpu_format=18; vdr_rpu_profile={profile}; vdr_rpu_level=6; coef_data_type=0; "
+        f"coef_log2_denom=23; vdr_rpu_normalized_idc=1; bl_video_full_range_flag={full_range}; bl_bit_depth=10;\n"
+    )
+
+    seen = read_look(text)
+
+    assert seen is not None
+    assert seen.dolby_profile == expected
+    assert (refused_picture(video(), seen, None) is not None) == (expected == 5)
 
 
 def test_damaged_side_data_says_nothing() -> None:

@@ -12,13 +12,14 @@ import pytest
 from include.adapters.ffmpeg.reading import Loudness
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
+from include.domain.media.choosing import sounds
 from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
     audio,
     chosen_tracks,
-    layouts,
     normalising_filters,
+    versions,
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
@@ -162,7 +163,9 @@ def test_wished_languages_filter_and_never_leave_a_title_silent(
 
 @pytest.mark.parametrize(("channels", "names"), [(1, ["stereo"]), (2, ["stereo"]), (6, ["stereo", "surround"])])
 def test_layouts(channels: int, names: list[str]) -> None:
-    assert [layout.name for layout in layouts(stream(0, "en", channels=channels))] == names
+    (sound,), _ = sounds([stream(0, "en", channels=channels)])
+
+    assert [layout.name for _, layout in versions(sound)] == names
 
 
 def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import m3u8
 import pytest
 
-from include.adapters import manifests
 from include.adapters.cmaf import UnreadableTrack, average_bps, peak_bps, read_track
+from include.adapters.manifests.contents import AudioEntry, Contents, VideoEntry
+from include.adapters.manifests.faults import faults
 from include.adapters.packager import AudioInput, VideoInput, packager_argv
 from include.base.errors import PackagerFailed
 from include.domain.outcome.report import Report
@@ -213,15 +214,14 @@ def test_a_rendition_that_is_no_mp4_is_the_packager_s_failure(title: Title, verd
 
 
 @pytest.fixture
-def contents(title: Title, verdicts: CheckResult) -> manifests.Contents:
+def contents(title: Title, verdicts: CheckResult) -> Contents:
     """The shared title's set, fresh, and what its manifests were written from."""
     title.package(verdicts)
     videos = tuple(
-        manifests.VideoEntry(track=read_track(title.folder, "video", name), hls=True)
-        for name in ("h264_144p", "h264_240p")
+        VideoEntry(track=read_track(title.folder, "video", name), hls=True) for name in ("h264_144p", "h264_240p")
     )
     audios = tuple(
-        manifests.AudioEntry(
+        AudioEntry(
             track=read_track(title.folder, "audio", f"aac_{tag}_stereo"),
             language=tag,
             label=tag,
@@ -230,11 +230,11 @@ def contents(title: Title, verdicts: CheckResult) -> manifests.Contents:
         )
         for tag in ("en", "de")
     )
-    return manifests.Contents(videos=videos, audios=audios, texts=(), target_s=6)
+    return Contents(videos=videos, audios=audios, texts=(), target_s=6)
 
 
-def test_a_sound_set_has_no_faults(title: Title, contents: manifests.Contents) -> None:
-    assert manifests.faults(title.folder, contents) == []
+def test_a_sound_set_has_no_faults(title: Title, contents: Contents) -> None:
+    assert faults(title.folder, contents) == []
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -264,23 +264,23 @@ MEDIA = "video/h264_240p/media.m3u8"
     ],
 )
 def test_every_lie_of_a_manifest_is_found(
-    title: Title, contents: manifests.Contents, name: str, old: str, new: str, said: str
+    title: Title, contents: Contents, name: str, old: str, new: str, said: str
 ) -> None:
     edit(title.folder / name, old, new)
 
-    found = manifests.faults(title.folder, contents)
+    found = faults(title.folder, contents)
 
     assert any(said in fault for fault in found), found
 
 
-def test_a_broken_master_is_one_fault(title: Title, contents: manifests.Contents) -> None:
+def test_a_broken_master_is_one_fault(title: Title, contents: Contents) -> None:
     (title.folder / "hls.m3u8").write_text("hello")
 
-    assert len(manifests.faults(title.folder, contents)) == 1
+    assert len(faults(title.folder, contents)) == 1
 
 
 @pytest.mark.parametrize("cut", [0, 8, 100, 2000])
-def test_a_track_that_is_cut_short_is_unreadable(title: Title, contents: manifests.Contents, cut: int) -> None:
+def test_a_track_that_is_cut_short_is_unreadable(title: Title, contents: Contents, cut: int) -> None:
     path = title.folder / "video/h264_144p/00001.m4s"
     path.write_bytes(path.read_bytes()[:cut])
 
@@ -288,7 +288,7 @@ def test_a_track_that_is_cut_short_is_unreadable(title: Title, contents: manifes
         read_track(title.folder, "video", "h264_144p")
 
 
-def test_a_track_of_an_unknown_codec_is_unreadable(title: Title, contents: manifests.Contents) -> None:
+def test_a_track_of_an_unknown_codec_is_unreadable(title: Title, contents: Contents) -> None:
     path = title.folder / "video/h264_144p/init.mp4"
     path.write_bytes(path.read_bytes().replace(b"avc1", b"evc1"))
 

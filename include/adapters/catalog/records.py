@@ -200,6 +200,8 @@ class TitleRecord(OpenTitle):
             wait_until=request.wait_until,
             subtitles=tuple(SubtitleFile(**each.model_dump()) for each in request.subtitles),
             languages=request.languages,
+            programme=request.source.programme,
+            audio_layouts=request.source.audio_layouts,
             territories=request.territories,
             metadata=request.metadata,
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from include.adapters.ffmpeg.commands import input_argv, loglevel
 from include.adapters.process import run
+from include.domain.media.choosing import role_of
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.languages import language_tag
 from include.domain.media.media import AudioStream, SubtitleStream, VideoStream
@@ -33,6 +34,8 @@ class Probe:
     container: Fields
     streams: tuple[Fields, ...]
     stderr: str
+    programs: tuple[Fields, ...] = ()
+    chapters: tuple[Fields, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -42,13 +45,20 @@ class Probe:
 
 def probe(program: str, address: str, *, timeout_s: float) -> Probe:
     """Container and streams of ``address``; raises :class:`include.base.errors.ToolTimeout`."""
-    argv = [program, "-v", loglevel(address), "-show_format", "-show_streams", "-of", "json", *input_argv(address)]
+    shown = ("-show_format", "-show_streams", "-show_programs", "-show_chapters")
+    argv = [program, "-v", loglevel(address), *shown, "-of", "json", *input_argv(address)]
     finished = run(argv, timeout_s=timeout_s, check=False)
     try:
         data = json.loads(finished.stdout.decode("utf-8", "replace") or "{}")
     except ValueError:
         data = {}
-    return Probe(container=data.get("format", {}), streams=tuple(data.get("streams", ())), stderr=finished.stderr)
+    return Probe(
+        container=data.get("format", {}),
+        streams=tuple(data.get("streams", ())),
+        stderr=finished.stderr,
+        programs=tuple(data.get("programs", ())),
+        chapters=tuple(data.get("chapters", ())),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +182,8 @@ def audio_stream(stream: Fields) -> AudioStream | None:
     channels, rate = integer(stream.get("channels")), integer(stream.get("sample_rate"))
     if not stream.get("codec_name") or not channels or not rate:
         return None
-    tags = _tags(stream)
+    tags, flags = tags_of(stream), stream.get("disposition", {})
+    title = _title(tags)
     return AudioStream(
         index=int(stream["index"]),
         codec=str(stream["codec_name"]),
@@ -180,15 +191,16 @@ def audio_stream(stream: Fields) -> AudioStream | None:
         channel_layout=stream.get("channel_layout"),
         sample_rate_hz=rate,
         language=language_tag(tags.get("language")),
-        title=_title(tags),
-        default=bool(stream.get("disposition", {}).get("default")),
+        title=title,
+        default=bool(flags.get("default")),
         duration_s=stream_duration_s(stream),
+        role=role_of((name for name, raised in flags.items() if raised), title),
     )
 
 
 def subtitle_stream(stream: Fields) -> SubtitleStream:
     """One subtitle stream as a document."""
-    tags, codec = _tags(stream), str(stream.get("codec_name", "unknown"))
+    tags, codec = tags_of(stream), str(stream.get("codec_name", "unknown"))
     flags = stream.get("disposition", {})
     return SubtitleStream(
         index=int(stream["index"]),
@@ -206,7 +218,7 @@ def stream_duration_s(stream: Fields) -> float | None:
     """A stream's own duration: its field, or the tag that Matroska writes, which counts from the file's zero."""
     duration = number(stream.get("duration"))
     if duration is None:
-        parts = str(_tags(stream).get("duration", "")).split(":")
+        parts = str(tags_of(stream).get("duration", "")).split(":")
         values = [number(part) for part in parts]
         if len(values) == 3 and None not in values:
             hours, minutes, seconds = (value or 0.0 for value in values)
@@ -255,7 +267,8 @@ def fraction(value: Any, separator: str = "/") -> Fraction | None:
         return None
 
 
-def _tags(stream: Fields) -> dict[str, str]:
+def tags_of(stream: Fields) -> dict[str, str]:
+    """The tags of a stream, programme or chapter by their names in lower case."""
     return {str(name).lower(): str(value) for name, value in stream.get("tags", {}).items()}
 
 

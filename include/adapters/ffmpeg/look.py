@@ -19,6 +19,7 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _SIZE = re.compile(r" fmt:(\w{1,32}) .{0,200}? s:(\d{1,5})x(\d{1,5}) ")
 _COLOURS = re.compile(r" color_range:(\S{1,32}) color_space:(\S{1,32}) color_primaries:(\S{1,32}) color_trc:(\S{1,32})")
 _TURN = re.compile(r"displaymatrix: rotation of (-?\d{1,3}\.\d{1,6}) degrees")
+_DOLBY = re.compile(r" vdr_rpu_profile=(\d{1,3});.{0,300}? bl_video_full_range_flag=(\d);")
 _UNKNOWN = frozenset({"unknown", "reserved", "unspecified"})
 
 
@@ -87,10 +88,16 @@ def read_look(text: str) -> Seen | None:
         color_space=values[1],
         color_primaries=values[2],
         color_transfer=values[3],
+        dolby_profile=next((_dolby(found) for found in map(_DOLBY.search, told) if found), None),
         # ffmpeg counts against the clock.
         turn_degrees=None if turn is None else -float(turn[1]),
         premultiplied=any("alpha_mode:premultiplied" in line for line in told),
     )
+
+
+def _dolby(found: re.Match[str]) -> int | None:
+    """5, the one profile of RPU profile 0 whose base layer has the full range; None for all others."""
+    return 5 if found.groups() == ("0", "1") else None
 
 
 def is_cropped(stream: dict[str, Any]) -> bool:

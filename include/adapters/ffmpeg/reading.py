@@ -17,6 +17,7 @@ SILENCE_LUFS = -69.0
 _FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
 _PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
+_PEAKS = re.compile(r"Peak level dB: (-?[\d.]+|-inf|nan)")
 _LOUDNORM = re.compile(r"\{[^{}]*\"input_i\"[^{}]*\}")
 _READ = re.compile(r"Input stream #0:(\d+) \(\w+\): .*?(\d+) frames decoded; (\d+) decode errors")
 _DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.*corrupt decoded frame")
@@ -80,6 +81,11 @@ def parse_loudnorm(stderr: str) -> Loudness:
         threshold_lufs=values["input_thresh"],
         offset_lu=values["target_offset"],
     )
+
+
+def parse_peaks(stderr: str) -> tuple[float, ...]:
+    """Highest sample of each channel in dB below full scale, as ``astats`` reports it; minus infinity for silence."""
+    return tuple(-math.inf if found in {"-inf", "nan"} else float(found) for found in _PEAKS.findall(stderr))
 
 
 def frames_counted(progress: bytes) -> int:

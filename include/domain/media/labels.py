@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from babel import Locale, UnknownLocaleError
 
+from include.domain.media.choosing import role_of
 from include.domain.media.languages import UNDETERMINED
+from include.domain.media.media import AudioRole
 
 MAX_LABEL = 80
 _OURS = {"id": "Bahasa Indonesia", "ms": "Bahasa Melayu"}
@@ -21,6 +23,24 @@ def label(language: str, title: str | None = None) -> str:
     primary, _, rest = language.partition("-")
     name = _own_name(primary.lower()) or primary
     return f"{name} ({rest})" if rest else name
+
+
+_ROLES = {
+    AudioRole.DESCRIPTION: "Audio description",
+    AudioRole.COMMENTARY: "Commentary",
+    AudioRole.CLEAR_SPEECH: "Clear speech",
+    AudioRole.EFFECTS: "Music and effects",
+}
+
+
+def sound_label(language: str, title: str | None, role: AudioRole) -> str:
+    """What a menu shows for a sound track: as :func:`label`, and what it is for where that is not the main sound."""
+    shown = label(language, title)
+    purpose = _ROLES.get(role)
+    # A title that says it in its own words does not need ours.
+    if purpose is None or (title and role_of((), title) is role):
+        return shown
+    return f"{shown} ({purpose})"
 
 
 def _own_name(code: str) -> str | None:

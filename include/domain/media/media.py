@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from fractions import Fraction
 from typing import Literal
 
@@ -63,10 +64,33 @@ class VideoStream(Document):
         return self.color_transfer in {"smpte2084", "arib-std-b67"}
 
 
+class AudioRole(StrEnum):
+    """What a sound track is for."""
+
+    MAIN = "main"
+    DESCRIPTION = "description"
+    """The main sound with a narrator who describes the picture, for those who do not see it."""
+    COMMENTARY = "commentary"
+    CLEAR_SPEECH = "clear_speech"
+    """Mixed for those who are hard of hearing."""
+    EFFECTS = "effects"
+    """Music and effects without dialogue."""
+
+
+class Tap(Document):
+    """One channel of one stream of the container."""
+
+    stream: int
+    """Stream index."""
+    channel: int
+    """Counted from 0."""
+
+
 class AudioStream(Document):
-    """One audio track."""
+    """One audio track: one stream of the container, or channels taken from one or several."""
 
     index: int
+    """Stream index in the container; of the first stream where there are several."""
     codec: str
     channels: int
     channel_layout: str | None = None
@@ -76,6 +100,14 @@ class AudioStream(Document):
     title: str | None = None
     default: bool = False
     duration_s: float | None = None
+    role: AudioRole = AudioRole.MAIN
+    taps: tuple[Tap, ...] = ()
+    """Where each channel comes from, in the order of ``channel_layout``; empty for the stream as it is."""
+
+    @property
+    def streams(self) -> tuple[int, ...]:
+        """Indexes of the streams that it is made of."""
+        return tuple(dict.fromkeys(tap.stream for tap in self.taps)) or (self.index,)
 
 
 class SubtitleStream(Document):
@@ -90,6 +122,15 @@ class SubtitleStream(Document):
     default: bool = False
     text: bool = True
     """False for bitmap subtitles, which cannot become WebVTT."""
+
+
+class Chapter(Document):
+    """A stretch of the title that has a name."""
+
+    start_s: float
+    """From the title's zero."""
+    end_s: float
+    title: str
 
 
 class Finding(Document):
@@ -120,6 +161,9 @@ class Inspection(Document):
     video: VideoStream
     audio: tuple[AudioStream, ...] = ()
     subtitles: tuple[SubtitleStream, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    programme: int | None = None
+    """Number of the programme that is published, where the container has several."""
     warnings: tuple[Finding, ...] = ()
     tool_version: str
     """Version of the ffmpeg that decoded the samples."""

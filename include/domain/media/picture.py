@@ -40,6 +40,8 @@ class Seen:
     color_transfer: str | None
     turn_degrees: float | None
     """Clockwise, as it is to be shown; None where nothing says so."""
+    dolby_profile: int | None = None
+    """Profile of Dolby Vision that metadata beside the picture shows, where it can be told from them."""
     premultiplied: bool = False
     """Whether its colours are multiplied by its opacity already."""
 
@@ -104,6 +106,9 @@ def refused_picture(video: VideoStream, seen: Seen | None, dolby: tuple[int, int
         seen: Its first picture; None where none was decoded.
         dolby: Profile of Dolby Vision and its compatibility id, where the container gives them.
     """
+    found = seen.dolby_profile if seen is not None else None
+    if dolby is None and found is not None:
+        dolby = found, None
     if dolby is not None:
         profile, compatibility = dolby
         if profile in NO_BASE_LAYER or (profile in BASE_LAYER_UNLESS_ZERO and compatibility == 0):

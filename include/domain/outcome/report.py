@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from include.base.document import Document
-from include.domain.media.media import Analysis, AudioStream, Finding, Inspection, SubtitleStream, VideoStream
+from include.domain.media.media import Analysis, AudioStream, Chapter, Finding, Inspection, SubtitleStream, VideoStream
 from include.domain.outcome.results import (
     AudioRendition,
     AudioResult,
@@ -112,6 +112,8 @@ class Report(Document):
     """Lowest rung first."""
     audio: tuple[AudioRendition, ...]
     text: tuple[TextRendition, ...]
+    chapters: tuple[Chapter, ...] = ()
+    """From the title's zero."""
     duration_s: float
     degraded: bool
     whole: bool
@@ -172,6 +174,7 @@ def build_report(
         ),
         audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in audio.renditions),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
+        chapters=source.chapters,
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
         whole=whole,

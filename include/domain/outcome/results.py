@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from include.base.document import Document
-from include.domain.media.media import Finding
+from include.domain.media.media import AudioRole, Finding
 from include.domain.plan.degradation import Binding
 
 
@@ -109,6 +109,9 @@ class AudioRendition(Document):
     true_peak_dbtp: float | None = None
     """Measured on the encoded track."""
     default: bool = False
+    role: AudioRole = AudioRole.MAIN
+    sound: str = ""
+    """The same for all layouts of one sound, and for no other: ``en``, ``en_description``."""
 
 
 class AudioResult(Document):

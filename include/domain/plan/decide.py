@@ -191,6 +191,11 @@ def _notes(
         notes.append("Each of its fields becomes a picture.")
     if any(rendition.treatment.tone_map for rendition in plan.renditions):
         notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
+    treatment = highest.treatment
+    if treatment.colours is not None and not treatment.tone_map:
+        notes.append(f"The source's colours ({treatment.colours.primaries}) are converted to BT.709.")
+    if treatment.over_black:
+        notes.append("The source is transparent and is laid over black.")
     return tuple(notes)
 
 

@@ -134,5 +134,7 @@ SOFTWARE_ENCODERS: Mapping[str, Encoder] = {codec.software.name: codec.software 
 UNIVERSAL = H264
 """What every player plays: a title's first codec wherever its pipeline says nothing else."""
 
-SOURCE_CODECS = frozenset({"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1"})
+SOURCE_CODECS = frozenset(
+    {"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1", "qtrle", "png"}
+)
 """Codecs of a mezzanine's picture that are accepted, as ffprobe calls them."""

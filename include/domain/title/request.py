@@ -6,9 +6,9 @@ import json
 import re
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationError
 
 from include.base.document import Document, canonical_json, digest
 from include.base.errors import RequestRejected
@@ -24,11 +24,47 @@ MAX_REQUEST_BYTES = 64 * 1024**2
 _UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's control characters, halves of surrogate pairs, and what some take for line ends."""
 
-Identifier = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+
+def _told(pattern: str, sentence: str) -> BeforeValidator:
+    """Tells whoever sends a string of another shape the sentence: nobody should have to read the pattern."""
+    shape = re.compile(pattern)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not shape.fullmatch(value):
+            raise ValueError(sentence)
+        return value
+
+    return BeforeValidator(check)
+
+
+_TAG_PATTERN = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$"
+_TERRITORY_PATTERN = r"^[A-Z]{2}$"
+_CHECKSUM_PATTERN = r"^sha256:[0-9a-f]{64}$"
+Identifier = Annotated[
+    str,
+    StringConstraints(pattern=ID_PATTERN),
+    _told(
+        ID_PATTERN,
+        "an id is 1 to 100 letters (A to Z without accents), digits, _ and -, and begins with a letter or a digit",
+    ),
+]
+Language = Annotated[
+    str,
+    StringConstraints(pattern=_TAG_PATTERN),
+    _told(_TAG_PATTERN, "must be a language tag (BCP 47) such as en, pt-BR or zh-Hant"),
+]
 """BCP 47 in the shapes that manifests use."""
-Territory = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Territory = Annotated[
+    str,
+    StringConstraints(pattern=_TERRITORY_PATTERN),
+    _told(_TERRITORY_PATTERN, "must be a country's two capital letters (ISO 3166-1), such as DE"),
+]
 """ISO 3166-1 alpha-2."""
+Checksum = Annotated[
+    str,
+    StringConstraints(pattern=_CHECKSUM_PATTERN),
+    _told(_CHECKSUM_PATTERN, "must be sha256: and then 64 digits of lower-case hexadecimal (0 to 9, a to f)"),
+]
 
 
 def plain(value: str) -> str:
@@ -74,6 +110,7 @@ def _storable(value: Any, depth: int) -> None:
         _storable(each, depth - 1)
 
 
+AudioLayout = Literal["mono", "stereo", "5.1", "7.1"]
 Address = Annotated[str, Field(max_length=2048), _scheme("file", "s3", "https", "http")]
 """``http://`` passes here and is refused by the address policy unless the origin is on the allow-list."""
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
@@ -89,12 +126,20 @@ class Signals(Document):
 
 
 class SourceHints(Document):
-    """What the platform knows of the mezzanine before anyone has looked at it: it makes the first forecast better."""
+    """What the platform knows of the mezzanine before anyone has looked at it.
+
+    Length, size and rate make the first forecast better; programme and audio layouts say what is to be published.
+    """
 
     duration_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     width: Annotated[int, Field(ge=16, le=16_384)] | None = None
     height: Annotated[int, Field(ge=16, le=16_384)] | None = None
     frame_rate: Annotated[float, Field(gt=0, le=300)] | None = None
+    programme: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Which programme of an MPEG transport stream to publish, by its number; else the first with a picture."""
+    audio_layouts: Annotated[tuple[AudioLayout, ...], Field(max_length=64)] = ()
+    """How audio channels belong together, counted over all audio tracks in their order: ``["5.1", "stereo"]`` makes two
+    tracks of eight mono tracks, or of one with eight channels. Empty leaves it to what the container says."""
 
 
 class SubtitleRequest(Document):
@@ -120,7 +165,7 @@ class TitleRequest(Document):
     """The platform's id of the title; the same id in a later batch makes a new version."""
     mezzanine: Address
     """``file://`` beneath a configured root, ``s3://``, or ``https://`` to a public or allowed address."""
-    checksum: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    checksum: Checksum | None = None
     """Gates the publication."""
     name: Annotated[str, Field(max_length=300), AfterValidator(plain)] | None = None
     tier: Tier = Tier.STANDARD

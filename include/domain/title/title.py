@@ -111,6 +111,10 @@ class TitleJob(Document):
     subtitles: tuple[SubtitleFile, ...] = ()
     languages: tuple[str, ...] = ()
     """Languages of the audio tracks to keep; empty keeps all."""
+    programme: int | None = None
+    """Programme of a transport stream to publish; None for the first with a picture."""
+    audio_layouts: tuple[str, ...] = ()
+    """How the channels of all audio tracks, in their order, belong together; empty leaves it to the container."""
     territories: tuple[str, ...] = ()
     """ISO 3166-1 alpha-2; empty means everywhere."""
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,33 @@
+"""The arguments that take a sound track out of a mezzanine: a stream as it is, or channels of one or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from include.domain.media.media import AudioStream
+
+_PLACES = {
+    "mono": ("FC",),
+    "stereo": ("FL", "FR"),
+    "5.1": ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    "7.1": ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+"""ffmpeg's names of the channels of a layout, in the order in which mezzanines have them (SMPTE ST 2036-2)."""
+_WHOLE = "aresample=48000:async=1:first_pts=0,apad"
+"""Streams that are joined start together and never end before the others."""
+
+
+def mapped(track: AudioStream, filters: Sequence[str]) -> list[str]:
+    """Arguments that select a track and send it through ``filters``."""
+    chain = ",".join(filters)
+    if not track.taps:
+        return ["-map", f"0:{track.index}", *(("-af", chain) if chain else ())]
+    places = _PLACES[track.channel_layout or ""]
+    streams = {stream: number for number, stream in enumerate(track.streams)}
+    inputs = "".join(f"[0:{stream}]{_WHOLE}[in{number}];" for stream, number in streams.items())
+    labels = "".join(f"[in{number}]" for number in streams.values())
+    channels = "|".join(
+        f"{streams[tap.stream]}.{tap.channel}-{place}" for tap, place in zip(track.taps, places, strict=True)
+    )
+    join = f"{labels}join=inputs={len(streams)}:channel_layout={track.channel_layout}:map={channels}"
+    return ["-filter_complex", f"{inputs}{join}{',' if chain else ''}{chain}[sound]", "-map", "[sound]"]

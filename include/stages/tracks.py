@@ -1,0 +1,79 @@
+"""Which programme and which sound of a mezzanine the inspection goes on with; what is refused, and what is left out."""
+
+from __future__ import annotations
+
+from include.adapters import tools
+from include.adapters.encryption import encryption
+from include.adapters.ffmpeg.choices import decodable_sound, one_programme, undecodable
+from include.adapters.ffmpeg.ffprobe import Probe, audio_stream
+from include.adapters.mezzanine import reader
+from include.base.errors import MezzanineRejected
+from include.domain.media.choosing import NotThere, assembled, main_first
+from include.domain.media.media import AudioStream, Finding, MezzanineIdentity
+from include.domain.media.rejection import Reason
+from include.stages.core import StageContext
+
+TRIAL_LIMIT_S = 120.0
+"""For the first sample of every audio track."""
+
+
+def the_programme(
+    ctx: StageContext, identity: MezzanineIdentity, found: Probe
+) -> tuple[Probe, int | None, list[Finding]]:
+    """What is published of a mezzanine: one programme's streams, its number, and what was left out.
+
+    Raises :class:`MezzanineRejected` where it is encrypted, or lacks the programme that the request names.
+    """
+    try:
+        chosen, number, findings = one_programme(found, ctx.title.programme)
+    except NotThere as error:
+        raise _unlike_the_request(error) from error
+    scheme = encryption(chosen, reader(ctx, identity))
+    if scheme is not None:
+        raise MezzanineRejected(
+            f"the mezzanine is encrypted ({scheme}): it cannot be read without its key; deliver it unencrypted",
+            reason=Reason.ENCRYPTED,
+        )
+    return chosen, number, findings
+
+
+def sound_tracks(ctx: StageContext, address: str, found: Probe) -> tuple[tuple[AudioStream, ...], list[Finding]]:
+    """The audio tracks as they are meant, the main sound first, and what is odd about them.
+
+    Raises :class:`MezzanineRejected` where none of them can be decoded, or where the request describes others.
+    """
+    streams = [stream for stream in found.streams if stream.get("codec_type") == "audio"]
+    program = tools.ffmpeg(ctx.settings)
+    known = decodable_sound(program) if streams else frozenset()
+    tracks = [track for track in map(audio_stream, streams) if track is not None and track.codec in known]
+    if tracks:
+        indexes = [track.index for track in tracks]
+        deaf = undecodable(program, address, indexes, timeout_s=min(TRIAL_LIMIT_S, ctx.time_left_s))
+        tracks = [track for track in tracks if track.index not in deaf]
+    kept = {track.index for track in tracks}
+    lost = [
+        f"{number} ({stream.get('codec_name') or stream.get('codec_tag_string') or 'unknown'})"
+        for number, stream in enumerate(streams, start=1)
+        if int(stream["index"]) not in kept
+    ]
+    if lost and not tracks:
+        raise MezzanineRejected(
+            f"no decoder reads the mezzanine's sound: audio track {', '.join(lost)}; deliver it as PCM, AAC, AC-3 or "
+            "another common codec",
+            reason=Reason.UNDECODABLE,
+        )
+    findings = [
+        Finding(code="unreadable_audio", message=f"no decoder reads audio track {each}: it is left out")
+        for each in lost
+    ]
+    named = str(found.container.get("format_name", ""))
+    unnamed_pairs = "mxf" in named or str(found.container.get("tags", {}).get("major_brand", "")).strip() == "qt"
+    try:
+        audio, assembling = assembled(tracks, unnamed_pairs=unnamed_pairs, asked=ctx.title.audio_layouts)
+    except NotThere as error:
+        raise _unlike_the_request(error) from error
+    return main_first(audio), [*findings, *assembling]
+
+
+def _unlike_the_request(error: NotThere) -> MezzanineRejected:
+    return MezzanineRejected(f"the mezzanine is not as the request says: {error}", reason=Reason.NOT_AS_REQUESTED)
