@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from include.adapters import tools
-from include.adapters.ffmpeg.choices import chapters, without_covers
+from include.adapters.ffmpeg.choices import chapters, container_title, without_covers
 from include.adapters.ffmpeg.commands import CONTAINERS, MAX_SIDE
 from include.adapters.ffmpeg.decode import decode
 from include.adapters.ffmpeg.ffprobe import (
@@ -35,7 +35,7 @@ from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
-from include.stages.tracks import sound_tracks, the_programme
+from include.stages.tracks import sound_tracks, the_programme, without_picture
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 """ISO files that hold a still picture, which ffprobe takes for video."""
@@ -89,14 +89,15 @@ def _inspect(ctx: StageContext) -> Inspection:
     found = probe(program, address, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
     _served(ctx, identity, found)
     found, programme, chosen = the_programme(ctx, identity, found)
-    stream = _checked(found)
+    stream = _checked(ctx, address, found)
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, program, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
-    audio, heard = sound_tracks(ctx, address, found)
-    warnings += [*chosen, *shown, *heard, *_findings(found, video, audio)]
     ctx.report(0.4, "decoding samples")
     _decode_samples(ctx, address, video)
+    # After the picture: of a file that is cut short the picture says so, its sound may only look damaged.
+    audio, heard = sound_tracks(ctx, address, found)
+    warnings += [*chosen, *shown, *heard, *_findings(found, video, audio)]
     return Inspection(
         mezzanine=identity,
         container=str(found.container["format_name"]),
@@ -104,6 +105,7 @@ def _inspect(ctx: StageContext) -> Inspection:
         bitrate_kbps=round(identity.size_bytes * 8 / 1000 / (video.start_time_s + video.duration_s), 3),
         video=video,
         audio=audio,
+        title=container_title(found),
         chapters=chapters(found, origin_s=0.0, duration_s=video.start_time_s + video.duration_s),
         programme=programme,
         subtitles=tuple(subtitle_stream(each) for each in _of_type(found, "subtitle")),
@@ -122,7 +124,8 @@ def _served(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Non
         reason = judge_probe(found.stderr, _head(ctx, identity))
         if reason is Reason.TRUNCATED:
             raise MezzanineRejected(
-                "the mezzanine is cut short: its index is missing, it did not arrive as a whole or was never finished",
+                "the mezzanine is cut short: its index, or all but its beginning, is missing; it did not arrive as a "
+                "whole, or was never finished",
                 reason=reason,
             )
         raise _invalid("not a container that is served, or one whose beginning is damaged")
@@ -134,19 +137,20 @@ def _served(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Non
         raise _invalid(f"{len(found.streams)} streams, at most {MAX_STREAMS} are served")
 
 
-def _checked(found: Probe) -> Fields:
+def _checked(ctx: StageContext, address: str, found: Probe) -> Fields:
     """The video stream to encode; raises where there is none, or none of a codec that Callsheet serves."""
     moving = without_covers(picture_streams(found))
     if not moving:
         raise MezzanineRejected("there is no video stream in the mezzanine", reason=Reason.NO_VIDEO)
-    stream = moving[0]
+    # What nobody here decodes may stand beside the same picture in a codec that is served.
+    stream = next((each for each in moving if each.get("codec_name") in SOURCE_CODECS), moving[0])
     codec, width, height = stream.get("codec_name"), stream.get("width", 0), stream.get("height", 0)
     if codec not in SOURCE_CODECS:
         raise _invalid(f"video codec {codec or 'unknown'} is not served")
     if max(width, height) > MAX_SIDE:
         raise _invalid(f"{width}×{height} pixels, at most {MAX_SIDE} a side are served")
     if min(width, height) < 1 or not (stream.get("pix_fmt") or codec in UNPROBED):
-        raise MezzanineRejected(f"the {codec} stream holds no picture that can be decoded", reason=Reason.UNDECODABLE)
+        raise without_picture(ctx, address, found, stream)
     return stream
 
 
@@ -341,7 +345,7 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
             "no_language",
             "an audio track does not say its language",
         ),
-        (len(moving) > 1, "more_video", f"{len(moving)} video streams: the first is used"),
+        (len(moving) > 1, "more_video", f"{len(moving)} video streams: stream {video.index} is used"),
         (
             len(_of_type(found, "video")) > len(moving),
             "attached_picture",

@@ -31,7 +31,7 @@ from include.domain.media.cue_reading import read_webvtt
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.labels import unique
 from include.domain.media.languages import UNDETERMINED
-from include.domain.media.media import Analysis, Chapter, Inspection
+from include.domain.media.media import Analysis, Inspection
 from include.domain.outcome.report import Report, build_report
 from include.domain.outcome.results import (
     AudioRendition,
@@ -93,7 +93,7 @@ def package(
         ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
     )
     ctx.report(0.5, "measuring the set")
-    contents = _contents(ctx, folder, finished, passed, tracks, text, source.chapters)
+    contents = _contents(ctx, source, folder, finished, passed, tracks, text)
     _write_manifests(folder, contents, finished)
     _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
@@ -162,12 +162,12 @@ def _group(track: AudioRendition) -> str:
 
 def _contents(
     ctx: StageContext,
+    source: Inspection,
     folder: Path,
     finished: Finished,
     passed: list[Rendition],
     tracks: list[AudioRendition],
     text: TextResult,
-    chapters: tuple[Chapter, ...],
 ) -> Contents:
     """Measure every track of the set and write the subtitles beside them."""
     try:
@@ -203,7 +203,8 @@ def _contents(
         audios=sounds,
         texts=texts,
         target_s=target_s,
-        chapters=chapters,
+        chapters=source.chapters,
+        name=ctx.title.name or source.title,
     )
 
 

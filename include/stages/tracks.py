@@ -5,7 +5,7 @@ from __future__ import annotations
 from include.adapters import tools
 from include.adapters.encryption import encryption
 from include.adapters.ffmpeg.choices import decodable_sound, one_programme, undecodable
-from include.adapters.ffmpeg.ffprobe import Probe, audio_stream
+from include.adapters.ffmpeg.ffprobe import Fields, Probe, audio_stream, packets
 from include.adapters.mezzanine import reader
 from include.base.errors import MezzanineRejected
 from include.domain.media.choosing import NotThere, assembled, main_first
@@ -15,6 +15,7 @@ from include.stages.core import StageContext
 
 TRIAL_LIMIT_S = 120.0
 """For the first sample of every audio track."""
+LOOK_S = 5.0
 
 
 def the_programme(
@@ -35,6 +36,24 @@ def the_programme(
             reason=Reason.ENCRYPTED,
         )
     return chosen, number, findings
+
+
+def without_picture(ctx: StageContext, address: str, found: Probe, stream: Fields) -> MezzanineRejected:
+    """Why a video stream of which ffprobe saw no picture is refused: it is damaged, or nothing of it is there."""
+    program, index = tools.ffprobe(ctx.settings), int(stream["index"])
+    limit_s = min(TRIAL_LIMIT_S, ctx.time_left_s)
+    codec = stream.get("codec_name") or "video"
+    if packets(program, address, index=index, first_s=LOOK_S, timeout_s=limit_s).count:
+        return MezzanineRejected(
+            f"no picture of the {codec} stream can be decoded: its data is damaged, or not what its container says",
+            reason=Reason.UNDECODABLE,
+        )
+    others = (int(each["index"]) for each in found.streams if int(each["index"]) != index)
+    if any(packets(program, address, index=each, first_s=LOOK_S, timeout_s=limit_s).count for each in others):
+        return MezzanineRejected(f"the {codec} stream of the mezzanine holds no pictures", reason=Reason.NO_VIDEO)
+    return MezzanineRejected(
+        "the mezzanine is cut short: its header is there, its pictures and its sound are not", reason=Reason.TRUNCATED
+    )
 
 
 def sound_tracks(ctx: StageContext, address: str, found: Probe) -> tuple[tuple[AudioStream, ...], list[Finding]]:
@@ -66,13 +85,27 @@ def sound_tracks(ctx: StageContext, address: str, found: Probe) -> tuple[tuple[A
         Finding(code="unreadable_audio", message=f"no decoder reads audio track {each}: it is left out")
         for each in lost
     ]
+    tracks, mixed_late = _without_receiver_mixes(tracks, streams)
     named = str(found.container.get("format_name", ""))
     unnamed_pairs = "mxf" in named or str(found.container.get("tags", {}).get("major_brand", "")).strip() == "qt"
     try:
         audio, assembling = assembled(tracks, unnamed_pairs=unnamed_pairs, asked=ctx.title.audio_layouts)
     except NotThere as error:
         raise _unlike_the_request(error) from error
-    return main_first(audio), [*findings, *assembling]
+    return main_first(audio), [*findings, *mixed_late, *assembling]
+
+
+def _without_receiver_mixes(
+    tracks: list[AudioStream], streams: list[Fields]
+) -> tuple[list[AudioStream], list[Finding]]:
+    """The tracks without those that hold narration alone, for a receiver to mix into the main sound: no player does."""
+    dependent = {int(each["index"]) for each in streams if each.get("disposition", {}).get("dependent")}
+    whole = [track for track in tracks if track.index not in dependent]
+    if not whole or len(whole) == len(tracks):
+        return tracks, []
+    named = ", ".join(f"{track.language} (stream {track.index})" for track in tracks if track.index in dependent)
+    message = f"narration that a receiver mixes into the main sound is left out, web players cannot: {named}"
+    return whole, [Finding(code="receiver_mix", message=message)]
 
 
 def _unlike_the_request(error: NotThere) -> MezzanineRejected:

@@ -10,6 +10,7 @@ from include.adapters.ffmpeg.reading import (
     frames_counted,
     judge_probe,
     last_complaint,
+    meaning,
     parse_ebur128,
     parse_frames,
     parse_loudnorm,
@@ -107,3 +108,19 @@ def test_errors_are_counted_by_stream_and_the_last_complaint_is_told() -> None:
     assert (counted.frames, counted.errors, counted.audio_errors) == (98, 3, 4)
     assert last_complaint(said) == "top block unavailable"
     assert last_complaint("all is well") == ""
+
+
+@pytest.mark.parametrize(
+    ("complaint", "said"),
+    [
+        ("Not yet implemented in FFmpeg, patches welcome", "it uses what no decoder here has"),
+        ("top block unavailable for requested intra mode -1", "its data is damaged"),
+        ("Invalid data found when processing input", "its data is damaged"),
+        ("non-existing PPS 3 referenced", "pictures or headers that others need are missing"),
+        ("stream 0, offset 0x30: partial file", "its data ends too early"),
+        ("all is well", ""),
+        ("", ""),
+    ],
+)
+def test_a_complaint_is_told_in_words_that_help_whoever_delivered_the_file(complaint: str, said: str) -> None:
+    assert meaning(complaint) == said

@@ -205,6 +205,47 @@ def test_chapters_are_read_and_made_safe(tmp_path: Path) -> None:
     assert [(each.start_s, each.end_s, each.title) for each in chapters] == [(0.0, 0.4, "One <b>"), (0.4, 1.0, "2")]
 
 
+def test_a_picture_that_is_served_is_taken_beside_one_that_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "beside.mkv"
+    run_ffmpeg([*PICTURE, "-map", "0", "-map", "0", "-c:v:0", "ffv1", "-c:v:1", "libx264", str(path)])
+
+    source = inspected(tmp_path, path)
+
+    assert (source.video.codec, source.video.index) == ("h264", 1)
+    assert "more_video" in codes(source)
+
+
+@pytest.mark.parametrize(
+    ("keep", "reason"),
+    [(0, Reason.TRUNCATED), (None, Reason.NO_VIDEO)],
+    ids=["a header alone has not arrived yet", "sound beside a picture stream without pictures"],
+)
+def test_where_nothing_of_the_picture_is_there_it_is_said_what_is(
+    tmp_path: Path, keep: int | None, reason: Reason
+) -> None:
+    path = tmp_path / "nothing.mkv"
+    if keep is None:
+        run_ffmpeg([*PICTURE, *tone(440), *H264, "-vf", "select=0", *AAC, str(path)])
+    else:
+        path = tmp_path / "nothing.mp4"
+        run_ffmpeg([*PICTURE, *tone(440), *H264, *AAC, "-movflags", "frag_keyframe+empty_moov", str(path)])
+        path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"moof") - 4])
+
+    assert rejected(tmp_path, path).reason == reason
+
+
+def test_narration_for_a_receiver_to_mix_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.ts"
+    flags = ("-disposition:a:1", "visual_impaired+descriptions+dependent")
+    maps = ("-map", "0", "-map", "1", "-map", "2")
+    run_ffmpeg([*PICTURE, *tone(440), *tone(880), *maps, *H264, "-c:a", "mp2", *flags, str(path)])
+
+    source = inspected(tmp_path, path)
+
+    assert [track.index for track in source.audio] == [1]
+    assert "receiver_mix" in codes(source)
+
+
 def test_hostile_boxes_are_looked_at_for_a_bounded_time(tmp_path: Path) -> None:
     """A table of sample descriptions that counts for ever, boxes without end, boxes of no size."""
     from include.adapters.encryption import encryption

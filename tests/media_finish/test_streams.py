@@ -141,7 +141,21 @@ def test_chapters_are_published_for_browsers_and_for_apple_s_players(tmp_path: P
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1000\ntitle=Zwei\n",
         encoding="utf-8",
     )
-    run_ffmpeg([*PICTURE, *tone(300), "-i", str(said), "-map_chapters", "2", *H264, *AAC, str(path)])
+    run_ffmpeg(
+        [
+            *PICTURE,
+            *tone(300),
+            "-i",
+            str(said),
+            "-map_chapters",
+            "2",
+            "-metadata",
+            'title=The "name" of it',
+            *H264,
+            *AAC,
+            str(path),
+        ]
+    )
 
     made = publish_quickly(tmp_path / "title", path)
 
@@ -151,7 +165,11 @@ def test_chapters_are_published_for_browsers_and_for_apple_s_players(tmp_path: P
     listed = json.loads((made.folder / "chapters.json").read_text(encoding="utf-8"))
     assert [(each["start-time"], each["titles"][0]["title"]) for each in listed] == [(0.0, "One <b>"), (0.4, "Zwei")]
     master = m3u8.M3U8((made.folder / "hls.m3u8").read_text(), strict=True)
-    assert [(each.data_id, each.uri) for each in master.session_data] == [("com.apple.hls.chapters", "chapters.json")]
+    assert [(each.data_id, each.value or each.uri) for each in master.session_data] == [
+        ("com.apple.hls.title", "The name of it"),
+        ("com.apple.hls.chapters", "chapters.json"),
+    ]
+    assert "<Title>The &quot;name&quot; of it</Title>" in (made.folder / "dash.mpd").read_text().replace('"', "&quot;")
     report = json.loads((made.folder / "report.json").read_text())
     assert [each["title"] for each in report["chapters"]] == ["One <b>", "Zwei"]
     assert report["files"]["chapters"] == "chapters.vtt"

@@ -85,6 +85,11 @@ def chapters(found: Probe, *, origin_s: float, duration_s: float) -> tuple[Chapt
     )
 
 
+def container_title(found: Probe) -> str | None:
+    """What the container calls itself."""
+    return _name(tags_of(found.container).get("title")) or None
+
+
 def decodable_sound(program: str) -> frozenset[str]:
     """Names of the sound codecs that ``program`` (ffmpeg) has a decoder for."""
     listing = run([program, "-hide_banner", "-loglevel", "error", "-codecs"], timeout_s=30)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from include.adapters.ffmpeg.commands import decode_argv
-from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint
+from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint, meaning
 from include.adapters.process import run
 from include.domain.media.media import Window
 from include.domain.outcome.results import Cost
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Decoded:
     cut_short: bool
     """Whether the tool says that the data ends too early."""
     message: str
-    """The last complaint of the tool, for people."""
+    """What the tool's last complaint means, for people; empty where it made none that helps them."""
     cost: Cost
 
 
@@ -89,6 +92,14 @@ def decode(
         audio_errors=counted.audio_errors,
         last_s=last,
         cut_short=cut_short(finished.stderr),
-        message=last_complaint(finished.stderr),
+        message=_told(finished.stderr),
         cost=finished.cost,
     )
+
+
+def _told(stderr: str) -> str:
+    """What the tool's last complaint means; its own words go to the log."""
+    complaint = last_complaint(stderr)
+    if complaint:
+        log.info("the decoder's last complaint: %s", complaint)
+    return meaning(complaint)

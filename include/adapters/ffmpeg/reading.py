@@ -25,6 +25,23 @@ _COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
 _REACHED_US = re.compile(rb"^out_time_us=(\d+)", re.MULTILINE)
 _CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
 _FOREIGN = re.compile(r"not on whitelist", re.IGNORECASE)
+_MEANINGS = tuple(
+    (re.compile(words, re.IGNORECASE), sentence)
+    for words, sentence in (
+        (
+            r"not yet implemented|patches welcome|unsupported|not supported",
+            "it uses what no decoder here has",
+        ),
+        (r"moov atom|partial file|ended prematurely|truncat|end of file|too short", "its data ends too early"),
+        (r"non-existing|missing|no frame|reference", "pictures or headers that others need are missing"),
+        (r"picture size|max_pixels|dimensions", "its pictures have an impossible size"),
+        (
+            r"invalid|error while decoding|corrupt|damaged|out of range|overflow|unavailable|illegal",
+            "its data is damaged",
+        ),
+    )
+)
+"""What the tools' commonest complaints come down to; the first that applies."""
 _LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
 _SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47")
@@ -136,6 +153,11 @@ def last_complaint(stderr: str) -> str:
     """The last message of the level ``error`` or ``fatal``, without its origin; empty where there is none."""
     complaints = [line for line in stderr.splitlines() if "[error]" in line or "[fatal]" in line]
     return complaints[-1].rpartition("] ")[2].strip() if complaints else ""
+
+
+def meaning(complaint: str) -> str:
+    """What a decoder's complaint means, in words for whoever delivered the file; empty where it helps nobody."""
+    return next((sentence for pattern, sentence in _MEANINGS if pattern.search(complaint)), "")
 
 
 def judge_probe(stderr: str, head: bytes) -> Reason:

@@ -71,6 +71,8 @@ class Contents:
     target_s: int
     """``EXT-X-TARGETDURATION`` of all playlists."""
     chapters: tuple[Chapter, ...] = ()
+    name: str | None = None
+    """What the title is called."""
 
     @property
     def groups(self) -> dict[str, tuple[AudioEntry, ...]]:

@@ -49,6 +49,10 @@ def correct_dash(folder: Path, contents: Contents) -> None:
                 _describe(adaptation, audios[place])
     for number, text in enumerate(contents.texts, start=len(_children(period, "AdaptationSet"))):
         _add_text(period, number, text)
+    if contents.name:
+        about = ElementTree.Element(f"{{{_MPD}}}ProgramInformation")
+        ElementTree.SubElement(about, f"{{{_MPD}}}Title").text = contents.name
+        tree.getroot().insert(0, about)
     ElementTree.indent(tree)
     tree.write(folder / DASH, encoding="utf-8", xml_declaration=True)
 

@@ -25,6 +25,7 @@ from include.domain.media.media import AudioRole
 SUBTITLES = "subtitles"
 HEARING_IMPAIRED = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
 """What RFC 8216 (4.3.4.1) has for subtitles that tell sounds and speakers as well."""
+_TITLE = "com.apple.hls.title"
 _CHAPTERS = "com.apple.hls.chapters"
 _CHARACTERISTICS = {
     AudioRole.DESCRIPTION: "public.accessibility.describes-video",
@@ -121,9 +122,9 @@ def _measured_durations(path: Path, track: Track) -> None:
 
 
 def _session_data(contents: Contents) -> list[str]:
-    if not contents.chapters:
-        return []
-    return [_tag("EXT-X-SESSION-DATA", DATA_ID=_quoted(_CHAPTERS), URI=_quoted(CHAPTERS_JSON))]
+    name = [_tag("EXT-X-SESSION-DATA", DATA_ID=_quoted(_TITLE), VALUE=_quoted(contents.name))] if contents.name else []
+    chapters = [_tag("EXT-X-SESSION-DATA", DATA_ID=_quoted(_CHAPTERS), URI=_quoted(CHAPTERS_JSON))]
+    return [*name, *(chapters if contents.chapters else [])]
 
 
 def _audio_group(group: str, members: Sequence[AudioEntry]) -> list[str]:

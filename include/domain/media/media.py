@@ -161,6 +161,8 @@ class Inspection(Document):
     video: VideoStream
     audio: tuple[AudioStream, ...] = ()
     subtitles: tuple[SubtitleStream, ...] = ()
+    title: str | None = None
+    """What the container calls it."""
     chapters: tuple[Chapter, ...] = ()
     programme: int | None = None
     """Number of the programme that is published, where the container has several."""
