@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from include.adapters import tools
 from include.adapters.ffmpeg.choices import chapters, container_title, without_covers
 from include.adapters.ffmpeg.commands import CONTAINERS, MAX_SIDE
@@ -27,7 +25,6 @@ from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
 from include.domain.media.colour import colour_findings
-from include.domain.media.frame_rate import STANDARD_RATES
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
 from include.domain.media.picture import as_seen, picture_findings, refused_picture
 from include.domain.media.rejection import ARRIVING, Reason, judge_decode
@@ -35,13 +32,15 @@ from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
+from include.stages.pace import measured_rate
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 """ISO files that hold a still picture, which ffprobe takes for video."""
+UNTIMED = frozenset({"mpeg"})
+"""Containers without an index, whose length ffprobe only guesses from their ends: they are read whole for it."""
 MAX_STREAMS = 100
 MAX_DURATION_S = 24 * 3600.0
-MAX_RATE = 480
 HEAD_BYTES = 16
 PROBE_LIMIT_S = 60.0
 PACKETS_LIMIT_S = 600.0
@@ -58,7 +57,6 @@ LATE_S = 0.5
 SLOW_FPS = 5
 SAMPLES = 3
 SAMPLE_S = 1.0
-RATE_SAMPLE_S = 5.0
 SEEK_TOLERANCE = 0.25
 """Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""
 
@@ -170,33 +168,22 @@ def _video(
     start = max(0.0, (number(stream.get("start_time")) or container_start) - container_start)
     duration = stream_duration_s(stream)
     declared = number(found.container.get("duration"))
-    if duration is None:
+    if duration is None or found.container.get("format_name") in UNTIMED:
         every = packets(program, address, index=index, timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s))
         duration = _measured_s(every, container_start + start, declared)
-        warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
+        if stream_duration_s(stream) is None:
+            warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
     if duration > MAX_DURATION_S:
         raise MezzanineRejected(
             f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
             reason=Reason.TOO_LARGE,
         )
     _counted(found, stream, duration)
-    sample = packets(
-        program, address, index=index, first_s=RATE_SAMPLE_S, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s)
-    )
-    average, base = fraction(stream.get("avg_frame_rate")), fraction(stream.get("r_frame_rate"))
-    # The average is frames by duration, and containers round durations; the base rate is that of the clock.
-    steady_base = average is not None and base in STANDARD_RATES and _near(average, base)
-    rate = base if steady_base else next((each for each in (average, base) if each and each <= MAX_RATE), None)
-    if rate is None:
-        rate = Fraction(max(1, sample.count), 1) / Fraction(max(0.04, min(duration, RATE_SAMPLE_S))).limit_denominator(
-            1000
-        )
-        rate = min(rate, Fraction(60)).limit_denominator(1001)
-        warnings.append(Finding(code="no_frame_rate", message=f"no usable frame rate is declared; {rate} is measured"))
-    variable = not sample.steady or (
-        average is not None and base is not None and not any(_near(average * n, base) for n in (1, 2))
-    )
-    video = video_stream(stream, duration_s=duration, start_s=start, variable=variable, frame_rate=rate)
+    rate, told = measured_rate(ctx, address, found.container, stream, duration_s=duration)
+    video = video_stream(
+        stream, duration_s=duration, start_s=start, variable=rate.motion is not None, frame_rate=rate.average
+    ).model_copy(update={"motion_rate": None if rate.motion is None else str(rate.motion)})
+    warnings += told
     return video, warnings
 
 
@@ -244,10 +231,6 @@ def _measured_s(every: Packets, start_s: float, declared_s: float | None) -> flo
             return declared_s
         raise MezzanineRejected("the video stream holds no pictures", reason=Reason.UNDECODABLE)
     return every.end_s - start_s
-
-
-def _near(one: Fraction, other: Fraction) -> bool:
-    return abs(one - other) <= other / 100
 
 
 def _decode_samples(ctx: StageContext, address: str, video: VideoStream) -> None:
@@ -351,7 +334,6 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
             "attached_picture",
             "an attached picture is ignored",
         ),
-        (video.variable_frame_rate, "variable_frame_rate", f"the frame rate varies around {video.frame_rate}"),
         (video.rotation != 0, "rotated", f"the picture is turned by {video.rotation}°"),
         (
             video.sample_aspect_ratio != "1:1",

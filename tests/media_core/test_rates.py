@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.media.rates import Motion, Spacing, motion_rate, source_rate
+from include.domain.media.rates import Motion, Spacing, declared_rate, motion_rate, source_rate
 
 NTSC_FILM, NTSC = Fraction(24000, 1001), Fraction(30000, 1001)
 
@@ -137,6 +137,32 @@ def test_a_steady_rate_stays_what_the_container_says(fps: float, declared: str) 
     said = source_rate(moved(times), declared=Fraction(declared), span_s=times[-1])
 
     assert (said.average, said.motion, said.told) == (Fraction(declared), None, None)
+
+
+def test_fields_that_are_coded_one_by_one_are_two_packets_to_a_picture() -> None:
+    times = stretches((50, 10))
+
+    assert source_rate(moved(times), declared=Fraction(25), span_s=times[-1]).average == 25
+
+
+@pytest.mark.parametrize(
+    ("average", "base", "expected"),
+    [
+        ("25", "25", 25),
+        ("2997/100", "30000/1001", NTSC),
+        ("64/5", "60", Fraction(64, 5)),
+        (None, "25", 25),
+        ("90000", "25", 25),
+        ("90000", "90000", None),
+        (None, None, None),
+    ],
+)
+def test_the_declared_rate_is_the_clock_s_where_the_average_is_near(
+    average: str | None, base: str | None, expected: Fraction | None
+) -> None:
+    rates = [None if text is None else Fraction(text) for text in (average, base)]
+
+    assert expected == declared_rate(*rates, most=480)
 
 
 def test_too_few_pictures_say_nothing() -> None:

@@ -48,6 +48,8 @@ SNAP = 0.02
 """A measured rate this near to a standard one is that rate."""
 STEADY = 0.01
 """How far the average may lie from the motion's rate without the rate being a variable one."""
+MISSING = 2.5
+"""Pictures that may be missing in the shortest of clips: some writers leave an empty place for one that comes late."""
 TOLD = 4
 """Rates that are named to people, each that has this share of the time: :data:`TOLD_SHARE`."""
 TOLD_SHARE = 0.03
@@ -261,6 +263,19 @@ class SourceRate:
     """What is odd about it, for people."""
 
 
+def declared_rate(average: Fraction | None, base: Fraction | None, *, most: int) -> Fraction | None:
+    """The rate that a container declares; None where it says none that can be believed.
+
+    Args:
+        average: Frames by duration; containers round durations.
+        base: Of the clock: the lowest at which all times are whole numbers.
+        most: Pictures a second; what is above is no camera's rate.
+    """
+    if average is not None and base in STANDARD_RATES and abs(average - base) <= STEADY * base:
+        return base
+    return next((each for each in (average, base) if each and each <= most), None)
+
+
 def source_rate(motion: Motion | None, *, declared: Fraction, span_s: float | None) -> SourceRate:
     """The rate of a source from what its container declares and what its packets show.
 
@@ -273,9 +288,10 @@ def source_rate(motion: Motion | None, *, declared: Fraction, span_s: float | No
         return SourceRate(average=declared)
     pictures = sum(pace.pictures for pace in motion.paces)
     average = (pictures - 1) / span_s if span_s and pictures > 1 else motion.average
-    if motion.varies or abs(average - motion.fps) > STEADY * motion.fps:
+    if motion.varies or abs(average - motion.fps) > max(STEADY, MISSING / pictures) * motion.fps:
         return SourceRate(average=declared, motion=motion.rate, told=_told(motion, average))
-    if abs(declared - motion.fps) <= STEADY * motion.fps:
+    # Where fields are coded one by one, each is a packet: twice as many as pictures.
+    if any(abs(declared * packets - motion.fps) <= STEADY * motion.fps for packets in (1, 2)):
         return SourceRate(average=declared)
     # A container may declare another rate than its pictures have: one of fields that are repeated, or any at all.
     exact = abs(motion.rate - motion.fps) <= SNAP * motion.fps

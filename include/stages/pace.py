@@ -1,0 +1,58 @@
+"""At which rate the pictures of a mezzanine come: as its container says, held against when its packets are shown."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from include.adapters import tools
+from include.adapters.ffmpeg.ffprobe import Fields, fraction, number
+from include.adapters.ffmpeg.spacing import read_spacing
+from include.domain.media.frame_rate import MAX_RATE
+from include.domain.media.media import Finding
+from include.domain.media.rates import SourceRate, declared_rate, motion_rate, source_rate
+from include.stages.core import StageContext
+
+MOST_DECLARED = 480
+"""A faster rate than this is a broken header's and no camera's."""
+PACKETS_LIMIT_S = 600.0
+SHORTEST_S = 0.04
+
+
+def measured_rate(
+    ctx: StageContext, address: str, container: Fields, stream: Fields, *, duration_s: float
+) -> tuple[SourceRate, list[Finding]]:
+    """The rate of a video stream, and what is odd about it.
+
+    Args:
+        ctx: The stage's context.
+        address: Of the mezzanine.
+        container: ffprobe's fields of it.
+        stream: ffprobe's fields of the stream.
+        duration_s: Of the stream.
+    """
+    spacing, whole = read_spacing(
+        tools.ffprobe(ctx.settings),
+        address,
+        index=int(stream["index"]),
+        size_bytes=int(number(container.get("size")) or 0),
+        start_s=number(container.get("start_time")) or 0.0,
+        duration_s=number(container.get("duration")),
+        timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s),
+    )
+    average, base = (fraction(stream.get(name)) for name in ("avg_frame_rate", "r_frame_rate"))
+    declared = declared_rate(average, base, most=MOST_DECLARED)
+    motion = motion_rate(spacing, declared=base if base and declared else None)
+    span_s = (spacing.last_s or 0.0) - (spacing.first_s or 0.0) if whole else None
+    if declared is None:
+        counted = Fraction(max(1, spacing.count)) / Fraction(max(SHORTEST_S, duration_s)).limit_denominator(1000)
+        rate = min(motion.rate if motion else counted, MAX_RATE).limit_denominator(1001)
+        said = source_rate(motion, declared=rate, span_s=span_s)
+        text = f"no usable frame rate is declared; {rate} is measured"
+        return said, [Finding(code="no_frame_rate", message=text), *_told(said)]
+    said = source_rate(motion, declared=declared, span_s=span_s)
+    return said, _told(said)
+
+
+def _told(said: SourceRate) -> list[Finding]:
+    code = "other_frame_rate" if said.motion is None else "variable_frame_rate"
+    return [Finding(code=code, message=said.told)] if said.told else []
