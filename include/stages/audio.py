@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from include.adapters.ffmpeg.changes import sound_states
 from include.adapters.ffmpeg.commands import input_argv, prelude
 from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, parse_peaks, time_reached_s
 from include.adapters.ffmpeg.sound import mapped
@@ -16,6 +17,7 @@ from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
+from include.domain.media.changes import SoundState, most_channels, sound_finding
 from include.domain.media.choosing import Sound, main_first, sounds
 from include.domain.media.labels import matches, sound_label
 from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
@@ -48,10 +50,11 @@ SURROUND = Layout(name="surround", channels=6, filter_name="5.1", bitrate_kbps=3
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A track as it would be encoded: how loud, and the highest sample of each channel."""
+    """A track as it would be encoded: how loud, the highest sample of each channel, and what changed on the way."""
 
     loudness: Loudness
     peaks_dbfs: tuple[float, ...]
+    states: tuple[SoundState, ...] = ()
 
     @property
     def silent(self) -> bool:
@@ -135,6 +138,11 @@ def _audible(
             found.append(Finding(code="half_silent", message=message))
             sound = Sound(track=half)
             heard = _measured_track(ctx, address, source, half, STEREO)
+        elif sound.surround is None and most_channels(heard.states) > max(sound.track.channels, STEREO.channels):
+            # Its container was read where it is stereo: all of it has been heard by now.
+            sound = Sound(track=sound.track, surround=sound.track)
+        changed = sound_finding(heard.states, sound.track.language)
+        found += [changed] if changed else []
         measured.append((sound, heard))
     kept = [(sound, heard) for sound, heard in measured if not heard.silent]
     if not any(sound.track.role is AudioRole.MAIN for sound, _ in kept):
@@ -192,10 +200,21 @@ def normalising_filters(
     ]
 
 
-def measure_argv(program: str, address: str, track: AudioStream, filters: list[str], settings: Settings) -> list[str]:
-    """The first pass of loudnorm, over a track behind ``filters``; the peak of each channel as well."""
+def measure_argv(
+    program: str,
+    address: str,
+    track: AudioStream,
+    filters: list[str],
+    settings: Settings,
+    *,
+    layout: Layout | None = None,
+) -> list[str]:
+    """The first pass of loudnorm, over a track behind ``filters``; the peak of each channel as well.
+
+    A track of a mezzanine is brought to ``layout`` first.
+    """
     loudnorm = f"loudnorm=I={settings.loudness_target_lufs}:TP={settings.true_peak_dbtp}:print_format=json"
-    sound = mapped(track, [*filters, PEAKS, loudnorm])
+    sound = mapped(track, [*filters, PEAKS, loudnorm], channel_layout=layout.filter_name if layout else None)
     return [*prelude(program, level="info"), *input_argv(address), *sound, "-f", "null", "-"]
 
 
@@ -206,7 +225,7 @@ def encode_argv(
     return [
         *prelude(program, level="level+warning", overwrite=True),
         *input_argv(address),
-        *mapped(track, filters),
+        *mapped(track, filters, channel_layout=layout.filter_name),
         *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(SAMPLE_RATE_HZ)),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
     ]
@@ -260,16 +279,25 @@ def _measured_track(
     ctx: StageContext, address: str, source: Inspection, track: AudioStream, layout: Layout
 ) -> Measured:
     duration_s = source.video.start_time_s + source.video.duration_s
-    return _measured(ctx, address, track, track_filters(layout, duration_s=duration_s), duration_s)
+    return _measured(ctx, address, track, track_filters(layout, duration_s=duration_s), duration_s, layout=layout)
 
 
-def _measured(ctx: StageContext, address: str, track: AudioStream, filters: list[str], duration_s: float) -> Measured:
-    finished = run(measure_argv(ffmpeg(ctx.settings), address, track, filters, ctx.settings), timeout_s=ctx.time_left_s)
-    peaks = parse_peaks(finished.stderr)
+def _measured(
+    ctx: StageContext,
+    address: str,
+    track: AudioStream,
+    filters: list[str],
+    duration_s: float,
+    *,
+    layout: Layout | None = None,
+) -> Measured:
+    argv = measure_argv(ffmpeg(ctx.settings), address, track, filters, ctx.settings, layout=layout)
+    finished = run(argv, timeout_s=ctx.time_left_s)
+    peaks, states = parse_peaks(finished.stderr), sound_states(finished.stderr)
     if duration_s < SHORTEST_MEASURED_S:
-        return Measured(loudness=Loudness(integrated_lufs=None, true_peak_dbtp=None), peaks_dbfs=peaks)
+        return Measured(loudness=Loudness(integrated_lufs=None, true_peak_dbtp=None), peaks_dbfs=peaks, states=states)
     try:
-        return Measured(loudness=parse_loudnorm(finished.stderr), peaks_dbfs=peaks)
+        return Measured(loudness=parse_loudnorm(finished.stderr), peaks_dbfs=peaks, states=states)
     except ValueError as error:
         raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import itertools
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from include.stages.audio import (
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
+from tests.changing import TONES_HZ, Hear, Look, make_source
 from tests.clips import Clips, stage_context
 
 RATE_HZ = 48_000
@@ -178,3 +181,38 @@ def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:
         ":measured_LRA=18.2:measured_thresh=-41.0:offset=0.1"
     )
     assert filters[-1] == "atrim=end_sample=96000"
+
+
+def test_a_track_that_becomes_surround_on_the_way_keeps_its_clock_and_is_published_as_both(tmp_path: Path) -> None:
+    hears = (Hear(packets=32), Hear(packets=31, layout="5.1", rate_hz=44_100), Hear(packets=32))
+    made = make_source(tmp_path / "changes.ts", (Look(frames=78),), hears)
+    ctx, source, result = encoded(tmp_path, made.path)
+
+    assert [(track.name, track.channels) for track in result.renditions] == [
+        ("aac_und_stereo", 2),
+        ("aac_und_surround", 6),
+    ]
+    for track in result.renditions:
+        heard = samples(ctx, track.uri)
+        assert len(heard) / RATE_HZ == pytest.approx(source.duration_s, abs=0.022)
+        middle_s = [(start + end) / 2 for start, end in itertools.pairwise(made.hears_s)]
+        assert [loudest_hz(heard, at) for at in middle_s] == list(TONES_HZ[:3])
+    assert [finding.message for finding in result.warnings] == [
+        "the sound (und) changes on the way: stereo at 48000 Hz from 0.00 s on, then 5.1(side) at 44100 Hz from 1.02 s "
+        "on, then stereo at 48000 Hz from 2.10 s on"
+    ]
+
+
+def loudest_hz(heard: array.array[int], at_s: float) -> int:
+    """Which of the tones is heard in the 20 ms from ``at_s`` on."""
+    first, reach = round(at_s * RATE_HZ), RATE_HZ // 50
+
+    def level(hz: int) -> float:
+        turns = [2 * math.pi * hz * index / RATE_HZ for index in range(reach)]
+        part = heard[first : first + reach]
+        return math.hypot(
+            sum(value * math.cos(turn) for value, turn in zip(part, turns, strict=True)),
+            sum(value * math.sin(turn) for value, turn in zip(part, turns, strict=True)),
+        )
+
+    return max(TONES_HZ, key=level)

@@ -79,7 +79,7 @@ def sound_states(stderr: str) -> tuple[SoundState, ...]:
     """How the samples of a track were, from the first one on.
 
     Args:
-        stderr: At the loglevel ``info``, of a run of :func:`include.adapters.ffmpeg.steady.steady_sound` for one track.
+        stderr: At the loglevel ``info``, of a run of :func:`include.adapters.ffmpeg.steady.steady_track`.
     """
     states: list[SoundState] = []
     for line in stderr.splitlines():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from include.adapters.ffmpeg.steady import steady_track
 from include.domain.media.media import AudioStream
 
 _PLACES = {
@@ -17,9 +18,18 @@ _WHOLE = "aresample=48000:async=1:first_pts=0,apad"
 """Streams that are joined start together and never end before the others."""
 
 
-def mapped(track: AudioStream, filters: Sequence[str]) -> list[str]:
-    """Arguments that select a track and send it through ``filters``."""
+def mapped(track: AudioStream, filters: Sequence[str], *, channel_layout: str | None = None) -> list[str]:
+    """Arguments that select a track and send it through ``filters``.
+
+    Args:
+        track: What to select.
+        filters: In order.
+        channel_layout: Where it may change on the way: the layout that it is brought to first. The filters have to end
+            it then (:func:`include.adapters.ffmpeg.steady.steady_track`).
+    """
     chain = ",".join(filters)
+    if not track.taps and channel_layout:
+        return steady_track(f"0:{track.index}", filters, channel_layout=channel_layout)
     if not track.taps:
         return ["-map", f"0:{track.index}", *(("-af", chain) if chain else ())]
     places = _PLACES[track.channel_layout or ""]

@@ -8,6 +8,7 @@ brought to it, and said.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ MAX_TOLD = 4
 NEARLY_ALIKE = 0.03
 """Up to this difference of their shapes a picture is stretched to another's size: sizes are rounded to whole pixels and
 blocks. Beyond it black fills what it leaves free."""
+
+BRIEF_S = 0.1
+"""What is heard for less is not told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +125,18 @@ def sound_finding(states: Sequence[SoundState], language: str) -> Finding | None
         states: From its first sample on.
         language: Of the track.
     """
-    if len(states) < 2:
+    later = (*(state.at_s for state in states[1:]), math.inf)
+    # A decoder may call its first samples what the container says, and learn better from them.
+    states = [state for state, until in zip(states, later, strict=True) if until - state.at_s >= BRIEF_S]
+    if len({(state.layout, state.rate_hz) for state in states}) < 2:
         return None
     told = [f"{state.layout} at {state.rate_hz} Hz from {state.at_s:.2f} s on" for state in states]
     return Finding(code="sound_changes", message=f"the sound ({language}) changes on the way: {_listed(told)}")
 
 
-def most_channels(states: Sequence[SoundState], declared: int) -> int:
-    """Channels that a track has at its most: those that its container declares, or more where they come later."""
-    return max([declared, *(state.channels for state in states)])
+def most_channels(states: Sequence[SoundState]) -> int:
+    """Channels that a track has at its most; 0 where nothing is known of it."""
+    return max((state.channels for state in states), default=0)
 
 
 def _listed(told: Sequence[str]) -> str:
