@@ -75,7 +75,7 @@ class Workplace(Protocol):
     def time_left_s(self) -> float:
         """Until the task's limit."""
 
-    def key(self, name: str) -> str:
+    def kept_key(self, name: str) -> str:
         """Store key of ``name`` in the work folder."""
 
 
@@ -190,7 +190,7 @@ def called_as_requested(ctx: Workplace) -> Iterator[None]:
 
 
 def _as_requested(ctx: Workplace, text: str) -> str:
-    uri, key = ctx.title.mezzanine, ctx.key(_COPY)
+    uri, key = ctx.title.mezzanine, ctx.kept_key(_COPY)
     copy = ctx.store.readable(key).partition("?")[0]
     target = [os.path.realpath(unquote(urlsplit(uri).path))] if uri.startswith("file://") else []
     opened = [copy, str(ctx.scratch / key), str(ctx.scratch / _DOWNLOAD), *target]
@@ -203,7 +203,7 @@ def _as_requested(ctx: Workplace, text: str) -> str:
 
 def forget_copy(ctx: Workplace) -> None:
     """Drop the copy of a mezzanine that was incomplete, so that the next attempt fetches it again."""
-    ctx.store.delete_tree(ctx.key("mezzanine"))
+    ctx.store.delete_tree(ctx.kept_key("mezzanine"))
 
 
 def local_file(uri: str, settings: Settings) -> Path:
@@ -278,8 +278,8 @@ def _file_identity(uri: str, path: Path) -> MezzanineIdentity:
 
 def _copied(ctx: Workplace) -> MezzanineIdentity | None:
     """The copy that an earlier attempt finished."""
-    known = load_if_valid(ctx.store, ctx.key(_RECORD), MezzanineIdentity)
-    return known if known is not None and ctx.store.size(ctx.key(_COPY)) == known.size_bytes else None
+    known = load_if_valid(ctx.store, ctx.kept_key(_RECORD), MezzanineIdentity)
+    return known if known is not None and ctx.store.size(ctx.kept_key(_COPY)) == known.size_bytes else None
 
 
 def _copy(ctx: Workplace) -> MezzanineIdentity:
@@ -287,10 +287,10 @@ def _copy(ctx: Workplace) -> MezzanineIdentity:
     limit_s = min(ctx.settings.fetch_timeout_s, ctx.time_left_s)
     checksum = fetch(ctx.title.mezzanine, target, ctx.settings, limit_bytes=ctx.settings.max_file_size, limit_s=limit_s)
     identity = MezzanineIdentity(
-        uri=f"{ctx.store.uri}/{ctx.key(_COPY)}", size_bytes=target.stat().st_size, marker=f"sha256:{checksum}"
+        uri=f"{ctx.store.uri}/{ctx.kept_key(_COPY)}", size_bytes=target.stat().st_size, marker=f"sha256:{checksum}"
     )
-    ctx.store.put_file(ctx.key(_COPY), target)
-    ctx.store.put_bytes(ctx.key(_RECORD), identity.to_json().encode())
+    ctx.store.put_file(ctx.kept_key(_COPY), target)
+    ctx.store.put_bytes(ctx.kept_key(_RECORD), identity.to_json().encode())
     return identity
 
 

@@ -9,6 +9,7 @@ from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
 from include.base.settings import Settings
 from include.domain.title.title import State
+from include.domain.title.work import progress_folder
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import Progress, TaskJob
 
@@ -97,7 +98,7 @@ def running_stages(title: TitleRecord, store: ObjectStore) -> list[Progress]:
     job = title.job()
     pipeline = find_pipeline(title.pipeline, title.pipeline_version)
     found: list[Progress] = []
-    names = store.list(f"{job.work}/progress")
+    names = store.list(progress_folder(job))
     for task in pipeline.tasks:
         labels = [name.removesuffix(".json") for name in names if name.split(".")[0] == task.name]
         for label in labels:

@@ -31,6 +31,7 @@ from include.base.settings import Settings
 from include.domain.outcome.settlement import RunResults, Settlement
 from include.domain.plan.binding import FarmShare
 from include.domain.title.title import TitleJob
+from include.domain.title.work import own_folder
 from include.recipes import load_recipes
 
 if TYPE_CHECKING:
@@ -62,7 +63,11 @@ class StageContext:
     """``time.monotonic()`` after which media tools are stopped with :class:`ToolTimeout`."""
 
     def key(self, name: str) -> str:
-        """Store key of ``name`` in this attempt's work folder."""
+        """Store key of what this stage writes, in the folder that workers of another release do not touch."""
+        return f"{own_folder(self.title)}/{name}"
+
+    def kept_key(self, name: str) -> str:
+        """Store key of what is used again whichever release made it: its name or record tells what it is made from."""
         return f"{self.title.work}/{name}"
 
     @property

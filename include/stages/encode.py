@@ -169,7 +169,7 @@ def most_bytes(rendition: Rendition, *, duration_s: float) -> int:
 
 
 def _name(ctx: StageContext, rendition: Rendition, key: str) -> str:
-    return ctx.key(f"renditions/{rendition.name}.{key}")
+    return ctx.kept_key(f"renditions/{rendition.name}.{key}")
 
 
 def rendition_key(source: Inspection, rendition: Rendition, encoder_version: str) -> str:

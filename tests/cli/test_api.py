@@ -13,6 +13,7 @@ from include.adapters.store.local import LocalStore
 from include.api.views import deadline_kept, title_views
 from include.base.settings import Settings
 from include.domain.title.title import State
+from include.domain.title.work import progress_key
 from include.pipelines.runner import Progress
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
 
@@ -211,8 +212,7 @@ def test_what_runs_now_is_shown_as_the_workers_last_said(catalog: Catalog, setti
     store = LocalStore(settings.home / "store")
     for task, item, share in (("encode", "h264_144p", 0.4), ("encode", "h264_360p", 1.0), ("extras", None, 0.2)):
         progress = Progress(task=task, item=item, stage=task, share=share, message="", at=NOW)
-        label = task if item is None else f"{task}.{item}"
-        store.put_bytes(f"{title.job().work}/progress/{label}.json", progress.to_json().encode())
+        store.put_bytes(progress_key(title.job(), task, item), progress.to_json().encode())
 
     now = title_views([find(catalog, "spring/alpha")], settings)[0]["now"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from include.adapters.store.local import LocalStore
 from include.base.errors import MissingInput
-from include.domain.title.work import result_key
+from include.domain.title.work import FORMAT, progress_key, result_key
 from include.pipelines import runner
 from include.pipelines.core import current_pipelines, find_pipeline
 from include.pipelines.runner import Progress, TaskJob, load_plan, run_task, share_done
@@ -135,7 +135,7 @@ def test_progress_tells_the_stage_and_its_share_of_the_task(
         ("look", 0.5, "half way"),
         ("look", 1.0, "done"),
     ]
-    assert Progress.from_json(store.get_bytes(f"{place.title.work}/progress/look-around.json")).share == 1.0
+    assert Progress.from_json(store.get_bytes(progress_key(place.title, "look-around"))).share == 1.0
 
 
 def test_progress_in_between_is_written_now_and_then_only(
@@ -173,13 +173,14 @@ def test_documents_of_a_task_have_their_places(place: StageContext) -> None:
     one = TaskJob(task="encode", title=place.title, item="h264_144p", time_limit_s=1)
 
     assert one.key == "work/title1/batch1.1/jobs/encode.h264_144p.json"
-    assert one.error_key == "work/title1/batch1.1/errors/encode.h264_144p.json"
-    assert one.progress_key == "work/title1/batch1.1/progress/encode.h264_144p.json"
+    assert one.error_key == f"work/title1/batch1.1/format{FORMAT}/errors/encode.h264_144p.json"
+    assert one.progress_key == f"work/title1/batch1.1/format{FORMAT}/progress/encode.h264_144p.json"
     assert current_pipelines()["vod"].task("encode").mapped_over == "plan"
 
 
 def test_a_context_has_keys_and_at_least_a_second(place: StageContext) -> None:
-    assert place.key("audio/x.mp4") == "work/title1/batch1.1/audio/x.mp4"
+    assert place.key("audio/x.mp4") == f"work/title1/batch1.1/format{FORMAT}/audio/x.mp4"
+    assert place.kept_key("renditions/x.mp4") == "work/title1/batch1.1/renditions/x.mp4"
     assert place.time_left_s > 3600
     late = StageContext(
         settings=place.settings, store=place.store, title=place.title, scratch=place.scratch, deadline=0.0

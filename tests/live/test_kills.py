@@ -17,6 +17,7 @@ from include.adapters.store.opening import open_store
 from include.base.errors import ErrorDocument
 from include.base.settings import Settings
 from include.domain.title.request import parse_batch
+from include.domain.title.work import FORMAT
 from include.orchestration.runtimes.local import WorkerTask
 from tests.clips import make_clip
 from tests.stack import LiveStack, processes_of, wait_for
@@ -155,7 +156,8 @@ def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: Worker
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    failure = ErrorDocument.from_json(open_store(Settings()).get_bytes("work/hung/hung.1/errors/prepare.json"))
+    left = f"work/hung/hung.1/format{FORMAT}/errors/prepare.json"
+    failure = ErrorDocument.from_json(open_store(Settings()).get_bytes(left))
     assert failure.type == "TimedOut"
     assert len(seen) == 2
     wait_for(lambda: not any(process.is_running() for process in seen), "the end of the worker's tools", limit_s=10)

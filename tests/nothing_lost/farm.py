@@ -26,7 +26,7 @@ from include.adapters.store.local import LocalStore
 from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch
 from include.domain.title.title import TitleJob
-from include.domain.title.work import result_key
+from include.domain.title.work import own_folder, result_key
 from include.pipelines.core import current_pipelines
 from tests.nothing_lost import points
 from tests.nothing_lost.points import Point
@@ -238,7 +238,7 @@ class Farm:
     @property
     def packaged(self) -> str:
         """Folder of the packaged set."""
-        return f"{self.title.work}/package"
+        return f"{own_folder(self.title)}/package"
 
     def documents(self) -> list[str]:
         """Everything in the store but what only the last attempt has a word in."""

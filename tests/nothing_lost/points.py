@@ -58,7 +58,7 @@ CATALOG_STEPS = (
     "outbox.claim_due",
     "outbox.delivered",
 )
-PROGRESS = "put_bytes work/progress/*"
+PROGRESS = "put_bytes work/*/progress/*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +135,14 @@ POINTS: list[Point] = [
         "extras",
         "during tool aac_*",
         "after put_bytes work/audio.json",
-        "after 3 put_file work/images/*",
+        "after 3 put_file work/*/images/*",
         "before put_bytes work/verify_source.json",
     ),
     *at(
         "finish",
         "after put_bytes work/check.json",
-        "before put_file work/package/*",
-        "after 5 put_file work/package/*",
+        "before put_file work/*/package/*",
+        "after 5 put_file work/*/package/*",
         "before put_bytes work/package.json",
         "after put_bytes work/package.json",
     ),
@@ -182,8 +182,8 @@ FIRST_POINTS: list[Point] = [
     *at(
         "first_finish",
         "after put_bytes work/first_check.json",
-        "before put_file work/first_package/*",
-        "after 5 put_file work/first_package/*",
+        "before put_file work/*/first_package/*",
+        "after 5 put_file work/*/first_package/*",
         "before put_bytes work/first_package.json",
         "after put_bytes work/first_package.json",
     ),
@@ -201,7 +201,7 @@ FIRST_POINTS: list[Point] = [
     ),
     *at(ENCODE, "after put_bytes work/renditions/h264_240p.*.json", "after put_file work/renditions/h264_240p.*.mp4"),
     *at("finish", "before put_bytes work/check.json", "after put_bytes work/check.json"),
-    *at("finish", "after 5 put_file work/package/*", "before put_bytes work/package.json"),
+    *at("finish", "after 5 put_file work/*/package/*", "before put_bytes work/package.json"),
     *at(
         "publish",
         "after catalog.versions.allocate",

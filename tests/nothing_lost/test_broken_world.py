@@ -17,6 +17,7 @@ import pytest
 from include.adapters.catalog.schema import events
 from include.base.settings import Settings
 from include.domain.title.title import State
+from include.domain.title.work import error_key
 from include.services.lost_runs import settle_lost_runs
 from tests.clips import make_clip
 from tests.nothing_lost.conftest import Life
@@ -163,7 +164,7 @@ def test_a_broken_result_is_named_and_made_again_by_its_task(
 
 def test_a_broken_word_of_a_failure_does_not_keep_a_title_from_its_end(life: Life, tmp_path: Path) -> None:
     farm = life.before["publish"].copied(tmp_path / "farm")
-    farm.store.put_bytes(f"{farm.title.work}/errors/publish.json", b'{"type": "Stor')
+    farm.store.put_bytes(error_key(farm.title, "publish"), b'{"type": "Stor')
 
     assert farm.run("settle") == 1
 

@@ -15,6 +15,7 @@ import pytest
 
 from include.adapters.catalog.schema import events, versions
 from include.domain.plan.plan import Plan
+from include.domain.title.work import FORMAT
 from include.services.housekeeping import clean_scratch
 from tests.nothing_lost.conftest import Life
 from tests.nothing_lost.farm import Farm, named_files, reading
@@ -98,7 +99,7 @@ def test_a_title_whose_whole_set_comes_to_nothing_ends_with_its_first_version_an
     farm = life_in_two_versions.before[task].copied(tmp_path / "farm")
     with reading(farm):
         # What nothing can be made of, however often it is tried.
-        lost = "audio.json" if task == "finish" else "package/hls.m3u8"
+        lost = "audio.json" if task == "finish" else f"format{FORMAT}/package/hls.m3u8"
         farm.store.delete(f"{farm.title.work}/{lost}")
         assert [farm.run(task) for _ in range(2)] == [1, 1]
         farm.finish("settle")

@@ -79,7 +79,7 @@ def before(tmp_path_factory: pytest.TempPathFactory, clips: Clips) -> Path:
     for stage, document in (("inspect", made.source), ("analyse", made.analysis), ("plan", made.decision)):
         store.put_bytes(result_key(title, stage), document.to_json().encode())
     for kind in ("renditions", "encode"):
-        store.delete_tree(made.ctx.key(kind))
+        store.delete_tree(made.ctx.kept_key(kind))
     return folder
 
 
