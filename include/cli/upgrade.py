@@ -11,7 +11,6 @@ from rich.console import Console
 from include.adapters.catalog import Catalog
 from include.adapters.store.opening import open_store
 from include.base.errors import ConfigurationError
-from include.base.release import VERSION
 from include.base.settings import load_settings
 from include.cli.client import Client
 from include.cli.common import JsonOption, print_json, say
@@ -62,8 +61,10 @@ def migrate(
     done = take_catalog_back(catalog, open_store(settings))
     for migration in done.undone:
         say(f"migration {migration.revision} undone: {migration.what}")
-    say(f"the catalog is at revision {done.revision}, as Callsheet {done.release} has it and {VERSION} does not")
-    if done.under_way:
+    say(f"the catalog is at revision {done.revision}, as Callsheet {done.release} has it")
+    if done.under_way and done.by_themselves:
+        say("once the old version is up, these begin again within a minute or two: " + ", ".join(done.under_way))
+    elif done.under_way:
         say(
             "once the old version is up, clear their runs in Airflow, whole, so that they begin again: "
             + ", ".join(done.under_way)

@@ -21,11 +21,14 @@ from include.adapters.catalog.records import Stub
 from include.adapters.catalog.titles import RELEASED_STATES
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import CallsheetError, ConfigurationError
-from include.base.release import RELEASES
+from include.base.release import RELEASES, VERSION
 from include.pipelines.core import current_pipelines, registry
 from include.pipelines.runner import drop_results, drop_unreadable
 
 log = logging.getLogger(__name__)
+
+TELLS_RUNS_APART = "0006"
+"""The catalog's revision since which a release has runs begin again that another one has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ class WentBack:
     undone: list[Migration]
     """The newest first."""
     under_way: list[str]
-    """Requests whose run has to be cleared, so that it begins again under the release before."""
+    """Requests whose run has to begin again under the release before."""
+    by_themselves: bool
+    """Whether the release before has them begin again; else an operator has to clear them."""
 
 
 def upgrade_catalog(catalog: Catalog, *, now: datetime) -> Upgraded:
@@ -59,7 +64,7 @@ def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
     """Take the tables, with what is in them, back to the release before; nothing may use them meanwhile.
 
     The results of runs under way are removed from their work folders: the release before would fail over those that it
-    cannot read.
+    cannot read. A finished encode stays, and is used again by a release that can read its record.
 
     Raises :class:`ConfigurationError` where there is no release before, or no catalog.
     """
@@ -67,7 +72,7 @@ def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
     current = catalog.revisions.current()
     if current is not None:
         catalog.revisions.due()  # refuses a newer catalog
-    before = [(name, at) for name, at in RELEASES.items() if current and order.index(at) < order.index(current)]
+    before = _releases_before(current, order)
     if not before:
         raise ConfigurationError(
             f"the catalog is at revision {current or 'none'}: there is no release before it that it could go back to"
@@ -79,10 +84,28 @@ def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
         # One of a pipeline that this release does not have has no results of this release either.
         if (title.pipeline, title.pipeline_version) in registry():
             drop_results(title.job(), store)
+    if running:
+        catalog.titles.forget_beginnings([title.request_id for title in running])
     undone = catalog.revisions.go_back(revision)
     return WentBack(
-        release=release, revision=revision, undone=undone, under_way=[title.request_id for title in running]
+        release=release,
+        revision=revision,
+        undone=undone,
+        under_way=[title.request_id for title in running],
+        by_themselves=order.index(revision) >= order.index(TELLS_RUNS_APART),
     )
+
+
+def _releases_before(current: str | None, order: list[str]) -> list[tuple[str, str]]:
+    """Older releases with their revisions, the newest last, that a catalog at ``current`` can go back to.
+
+    The release before this one may have the same tables; from older tables the way leads to still older ones alone.
+    """
+    if current is None:
+        return []
+    older = list(RELEASES.items())[: list(RELEASES).index(VERSION)]
+    end = order.index(current) + (current == RELEASES[VERSION])
+    return [(name, at) for name, at in older if order.index(at) < end]
 
 
 def move_batches(catalog: Catalog, *, now: datetime) -> list[str]:

@@ -20,7 +20,7 @@ from include.base.settings import Settings
 from include.domain.title.title import State
 from include.domain.title.work import FORMAT, result_key
 from include.pipelines.core import current_pipelines
-from include.services import doctor
+from include.services import doctor, upgrade
 from include.services.doctor import Examination, Level, examine
 from include.services.upgrade import take_catalog_back, upgrade_catalog
 from tests.catalog.samples import NOW, a_batch, accept, after, start
@@ -260,7 +260,7 @@ def test_the_catalog_goes_back_to_the_release_before_with_all_that_is_in_it_and_
 
     assert (done.release, done.revision) == ("0.1.0", RELEASES["0.1.0"])
     assert [migration.revision for migration in done.undone] == ["0006", "0005"]
-    assert done.under_way == ["spring/a", "spring/b"]
+    assert (done.under_way, done.by_themselves) == (["spring/a", "spring/b"], False)
     assert catalog.revisions.current() == RELEASES["0.1.0"]
     with pytest.raises(ConfigurationError, match="no release before it"):
         take_catalog_back(catalog, store)
@@ -282,6 +282,26 @@ def test_going_back_leaves_runs_under_way_nothing_that_the_release_before_may_no
     take_catalog_back(catalog, store)
 
     assert sorted(f"{title.work}/{name}" for name in store.list(title.work)) == kept
+
+
+@pytest.mark.parametrize("tables", ["0006", "0005"])
+def test_the_release_before_may_have_the_same_tables_and_has_the_runs_begin_again_by_itself(
+    tables: str, catalog: Catalog, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": tables, "0.3.0": "0006"})
+    monkeypatch.setattr(upgrade, "VERSION", "0.3.0")
+    accept(catalog, "spring", "a", "b", "c")
+    title = start(catalog, "spring/a").job()
+    store.put_bytes(result_key(title, "plan"), b"{}")
+    catalog.titles.settle("spring/b", State.FAILED, now=after(5))
+
+    done = take_catalog_back(catalog, store)
+
+    assert (done.release, done.revision, done.by_themselves) == ("0.2.0", tables, tables == "0006")
+    assert (len(done.undone), done.under_way) == (int(tables == "0005"), ["spring/a", "spring/c"])
+    assert store.list(title.work) == {}
+    catalog.migrate()
+    assert {each.request_id for each in catalog.titles.outdated()} == {"spring/a", "spring/c"}
 
 
 def test_a_catalog_between_two_releases_goes_back_to_the_older_one(catalog: Catalog, store: LocalStore) -> None:

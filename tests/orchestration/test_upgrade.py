@@ -98,6 +98,23 @@ def test_a_run_that_another_release_has_begun_begins_again_once(
     assert not find(catalog, "spring/a").begun_by_another_release
 
 
+def test_a_run_that_a_newer_release_has_begun_is_left_to_it(
+    catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
+) -> None:
+    """Both dispatch for a while in a rolling deploy: they would take the run from each other each minute."""
+    accept(catalog, "spring", "a")
+    release(catalog, api, settings, now=NOW)
+    begun(settings, "spring/a", run_format=FORMAT + 1)
+
+    assert begin_runs_again(catalog, api, open_store(settings)) == []
+
+    assert airflow.cleared == []
+    with pytest.raises(AirflowRescheduleException):
+        WorkerTask(task_id="prepare", pipeline="vod", pipeline_version=NEWEST).execute(
+            context(find(catalog, "spring/a"))
+        )
+
+
 def test_a_run_waits_until_airflow_has_read_the_new_dag_of_its_batch(
     catalog: Catalog, api: AirflowApi, settings: Settings, airflow: AirflowServer
 ) -> None:

@@ -262,15 +262,23 @@ class Titles(Part):
             return True
 
     def outdated(self) -> list[TitleRecord]:
-        """Released titles whose run was begun under another version of their pipeline, or with other documents."""
+        """Released titles whose run was begun under another version of their pipeline, or with older documents.
+
+        One with newer documents is the newer release's, beside which this one still runs for a while.
+        """
         other = or_(
             titles.c.run_format.is_(None),
-            titles.c.run_format != FORMAT,
+            titles.c.run_format < FORMAT,
             titles.c.run_pipeline_version != batches.c.pipeline_version,
         )
         query = select_titles().where(titles.c.state.in_(RELEASED_STATES), titles.c.run_id.is_not(None), other)
         with self._read() as connection:
             return [title_record(row) for row in connection.execute(query.order_by(titles.c.seq)).mappings()]
+
+    def forget_beginnings(self, request_ids: Collection[str]) -> None:
+        """Have the runs of these requests count as begun by another release, whichever looks at them next."""
+        with self._write() as connection:
+            connection.execute(update(titles).where(titles.c.request_id.in_(request_ids)).values(run_format=None))
 
     def note_begun_again(self, request_id: str, *, now: datetime) -> None:
         """The title's run has begun again, as this release does it: what it had finished stays."""
