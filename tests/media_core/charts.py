@@ -148,6 +148,7 @@ def rendered(ctx: StageContext) -> tuple[Inspection, EncodeResult, Plan]:
     source = inspected(ctx)
     found = analyse.function(ctx, ctx.title, source)
     assert isinstance(found, Analysis)
+    assert found.si_mean is not None, "no window could be measured"
     decision = plan.function(ctx, ctx.title, source, found, codecs=("h264",))
     assert isinstance(decision, Plan)
     decision = lowest(decision)

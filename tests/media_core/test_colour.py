@@ -79,6 +79,17 @@ def test_rgb_with_the_primaries_of_p3_is_converted(context: Context, tmp_path: P
     assert np.abs(found - signal_of(in_bt709(displayed(COLOURS), "smpte432")) * 255).max() <= CLOSE
 
 
+def test_the_matrix_of_dnxhr_is_the_one_that_its_container_names(context: Context, tmp_path: Path) -> None:
+    # ffmpeg's encoder of DNxHR writes BT.709 into the stream, whatever the pictures are.
+    encoder = ("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx")
+    tags = {"primaries": "bt2020", "transfer": "bt709", "matrix": "bt2020nc"}
+    clip = make_chart(tmp_path / "chart.mov", COLOURS, **tags, pixels="yuv422p10le", video=encoder, size=(640, 360))
+
+    found, _ = converted(context, clip)
+
+    assert np.abs(found - signal_of(in_bt709(displayed(COLOURS), "bt2020")) * 255).max() <= CLOSE / 2
+
+
 def test_pq_shows_what_lies_below_reference_white_as_bright_as_sdr_does(context: Context, tmp_path: Path) -> None:
     # The last two patches are BT.2408's middle grey and reference white.
     light = np.array([*(displayed(COLOURS[1:7]) * 203), (26, 26, 26), (203, 203, 203)])
@@ -146,6 +157,7 @@ def test_a_saturated_light_keeps_its_hue_under_the_tone_map(context: Context, tm
         ({"color_transfer": "smpte2084"}, ("bt2020", "smpte2084", "bt2020nc")),
         ({"color_transfer": "arib-std-b67", "color_space": "bt709"}, ("bt2020", "arib-std-b67", "bt709")),
         ({"color_primaries": "bt709", "color_transfer": "iec61966-2-1"}, ("bt709", "bt709", "bt709")),
+        ({"color_space": "bt2020c"}, ("bt2020", "bt709", "bt2020nc")),
         ({"color_primaries": "smpte240m"}, ("smpte170m", "bt709", "bt709")),
         ({"color_primaries": "reserved", "color_space": "unknown"}, ("bt709", "bt709", "bt709")),
         ({"pixel_format": "gbrp", "color_space": "bt709"}, ("bt709", "bt709", "gbr")),

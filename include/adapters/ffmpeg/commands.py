@@ -194,11 +194,11 @@ def analysis_argv(program: str, address: str, *, video_index: int, window: Windo
     """The command that measures one window and prints the filters' findings frame by frame."""
     filters = ",".join(
         (
+            # Some matrices the scaler refuses, and no measure here needs one.
+            "setparams=colorspace=unknown",
             # Combing and black bars show at full size only.
             "idet",
             "cropdetect=round=2:reset=0",
-            # Some matrices the scaler refuses, and no measure here needs one.
-            "setparams=colorspace=unknown",
             f"scale=w='min({ANALYSIS_WIDTH},iw)':h=-2:flags=bicubic",
             "format=yuv420p",
             "scdet=threshold=10",

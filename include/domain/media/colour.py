@@ -20,8 +20,11 @@ SD_WIDTHS = range(700, 721)
 _WIDE = frozenset({"bt2020nc", "bt2020c"})
 SCALER_MATRICES = frozenset({"bt709", "fcc", "smpte240m", "bt2020nc", "smpte170m", "bt470bg"})
 """That ffmpeg's scaler reads, at no further cost."""
-ZIMG_MATRICES = frozenset({"ycgco", "bt2020c", "ictcp", "chroma-derived-nc", "chroma-derived-c"})
+ZIMG_MATRICES = frozenset({"ycgco", "ictcp", "chroma-derived-nc"})
 """That only zimg reads."""
+CONSTANT_LUMINANCE = {"bt2020c": "bt2020nc", "chroma-derived-c": "chroma-derived-nc"}
+"""Nobody delivers these. zimg brightens them by a fifth, as it takes one curve in and another out; the matrix beside
+each gives the same greys and nearly the same colours."""
 PRIMARIES = frozenset(
     {
         *("bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "film", "bt2020"),
@@ -91,7 +94,7 @@ def is_rgb(video: VideoStream) -> bool:
 
 def unreadable(video: VideoStream) -> str | None:
     """A matrix that nothing here converts; None where there is none."""
-    known = SCALER_MATRICES | ZIMG_MATRICES | {None, "", "unknown", "reserved", "gbr"}
+    known = SCALER_MATRICES | ZIMG_MATRICES | CONSTANT_LUMINANCE.keys() | {None, "", "unknown", "reserved", "gbr"}
     return None if video.color_space in known else video.color_space
 
 
@@ -123,8 +126,9 @@ def colour_findings(video: VideoStream) -> list[Finding]:
 def _matrix(video: VideoStream, primaries: str) -> str:
     if is_rgb(video):
         return "gbr"
-    if video.color_space in SCALER_MATRICES | ZIMG_MATRICES:
-        return str(video.color_space)
+    space = CONSTANT_LUMINANCE.get(str(video.color_space), video.color_space)
+    if space in SCALER_MATRICES | ZIMG_MATRICES:
+        return str(space)
     if primaries == "bt2020" or video.color_transfer in HDR:
         return "bt2020nc"
     return "bt709" if video.height >= HD_LINES or video.width >= HD_WIDTH else "smpte170m"

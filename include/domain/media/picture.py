@@ -23,6 +23,9 @@ NO_BASE_LAYER = frozenset({5})
 BASE_LAYER_UNLESS_ZERO = frozenset({10, 20})
 """Profiles whose base layer an ordinary player can show, unless their compatibility id is 0."""
 
+CONTAINER_KNOWS = frozenset({"dnxhd"})
+"""Codecs whose encoders leave the matrix at BT.709 whatever it is: the container's tag is the one that somebody set."""
+
 Alpha = Literal["straight", "premultiplied"]
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
 
@@ -70,6 +73,8 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
         "color_primaries": seen.color_primaries,
         "color_transfer": seen.color_transfer,
     }
+    if video.codec in CONTAINER_KNOWS and video.color_space is not None:
+        told["color_space"] = video.color_space
     return video.model_copy(
         update={
             "width": seen.width,
