@@ -22,6 +22,7 @@ from include.adapters.ffmpeg.ffprobe import (
 )
 from include.adapters.ffmpeg.look import alpha_decoder, dolby_profile, is_cropped, is_mirrored, look
 from include.adapters.ffmpeg.reading import cut_short, judge_probe
+from include.adapters.ffmpeg.steady import steadies
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
 from include.domain.media.colour import colour_findings
@@ -198,8 +199,8 @@ def _shown(ctx: StageContext, address: str, stream: Fields, video: VideoStream) 
     if refusal:
         raise MezzanineRejected(refusal, reason=Reason.UNSUPPORTED_PICTURE)
     cropped = (int(stream["width"]), int(stream["height"])) if is_cropped(stream) else None
-    followed = video.rotation == 0 and cropped is None and not is_mirrored(stream)
-    video = video.model_copy(update={"followed": followed})
+    altered = video.rotation != 0 or cropped is not None or is_mirrored(stream)
+    video = video.model_copy(update={"followed": not altered and steadies(video)})
     found = picture_findings(video, cropped_from=cropped, mirrored=is_mirrored(stream), dolby=dolby)
     return video, [*found, *colour_findings(video)]
 

@@ -89,6 +89,21 @@ def test_cropping_pixel_shape_and_turn_work_together(context: Context, tmp_path:
     assert corners(shown(ctx.store.readable(result.uri))) == ("blue", "red", "yellow", "lime")
 
 
+def test_lines_that_a_tape_format_keeps_above_the_picture_are_cut_off(context: Context, tmp_path: Path) -> None:
+    whole, path = quarters(tmp_path / "plain.mp4", size=(720, 576)), tmp_path / "imx.mxf"
+    above = ["-vf", "pad=720:608:0:32:white,setsar=1", "-c:v", "mpeg2video", "-q:v", "2", "-g", "1", "-aspect", "4:3"]
+    run_ffmpeg(["-i", str(whole), *above, "-pix_fmt", "yuv422p", str(path)])
+    ctx = context(path)
+
+    source, result, _ = rendered(ctx)
+
+    assert (source.video.display_width, source.video.display_height) == (768, 576)
+    assert "blank_lines" in {finding.code for finding in source.warnings}
+    picture = shown(ctx.store.readable(result.uri))
+    assert corners(picture) == QUARTERS
+    assert picture[1, 10 : picture.shape[1] // 2 - 10, 1:].max() < 60
+
+
 @pytest.mark.parametrize(
     ("options", "expected", "code"),
     [

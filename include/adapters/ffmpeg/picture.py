@@ -43,6 +43,9 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
         frame_rate: Exact fraction.
     """
     node = steady_picture(node, video, interlaced=treatment.deinterlace)
+    if video.blank_lines:
+        # A number that is even leaves each line in its field.
+        node = node.filter("crop", video.width, video.height, 0, video.blank_lines)
     if treatment.deinterlace:
         node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
     # From zero on, so that a late first frame is held and picture and sound keep their distance.

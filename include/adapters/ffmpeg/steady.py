@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from include.domain.media.changes import NEARLY_ALIKE
-from include.domain.media.colour import SCALER_MATRICES, read_as
+from include.domain.media.colour import SCALER_MATRICES, ZIMG_MATRICES, read_as
 from include.domain.media.media import VideoStream
 
 SAMPLE_RATE_HZ = 48_000
@@ -41,6 +41,11 @@ def steady_options(*, followed: bool) -> dict[str, Any]:
 def arguments(options: dict[str, Any]) -> list[str]:
     """Options as arguments; None stands for one that takes no value."""
     return [part for name, value in options.items() for part in (f"-{name}", *(() if value is None else (str(value),)))]
+
+
+def steadies(video: VideoStream) -> bool:
+    """Whether :func:`steady_picture` can take these pictures: all of their lines, in a matrix that the scaler reads."""
+    return not video.blank_lines and read_as(video).matrix not in ZIMG_MATRICES
 
 
 def steady_picture(node: Node, video: VideoStream, *, interlaced: bool) -> Node:

@@ -43,6 +43,8 @@ class VideoStream(Document):
     color_transfer: str | None = None
     color_space: str | None = None
     """This and the colours before it are the first decoded picture's, which may know more than the container."""
+    blank_lines: int = 0
+    """At the top, cut off before anything else; not counted in ``height``."""
     alpha: Literal["straight", "premultiplied"] | None = None
     """How transparency is stored; None for opaque pictures."""
     decoder: str | None = None

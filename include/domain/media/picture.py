@@ -26,6 +26,10 @@ BASE_LAYER_UNLESS_ZERO = frozenset({10, 20})
 CONTAINER_KNOWS = frozenset({"dnxhd"})
 """Codecs whose encoders leave the matrix at BT.709 whatever it is: the container's tag is the one that somebody set."""
 
+BLANK_LINES = {("mpeg2video", 720, 608): 32, ("mpeg2video", 720, 512): 26}
+"""Lines above the picture in which tape formats (SMPTE D-10, known as IMX) keep teletext and time codes, by codec, width
+and height. The aspect that such a file tells is that of all its lines, and meant for those below."""
+
 Alpha = Literal["straight", "premultiplied"]
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
 
@@ -65,8 +69,10 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
         decoder: That this picture was decoded with; None for ffmpeg's usual one.
     """
     turn = video.rotation if seen.turn_degrees is None else quarter_turn(seen.turn_degrees) or 0
-    aspect = pixel_shape(video)
-    shown = (max(1, round(seen.width * aspect)), seen.height)
+    blank = BLANK_LINES.get((video.codec, seen.width, seen.height), 0)
+    height = seen.height - blank
+    aspect = pixel_shape(video) * Fraction(height, seen.height)
+    shown = (max(1, round(seen.width * aspect)), height)
     told = {
         "color_range": seen.color_range,
         "color_space": seen.color_space,
@@ -78,7 +84,8 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
     return video.model_copy(
         update={
             "width": seen.width,
-            "height": seen.height,
+            "height": height,
+            "blank_lines": blank,
             "display_width": shown[1] if turn % 180 else shown[0],
             "display_height": shown[0] if turn % 180 else shown[1],
             "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
@@ -148,6 +155,11 @@ def picture_findings(
             cropped_from is not None,
             "cropped",
             f"the container shows {video.width}×{video.height} of {whole} pixels: the rest is cut off",
+        ),
+        (
+            video.blank_lines > 0,
+            "blank_lines",
+            f"the first {video.blank_lines} lines hold no picture (D-10) and are cut off",
         ),
         (mirrored, "mirrored", "the picture is shown mirrored, as its container says"),
         (
