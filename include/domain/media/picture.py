@@ -27,8 +27,8 @@ CONTAINER_KNOWS = frozenset({"dnxhd"})
 """Codecs whose encoders leave the matrix at BT.709 whatever it is: the container's tag is the one that somebody set."""
 
 BLANK_LINES = {("mpeg2video", 720, 608): 32, ("mpeg2video", 720, 512): 26}
-"""Lines above the picture in which tape formats (SMPTE D-10, known as IMX) keep teletext and time codes, by codec, width
-and height. The aspect that such a file tells is that of all its lines, and meant for those below."""
+"""Lines above the picture in which tape formats (SMPTE D-10, known as IMX) keep teletext and time codes, by codec,
+width and height. The aspect that such a file tells is that of all its lines, and meant for those below."""
 
 Alpha = Literal["straight", "premultiplied"]
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
