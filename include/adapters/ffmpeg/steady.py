@@ -20,6 +20,7 @@ from typing import Any
 from include.domain.media.changes import NEARLY_ALIKE
 from include.domain.media.colour import SCALER_MATRICES, ZIMG_MATRICES, read_as
 from include.domain.media.media import VideoStream
+from include.domain.media.picture import CONTAINER_KNOWS
 
 SAMPLE_RATE_HZ = 48_000
 _TAKEN_FOR = frozenset({"smpte170m", "bt470bg"})
@@ -62,9 +63,11 @@ def steady_picture(node: Node, video: VideoStream, *, interlaced: bool) -> Node:
     options: dict[str, Any] = {"flags": _SCALER, **({"interl": 1} if interlaced else {})}
     if colours.matrix in SCALER_MATRICES:
         options["out_range"] = "full" if colours.full_range else "limited"
-        if video.color_space == colours.matrix:
+        # Some decoders tag pictures otherwise than their container, which is right; or not at all.
+        mistagged = video.decoder is not None or video.codec in CONTAINER_KNOWS
+        if video.color_space == colours.matrix and not mistagged:
             options["out_color_matrix"] = colours.matrix
-        elif colours.matrix not in _TAKEN_FOR:
+        elif mistagged or colours.matrix not in _TAKEN_FOR:
             node = node.filter("setparams", colorspace=colours.matrix)
     if not video.reshaped:
         return node.filter("scale", width, height, **options)
