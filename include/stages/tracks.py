@@ -8,7 +8,7 @@ from include.adapters.ffmpeg.choices import decodable_sound, one_programme, unde
 from include.adapters.ffmpeg.ffprobe import Fields, Probe, audio_stream, packets
 from include.adapters.mezzanine import reader
 from include.base.errors import MezzanineRejected
-from include.domain.media.choosing import NotThere, assembled, main_first
+from include.domain.media.choosing import NotThere, assembled, main_first, without_receiver_mixes
 from include.domain.media.media import AudioStream, Finding, MezzanineIdentity
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
@@ -85,7 +85,8 @@ def sound_tracks(ctx: StageContext, address: str, found: Probe) -> tuple[tuple[A
         Finding(code="unreadable_audio", message=f"no decoder reads audio track {each}: it is left out")
         for each in lost
     ]
-    tracks, mixed_late = _without_receiver_mixes(tracks, streams)
+    dependent = {int(each["index"]) for each in streams if each.get("disposition", {}).get("dependent")}
+    tracks, mixed_late = without_receiver_mixes(tracks, dependent)
     named = str(found.container.get("format_name", ""))
     unnamed_pairs = "mxf" in named or str(found.container.get("tags", {}).get("major_brand", "")).strip() == "qt"
     try:
@@ -93,19 +94,6 @@ def sound_tracks(ctx: StageContext, address: str, found: Probe) -> tuple[tuple[A
     except NotThere as error:
         raise _unlike_the_request(error) from error
     return main_first(audio), [*findings, *mixed_late, *assembling]
-
-
-def _without_receiver_mixes(
-    tracks: list[AudioStream], streams: list[Fields]
-) -> tuple[list[AudioStream], list[Finding]]:
-    """The tracks without those that hold narration alone, for a receiver to mix into the main sound: no player does."""
-    dependent = {int(each["index"]) for each in streams if each.get("disposition", {}).get("dependent")}
-    whole = [track for track in tracks if track.index not in dependent]
-    if not whole or len(whole) == len(tracks):
-        return tracks, []
-    named = ", ".join(f"{track.language} (stream {track.index})" for track in tracks if track.index in dependent)
-    message = f"narration that a receiver mixes into the main sound is left out, web players cannot: {named}"
-    return whole, [Finding(code="receiver_mix", message=message)]
 
 
 def _unlike_the_request(error: NotThere) -> MezzanineRejected:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from include.domain.media.choosing import NotThere, Programme, assembled, chosen_programme, main_first, role_of, sounds
+from include.domain.media.choosing import (
+    NotThere,
+    Programme,
+    assembled,
+    chosen_programme,
+    main_first,
+    role_of,
+    sounds,
+    without_receiver_mixes,
+)
 from include.domain.media.labels import sound_label
 from include.domain.media.media import AudioRole, AudioStream
 
@@ -88,6 +97,15 @@ def test_the_main_sound_comes_first_even_where_narration_is_the_default() -> Non
     )
 
     assert [each.index for each in main_first(tracks)] == [4, 3, 1, 2]
+
+
+def test_narration_for_a_receiver_to_mix_is_left_out_beside_whole_tracks_alone() -> None:
+    main, narration = track(1), track(2, role=AudioRole.DESCRIPTION)
+
+    assert [each.index for each in without_receiver_mixes([main, narration], {2})[0]] == [1]
+    assert [each.code for each in without_receiver_mixes([main, narration], {2})[1]] == ["receiver_mix"]
+    assert without_receiver_mixes([main, narration], set()) == ([main, narration], [])
+    assert without_receiver_mixes([narration], {2}) == ([narration], [])
 
 
 @pytest.mark.parametrize(

@@ -234,18 +234,6 @@ def test_where_nothing_of_the_picture_is_there_it_is_said_what_is(
     assert rejected(tmp_path, path).reason == reason
 
 
-def test_narration_for_a_receiver_to_mix_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "mixed.ts"
-    flags = ("-disposition:a:1", "visual_impaired+descriptions+dependent")
-    maps = ("-map", "0", "-map", "1", "-map", "2")
-    run_ffmpeg([*PICTURE, *tone(440), *tone(880), *maps, *H264, "-c:a", "mp2", *flags, str(path)])
-
-    source = inspected(tmp_path, path)
-
-    assert [track.index for track in source.audio] == [1]
-    assert "receiver_mix" in codes(source)
-
-
 def test_hostile_boxes_are_looked_at_for_a_bounded_time(tmp_path: Path) -> None:
     """A table of sample descriptions that counts for ever, boxes without end, boxes of no size."""
     from include.adapters.encryption import encryption

@@ -7,7 +7,7 @@ or more channels than its container has names for. What is decided beyond the us
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from include.domain.media.media import AudioRole, AudioStream, Finding, Tap
@@ -102,6 +102,23 @@ def role_of(flags: Iterable[str], title: str | None) -> AudioRole:
             return role
     said = (title or "").lower()
     return next((role for pattern, role in _TITLES if pattern.search(said)), AudioRole.MAIN)
+
+
+def without_receiver_mixes(
+    tracks: Sequence[AudioStream], dependent: Collection[int]
+) -> tuple[list[AudioStream], list[Finding]]:
+    """The tracks without those that hold narration alone, for a receiver to mix into the main sound: no player does.
+
+    Args:
+        tracks: All that can be decoded.
+        dependent: Indexes of the streams that the container flags as such.
+    """
+    whole = [track for track in tracks if track.index not in dependent]
+    if not whole or len(whole) == len(tracks):
+        return list(tracks), []
+    named = ", ".join(f"{track.language} (stream {track.index})" for track in tracks if track.index in dependent)
+    message = f"narration that a receiver mixes into the main sound is left out, web players cannot: {named}"
+    return whole, [Finding(code="receiver_mix", message=message)]
 
 
 def assembled(
