@@ -177,8 +177,8 @@ class Client:
     def _refusal(self, run_id: str) -> str:
         path = f"/api/v2/dags/intake/dagRuns/{run_id}/taskInstances/accept/logs/1"
         text = json.dumps(self.api.request("GET", path, params={"full_content": True}), ensure_ascii=False)
-        found = re.search(r"batch request refused: (.*?)\"", text.replace('\\"', "'"))
-        return found.group(1) if found else f"intake run {run_id} failed; its log in Airflow's UI says why"
+        told, quote, _ = text.replace('\\"', "'").partition("batch request refused: ")[2].partition('"')
+        return told if quote else f"intake run {run_id} failed; its log in Airflow's UI says why"
 
 
 def all_good(titles: list[dict[str, Any]]) -> bool:

@@ -7,36 +7,36 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from include.adapters.ffmpeg.commands import input_argv, prelude
-from include.adapters.mezzanine import fetch, open_mezzanine
-from include.adapters.process import run
-from include.adapters.tools import ffmpeg
-from include.base.errors import CallsheetError, StorageError, ToolFailed
-from include.domain.media.ass_reading import read_ass
+from include.adapters.mezzanine import fetch
+from include.base.errors import CallsheetError, StorageError
 from include.domain.media.captions import Cue, clip, webvtt
 from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart
-from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
 from include.domain.media.cue_times import timing
 from include.domain.media.encodings import UnknownEncoding, decode
 from include.domain.media.labels import label
+from include.domain.media.languages import UNDETERMINED
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.outcome.results import TextRendition, TextResult
 from include.domain.title.title import SubtitleFile, TitleJob
 from include.stages.core import StageContext, stage
+from include.stages.embedded_text import (
+    MAX_BYTES,
+    UNREAD,
+    BadSubtitles,
+    TextRead,
+    caption_kinds,
+    captions,
+    read_as,
+    track_text,
+)
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 4 * 1024**2
 MAX_CUES = 20_000
 FETCH_LIMIT_S = 60.0
 HEAD_CHARACTERS = 20_000
 """How far the beginning of a file is looked at to tell what it is."""
-
-
-class BadSubtitles(Exception):
-    """A file or track that does not become subtitles; its text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,8 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
             message = f"subtitle track {number} ({track.language}, {track.codec}) is pictures, not text"
             tracks.warn("bitmap_subtitles", message)
             continue
-        tracks.add(shown, partial(_embedded, ctx, source, track))
+        tracks.add(shown, partial(track_text, ctx, source, track))
+    _captions(ctx, source, tracks)
     for number, file in enumerate(title.subtitles, start=1):
         ctx.report(number / (len(title.subtitles) + 1), f"subtitles {file.language}")
         shown = _Source(
@@ -84,12 +85,22 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
     return TextResult(renditions=tuple(tracks.renditions), warnings=tuple(tracks.warnings))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """The cues of a track or file, and what is to be said about them: code and sentence."""
-
-    cues: list[Cue]
-    said: list[tuple[str, str]] = field(default_factory=list)
+def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
+    """Captions in the picture as tracks: the first field's in the language of the main sound."""
+    channels = caption_kinds(ctx, source)
+    spoken = source.audio[0].language if source.audio else UNDETERMINED
+    for field_number in channels.fields:
+        language = spoken if field_number == 1 else UNDETERMINED
+        name = f"{label(language)} (CC)" if language != UNDETERMINED else f"CC{2 * field_number - 1}"
+        shown = _Source(
+            name=f"captions in the picture (CEA-608, field {field_number})",
+            language=language,
+            label=name,
+            hearing_impaired=True,
+        )
+        tracks.add(shown, partial(captions, ctx, source, field_number), or_nothing=True)
+    if channels.digital and not channels.fields:
+        tracks.warnings.append(UNREAD)
 
 
 @dataclass(kw_only=True)
@@ -107,10 +118,12 @@ class _Tracks:
         """Add a finding."""
         self.warnings.append(Finding(code=code, message=message))
 
-    def add(self, source: _Source, read: Callable[[], _Read]) -> None:
-        """Read one track and store it; one that is bad becomes a finding."""
+    def add(self, source: _Source, read: Callable[[], TextRead], *, or_nothing: bool = False) -> None:
+        """Read one track and store it; a bad one becomes a finding, an empty one as well but with ``or_nothing``."""
         try:
             found = read()
+            if or_nothing and not found.cues:
+                return
             for code, said in found.said:
                 self.warn(code, f"{source.name}: {said}")
             self._store(source, found.cues)
@@ -171,29 +184,7 @@ def recognised(text: str) -> str:
     raise BadSubtitles("is neither SubRip, WebVTT nor ASS")
 
 
-def _cues(text: str, kind: str) -> _Read:
-    """The cues of a subtitle file's text, and what was odd about others."""
-    reading = _READERS[kind](text)
-    odd = reading.remarks
-    return _Read(cues=reading.cues, said=[("odd_cues", f"odd cues ({odd.count}): {odd}")] if odd.count else [])
-
-
-_READERS: dict[str, Callable[[str], Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
-
-
-def _embedded(ctx: StageContext, source: Inspection, track: SubtitleStream) -> _Read:
-    output = ctx.scratch / f"track{track.index}.vtt"
-    argv = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
-    argv += [*input_argv(open_mezzanine(ctx, source)), "-map", f"0:{track.index}", "-c:s", "webvtt", "-f", "webvtt"]
-    try:
-        run([*argv, str(output)], timeout_s=ctx.time_left_s)
-    except ToolFailed as error:
-        log.warning("%s: %s", ctx.title.request_id, error.message)
-        raise BadSubtitles("cannot be converted") from error
-    return _cues(_bounded(output), "webvtt")
-
-
-def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> _Read:
+def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> TextRead:
     fetched = ctx.scratch / f"file{number}"
     try:
         fetch(file.uri, fetched, ctx.settings, limit_bytes=MAX_BYTES, limit_s=min(FETCH_LIMIT_S, ctx.time_left_s))
@@ -208,21 +199,15 @@ def _requested(ctx: StageContext, file: SubtitleFile, number: int) -> _Read:
         decoded = decode(fetched.read_bytes(), file.language)
     except UnknownEncoding as error:
         raise BadSubtitles(str(error)) from error
-    found = _cues(decoded.text, recognised(decoded.text))
+    found = read_as(recognised(decoded.text), decoded.text)
     said = [("subtitle_encoding", decoded.remark)] if decoded.remark else []
-    return _Read(cues=found.cues, said=[*said, *found.said])
+    return TextRead(cues=found.cues, said=[*said, *found.said])
 
 
 def _menu_name(language: str, own: str | None, flags: SubtitleStream | SubtitleFile) -> str:
     """A track's own name; else its language's, and what tells it from others of that language."""
     what = " (forced)" if flags.forced else " (SDH)" if flags.hearing_impaired else ""
     return label(language, own) if own else f"{label(language)}{what}"
-
-
-def _bounded(path: Path) -> str:
-    if path.stat().st_size > MAX_BYTES:
-        raise BadSubtitles(f"is larger than {MAX_BYTES} bytes as WebVTT")
-    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _key_name(language: str, taken: set[str]) -> str:

@@ -11,9 +11,11 @@ import webvtt
 from include.domain.media.media import SubtitleStream
 from include.domain.outcome.results import TextResult
 from include.stages.core import StageContext
+from include.stages.embedded_text import MAX_BYTES, BadSubtitles
 from include.stages.inspect import inspect
-from include.stages.subtitles import MAX_BYTES, BadSubtitles, recognised, subtitles
-from tests.clips import Clips, run_ffmpeg, stage_context
+from include.stages.subtitles import recognised, subtitles
+from tests.captioned import captioned
+from tests.clips import H264, Clips, run_ffmpeg, stage_context
 
 SRT = "1\n00:00:00,200 --> 00:00:00,900\n<i>Grüße</i> & <script>x</script>\n\n2\n00:00:01,500 --> 00:00:09,000\nEnd\n"
 VTT = "WEBVTT\n\nSTYLE\n::cue { background: url(x) }\n\nNOTE hi\n\n00:00.200 --> 00:00.900 align:start\nGrüße\n"
@@ -206,3 +208,146 @@ def test_an_embedded_track_that_cannot_become_text_is_a_finding(
 
     assert isinstance(result, TextResult)
     assert [warning.code for warning in result.warnings] == [code]
+
+
+@pytest.mark.parametrize(
+    ("name", "offset_s", "second_field", "language", "label"),
+    [
+        ("cc.mp4", 0, False, "und", "CC1"),
+        ("cc-late.ts", 7200, False, "und", "CC1"),
+        ("cc.mkv", 0, False, "und", "CC1"),
+        ("cc3.mp4", 0, True, "und", "CC3"),
+    ],
+)
+def test_captions_in_the_picture_become_a_track_in_time(
+    tmp_path: Path, name: str, offset_s: float, second_field: bool, language: str, label: str
+) -> None:
+    clip = captioned(
+        tmp_path / name, "HELLO CC", show=30, hide=60, seconds=3, offset_s=offset_s, second_field=second_field
+    )
+
+    ctx, result = made(tmp_path, clip)
+
+    (track,) = result.renditions
+    assert (track.language, track.label, track.hearing_impaired, track.forced) == (language, label, True, False)
+    ((start, end, text),) = shown(ctx, result)
+    assert text == "HELLO CC"
+    # Picture 30 and 60 of 29.97 a second; the text format in between has hundredths.
+    assert abs(seconds(start) - 30 * 1001 / 30000) < 0.03
+    assert abs(seconds(end) - 60 * 1001 / 30000) < 0.03
+
+
+def test_a_picture_without_captions_makes_no_track_of_them(clips: Clips, tmp_path: Path) -> None:
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()))
+
+    assert result == TextResult()
+
+
+def test_a_track_of_captions_in_mov_is_read(tmp_path: Path) -> None:
+    picture = captioned(tmp_path / "cc.mp4", "HELLO CC", show=30, hide=60, seconds=3)
+    clip = tmp_path / "c608.mov"
+    source = f"movie=filename={picture}[out+subcc]"
+    run_ffmpeg(["-f", "lavfi", "-i", source, "-map", "0:v", "-map", "0:s", *H264, "-c:s", "copy", str(clip)])
+
+    ctx, result = made(tmp_path, clip)
+
+    assert [text for _, _, text in shown(ctx, result)] == ["HELLO CC"]
+
+
+def seconds(clock: str) -> float:
+    hours, minutes, rest = clock.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov"])
+def test_embedded_text_is_in_time_in_every_container(clips: Clips, tmp_path: Path, name: str) -> None:
+    srt = tmp_path / "embedded.srt"
+    srt.write_text(
+        "1\n00:00:00,207 --> 00:00:00,903\n{\\an8}<i>one\ntwo</i>\n\n2\n00:00:01,500 --> 00:00:01,800\nEnd\n"
+    )
+    clip = tmp_path / name
+    codec = "srt" if name.endswith("mkv") else "mov_text"
+    run_ffmpeg(
+        [
+            *("-i", str(clips("mute-text.mp4", seconds=2, languages=())), "-i", str(srt)),
+            *("-map", "0:v", "-map", "1:s", "-c:v", "copy", "-c:s", codec),
+            *("-metadata:s:s:0", "language=ger", "-disposition:s:0", "default+hearing_impaired", str(clip)),
+        ]
+    )
+
+    ctx, result = made(tmp_path, clip)
+
+    first, last = shown(ctx, result)
+    assert first == ("00:00:00.207", "00:00:00.903", "<i>one</i>\n<i>two</i>")
+    assert last[:2] == ("00:00:01.500", "00:00:01.800")
+    (track,) = result.renditions
+    assert (track.language, track.label) == ("de", "Deutsch (SDH)" if track.hearing_impaired else "Deutsch")
+    assert track.default is True
+    # MOV has no such flag.
+    assert track.hearing_impaired is not name.endswith("mov")
+
+
+def test_embedded_ass_keeps_text_place_and_italics_and_no_drawing(clips: Clips, tmp_path: Path) -> None:
+    script = ASS.partition("[Fonts]")[0].rstrip() + (
+        "\nDialogue: 1,0:00:00.20,0:00:00.90,Default,,0,0,0,,{\\an7\\p1}m 0 0 l 200 0 200 40{\\p0}"
+        "\nDialogue: 0,0:00:01.00,0:00:01.90,Default,,0,0,0,,{\\i1}sung{\\i0} and said\n"
+    )
+    (tmp_path / "embedded.ass").write_text(script)
+    clip = tmp_path / "ass.mkv"
+    run_ffmpeg(
+        [
+            *("-i", str(clips("mute-text.mp4", seconds=2, languages=())), "-i", str(tmp_path / "embedded.ass")),
+            *("-map", "0:v", "-map", "1:s", "-c:v", "copy", "-c:s", "copy", str(clip)),
+        ]
+    )
+
+    ctx, result = made(tmp_path, clip)
+
+    assert [text for _, _, text in shown(ctx, result)] == ["Grüße\nda", "<i>sung</i> and said"]
+    assert "00:00:00.200 --> 00:00:00.900 line:0" in ctx.store.get_bytes(result.renditions[0].uri).decode()
+
+
+def test_flags_and_labels_of_a_request_s_files_are_kept(clips: Clips, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.vtt").write_text(VTT)
+    uri = (tmp_path / "files" / "a.vtt").as_uri()
+    given = [
+        {"uri": uri, "language": "de", "default": True},
+        {"uri": uri, "language": "de", "hearing_impaired": True},
+        {"uri": uri, "language": "de", "forced": True, "default": True},
+        {"uri": uri, "language": "de", "label": "Deutsch für Kinder"},
+    ]
+
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), subtitles=given)
+
+    assert [(each.label, each.default, each.hearing_impaired, each.forced) for each in result.renditions] == [
+        ("Deutsch", True, False, False),
+        ("Deutsch (SDH)", False, True, False),
+        # Only one track can be shown by itself.
+        ("Deutsch (forced)", False, False, True),
+        ("Deutsch für Kinder", False, False, False),
+    ]
+
+
+def test_a_file_in_an_unknown_encoding_is_refused_by_name(clips: Clips, tmp_path: Path) -> None:
+    text = "1\n00:00:00,200 --> 00:00:00,900\nВсе люди рождаются свободными и равными.\n"
+
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), ("en", text.encode("cp1251")))
+
+    assert result.renditions == ()
+    assert [each.code for each in result.warnings] == ["bad_subtitles"]
+    assert "send it as UTF-8" in result.warnings[0].message
+
+
+def test_odd_cues_are_named_and_the_others_kept(clips: Clips, tmp_path: Path) -> None:
+    text = "1\n-00:00:02,000 --> -00:00:01,000\nlost\n\n2\n00:00:00,200 --> 00:00:00,900\ngood\n\nstill good\n"
+
+    ctx, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), ("en", text.encode()))
+
+    assert [each[2] for each in shown(ctx, result)] == ["good\nstill good"]
+    assert [(each.code, each.message) for each in result.warnings] == [
+        (
+            "odd_cues",
+            "subtitle file 1 (en): odd cues (1): cue 1 at -00:00:02.000 is left out: it ends before the title's zero",
+        )
+    ]

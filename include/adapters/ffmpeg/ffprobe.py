@@ -10,13 +10,14 @@ from fractions import Fraction
 from typing import Any
 
 from include.adapters.ffmpeg.commands import input_argv, loglevel
+from include.adapters.ffmpeg.text_tracks import ROUTES
 from include.adapters.process import run
 from include.domain.media.choosing import role_of
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.languages import language_tag
 from include.domain.media.media import AudioStream, SubtitleStream, VideoStream
 
-TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text", "srt"})
+TEXT_SUBTITLES = frozenset(ROUTES)
 MAX_TITLE = 200
 CLOCK_S = 0.002
 ODD_SHARE = 0.05

@@ -15,12 +15,12 @@ from include.domain.media.rejection import Reason
 SILENCE_LUFS = -69.0
 """ebur128 says -70 of a track in which nothing is loud enough to count."""
 _FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
-_INTEGRATED = re.compile(r"^\s+I:\s+(-?[\d.]+|-inf|nan) LUFS", re.MULTILINE)
-_PEAK = re.compile(r"^\s+Peak:\s+(-?[\d.]+|-inf|nan) dBFS", re.MULTILINE)
+_INTEGRATED = re.compile(r"^ ++I: ++(-?[\d.]++|-inf|nan) LUFS", re.MULTILINE)
+_PEAK = re.compile(r"^ ++Peak: ++(-?[\d.]++|-inf|nan) dBFS", re.MULTILINE)
 _PEAKS = re.compile(r"Peak level dB: (-?[\d.]+|-inf|nan)")
-_LOUDNORM = re.compile(r"\{[^{}]*\"input_i\"[^{}]*\}")
-_READ = re.compile(r"Input stream #0:(\d+) \(\w+\): .*?(\d+) frames decoded; (\d+) decode errors")
-_DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.*corrupt decoded frame")
+_REPORT = re.compile(r"\{[^{}]*+\}")
+_READ = re.compile(r"Input stream #0:(\d+) \(\w+\): [^;\n]*+; (\d+) frames decoded; (\d+) decode errors")
+_DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.{0,200}?corrupt decoded frame")
 _COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
 _REACHED_US = re.compile(rb"^out_time_us=(\d+)", re.MULTILINE)
 _CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
@@ -85,7 +85,7 @@ def parse_ebur128(stderr: str) -> tuple[float | None, float | None]:
 
 def parse_loudnorm(stderr: str) -> Loudness:
     """The report of ``loudnorm`` at the end of stderr; raises :class:`ValueError` where there is none."""
-    reports = _LOUDNORM.findall(stderr)
+    reports = [each for each in _REPORT.findall(stderr) if '"input_i"' in each]
     if not reports:
         raise ValueError("loudnorm has written no report")
     values = {name: float(value) for name, value in json.loads(reports[-1]).items() if name != "normalization_type"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from include.base.errors import StorageError
 
-TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+TEMPORARY = re.compile(r"\A\..+\.[a-z0-9_]{8}\Z")
 """Names that :func:`atomic_file` gives to a file that is being written; the lock file beside a pointer has no such."""
 _WAYS_OUT = {
     errno.ENOSPC: ("disk_full", "free space there; the next attempt goes on from what is done"),

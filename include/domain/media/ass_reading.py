@@ -23,6 +23,7 @@ _EVENTS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "marg
 class _Script:
     """What has been read of a file so far."""
 
+    zero_ms: int
     section: str = ""
     legacy: bool = False
     """SSA: its alignments are numbered otherwise."""
@@ -35,9 +36,14 @@ class _Script:
     events: int = 0
 
 
-def read_ass(text: str) -> Reading:
-    """The dialogue of ASS or SSA text as cues; comments, drawings, fonts and graphics are passed over."""
-    script = _Script()
+def read_ass(text: str, *, zero_ms: int = 0) -> Reading:
+    """The dialogue of ASS or SSA text as cues; comments, drawings, fonts and graphics are passed over.
+
+    Args:
+        text: With plain line ends.
+        zero_ms: The title's zero on the clock of the file.
+    """
+    script = _Script(zero_ms=zero_ms)
     for line in text.split("\n"):
         stripped = line[:MAX_LINE].strip()
         if stripped.startswith("[") and "]" in stripped:
@@ -103,6 +109,8 @@ def _event(script: _Script, value: str, length: int) -> None:
     # The text comes last and may hold commas.
     fields = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
     start, end = clock_ms(fields.get("start", "")), clock_ms(fields.get("end", ""))
+    start = None if start is None else start - script.zero_ms
+    end = None if end is None else end - script.zero_ms
     name = f"event {script.events}" + ("" if start is None else f" at {signed(start)}")
     if start is None or end is None:
         script.remarks.add(f"{name} is left out: its times cannot be read")

@@ -56,8 +56,13 @@ class RawCue:
     lines: list[str] = field(default_factory=list)
 
 
-def read_subrip(text: str) -> Reading:
-    """The cues of SubRip text; blank lines within a cue, missing numbers and a header do no harm."""
+def read_subrip(text: str, *, zero_ms: int = 0) -> Reading:
+    """The cues of SubRip text; blank lines within a cue, missing numbers and a header do no harm.
+
+    Args:
+        text: With plain line ends.
+        zero_ms: The title's zero on the clock of the file.
+    """
     remarks = Remarks()
     found: list[RawCue] = []
     header = 0
@@ -73,11 +78,11 @@ def read_subrip(text: str) -> Reading:
             header += 1
     if header > 0:
         remarks.add(f"{header} lines before the first cue are left out")
-    return _judged(found, remarks)
+    return _judged(found, remarks, zero_ms)
 
 
-def read_webvtt(text: str) -> Reading:
-    """The cues of WebVTT text: its header, notes, styles and regions are passed over."""
+def read_webvtt(text: str, *, zero_ms: int = 0) -> Reading:
+    """The cues of WebVTT text, as :func:`read_subrip`: its header, notes, styles and regions are passed over."""
     remarks = Remarks()
     found: list[RawCue] = []
     # Where in the file a line stands: in the header, in another block that is no cue, between blocks, or in a cue.
@@ -97,7 +102,7 @@ def read_webvtt(text: str) -> Reading:
         elif place == "between":
             # One line may be the id of the cue that follows.
             loose += 1
-    return _judged(found, remarks)
+    return _judged(found, remarks, zero_ms)
 
 
 def _take_number(lines: Sequence[str], position: int, found: list[RawCue]) -> int:
@@ -115,8 +120,10 @@ def _take_number(lines: Sequence[str], position: int, found: list[RawCue]) -> in
     return 0
 
 
-def _judged(found: Sequence[RawCue], remarks: Remarks) -> Reading:
+def _judged(found: Sequence[RawCue], remarks: Remarks, zero_ms: int) -> Reading:
     cues: list[Cue] = []
+    for raw in found:
+        raw.timing = raw.timing.counted_from(zero_ms)
     for position, raw in enumerate(found):
         cue = _cue(raw, found[position + 1] if position + 1 < len(found) else None, remarks)
         if cue is not None:

@@ -161,7 +161,7 @@ def _line(state: _State, y: float) -> list[str]:
     lines = "".join(state.shown).count("\n") + 1
     above = 0.0 if state.alignment in TOP_ROW else LINE_HEIGHT * lines / (2 if state.alignment in MIDDLE_ROW else 1)
     top = y * 100 - above
-    if y >= 1 - NEAR_EDGE and state.alignment not in TOP_ROW:
+    if top + LINE_HEIGHT * lines >= (1 - NEAR_EDGE) * 100:
         return []
     if top <= NEAR_EDGE * 100:
         return ["line:0"]

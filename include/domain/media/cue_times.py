@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _ARROWS = ("-->", "->", "–>", "—>", "\u2212>")
 _LONGEST = 40
@@ -20,6 +20,12 @@ class Timing:
     settings: str = ""
     end_text: str = ""
     """What stood where the end should be; empty where nothing did."""
+
+    def counted_from(self, zero_ms: int) -> Timing:
+        """The same with another zero."""
+        start = None if self.start_ms is None else self.start_ms - zero_ms
+        end = None if self.end_ms is None else self.end_ms - zero_ms
+        return replace(self, start_ms=start, end_ms=end)
 
 
 def clock_ms(text: str) -> int | None:

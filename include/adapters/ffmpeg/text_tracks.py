@@ -1,0 +1,122 @@
+"""Command lines that take text out of a mezzanine: subtitle tracks, and captions that ride in its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from include.adapters.ffmpeg.commands import prelude
+
+LEAD_S = 3600
+"""Cues are written this much late: text formats have no times below zero, and a cue may begin before the title does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRoute:
+    """In which format the text of a codec is written, so that no time, place or emphasis is lost that it has."""
+
+    encoder: str
+    muxer: str
+    """``srt``, ``webvtt`` or ``ass``: also which reader takes it."""
+    decoder: tuple[str, ...] = ()
+    """Options of the decoder."""
+
+
+ROUTES: dict[str, TextRoute] = {
+    "subrip": TextRoute(encoder="copy", muxer="srt"),
+    "srt": TextRoute(encoder="copy", muxer="srt"),
+    "text": TextRoute(encoder="srt", muxer="srt"),
+    "mov_text": TextRoute(encoder="srt", muxer="srt"),
+    "webvtt": TextRoute(encoder="copy", muxer="webvtt"),
+    "ass": TextRoute(encoder="copy", muxer="ass"),
+    "ssa": TextRoute(encoder="copy", muxer="ass"),
+    "eia_608": TextRoute(encoder="ass", muxer="ass"),
+    # A page stands until the next one comes; only pages that are flagged as subtitles are text of the title.
+    "dvb_teletext": TextRoute(
+        encoder="ass", muxer="ass", decoder=("-fix_sub_duration", "-txt_format", "ass", "-txt_page", "subtitle")
+    ),
+}
+"""By ffprobe's name of the codec."""
+USER_DATA: dict[str, tuple[str, str]] = {
+    "h264": ("h264_mp4toannexb,filter_units=pass_types=6", "h264"),
+    "hevc": ("hevc_mp4toannexb,filter_units=pass_types=39", "hevc"),
+    "mpeg2video": ("filter_units=pass_types=178", "mpeg2video"),
+}
+"""For each codec that carries captions: the bitstream filters that leave nothing else, and the raw muxer."""
+
+
+def track_argv(program: str, source: Sequence[str], *, index: int, codec: str, output: str) -> list[str]:
+    """The command that writes one subtitle track as text.
+
+    Args:
+        program: ffmpeg.
+        source: Options of the input, ``-i`` included.
+        index: Of the stream.
+        codec: Its codec, one of :data:`ROUTES`.
+        output: Path of the new file.
+    """
+    route = ROUTES[codec]
+    return [
+        *prelude(program, level="warning", overwrite=True),
+        *route.decoder,
+        *source,
+        *("-map", f"0:{index}", "-c:s", route.encoder, "-f", route.muxer, output),
+    ]
+
+
+def user_data_argv(program: str, source: Sequence[str], *, index: int, codec: str, output: str) -> list[str]:
+    """The command that writes nothing of a video stream but its user data, without decoding it."""
+    filters, muxer = USER_DATA[codec]
+    return [
+        *prelude(program, level="error", overwrite=True),
+        *source,
+        *("-map", f"0:{index}", "-c", "copy", "-bsf:v", filters, "-f", muxer, output),
+    ]
+
+
+def captions_argv(
+    program: str,
+    target: str,
+    options: Mapping[str, Any],
+    *,
+    index: int,
+    second_field: bool,
+    clock: Sequence[str],
+    threads: int,
+    output: str,
+) -> list[str]:
+    """The command that decodes a video stream and writes the captions (CEA-608) in its pictures as ASS.
+
+    Args:
+        program: ffmpeg.
+        target: Address of the input, as ffmpeg takes it.
+        options: Of the demuxer.
+        index: Of the video stream.
+        second_field: Whether the captions of field 2 are wanted instead of those of field 1.
+        clock: Options that set the times.
+        threads: Of the decoder.
+        output: Path of the new file.
+    """
+    opened = ":".join(f"{name}={_quoted(str(value), _IN_DICTIONARY)}" for name, value in options.items())
+    # Address and options go through the parsers of the filter's options and of the graph, each with its own escapes.
+    source = f"filename={_in_graph(target)}:format_opts={_in_graph(opened)}:si={index}:dec_threads={threads}"
+    return [
+        *prelude(program, level="error", overwrite=True),
+        *clock,
+        *("-data_field", "second" if second_field else "first"),
+        *("-f", "lavfi", "-i", f"movie={source}[out+subcc]", "-map", "0:s", "-c:s", "ass", "-f", "ass", output),
+    ]
+
+
+_IN_DICTIONARY = "\\':="
+_IN_OPTION = "\\':"
+_IN_GRAPH = "\\'[],;"
+
+
+def _in_graph(value: str) -> str:
+    return _quoted(_quoted(value, _IN_OPTION), _IN_GRAPH)
+
+
+def _quoted(value: str, special: str) -> str:
+    return "".join(f"\\{char}" if char in special else char for char in value)

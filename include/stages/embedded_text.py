@@ -1,0 +1,129 @@
+"""The text that a mezzanine brings: its subtitle tracks, and the captions in its picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from include.adapters.ffmpeg.commands import input_argv, input_options
+from include.adapters.ffmpeg.text_tracks import (
+    LEAD_S,
+    ROUTES,
+    USER_DATA,
+    captions_argv,
+    track_argv,
+    user_data_argv,
+)
+from include.adapters.mezzanine import open_mezzanine
+from include.adapters.process import run
+from include.adapters.tools import encode_threads, ffmpeg
+from include.base.errors import ToolFailed
+from include.domain.media.ass_reading import read_ass
+from include.domain.media.captions import Cue
+from include.domain.media.closed_captions import CaptionChannels, caption_channels
+from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
+from include.domain.media.media import Finding, Inspection, SubtitleStream
+from include.stages.core import StageContext
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 4 * 1024**2
+CHUNK_BYTES = 1024**2
+READERS: dict[str, Callable[..., Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
+UNREAD = Finding(
+    code="captions_not_read",
+    message="the picture carries CEA-708 captions alone, which no tool here reads: the title goes without them",
+)
+
+
+class BadSubtitles(Exception):
+    """A file or track that does not become subtitles; its text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRead:
+    """The cues of a track or file, and what is to be said about them: code and sentence."""
+
+    cues: list[Cue]
+    said: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_as(kind: str, text: str, *, zero_ms: int = 0) -> TextRead:
+    """The cues of text of one of :data:`READERS`, and what was odd about others."""
+    reading = READERS[kind](text, zero_ms=zero_ms)
+    odd = reading.remarks
+    return TextRead(cues=reading.cues, said=[("odd_cues", f"odd cues ({odd.count}): {odd}")] if odd.count else [])
+
+
+def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> TextRead:
+    """The cues of one subtitle track, on the title's clock; raises :class:`BadSubtitles`."""
+    if track.codec not in ROUTES:
+        raise BadSubtitles(f"is {track.codec}, which is not read")
+    output = ctx.scratch / f"track{track.index}.txt"
+    late = ["-itsoffset", str(LEAD_S), *input_argv(open_mezzanine(ctx, source))]
+    _written(
+        ctx,
+        track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output)),
+        "converted",
+    )
+    return read_as(ROUTES[track.codec].muxer, _bounded(output), zero_ms=LEAD_S * 1000)
+
+
+def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRead:
+    """The captions (CEA-608) of field 1 or 2 that ride in the picture; raises :class:`BadSubtitles`."""
+    address = open_mezzanine(ctx, source)
+    output = ctx.scratch / f"captions{field_number}.ass"
+    argv = captions_argv(
+        ffmpeg(ctx.settings),
+        address if "://" in address else f"file:{address}",
+        input_options(address),
+        index=source.video.index,
+        second_field=field_number == 2,
+        # ffmpeg counts from the first picture.
+        clock=("-itsoffset", f"{LEAD_S + source.video.start_time_s:.6f}"),
+        threads=encode_threads(ctx.settings),
+        output=str(output),
+    )
+    _written(ctx, argv, "read")
+    return read_as("ass", _bounded(output), zero_ms=LEAD_S * 1000)
+
+
+def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
+    """Which captions the video stream's user data hold, without decoding it; none where its codec carries none."""
+    if source.video.codec not in USER_DATA:
+        return CaptionChannels()
+    output = ctx.scratch / "user_data.bin"
+    argv = user_data_argv(
+        ffmpeg(ctx.settings),
+        input_argv(open_mezzanine(ctx, source)),
+        index=source.video.index,
+        codec=source.video.codec,
+        output=str(output),
+    )
+    try:
+        run(argv, timeout_s=ctx.time_left_s)
+    except ToolFailed as error:
+        # What is damaged is other stages' to say.
+        log.warning("%s: %s", ctx.title.request_id, error.message)
+    if not output.exists():
+        return CaptionChannels()
+    with output.open("rb") as data:
+        found = caption_channels(iter(lambda: data.read(CHUNK_BYTES), b""))
+    output.unlink()
+    return found
+
+
+def _written(ctx: StageContext, argv: list[str], done: str) -> None:
+    try:
+        run(argv, timeout_s=ctx.time_left_s)
+    except ToolFailed as error:
+        log.warning("%s: %s", ctx.title.request_id, error.message)
+        raise BadSubtitles(f"cannot be {done}") from error
+
+
+def _bounded(path: Path) -> str:
+    if path.stat().st_size > MAX_BYTES:
+        raise BadSubtitles(f"is larger than {MAX_BYTES} bytes as text")
+    return path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
