@@ -9,7 +9,7 @@ from typing import Any
 
 from include.adapters.ffmpeg.commands import input_options, prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
-from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
+from include.adapters.ffmpeg.picture import as_jpeg, decoder_options, scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -53,7 +53,7 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     poster_s = _still(ctx, address, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
     ctx.report(0.3, "sprite sheet")
     sheet = _picture(address, video, treatment, box=TILE, frame_rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
-    _run(ctx, [(_sheet(sheet, count), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
+    _run(ctx, [(as_jpeg(_sheet(sheet, count)), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")
     moving = _picture(address, video, treatment, box=PREVIEW_BOX, frame_rate=video.frame_rate, at_s=preview_s)
@@ -135,7 +135,7 @@ def _still(
         small = _letterboxed(picture[1].filter("scale", *_inside(width, height, THUMBNAIL)), THUMBNAIL)
         one = {"frames:v": 1, "q:v": 3}
         try:
-            _run(ctx, [(picture[0], poster, one), (small, thumbnail, one)])
+            _run(ctx, [(as_jpeg(picture[0]), poster, one), (as_jpeg(small), thumbnail, one)])
         except ToolFailed:
             if moment == 0.0:
                 raise

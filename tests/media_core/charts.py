@@ -167,14 +167,27 @@ def shown(path: Path | str, *, frame: int = 3) -> Array:
     tags = (last.color_primaries, last.color_trc, last.colorspace, last.color_range)
     # H.273: BT.709 is 1 in all three; PyAV's 1 is limited range.
     assert [int(tag) for tag in tags] == [1, 1, 1, 1]
+    luma, blue, red = _planes(last)
+    return _rgb((luma - 16) / 219, (blue - 128) / 224, (red - 128) / 224, "bt709")
+
+
+def full_rgb(picture: Any, matrix: str) -> Array:
+    """A decoded 8-bit 4:2:0 picture of the full range as RGB, 0 to 255."""
+    luma, blue, red = _planes(picture)
+    return _rgb(luma / 255, (blue - 128) / 255, (red - 128) / 255, matrix)
+
+
+def _planes(picture: Any) -> list[Array]:
     planes = [
         np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[:, : plane.width].astype(float)
-        for plane in last.planes[:3]
+        for plane in picture.planes[:3]
     ]
     height, width = planes[0].shape
-    blue, red = ((plane.repeat(2, 0).repeat(2, 1)[:height, :width] - 128) / 224 for plane in planes[1:])
-    of_red, of_blue = LUMA["bt709"]
-    luma = (planes[0] - 16) / 219
+    return [planes[0], *(plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in planes[1:])]
+
+
+def _rgb(luma: Array, blue: Array, red: Array, matrix: str) -> Array:
+    of_red, of_blue = LUMA[matrix]
     reds, blues = luma + (2 - 2 * of_red) * red, luma + (2 - 2 * of_blue) * blue
     greens = (luma - of_red * reds - of_blue * blues) / (1 - of_red - of_blue)
     return np.stack([reds, greens, blues], -1).clip(0, 1) * 255

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np  # noqa: TID253
 import pytest
 
@@ -15,6 +16,7 @@ from include.stages.core import StageContext
 from tests.media_core.charts import (
     COLOURS,
     displayed,
+    full_rgb,
     in_bt709,
     make_chart,
     patches,
@@ -24,6 +26,7 @@ from tests.media_core.charts import (
     signal_of,
 )
 from tests.media_core.samples import analysis, video
+from tests.titles import lowest, make_title
 
 Context = Callable[..., StageContext]
 CLOSE = 8
@@ -140,6 +143,18 @@ def test_a_saturated_light_keeps_its_hue_under_the_tone_map(context: Context, tm
 
     # The steps of 10 bits at such a light are coarse for a component that is nearly dark.
     assert np.abs(found - signal_of(chart) * 255).max() <= 3 * CLOSE
+
+
+def test_stills_have_the_colours_of_the_picture(tmp_path: Path) -> None:
+    tags = {"primaries": "bt709", "transfer": "bt709", "matrix": "bt709"}
+    (folder := tmp_path / "title").mkdir()
+    title = make_title(folder, make_chart(tmp_path / "chart.mp4", COLOURS, **tags), change=lowest)
+
+    for still in (title.stills.poster, title.stills.thumbnail):
+        with av.open(title.ctx.store.readable(still)) as jpeg:
+            picture = next(jpeg.decode(video=0))
+        # Whoever reads a JPEG takes it for BT.601 and full range (JFIF), whatever it was made from.
+        assert np.abs(patches(full_rgb(picture, "bt470bg")) - COLOURS * 255).max() <= CLOSE
 
 
 @pytest.mark.parametrize(

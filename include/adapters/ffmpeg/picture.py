@@ -88,6 +88,14 @@ def _bt709(node: Node, colours: Colours, *, tone_map: bool) -> Node:
     ).filter("format", "yuv420p")
 
 
+def as_jpeg(node: Node) -> Node:
+    """From :func:`scaled` to what a JPEG holds: readers take BT.601's matrix and the full range for granted (JFIF)."""
+    converted = node.filter(
+        "scale", flags=_SCALER, in_color_matrix="bt709", out_color_matrix="bt470bg", out_range="full"
+    )
+    return converted.filter("format", "yuvj420p")
+
+
 def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width: int, height: int) -> Node:
     """From :func:`source_filters` to 8-bit 4:2:0 BT.709 frames of this size, with square pixels."""
     matrix = "bt709" if _converted(video, treatment) else read_as(video).matrix
