@@ -105,7 +105,11 @@ def _inspect(ctx: StageContext) -> Inspection:
         video=video,
         audio=audio,
         title=container_title(found),
-        chapters=chapters(found, origin_s=0.0, duration_s=video.start_time_s + video.duration_s),
+        chapters=chapters(
+            found,
+            origin_s=number(found.container.get("start_time")) or 0.0,
+            duration_s=video.start_time_s + video.duration_s,
+        ),
         programme=programme,
         subtitles=tuple(subtitle_stream(each) for each in _of_type(found, "subtitle")),
         warnings=tuple(warnings),

@@ -125,6 +125,8 @@ def sound_finding(states: Sequence[SoundState], language: str) -> Finding | None
         states: From its first sample on.
         language: Of the track.
     """
+    if not states:
+        return None
     later = (*(state.at_s for state in states[1:]), math.inf)
     # A decoder may call its first samples what the container says, and learn better from them.
     states = [state for state, until in zip(states, later, strict=True) if until - state.at_s >= BRIEF_S]
