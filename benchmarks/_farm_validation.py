@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.adapters.ffmpeg.commands import encode_argv
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings, load_settings
@@ -110,8 +111,8 @@ def _shapes(settings: Settings, folder: Path, clips: Sequence[Clip], say: Callab
             for size in SIZES:
                 output = folder / f"{number}-{preset}-{size[1]}.mp4"
                 argv = encode_argv(
-                    program, str(clip), video, _rendition(preset, size), str(output), threads=1,
-                    duration_s=seconds + 1,
+                    program, OpenedMezzanine(address=str(clip)), video, _rendition(preset, size), str(output),
+                    threads=1, frames=round(seconds * video.fps), held=2,
                 )  # fmt: skip
                 shapes.append(Shape(argv=tuple(argv), alone_s=_service_s(argv)))
         say(f"clip {number + 1} of {len(clips)}: {len(PRESETS) * len(SIZES)} encodes timed alone")

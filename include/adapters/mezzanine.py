@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.keys import key_of
@@ -121,16 +122,17 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
     return True
 
 
-def open_mezzanine(ctx: Workplace, inspection: Inspection) -> str:
-    """What a media tool opens to read the mezzanine: a path, or a presigned address of the store.
+def open_mezzanine(ctx: Workplace, inspection: Inspection) -> OpenedMezzanine:
+    """The mezzanine as a media tool opens it, on the title's clock.
 
     Raises :class:`MezzanineRejected` with the reason ``changed`` where it is no longer what was inspected.
     """
-    return open_identified(ctx, inspection.mezzanine)
+    address = open_identified(ctx, inspection.mezzanine)
+    return OpenedMezzanine(address=address, origin_s=inspection.origin_s, seeks=inspection.seeks)
 
 
 def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
-    """As :func:`open_mezzanine`, before there is an inspection."""
+    """A path of the mezzanine, or a presigned address of the store, after a look that it is still the same."""
     if known.uri.startswith(ctx.store.uri + "/"):
         key = key_of(ctx.store, known.uri)
         if ctx.store.size(key) != known.size_bytes:

@@ -7,7 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_options, loglevel, prelude
+from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.landing import reach
+from include.adapters.ffmpeg.opening import OpenedMezzanine, loglevel
 from include.adapters.ffmpeg.picture import Node, decoder_options, scaled, source_filters
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
@@ -25,7 +27,7 @@ _SCALER = "bicubic+accurate_rnd+full_chroma_int"
 
 def vmaf_argv(
     program: str,
-    address: str,
+    source: OpenedMezzanine,
     rendition: str,
     video: VideoStream,
     treatment: SourceTreatment,
@@ -33,38 +35,40 @@ def vmaf_argv(
     frame_rate: str,
     model: str,
     window: Window | None,
+    from_s: float = 0.0,
     threads: int,
 ) -> list[str]:
     """The command that compares one rendition with the mezzanine and writes ``vmaf.json`` where it runs.
 
     Args:
         program: ffmpeg.
-        address: Path or presigned address of the mezzanine.
+        source: The mezzanine.
         rendition: Path of the rendition.
         video: The mezzanine's video stream.
         treatment: What the rendition does to the source before scaling.
         frame_rate: Exact constant rate of the rendition.
         model: Built-in model of libvmaf.
         window: The stretch to compare, starting on a frame of ``frame_rate``; None for all of it.
+        from_s: Where reading the mezzanine begins (:func:`include.adapters.ffmpeg.landing.reach`).
         threads: For decoding and libvmaf each.
     """
     import ffmpeg as graph
 
-    fps = parse_rate(frame_rate)
-    start = round(Fraction(window.start_s) * fps) if window else 0
-    lead_in = min(LEAD_IN_FRAMES, start)
-    seek = {"ss": f"{float((start - lead_in) / fps):.6f}"} if start > lead_in else {}
-    cut: dict[str, Any] = {"start_frame": lead_in} if window else {}
+    start_s, lead_in, cut = 0.0, 0, {}
     if window:
-        cut["end_frame"] = lead_in + max(1, round(Fraction(window.duration_s) * fps))
+        start_s, lead_in = _lead_in(window, frame_rate)
+        frames = max(1, round(Fraction(window.duration_s) * parse_rate(frame_rate)))
+        cut = {"start_frame": lead_in, "end_frame": lead_in + frames}
     width, height = video.display_width // 2 * 2, video.display_height // 2 * 2
 
-    options = {"threads": threads, **decoder_options(video), **input_options(address), **seek}
-    opened = graph.input(address if "://" in address else f"file:{address}", **options)
-    reference = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate)
+    options = {"threads": threads, **decoder_options(video), **source.options(from_s=from_s)}
+    opened = graph.input(source.target, **options)
+    reference = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate, start_s=start_s)
     reference = scaled(_cut(reference, cut), video, treatment, width=width, height=height)
+    # Ours has an index and closed groups of pictures: a seek in it is exact. Its times stay, as those of the source do.
+    seek = {"ss": f"{start_s:.6f}"} if start_s else {}
     encoded = graph.input(f"file:{rendition}", threads=threads, **seek).video
-    encoded = _cut(encoded.filter("fps", fps=frame_rate, start_time=0, round="near"), cut)
+    encoded = _cut(encoded.filter("fps", fps=frame_rate, start_time=f"{start_s:.6f}", round="near"), cut)
     encoded = encoded.filter("scale", width, height, flags=_SCALER).filter("setsar", 1).filter("format", "yuv420p")
     compared = graph.filter(
         [_counted(encoded, frame_rate), _counted(reference, frame_rate)],
@@ -75,7 +79,7 @@ def vmaf_argv(
         n_threads=threads,
         shortest=1,
     )
-    command = prelude(program, level=loglevel(address), overwrite=True)
+    command = prelude(program, level=loglevel(source.address), overwrite=True)
     command += ["-filter_threads", str(threads)]
     compiled: list[str] = graph.output(compared, "-", f="null").compile(cmd=command)
     return compiled
@@ -83,7 +87,7 @@ def vmaf_argv(
 
 def compare(
     settings: Settings,
-    address: str,
+    source: OpenedMezzanine,
     rendition: Path,
     video: VideoStream,
     treatment: SourceTreatment,
@@ -96,15 +100,17 @@ def compare(
     timeout_s: float,
 ) -> tuple[list[float], Finished]:
     """Scores of the compared frames, and what that cost; raises :class:`EncoderCrashed` where there are none."""
+    start_s, _ = _lead_in(window, frame_rate) if window else (0.0, 0)
     argv = vmaf_argv(
         ffmpeg(settings),
-        address,
+        source,
         str(rendition),
         video,
         treatment,
         frame_rate=frame_rate,
         model=model,
         window=window,
+        from_s=reach(ffmpeg(settings), source, index=video.index, at_s=start_s, timeout_s=timeout_s),
         threads=threads,
     )
     log = scratch / _LOG
@@ -118,6 +124,14 @@ def compare(
     if not scores:
         raise failed(finished, EncoderCrashed, "libvmaf compared no frames")
     return scores, finished
+
+
+def _lead_in(window: Window, frame_rate: str) -> tuple[float, int]:
+    """Where decoding for a window begins, in seconds, and how many frames lie between there and the window."""
+    fps = parse_rate(frame_rate)
+    start = round(Fraction(window.start_s) * fps)
+    lead_in = min(LEAD_IN_FRAMES, start)
+    return float((start - lead_in) / fps), lead_in
 
 
 def _cut(node: Node, cut: dict[str, Any]) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """The same stands in pyproject.toml and at the head of CHANGELOG.md. Here it is for code: a worker's image has no
 metadata of the package, and an editable installation keeps that of the day on which it was made."""
 
@@ -26,5 +26,5 @@ TOOLS = {"ffmpeg": "9.0.2", "ffprobe": "8.1.2", "packager": "v3.8.0"}
 POSTGRESQL = 15
 """The oldest major version of PostgreSQL that is served."""
 
-RELEASES = {"0.1.0": "0004", "0.2.0": "0006"}
+RELEASES = {"0.1.0": "0004", "0.2.0": "0006", "0.3.0": "0006"}
 """The catalog's revision of each release, from the oldest to this one."""

@@ -23,9 +23,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from include.adapters import tools
-from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
 from include.adapters.ffmpeg.ffprobe import number, picture_streams, probe
+from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import Limits, limit_tools, run
 from include.adapters.store.local import LocalStore
 from include.adapters.store.opening import open_store

@@ -6,12 +6,14 @@ import logging
 
 from include.adapters import tools
 from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv
+from include.adapters.ffmpeg.landing import reach
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import parse_ebur128, parse_frames
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.base.errors import ToolFailed
 from include.domain.media.content import Frame, summarise
-from include.domain.media.media import Analysis, Inspection
+from include.domain.media.media import Analysis, Inspection, Window
 from include.domain.media.sampling import sample_windows
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
@@ -26,22 +28,20 @@ LIMIT_S = 600.0
 @stage
 def analyse(ctx: StageContext, title: TitleJob, source: Inspection) -> Analysis:
     """Measure up to three windows of four seconds; what cannot be measured is None."""
-    address = open_mezzanine(ctx, source)
-    program, threads = tools.ffmpeg(ctx.settings), tools.encode_threads(ctx.settings)
+    opened = open_mezzanine(ctx, source)
     video = source.video
-    windows = sample_windows(video.start_time_s + video.duration_s, count=WINDOWS, length_s=WINDOW_S)
+    windows = sample_windows(source.duration_s, count=WINDOWS, length_s=WINDOW_S)
     measured: list[tuple[Frame, ...]] = []
     for number, window in enumerate(windows):
-        argv = analysis_argv(program, address, video_index=video.index, window=window, threads=threads)
         lines: list[str] = []
-        if _measured(ctx, argv, lines):
-            measured.append(parse_frames(lines, window))
+        if _measured(ctx, opened, video.index, window, lines):
+            measured.append(parse_frames(lines))
         else:
             measured.append(())
         ctx.report((number + 1) / (len(windows) + 1), f"window {number + 1} of {len(windows)} measured")
     loudness = peak = None
     if source.audio:
-        argv = loudness_argv(program, address, audio_index=source.audio[0].index, windows=windows)
+        argv = loudness_argv(tools.ffmpeg(ctx.settings), opened, audio_index=source.audio[0].index, windows=windows)
         try:
             loudness, peak = parse_ebur128(run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s)).stderr)
         except ToolFailed as error:
@@ -49,10 +49,14 @@ def analyse(ctx: StageContext, title: TitleJob, source: Inspection) -> Analysis:
     return summarise(windows, measured, video, loudness_lufs=loudness, true_peak_dbtp=peak)
 
 
-def _measured(ctx: StageContext, argv: list[str], lines: list[str]) -> bool:
+def _measured(ctx: StageContext, opened: OpenedMezzanine, index: int, window: Window, lines: list[str]) -> bool:
     """Run one window's measurement; the plan can do without, so a failure is only logged."""
+    program, threads = tools.ffmpeg(ctx.settings), tools.encode_threads(ctx.settings)
+    limit_s = min(LIMIT_S, ctx.time_left_s)
     try:
-        run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s), on_line=lines.append)
+        from_s = reach(program, opened, index=index, at_s=window.start_s, timeout_s=limit_s)
+        argv = analysis_argv(program, opened, video_index=index, window=window, from_s=from_s, threads=threads)
+        run(argv, timeout_s=limit_s, on_line=lines.append)
     except ToolFailed as error:
         log.warning("%s: a window was not measured: %s", ctx.title.request_id, error.message)
         return False

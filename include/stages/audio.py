@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.adapters.ffmpeg.changes import sound_states
-from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, parse_peaks, time_reached_s
 from include.adapters.ffmpeg.sound import mapped
 from include.adapters.mezzanine import open_mezzanine
@@ -69,8 +70,8 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
         return AudioResult(warnings=(Finding(code="no_audio", message="the mezzanine has no audio"),))
     tracks, warnings = chosen_tracks(source.audio, title.languages)
     listed, left_out = sounds(tracks)
-    address = open_mezzanine(ctx, source)
-    kept, silent = _audible(ctx, address, source, listed)
+    opened = open_mezzanine(ctx, source)
+    kept, silent = _audible(ctx, opened, source, listed)
     names = sound_names([sound for sound, _ in kept])
     jobs = [
         (sound, name, version, layout, measured if layout is STEREO else None)
@@ -80,7 +81,7 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
     renditions = []
     for position, (sound, name, track, layout, known) in enumerate(jobs):
         ctx.report(0.5 + position / len(jobs) / 2, f"audio {name} {layout.name}")
-        rendition = _encode(ctx, address, source, track, layout, f"aac_{name}_{layout.name}", known)
+        rendition = _encode(ctx, opened, source, track, layout, f"aac_{name}_{layout.name}", known)
         described = {
             "label": sound_label(track.language, sound.title, track.role),
             "default": sound is kept[0][0],
@@ -124,20 +125,20 @@ def sound_names(listed: Sequence[Sound]) -> list[str]:
 
 
 def _audible(
-    ctx: StageContext, address: str, source: Inspection, listed: Sequence[Sound]
+    ctx: StageContext, opened: OpenedMezzanine, source: Inspection, listed: Sequence[Sound]
 ) -> tuple[list[tuple[Sound, Measured]], list[Finding]]:
     """The sounds in which something is to be heard, measured from end to end, and what was found of the others."""
     measured: list[tuple[Sound, Measured]] = []
     found: list[Finding] = []
     for position, sound in enumerate(listed):
         ctx.report(position / len(listed) / 2, f"listening to {sound.track.language}")
-        heard = _measured_track(ctx, address, source, sound.track, STEREO)
+        heard = _measured_track(ctx, opened, source, sound.track, STEREO)
         half = _half(sound.track, heard)
         if half is not None:
             message = f"of the mono tracks joined from stream {sound.track.index} on one is silent: the other is played"
             found.append(Finding(code="half_silent", message=message))
             sound = Sound(track=half)
-            heard = _measured_track(ctx, address, source, half, STEREO)
+            heard = _measured_track(ctx, opened, source, half, STEREO)
         elif sound.surround is None and most_channels(heard.states) > max(sound.track.channels, STEREO.channels):
             # Its container was read where it is stereo: all of it has been heard by now.
             sound = Sound(track=sound.track, surround=sound.track)
@@ -167,7 +168,7 @@ def _half(track: AudioStream, heard: Measured) -> AudioStream | None:
 
 
 def track_filters(layout: Layout, *, duration_s: float) -> list[str]:
-    """From a decoded track to what is measured and encoded: its channels, and the video's time from 0 to its end."""
+    """From a decoded track to what is measured and encoded: its channels, and the title's time from 0 to its end."""
     samples = round(duration_s * SAMPLE_RATE_HZ)
     return [
         f"aformat=channel_layouts={layout.filter_name}",
@@ -202,7 +203,7 @@ def normalising_filters(
 
 def measure_argv(
     program: str,
-    address: str,
+    source: OpenedMezzanine,
     track: AudioStream,
     filters: list[str],
     settings: Settings,
@@ -215,16 +216,16 @@ def measure_argv(
     """
     loudnorm = f"loudnorm=I={settings.loudness_target_lufs}:TP={settings.true_peak_dbtp}:print_format=json"
     sound = mapped(track, [*filters, PEAKS, loudnorm], channel_layout=layout.filter_name if layout else None)
-    return [*prelude(program, level="info"), *input_argv(address), *sound, "-f", "null", "-"]
+    return [*prelude(program, level="info"), *source.argv(), *sound, "-f", "null", "-"]
 
 
 def encode_argv(
-    program: str, address: str, track: AudioStream, filters: list[str], layout: Layout, output: Path
+    program: str, source: OpenedMezzanine, track: AudioStream, filters: list[str], layout: Layout, output: Path
 ) -> list[str]:
     """The encode of one track to an audio-only MP4."""
     return [
         *prelude(program, level="level+warning", overwrite=True),
-        *input_argv(address),
+        *source.argv(),
         *mapped(track, filters, channel_layout=layout.filter_name),
         *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(SAMPLE_RATE_HZ)),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
@@ -233,7 +234,7 @@ def encode_argv(
 
 def _encode(
     ctx: StageContext,
-    address: str,
+    opened: OpenedMezzanine,
     source: Inspection,
     track: AudioStream,
     layout: Layout,
@@ -242,9 +243,9 @@ def _encode(
 ) -> AudioRendition:
     """Encode one track in one layout; ``known`` is what was measured of just that."""
     settings = ctx.settings
-    duration_s = source.video.start_time_s + source.video.duration_s
+    duration_s = source.duration_s
     filters = track_filters(layout, duration_s=duration_s)
-    measured = (known or _measured_track(ctx, address, source, track, layout)).loudness
+    measured = (known or _measured_track(ctx, opened, source, track, layout)).loudness
     normalise = normalising_filters(
         measured,
         target_lufs=settings.loudness_target_lufs,
@@ -252,10 +253,11 @@ def _encode(
         duration_s=duration_s,
     )
     output = ctx.scratch / f"{name}.mp4"
-    argv = encode_argv(ffmpeg(settings), address, track, [*filters, *normalise], layout, output)
+    argv = encode_argv(ffmpeg(settings), opened, track, [*filters, *normalise], layout, output)
     finished = run(argv, timeout_s=ctx.time_left_s)
     encoded_s = _encoded_duration(ctx, output, finished)
-    result = _measured(ctx, str(output), track.model_copy(update={"index": 0, "taps": ()}), [], duration_s).loudness
+    encoded = OpenedMezzanine(address=str(output))
+    result = _measured(ctx, encoded, track.model_copy(update={"index": 0, "taps": ()}), [], duration_s).loudness
     size = output.stat().st_size
     key = ctx.key(f"audio/{name}.mp4")
     ctx.store.put_file(key, output)
@@ -276,22 +278,22 @@ def _encode(
 
 
 def _measured_track(
-    ctx: StageContext, address: str, source: Inspection, track: AudioStream, layout: Layout
+    ctx: StageContext, opened: OpenedMezzanine, source: Inspection, track: AudioStream, layout: Layout
 ) -> Measured:
-    duration_s = source.video.start_time_s + source.video.duration_s
-    return _measured(ctx, address, track, track_filters(layout, duration_s=duration_s), duration_s, layout=layout)
+    duration_s = source.duration_s
+    return _measured(ctx, opened, track, track_filters(layout, duration_s=duration_s), duration_s, layout=layout)
 
 
 def _measured(
     ctx: StageContext,
-    address: str,
+    opened: OpenedMezzanine,
     track: AudioStream,
     filters: list[str],
     duration_s: float,
     *,
     layout: Layout | None = None,
 ) -> Measured:
-    argv = measure_argv(ffmpeg(ctx.settings), address, track, filters, ctx.settings, layout=layout)
+    argv = measure_argv(ffmpeg(ctx.settings), opened, track, filters, ctx.settings, layout=layout)
     finished = run(argv, timeout_s=ctx.time_left_s)
     peaks, states = parse_peaks(finished.stderr), sound_states(finished.stderr)
     if duration_s < SHORTEST_MEASURED_S:

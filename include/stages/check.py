@@ -269,16 +269,18 @@ def _compare(
 ) -> tuple[QualityScore | None, tuple[str, ...], Cost]:
     """The score, or None and why; a measurement that fails is no verdict on the rendition."""
     video = source.video
-    windows = comparison_windows(verified.duration_s, title.tier, frame_rate=planned.frame_rate)
+    # Behind the source's last picture there is nothing to compare with: it is held.
+    picture_s = min(verified.duration_s, video.start_time_s + video.duration_s)
+    windows = comparison_windows(picture_s, title.tier, frame_rate=planned.frame_rate)
     model = qc.vmaf_model(video.display_width, video.display_height)
-    address, path = open_mezzanine(ctx, source), ctx.store.local_copy(result.uri, ctx.scratch)
+    opened, path = open_mezzanine(ctx, source), ctx.store.local_copy(result.uri, ctx.scratch)
     scores: list[float] = []
     costs: list[Cost] = []
     try:
         for window in windows or (None,):
             found, finished = compare(
                 ctx.settings,
-                address,
+                opened,
                 path,
                 video,
                 planned.treatment,

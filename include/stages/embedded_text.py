@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from include.adapters.ffmpeg.commands import input_argv, input_options
+from include.adapters.ffmpeg.opening import input_argv, input_options
 from include.adapters.ffmpeg.text_tracks import (
     LEAD_S,
     ROUTES,
@@ -62,7 +62,8 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
     if track.codec not in ROUTES:
         raise BadSubtitles(f"is {track.codec}, which is not read")
     output = ctx.scratch / f"track{track.index}.txt"
-    late = ["-itsoffset", str(LEAD_S), *input_argv(open_mezzanine(ctx, source))]
+    opened = open_mezzanine(ctx, source)
+    late = replace(opened, origin_s=opened.origin_s - LEAD_S).argv()
     _written(
         ctx,
         track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output)),
@@ -73,12 +74,12 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
 
 def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRead:
     """The captions (CEA-608) of field 1 or 2 that ride in the picture; raises :class:`BadSubtitles`."""
-    address = open_mezzanine(ctx, source)
+    opened = open_mezzanine(ctx, source)
     output = ctx.scratch / f"captions{field_number}.ass"
     argv = captions_argv(
         ffmpeg(ctx.settings),
-        address if "://" in address else f"file:{address}",
-        input_options(address),
+        opened.target,
+        input_options(opened.address),
         index=source.video.index,
         second_field=field_number == 2,
         # ffmpeg counts from the first picture.
@@ -97,7 +98,7 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
     output = ctx.scratch / "user_data.bin"
     argv = user_data_argv(
         ffmpeg(ctx.settings),
-        input_argv(open_mezzanine(ctx, source)),
+        input_argv(open_mezzanine(ctx, source).address),
         index=source.video.index,
         codec=source.video.codec,
         output=str(output),

@@ -19,6 +19,7 @@ from include.adapters.process import Finished, failed, run
 from include.adapters.store.documents import load_if_valid
 from include.base.document import digest
 from include.base.errors import EncoderCrashed, ToolFailed
+from include.domain.media.clock import title_frames
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Inspection
 from include.domain.outcome.results import Cost, EncodeResult, Fallback, HardwareFault
@@ -31,7 +32,6 @@ from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)
 
-OVERRUN_S = 1.0
 VERIFY_LIMIT_S = 600.0
 ABOVE_THE_CAP = 4
 """No rendition comes near so many times its capped rate: libvpx may exceed it for a while, tiny ones have overhead."""
@@ -106,39 +106,49 @@ class _Run:
     rendition: Rendition
     output: Path
     finished: Finished
-    expected: int
-    """Frames, about."""
+    frames: int
+    """As many as were ordered."""
 
 
 def _run(ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s: float) -> _Run:
-    video = source.video
-    seconds = video.start_time_s + video.duration_s
+    frames = title_frames(source.duration_s, parse_rate(rendition.frame_rate))
     output = ctx.scratch / f"{rendition.name}.{CODECS[rendition.codec].container}"
     argv = encode_argv(
         tools.ffmpeg(ctx.settings),
         open_mezzanine(ctx, source),
-        video,
+        source.video,
         rendition,
         str(output),
         threads=tools.encode_threads(ctx.settings),
-        duration_s=seconds + OVERRUN_S,
+        frames=frames,
+        held=_held(source, rendition, frames),
     )
-    expected = max(1, round(seconds * float(parse_rate(rendition.frame_rate))))
     parser = ProgressParser()
 
     def progress(line: str) -> None:
         state = parser.feed(line)
         if state is not None:
             speed = f", {state.speed:.2g}×" if state.speed else ""
-            share = min(0.99, state.frames / expected)
-            ctx.report(share, f"{rendition.name}: frame {state.frames} of about {expected}{speed}")
+            share = min(0.99, state.frames / frames)
+            ctx.report(share, f"{rendition.name}: frame {state.frames} of {frames}{speed}")
 
     finished = run(
-        argv, timeout_s=limit_s, on_line=progress, file_bytes=most_bytes(rendition, duration_s=seconds + OVERRUN_S)
+        argv, timeout_s=limit_s, on_line=progress, file_bytes=most_bytes(rendition, duration_s=source.duration_s)
     )
     # A source that was replaced while it was read gives a rendition of neither.
     open_mezzanine(ctx, source)
-    return _Run(rendition=rendition, output=output, finished=finished, expected=expected)
+    return _Run(rendition=rendition, output=output, finished=finished, frames=frames)
+
+
+def _held(source: Inspection, rendition: Rendition, frames: int) -> int:
+    """For how many frames the last picture is held at most.
+
+    As long as the sound goes on, and half a second more, as containers round. A source of which less was read gives a
+    rendition that lacks frames.
+    """
+    fps = parse_rate(rendition.frame_rate)
+    shown = round((source.video.start_time_s + source.video.duration_s) * float(fps))
+    return max(0, frames - shown) + max(2, int(fps / 2))
 
 
 def _stored(
@@ -154,7 +164,7 @@ def _stored(
     key = rendition_key(source, ran.rendition, version)
     name = _name(ctx, ran.rendition, key)
     uri = f"{name}.{CODECS[ran.rendition.codec].container}"
-    verified = _verified(ctx, ran.rendition, ran.output, ran.finished, expected=ran.expected)
+    verified = _verified(ctx, ran.rendition, ran.output, ran.finished, frames=ran.frames)
     made = {"key": key, "uri": uri, "encoder_version": version, "fallback": fallback, "degradation": degradation}
     result = verified.model_copy(update=made)
     # The record first: a rendition that lies in the store has one, and is never encoded again.
@@ -178,6 +188,7 @@ def rendition_key(source: Inspection, rendition: Rendition, encoder_version: str
     return digest(
         {
             "mezzanine": [identity.size_bytes, identity.marker],
+            "clock": [source.origin_s, source.duration_s],
             "video": source.video.model_dump(mode="json"),
             "recipe": rendition.recipe_hash,
             "encoder": encoder_version,
@@ -186,7 +197,7 @@ def rendition_key(source: Inspection, rendition: Rendition, encoder_version: str
 
 
 def _verified(
-    ctx: StageContext, rendition: Rendition, output: Path, finished: Finished, *, expected: int
+    ctx: StageContext, rendition: Rendition, output: Path, finished: Finished, *, frames: int
 ) -> EncodeResult:
     """What came out, measured; raises :class:`EncoderCrashed` where it is not what was wanted."""
     size = output.stat().st_size if output.is_file() else 0
@@ -204,11 +215,8 @@ def _verified(
     if got != (rendition.codec, rendition.width, rendition.height):
         wanted = (rendition.codec, rendition.width, rendition.height)
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {got} came out instead of {wanted}")
-    # Half a second: containers round the duration that the expectation stands on. The checks count exactly.
-    if abs(counted.count - expected) > max(2, fps / 2):
-        raise failed(
-            finished, EncoderCrashed, f"{rendition.name}: {counted.count} frames came out instead of about {expected}"
-        )
+    if counted.count != frames:
+        raise failed(finished, EncoderCrashed, f"{rendition.name}: {counted.count} frames came out instead of {frames}")
     wanted_keys = tuple(range(0, counted.count, rendition.gop_frames))
     if counted.keyframes != wanted_keys:
         odd = min(set(wanted_keys) ^ set(counted.keyframes))

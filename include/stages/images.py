@@ -7,14 +7,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_options, prelude
+from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
+from include.adapters.ffmpeg.landing import reach
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.picture import as_jpeg, decoder_options, scaled, source_filters
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed, ToolFailed
 from include.domain.media.captions import timestamp
+from include.domain.media.clock import title_frames
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.outcome.results import ImagesResult
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
@@ -41,23 +44,34 @@ Node = Any
 def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Analysis) -> ImagesResult:
     """Make the title's pictures, all from the mezzanine."""
     video = source.video
-    duration_s = video.start_time_s + video.duration_s
+    duration_s = source.duration_s
+    # Where sound goes on after the last picture there is none to begin with.
+    last_s = max(0.0, video.start_time_s + video.duration_s - float(2 / video.fps))
     # Pictures are SDR whatever the rungs are: every browser and every list of titles shows them.
     treatment = sdr_treatment(video, analysis)
-    address = open_mezzanine(ctx, source)
+    opened = open_mezzanine(ctx, source)
     poster_s = poster_time(analysis, duration_s)
-    preview_s = max(0.0, min(poster_s, duration_s - PREVIEW_S))
+    preview_s = max(0.0, min(poster_s, last_s, duration_s - PREVIEW_S))
     interval_s, count = tiles(duration_s, video.fps)
 
     made = {name: ctx.scratch / name for name in FILES}
-    poster_s = _still(ctx, address, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
+    poster_s = _still(ctx, opened, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
     ctx.report(0.3, "sprite sheet")
-    sheet = _picture(address, video, treatment, box=TILE, frame_rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
+    sheet = _picture(opened, video, treatment, box=TILE, frame_rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
     _run(ctx, [(as_jpeg(_sheet(sheet, count)), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")
-    moving = _picture(address, video, treatment, box=PREVIEW_BOX, frame_rate=video.frame_rate, at_s=preview_s)
-    options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart", "t": PREVIEW_S}
+    moving = _picture(
+        opened,
+        video,
+        treatment,
+        box=PREVIEW_BOX,
+        frame_rate=video.frame_rate,
+        at_s=preview_s,
+        from_s=_reached(ctx, opened, video, preview_s),
+        frames=title_frames(min(PREVIEW_S, duration_s), video.fps),
+    )
+    options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart"}
     _run(ctx, [(moving, made["preview.mp4"], options)])
     _run(ctx, [(_gif(made["preview.mp4"], video), made["preview.gif"], {})])
 
@@ -115,9 +129,13 @@ def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
     return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
 
 
+def _reached(ctx: StageContext, opened: OpenedMezzanine, video: VideoStream, at_s: float) -> float:
+    return reach(ffmpeg(ctx.settings), opened, index=video.index, at_s=at_s, timeout_s=ctx.time_left_s)
+
+
 def _still(
     ctx: StageContext,
-    address: str,
+    opened: OpenedMezzanine,
     video: VideoStream,
     treatment: SourceTreatment,
     poster: Path,
@@ -130,7 +148,16 @@ def _still(
     Returns the time of the frame that they show.
     """
     for moment in dict.fromkeys((at_s, 0.0)):
-        picture = _picture(address, video, treatment, box=POSTER_BOX, frame_rate=video.frame_rate, at_s=moment).split()
+        picture = _picture(
+            opened,
+            video,
+            treatment,
+            box=POSTER_BOX,
+            frame_rate=video.frame_rate,
+            at_s=moment,
+            from_s=_reached(ctx, opened, video, moment),
+            frames=1,
+        ).split()
         width, height = fitted(video.display_width, video.display_height, THUMBNAIL)
         small = _letterboxed(picture[1].filter("scale", *_inside(width, height, THUMBNAIL)), THUMBNAIL)
         one = {"frames:v": 1, "q:v": 3}
@@ -145,25 +172,29 @@ def _still(
 
 
 def _picture(
-    address: str,
+    opened: OpenedMezzanine,
     video: VideoStream,
     treatment: SourceTreatment,
     *,
     box: tuple[int, int],
     frame_rate: str,
     at_s: float = 0.0,
+    from_s: float = 0.0,
+    frames: int | None = None,
     keyframes: bool = False,
 ) -> Node:
     """The source from ``at_s`` on, at ``frame_rate``, fitted into ``box``; black bars fill what a tile leaves free."""
     import ffmpeg as graph
 
-    options = {**decoder_options(video), **input_options(address)}
-    if at_s > 0:
-        options["ss"] = f"{at_s:.6f}"
+    options = {**decoder_options(video), **opened.options(from_s=from_s)}
     if keyframes:
         options["skip_frame"] = "nokey"
-    opened = graph.input(address if "://" in address else f"file:{address}", **options)
-    node = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate)
+    decoded = graph.input(opened.target, **options)[str(video.index)]
+    node = source_filters(decoded, video, treatment, frame_rate=frame_rate, start_s=at_s)
+    if frames is not None:
+        node = node.filter("tpad", stop=frames, stop_mode="clone").filter("trim", end_frame=frames)
+    if at_s > 0:
+        node = node.filter("setpts", "PTS-STARTPTS")
     if box == TILE:
         width, height = _inside(video.display_width, video.display_height, TILE)
         return _letterboxed(scaled(node, video, treatment, width=width, height=height), TILE)

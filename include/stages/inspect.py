@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from include.adapters import tools
 from include.adapters.ffmpeg.choices import chapters, container_title, without_covers
-from include.adapters.ffmpeg.commands import CONTAINERS, MAX_SIDE
-from include.adapters.ffmpeg.decode import decode
 from include.adapters.ffmpeg.ffprobe import (
     Fields,
     Packets,
@@ -21,19 +19,21 @@ from include.adapters.ffmpeg.ffprobe import (
     video_stream,
 )
 from include.adapters.ffmpeg.look import alpha_decoder, dolby_profile, is_cropped, is_mirrored, look
+from include.adapters.ffmpeg.opening import CONTAINERS, MAX_SIDE
 from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.ffmpeg.steady import steadies
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
-from include.base.errors import MezzanineRejected, MezzanineUnreachable, ToolTimeout
+from include.base.errors import MezzanineRejected, MezzanineUnreachable
+from include.domain.media.clock import clock_findings, title_length
 from include.domain.media.colour import colour_findings
-from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream, Window
+from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream
 from include.domain.media.picture import as_seen, picture_findings, refused_picture
-from include.domain.media.rejection import ARRIVING, Reason, judge_decode
-from include.domain.media.sampling import sample_windows
+from include.domain.media.rejection import ARRIVING, Reason
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.pace import measured_rate
+from include.stages.samples import Timed, decode_samples, on_title_clock
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
@@ -45,21 +45,13 @@ MAX_DURATION_S = 24 * 3600.0
 HEAD_BYTES = 16
 PROBE_LIMIT_S = 60.0
 PACKETS_LIMIT_S = 600.0
-WINDOW_LIMIT_S = 120.0
-SHORT_S = 12.0
-"""Up to this length the whole mezzanine is decoded instead of windows."""
+LOOK_LIMIT_S = 120.0
+"""For the first picture."""
 UNPROBED = frozenset({"png"})
 """Codecs that ffprobe names and cannot decode, and ffmpeg can."""
-EDGE_S = 2.0
 EARLY_S = 0.1
 """How much less than its header counts an AVI may hold."""
-LATE_S = 0.5
-"""How far frames may lie behind the end that the container declares: further ones would be cut off in silence."""
 SLOW_FPS = 5
-SAMPLES = 3
-SAMPLE_S = 1.0
-SEEK_TOLERANCE = 0.25
-"""Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""
 
 
 @stage
@@ -93,28 +85,43 @@ def _inspect(ctx: StageContext) -> Inspection:
     video, warnings = _video(ctx, program, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
     ctx.report(0.4, "decoding samples")
-    _decode_samples(ctx, address, video)
-    # After the picture: of a file that is cut short the picture says so, its sound may only look damaged.
-    audio, heard = sound_tracks(ctx, address, found)
+    timed, heard = _timed(ctx, address, found, video)
+    video, audio = timed.video, timed.audio
+    duration_s = round(title_length(video, audio), 6)
     warnings += [*chosen, *shown, *heard, *_findings(found, video, audio)]
+    warnings += clock_findings(video, audio, duration_s=duration_s, missing_s=timed.missing_s)
     return Inspection(
         mezzanine=identity,
         container=str(found.container["format_name"]),
-        duration_s=round(max(number(found.container.get("duration")) or 0.0, video.start_time_s + video.duration_s), 6),
-        bitrate_kbps=round(identity.size_bytes * 8 / 1000 / (video.start_time_s + video.duration_s), 3),
+        origin_s=timed.opened.origin_s,
+        duration_s=duration_s,
+        seeks=timed.opened.seeks,
+        bitrate_kbps=round(identity.size_bytes * 8 / 1000 / duration_s, 3),
         video=video,
         audio=audio,
         title=container_title(found),
-        chapters=chapters(
-            found,
-            origin_s=number(found.container.get("start_time")) or 0.0,
-            duration_s=video.start_time_s + video.duration_s,
-        ),
+        chapters=chapters(found, origin_s=timed.opened.origin_s, duration_s=duration_s),
         programme=programme,
         subtitles=tuple(subtitle_stream(each) for each in _of_type(found, "subtitle")),
         warnings=tuple(warnings),
         tool_version=tools.ffmpeg_version(ctx.settings),
     )
+
+
+def _timed(ctx: StageContext, address: str, found: Probe, video: VideoStream) -> tuple[Timed, list[Finding]]:
+    """Picture and sound on the title's clock, decoded in samples."""
+    audio: tuple[AudioStream, ...] = ()
+    heard: list[Finding] = []
+    deaf: MezzanineRejected | None = None
+    try:
+        audio, heard = sound_tracks(ctx, address, found)
+    except MezzanineRejected as error:
+        deaf = error
+    timed = decode_samples(ctx, on_title_clock(ctx, address, video, audio))
+    # After the picture: of a file that is cut short the picture says so, its sound may only look damaged.
+    if deaf is not None:
+        raise deaf
+    return timed, heard
 
 
 def _of_type(found: Probe, kind: str) -> list[Fields]:
@@ -166,16 +173,20 @@ def _head(ctx: StageContext, identity: MezzanineIdentity) -> bytes:
 def _video(
     ctx: StageContext, program: str, address: str, found: Probe, stream: Fields
 ) -> tuple[VideoStream, list[Finding]]:
-    """The video stream with duration, start and rate, measured where the container does not say."""
+    """The video stream with duration, start and rate, measured where the container does not say.
+
+    Its start is that of the container's own clock.
+    """
     warnings: list[Finding] = []
     index = int(stream["index"])
-    container_start = number(found.container.get("start_time")) or 0.0
-    start = max(0.0, (number(stream.get("start_time")) or container_start) - container_start)
+    start = number(stream.get("start_time"))
+    if start is None:
+        start = number(found.container.get("start_time")) or 0.0
     duration = stream_duration_s(stream)
     declared = number(found.container.get("duration"))
     if duration is None or found.container.get("format_name") in UNTIMED:
         every = packets(program, address, index=index, timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s))
-        duration = _measured_s(every, container_start + start, declared)
+        duration = _measured_s(every, start, declared)
         if stream_duration_s(stream) is None:
             warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
     if duration > MAX_DURATION_S:
@@ -195,7 +206,7 @@ def _video(
 def _shown(ctx: StageContext, address: str, stream: Fields, video: VideoStream) -> tuple[VideoStream, list[Finding]]:
     """The video stream as its first picture shows it; raises where it cannot be shown as it is meant."""
     decoder, dolby = alpha_decoder(stream), dolby_profile(stream)
-    limit_s = min(WINDOW_LIMIT_S, ctx.time_left_s)
+    limit_s = min(LOOK_LIMIT_S, ctx.time_left_s)
     seen = look(tools.ffmpeg(ctx.settings), address, index=video.index, decoder=decoder, timeout_s=limit_s)
     if seen is not None:
         video = as_seen(video, seen, decoder=decoder if seen.alpha else None)
@@ -238,85 +249,6 @@ def _measured_s(every: Packets, start_s: float, declared_s: float | None) -> flo
     return every.end_s - start_s
 
 
-def _decode_samples(ctx: StageContext, address: str, video: VideoStream) -> None:
-    """Decode head, tail and windows between, or all of a short mezzanine; raises what is wrong."""
-    end = video.start_time_s + video.duration_s
-    if end <= SHORT_S:
-        _judge(ctx, address, video, None, tolerance=ctx.settings.decode_error_tolerance, reaches=end)
-        return
-    head = Window(start_s=0.0, duration_s=video.start_time_s + EDGE_S)
-    _judge(ctx, address, video, head, tolerance=SEEK_TOLERANCE, reaches=None)
-    # ffmpeg counts a length from the keyframe that it starts at, which may lie far before: so to the end, however far.
-    tail = Window(start_s=end - EDGE_S, duration_s=MAX_DURATION_S)
-    _judge(ctx, address, video, tail, tolerance=SEEK_TOLERANCE, reaches=end)
-    for window in sample_windows(end, count=SAMPLES, length_s=SAMPLE_S):
-        _judge(ctx, address, video, window, tolerance=SEEK_TOLERANCE, reaches=None)
-
-
-def _judge(
-    ctx: StageContext,
-    address: str,
-    video: VideoStream,
-    window: Window | None,
-    *,
-    tolerance: float,
-    reaches: float | None,
-) -> None:
-    """Decode one window, or everything, and raise what is wrong with it."""
-    try:
-        result = decode(
-            tools.ffmpeg(ctx.settings),
-            address,
-            video_index=video.index,
-            window=window,
-            # A picture that stands for long may begin before the window.
-            from_keyframe=window is not None and window.start_s > 0,
-            threads=tools.encode_threads(ctx.settings),
-            timeout_s=min(WINDOW_LIMIT_S, ctx.time_left_s),
-        )
-    except ToolTimeout as error:
-        raise MezzanineRejected(
-            f"{error.message}: a few seconds of the mezzanine take longer to decode than any sound one",
-            reason=Reason.UNDECODABLE,
-        ) from error
-    # Only a tail is asked to reach an end after its head was found sound: nothing there means that it was cut off.
-    early = result.cut_short or (reaches is not None and window is not None and result.frames == 0)
-    if reaches is not None and result.last_s is not None and not video.variable_frame_rate:
-        last = (window.start_s if window else 0.0) + result.last_s + float(1 / video.fps)
-        # Damage at the very end is the last piece of what was cut off.
-        early = early or last < reaches - (1.5 * float(1 / video.fps) if result.errors else _slack_s(video))
-    if reaches is not None and result.last_s is not None:
-        last = (window.start_s if window else 0.0) + result.last_s
-        if last > reaches + min(LATE_S, _slack_s(video)):
-            raise MezzanineRejected(
-                f"the mezzanine is {Reason.UNDECODABLE}: its container says that it ends at {reaches:.2f} s, and there "
-                f"are frames up to {last:.2f} s; write it anew with a sound header",
-                reason=Reason.UNDECODABLE,
-            )
-    end = video.start_time_s + video.duration_s
-    length = min(window.duration_s, end - window.start_s) if window else video.duration_s
-    verdict = judge_decode(
-        frames=result.frames,
-        expected=max(1, round(length * float(video.fps))),
-        errors=result.errors,
-        tolerance=tolerance,
-        ends_early=early,
-    )
-    if verdict is not None:
-        reason, text = verdict
-        at = f" at {window.start_s:.1f} s" if window else ""
-        raise MezzanineRejected(f"the mezzanine is {reason}{at}: {text}{_quoted(result.message)}", reason=reason)
-
-
-def _slack_s(video: VideoStream) -> float:
-    """How much earlier than declared a sound video may end: containers round, and count the sound's end in."""
-    return max(0.2, 3 / float(video.fps), min(1.0, 0.03 * video.duration_s))
-
-
-def _quoted(message: str) -> str:
-    return f" ({message})" if message else ""
-
-
 def _invalid(text: str) -> MezzanineRejected:
     return MezzanineRejected(f"Invalid file type: {text}", reason=Reason.INVALID_TYPE)
 
@@ -325,7 +257,6 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
     """What is odd about a mezzanine that can be served all the same."""
     moving = without_covers(picture_streams(found))
     chroma = next((each for each in ("444", "422") if each in video.pixel_format), None)
-    found_s = number(found.container.get("duration")) or 0.0
     odd: list[tuple[bool, str, str]] = [
         (not audio, "no_audio", "there is no audio: the title is published silent"),
         (
@@ -353,12 +284,6 @@ def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) 
         (video.bit_depth > 8, "high_bit_depth", f"{video.bit_depth} bits a sample"),
         (chroma is not None, "chroma", f"chroma {chroma} becomes 420"),
         (video.fps < SLOW_FPS, "slow_video", f"a frame stands for {float(1 / video.fps):.2f} s"),
-        (
-            found_s - (video.start_time_s + video.duration_s) > max(0.5, found_s / 10),
-            "short_video",
-            f"the picture ends at {video.start_time_s + video.duration_s:.2f} s, the container at {found_s:.2f} s",
-        ),
-        (video.start_time_s > 0, "late_video", f"the video starts {video.start_time_s:.3f} s after the container"),
         (
             abs(number(found.container.get("start_time")) or 0.0) > 0,
             "start_time",

@@ -55,7 +55,7 @@ class _Source:
 @stage
 def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextResult:
     """Turn every subtitle track into WebVTT. A bad one is a warning: the title goes on without it."""
-    tracks = _Tracks(ctx=ctx, duration_ms=round((source.video.start_time_s + source.video.duration_s) * 1000))
+    tracks = _Tracks(ctx=ctx, duration_ms=round(source.duration_s * 1000))
     for number, track in enumerate(source.subtitles, start=1):
         shown = _Source(
             name=f"subtitle track {number} ({track.language})",

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from include.adapters import tools
 from include.adapters.ffmpeg.decode import Decoded, decode
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import called_as_requested, local_path, open_mezzanine
 from include.base.errors import MezzanineRejected, ToolTimeout
+from include.domain.media.clock import title_frames
 from include.domain.media.media import Finding, Inspection
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.outcome.results import SourceVerdict
@@ -39,7 +41,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
     rate = output_frame_rate(video)
     result = decode(
         tools.ffmpeg(ctx.settings),
-        str(path),
+        OpenedMezzanine(address=str(path), origin_s=source.origin_s),
         video_index=video.index,
         audio_indexes=sorted({index for each in source.audio for index in each.streams}),
         constant_rate=str(rate),
@@ -47,15 +49,15 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         timeout_s=ctx.time_left_s,
         on_time=lambda seconds: ctx.report(min(0.99, seconds / end), f"decoded {seconds:.0f} of {end:.0f} s"),
     )
-    duration = float(result.frames / rate)
+    shown_s, frames = float(result.frames / rate), title_frames(source.duration_s, rate)
     with called_as_requested(ctx):
-        _judge(ctx, result, expected=round(end * float(rate)), short_s=end - duration, end_s=end)
+        _judge(ctx, result, expected=round(end * float(rate)), short_s=end - shown_s, end_s=end)
     # The bytes that were decoded are those that were inspected, to the last.
     open_mezzanine(ctx, source)
     return SourceVerdict(
         checksum=checksum,
-        frames=result.frames,
-        duration_s=round(duration, 6),
+        frames=frames,
+        duration_s=round(float(frames / rate), 6),
         decode_errors=result.errors,
         warnings=tuple(_warnings(result)),
         cost=result.cost,

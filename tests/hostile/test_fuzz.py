@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from include.adapters.catalog import Stub
-from include.adapters.ffmpeg.commands import input_argv
+from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.slack import blocks, headline
 from include.adapters.store.local import LocalStore
 from include.base.document import canonical_json

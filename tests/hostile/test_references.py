@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from include.adapters.ffmpeg.commands import analysis_argv, input_argv, input_options, loudness_argv
+from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv
 from include.adapters.ffmpeg.decode import decode
 from include.adapters.ffmpeg.ffprobe import packets, probe
+from include.adapters.ffmpeg.opening import OpenedMezzanine, input_argv, input_options
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg, ffprobe
 from include.base.errors import CallsheetError, MezzanineRejected
@@ -136,19 +137,20 @@ def test_no_tool_that_opens_a_mezzanine_follows_a_playlist(tmp_path: Path, canar
         path = tmp_path / name
         path.write_text(text)
         address = str(path)
+        source = OpenedMezzanine(address=address)
         opened = [
             run(
-                analysis_argv(ffmpeg(settings), address, video_index=0, window=window, threads=1),
+                analysis_argv(ffmpeg(settings), source, video_index=0, window=window, from_s=0.0, threads=1),
                 timeout_s=20,
                 check=False,
             ),
-            run(loudness_argv(ffmpeg(settings), address, audio_index=0, windows=[window]), timeout_s=20, check=False),
+            run(loudness_argv(ffmpeg(settings), source, audio_index=0, windows=[window]), timeout_s=20, check=False),
             run([ffmpeg(settings), *input_argv(address), "-f", "null", "-"], timeout_s=20, check=False),
         ]
 
         assert not probe(ffprobe(settings), address, timeout_s=20).readable, name
         assert packets(ffprobe(settings), address, index=0, timeout_s=20).count == 0, name
-        assert decode(ffmpeg(settings), address, video_index=0, threads=1, timeout_s=20).frames == 0, name
+        assert decode(ffmpeg(settings), source, video_index=0, threads=1, timeout_s=20).frames == 0, name
         assert all(each.returncode != 0 for each in opened), name
     assert listener.asked == []
 

@@ -5,10 +5,11 @@ from include.adapters.ffmpeg.commands import (
     analysis_argv,
     decode_argv,
     encode_argv,
-    input_argv,
+    first_times_argv,
     loudness_argv,
     trial_argv,
 )
+from include.adapters.ffmpeg.opening import OpenedMezzanine, input_argv
 from include.domain.media.media import Window
 from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Rendition
@@ -16,8 +17,8 @@ from include.domain.recipe.treatment import SourceTreatment
 from tests.media_core.samples import video
 
 GUARDED = (
-    "-analyzeduration 20000000 -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts -max_pixels 67108864 "
-    "-probesize 20000000 -protocol_whitelist file"
+    "-analyzeduration 20000000 -copyts -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts -itsoffset -1.400000 "
+    "-max_pixels 67108864 -probesize 20000000 -protocol_whitelist file"
 )
 
 
@@ -55,12 +56,13 @@ def rendition(**fields: object) -> Rendition:
 def command(made: Rendition, source: str = "/m/a:b.mp4", **fields: object) -> str:
     argv = encode_argv(
         "ffmpeg",
-        source,
+        OpenedMezzanine(address=source, origin_s=1.4),
         video(frame_rate="24000/1001", index=1, **fields),
         made,
         "/out/x.mp4",
         threads=2,
-        duration_s=11.0,
+        frames=264,
+        held=24,
     )
     return " ".join(argv)
 
@@ -72,13 +74,14 @@ def test_the_command_of_an_h264_rendition() -> None:
         "[0:1]setparams=colorspace=bt709[s0];"
         "[s0]scale=1920:1080:flags=bicubic+accurate_rnd+full_chroma_int:out_range=limited[s1];"
         "[s1]fps=fps=24000/1001:round=near:start_time=0[s2];"
-        "[s2]scale=640:360:flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt709:out_color_matrix=bt709:"
-        "out_range=limited[s3];"
-        "[s3]setsar=1[s4];[s4]format=yuv420p[s5];"
-        "[s5]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s6] "
-        "-map [s6] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
+        "[s2]tpad=stop=24:stop_mode=clone[s3];[s3]trim=end_frame=264[s4];"
+        "[s4]scale=640:360:flags=bicubic+accurate_rnd+full_chroma_int:in_color_matrix=bt709:out_color_matrix=bt709:"
+        "out_range=limited[s5];"
+        "[s5]setsar=1[s6];[s6]format=yuv420p[s7];"
+        "[s7]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s8] "
+        "-map [s8] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
         "-colorspace bt709 -crf 23 -fps_mode passthrough -g 48 -keyint_min 48 -map_chapters -1 -map_metadata -1 "
-        "-maxrate 800k -preset medium -profile:v high -sc_threshold 0 -t 11.000000 -tag:v avc1 -threads 2 "
+        "-maxrate 800k -preset medium -profile:v high -sc_threshold 0 -tag:v avc1 -threads 2 "
         "-x264-params open-gop=0 /out/x.mp4"
     ) == command(rendition())
 
@@ -87,9 +90,9 @@ def test_the_command_of_a_vp9_rendition() -> None:
     made = rendition(codec="vp9", encoder="libvpx-vp9", preset="4", profile=None, rate_control=capped(34.5))
 
     assert command(made).endswith(
-        "-map [s6] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
+        "-map [s8] -f webm -b:v 800k -bufsize 1200k -c:v libvpx-vp9 -color_primaries bt709 -color_range tv "
         "-color_trc bt709 -colorspace bt709 -cpu-used 4 -crf 34.5 -deadline good -fps_mode passthrough -g 48 "
-        "-keyint_min 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -row-mt 1 -t 11.000000 -threads 2 /out/x.mp4"
+        "-keyint_min 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -row-mt 1 -threads 2 /out/x.mp4"
     )
 
 
@@ -97,10 +100,10 @@ def test_the_command_of_a_rendition_by_hardware() -> None:
     made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(24.0)))
 
     assert command(made).endswith(
-        "-map [s6] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
+        "-map [s8] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
         "-color_range tv -color_trc bt709 -colorspace bt709 -cq 24 -force_key_frames expr:eq(mod(n,48),0) "
         "-forced-idr 1 -fps_mode passthrough -g 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 "
-        "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -t 11.000000 -tag:v avc1 -threads 2 "
+        "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -tag:v avc1 -threads 2 "
         "-tune hq /out/x.mp4"
     )
     assert "fps=fps=24000/1001" in command(made)
@@ -175,37 +178,46 @@ def test_rgb_is_scaled_without_a_matrix() -> None:
 def test_the_command_that_decodes_a_window() -> None:
     argv = decode_argv(
         "ffmpeg",
-        "/m/a.mp4",
+        OpenedMezzanine(address="/m/a.mp4", origin_s=1.4),
         video_index=1,
         audio_indexes=[2],
-        window=Window(start_s=5, duration_s=1),
-        from_keyframe=True,
+        from_s=4.0,
+        to_s=6.0,
         constant_rate="25",
         threads=2,
     )
 
     text = " ".join(argv)
     assert text.startswith("ffmpeg -nostdin -hide_banner -loglevel repeat+level+verbose -nostats -max_error_rate 1 ")
-    assert "-threads 2 -ss 5.000 -t 1.000 -noaccurate_seek -protocol_whitelist file " in text
+    # The seek counts on the container's clock, the cut on the title's.
+    assert "-copyts -itsoffset -1.400000 -seek_timestamp 1 -ss 5.400000 -noaccurate_seek -i file:/m/a.mp4 " in text
     assert text.endswith(
-        "-i file:/m/a.mp4 -map 0:1 -map 0:2 -filter:v fps=fps=25:start_time=0:round=near -fps_mode passthrough "
-        "-stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v {t} -f null -"
+        "-i file:/m/a.mp4 -map 0:1 -map 0:2 -filter:v trim=end=6.000000,fps=fps=25:start_time=0:round=near "
+        "-fps_mode passthrough -stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v v {t} -filter:a atrim=end=6.000000 "
+        "-stats_enc_pre:a:0 pipe:01 -stats_enc_pre_fmt:a a {sidx} {t} {samp} {tb} -f null -"
     )
 
 
 def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
     windows = [Window(start_s=0, duration_s=1), Window(start_s=3, duration_s=1)]
+    opened = OpenedMezzanine(address="/m/a.mp4", origin_s=1.4)
     commands = [
-        analysis_argv("ffmpeg", "/m/a.mp4", video_index=0, window=windows[0], threads=1),
-        loudness_argv("ffmpeg", "/m/a.mp4", audio_index=1, windows=windows),
-        decode_argv("ffmpeg", "/m/a.mp4", video_index=0, threads=1),
+        analysis_argv("ffmpeg", opened, video_index=0, window=windows[0], from_s=0.0, threads=1),
+        loudness_argv("ffmpeg", opened, audio_index=1, windows=windows),
+        decode_argv("ffmpeg", opened, video_index=0, threads=1),
+        first_times_argv("ffmpeg", opened, indexes=[0, 1]),
     ]
 
     for argv in commands:
         assert "-nostdin" in argv
         assert argv.count("-i") == argv.count("-protocol_whitelist") == argv.count("-format_whitelist")
+        assert argv.count("-i") == argv.count("-copyts") == argv.count("-itsoffset")
     assert commands[1].count("-i") == 2
-    assert "[0:1][1:1]concat=n=2:v=0:a=1,ebur128=peak=true:framelog=quiet[out]" in commands[1]
+    assert (
+        "[0:1]atrim=start=0.000000:end=1.000000,asetpts=PTS-STARTPTS[0];"
+        "[1:1]atrim=start=3.000000:end=4.000000,asetpts=PTS-STARTPTS[1];"
+        "[0][1]concat=n=2:v=0:a=1,ebur128=peak=true:framelog=quiet[out]"
+    ) in commands[1]
 
 
 def test_progress_comes_in_blocks() -> None:

@@ -33,7 +33,7 @@ def test_a_file_is_read_where_it_lies_while_it_stays_the_same(clips: Clips, cont
     ctx = context(path)
     inspection = inspected(ctx)
 
-    assert str(path) == open_mezzanine(ctx, inspection)
+    assert str(path) == open_mezzanine(ctx, inspection).address
     os.utime(path, ns=(1, 1))
     with pytest.raises(MezzanineRejected, match="the mezzanine changed") as caught:
         open_mezzanine(ctx, inspection)
@@ -91,7 +91,7 @@ def test_an_https_mezzanine_is_copied_once_and_read_from_the_store(
 
     inspection = inspected(ctx)
 
-    assert data == Path(open_mezzanine(ctx, inspection)).read_bytes()
+    assert data == Path(open_mezzanine(ctx, inspection).address).read_bytes()
     assert inspection.mezzanine.uri.startswith(ctx.store.uri)
     assert inspection == inspected(ctx)
     assert len(server.asked) == 1
@@ -253,7 +253,7 @@ def test_an_s3_mezzanine_is_copied_once(clips: Clips, context: Context, media: S
     inspection = inspected(ctx)
     media.client().delete_object(Bucket=media.bucket, Key="in/a b.mp4")
 
-    assert data == Path(open_mezzanine(ctx, inspection)).read_bytes()
+    assert data == Path(open_mezzanine(ctx, inspection).address).read_bytes()
     assert inspection == inspected(ctx)
 
 

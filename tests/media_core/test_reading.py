@@ -16,23 +16,21 @@ from include.adapters.ffmpeg.reading import (
     parse_loudnorm,
     time_reached_s,
 )
-from include.domain.media.media import Window
 from include.domain.media.rejection import Reason
 
-WINDOW = Window(start_s=10.0, duration_s=4.0)
 MP4 = b"\x00\x00\x00\x20ftypisom"
 
 
-def test_frames_are_read_with_times_from_the_start_of_the_mezzanine() -> None:
+def test_frames_are_read_with_their_times() -> None:
     lines = [
         "noise",
-        "frame:0    pts:0  pts_time:0.04",
+        "frame:0    pts:0  pts_time:10.04",
         "lavfi.siti.si=12.5",
         "frame:1 pts:1 pts_time:NOPTS",
         "lavfi.x=1",
     ]
 
-    read = parse_frames(lines, WINDOW)
+    read = parse_frames(lines)
 
     assert [frame.time_s for frame in read] == [10.04]
     assert read[0].number("siti.si") == 12.5

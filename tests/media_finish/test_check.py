@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.vmaf import vmaf_argv
 from include.base.errors import CoreRungMissing
 from include.domain.media.media import Window
@@ -236,18 +237,21 @@ def test_sampled_windows_score_as_their_frames_do_in_the_whole(clips: Clips, tmp
 def test_the_comparison_starts_a_few_frames_early_and_throws_them_away(title: Title) -> None:
     argv = vmaf_argv(
         "ffmpeg",
-        "/m/in.mp4",
+        OpenedMezzanine(address="/m/in.mp4", origin_s=1.4),
         "/r/out.mp4",
         title.source.video,
         SourceTreatment(deinterlace=True),
         frame_rate="25",
         model="vmaf_v0.6.1",
         window=Window(start_s=10.0, duration_s=4.0),
+        from_s=8.52,
         threads=2,
     )
 
-    assert [argv[index + 1] for index, part in enumerate(argv) if part == "-ss"] == ["9.520000", "9.520000"]
+    # The mezzanine is read from a keyframe that was found, on its container's clock; both sides are cut by their times.
+    assert [argv[index + 1] for index, part in enumerate(argv) if part == "-ss"] == ["9.520000", "9.920000"]
     graph = argv[argv.index("-filter_complex") + 1]
+    assert graph.count("start_time=9.520000") == 2
     assert graph.count("trim=end_frame=112:start_frame=12") == 2
     reference = graph[graph.index("bwdif") :]
     assert reference.index("fps=") < reference.index("trim=") < reference.index("scale=")

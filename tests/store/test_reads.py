@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from include.adapters.ffmpeg import commands as builder
+from include.adapters.ffmpeg import opening as builder
 from include.adapters.ffmpeg.decode import Decoded, decode
 from include.adapters.ffmpeg.ffprobe import packets, probe
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.s3.store import S3Store
 from include.adapters.tools import ffmpeg, ffprobe
@@ -37,7 +38,8 @@ def matroska(clips: Clips) -> Path:
 
 
 def decoded(address: str) -> Decoded:
-    return decode(ffmpeg(Settings()), address, video_index=0, audio_indexes=[1], threads=1, timeout_s=LIMIT_S)
+    source = OpenedMezzanine(address=address)
+    return decode(ffmpeg(Settings()), source, video_index=0, audio_indexes=[1], threads=1, timeout_s=LIMIT_S)
 
 
 def put(store: S3Store, clip: Path) -> str:
@@ -153,10 +155,10 @@ def test_where_credentials_end_before_the_task_the_mezzanine_is_read_from_a_copy
         settings={"store_uri": store.uri, "mezzanine_buckets": (s3.bucket,)},
     )
     source = inspected(ctx)
-    assert open_mezzanine(ctx, source).startswith("http://")
+    assert open_mezzanine(ctx, source).address.startswith("http://")
 
     monkeypatch.setattr(S3Store, "lasts", lambda self, seconds: seconds < 60)
-    copy = open_mezzanine(ctx, source)
+    copy = open_mezzanine(ctx, source).address
 
     assert Path(copy).read_bytes() == clip.read_bytes()
     assert Path(copy).is_relative_to(ctx.scratch)

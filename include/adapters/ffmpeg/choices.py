@@ -6,8 +6,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.ffprobe import Fields, Probe, integer, number, picture_streams, stream_duration_s, tags_of
+from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import run
 from include.base.errors import ToolFailed
 from include.domain.media.choosing import Programme, chosen_programme

@@ -7,32 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.adapters.ffmpeg.encoders.registry import encoder_options
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
-from include.adapters.tools import certificates
 from include.domain.media.media import VideoStream, Window
 from include.domain.recipe.rungs import Rendition
 
-CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
-"""Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
-MAX_SIDE = 8192
 ANALYSIS_WIDTH = 640
 """SI and TI depend on the size: all sources are measured at this one, or their own where it is less."""
-PROBE_BYTES = 20_000_000
-PROBE_US = 20_000_000
-"""How far a demuxer looks for streams; the same for ffprobe and ffmpeg, so that stream indexes agree."""
 TRIAL_FRAMES = 10
-_PROTOCOLS = {"file": "file", "https": "https,tls,tcp", "http": "http,tcp"}
-"""What ffmpeg needs to open an address of each scheme, and no more. A redirect cannot change the scheme."""
-_REMOTE = {
-    "reconnect": 1,
-    "reconnect_on_network_error": 1,
-    "reconnect_on_http_error": "429,5xx",
-    "reconnect_delay_max": 20,
-    "reconnect_max_retries": 8,
-    "rw_timeout": 60_000_000,
-}
-"""How an address is read: a connection that breaks is taken up at its byte, a silent one given up after 60 s (in µs).
-Without these a body that breaks off looks to ffmpeg like the end of the file."""
 
 
 def prelude(program: str, *, level: str, overwrite: bool = False, progress: bool = False) -> list[str]:
@@ -57,74 +39,40 @@ def prelude(program: str, *, level: str, overwrite: bool = False, progress: bool
     ]
 
 
-def input_options(address: str) -> dict[str, Any]:
-    """Options of every input that comes from outside: what may be opened, and how large a picture may get.
-
-    Args:
-        address: A path, or a presigned address of the store.
-    """
-    scheme = address.partition("://")[0] if "://" in address else "file"
-    return {
-        # None for any other scheme: nothing but files and presigned addresses is ever opened.
-        "protocol_whitelist": _PROTOCOLS.get(scheme, "none"),
-        "format_whitelist": ",".join(CONTAINERS),
-        "max_pixels": MAX_SIDE * MAX_SIDE,
-        "probesize": PROBE_BYTES,
-        "analyzeduration": PROBE_US,
-        **(_REMOTE if scheme in {"http", "https"} else {}),
-        # Left to themselves ffmpeg would look where its builder kept certificates, and ffprobe would ask for none.
-        **({"tls_verify": 1, "ca_file": certificates()} if scheme == "https" else {}),
-    }
-
-
-def loglevel(address: str) -> str:
-    """``error``; ``warning`` for what comes over the network: there it says which breaks it has mended."""
-    return "warning" if "://" in address else "error"
-
-
-def input_argv(address: str) -> list[str]:
-    """:func:`input_options` as arguments, ``-i`` included."""
-    # Without the prefix a path with a colon would be read as a protocol.
-    target = f"file:{address}" if "://" not in address else address
-    return [
-        *(str(part) for name, value in input_options(address).items() for part in (f"-{name}", value)),
-        "-i",
-        target,
-    ]
-
-
 def encode_argv(
     program: str,
-    source: str,
+    source: OpenedMezzanine,
     video: VideoStream,
     rendition: Rendition,
     output: str,
     *,
     threads: int,
-    duration_s: float,
+    frames: int,
+    held: int,
 ) -> list[str]:
     """The command that encodes one rendition, video only.
 
     Args:
         program: ffmpeg.
-        source: Path or presigned address of the mezzanine.
+        source: The mezzanine.
         video: Its video stream.
         rendition: What to make.
         output: Path of the new file.
         threads: For decoder, filters and encoder each.
-        duration_s: No output beyond this: a jump in the source's timestamps must not become hours of still picture.
+        frames: As many come out, and what is beyond is left out.
+        held: For so many of them at most the last picture is held, where the source ends before.
     """
     # Imported late: a DAG parse imports the stages, never the command lines.
     import ffmpeg
 
-    opened = {"threads": threads, **decoder_options(video), **input_options(source)}
-    node = ffmpeg.input(source if "://" in source else f"file:{source}", **opened)
+    opened = {"threads": threads, **decoder_options(video), **source.options()}
+    node = ffmpeg.input(source.target, **opened)
     treatment = rendition.treatment
     picture = source_filters(node[str(video.index)], video, treatment, frame_rate=rendition.frame_rate)
+    picture = picture.filter("tpad", stop=held, stop_mode="clone").filter("trim", end_frame=frames)
     picture = scaled(picture, video, treatment, width=rendition.width, height=rendition.height)
     options: dict[str, Any] = {
         "threads": threads,
-        "t": f"{duration_s:.6f}",
         # The filter has made the rate constant: nothing is to be dropped or repeated behind it.
         "fps_mode": "passthrough",
         "map_metadata": -1,
@@ -151,21 +99,29 @@ def trial_argv(program: str, rendition: Rendition) -> list[str]:
 
 def decode_argv(
     program: str,
-    address: str,
+    source: OpenedMezzanine,
     *,
-    video_index: int,
+    video_index: int | None,
     audio_indexes: Sequence[int] = (),
-    window: Window | None = None,
-    from_keyframe: bool = False,
+    from_s: float = 0.0,
+    to_s: float | None = None,
     constant_rate: str | None = None,
     threads: int,
 ) -> list[str]:
     """The command that decodes to nowhere and prints each frame's time; see :mod:`include.adapters.ffmpeg.decode`."""
-    seek = [] if window is None else ["-ss", f"{window.start_s:.3f}", "-t", f"{window.duration_s:.3f}"]
-    if from_keyframe:
-        seek.append("-noaccurate_seek")
-    maps = [part for index in (video_index, *audio_indexes) for part in ("-map", f"0:{index}")]
-    filters = [] if constant_rate is None else ["-filter:v", f"fps=fps={constant_rate}:start_time=0:round=near"]
+    video_indexes = () if video_index is None else (video_index,)
+    maps = [part for index in (*video_indexes, *audio_indexes) for part in ("-map", f"0:{index}")]
+    end = [] if to_s is None else [f"trim=end={to_s:.6f}"]
+    rate = [] if constant_rate is None else [f"fps=fps={constant_rate}:start_time=0:round=near"]
+    pictures = [
+        *(["-filter:v", ",".join([*end, *rate])] if end or rate else []),
+        *("-fps_mode", "passthrough", "-stats_enc_pre:v", _stdout(0), "-stats_enc_pre_fmt:v", "v {t}"),
+    ]
+    sounds = [
+        *([] if to_s is None else ["-filter:a", f"atrim=end={to_s:.6f}"]),
+        *(part for number in range(len(audio_indexes)) for part in (f"-stats_enc_pre:a:{number}", _stdout(number + 1))),
+        *("-stats_enc_pre_fmt:a", "a {sidx} {t} {samp} {tb}"),
+    ]
     return [
         # Without "repeat" equal messages are folded into one, and could not be counted.
         *prelude(program, level="repeat+level+verbose"),
@@ -174,26 +130,54 @@ def decode_argv(
         "1",
         "-threads",
         str(threads),
-        *seek,
-        *input_argv(address),
+        *source.argv(from_s=from_s),
         *maps,
-        *filters,
-        "-fps_mode",
-        "passthrough",
-        "-stats_enc_pre:v",
-        "pipe:1",
-        "-stats_enc_pre_fmt:v",
-        "{t}",
+        *(pictures if video_indexes else []),
+        *(sounds if audio_indexes else []),
         "-f",
         "null",
         "-",
     ]
 
 
-def analysis_argv(program: str, address: str, *, video_index: int, window: Window, threads: int) -> list[str]:
-    """The command that measures one window and prints the filters' findings frame by frame."""
+def _stdout(number: int) -> str:
+    """A name of stdout that is the writer's own: two encoders that write under one name get in each other's way."""
+    return f"pipe:{'0' * number}1"
+
+
+def first_times_argv(
+    program: str, source: OpenedMezzanine, *, indexes: Sequence[int], from_s: float = 0.0, within_s: float | None = None
+) -> list[str]:
+    """The command that prints the number of a stream in ``indexes`` and the time of its first frame, a line each."""
+    outputs = [
+        part
+        for number, index in enumerate(indexes)
+        for part in (
+            # An output of its own each: one that has its frame would end the others.
+            *("-map", f"0:{index}", "-frames", "1", "-fps_mode", "passthrough"),
+            *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{t}}", "-f", "null", "-"),
+        )
+    ]
+    limit = [] if within_s is None else ["-t", f"{within_s:.3f}"]
+    return [*prelude(program, level="error"), *limit, *source.argv(from_s=from_s), *outputs]
+
+
+def analysis_argv(
+    program: str, source: OpenedMezzanine, *, video_index: int, window: Window, from_s: float, threads: int
+) -> list[str]:
+    """The command that measures one window and prints the filters' findings frame by frame.
+
+    Args:
+        program: ffmpeg.
+        source: The mezzanine.
+        video_index: Its video stream.
+        window: What to measure, in the title.
+        from_s: Where reading begins (:func:`include.adapters.ffmpeg.landing.reach`).
+        threads: Of the decoder.
+    """
     filters = ",".join(
         (
+            f"trim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}",
             # Some matrices the scaler refuses, and no measure here needs one.
             "setparams=colorspace=unknown",
             # Combing and black bars show at full size only.
@@ -213,11 +197,7 @@ def analysis_argv(program: str, address: str, *, video_index: int, window: Windo
         *prelude(program, level="level+warning"),
         "-threads",
         str(threads),
-        "-ss",
-        f"{window.start_s:.3f}",
-        "-t",
-        f"{window.duration_s:.3f}",
-        *input_argv(address),
+        *source.argv(from_s=from_s),
         "-map",
         f"0:{video_index}",
         "-vf",
@@ -230,15 +210,16 @@ def analysis_argv(program: str, address: str, *, video_index: int, window: Windo
     ]
 
 
-def loudness_argv(program: str, address: str, *, audio_index: int, windows: Sequence[Window]) -> list[str]:
+def loudness_argv(program: str, source: OpenedMezzanine, *, audio_index: int, windows: Sequence[Window]) -> list[str]:
     """The command that measures the loudness of one track over all windows together."""
-    inputs = [
-        part
-        for window in windows
-        for part in ("-ss", f"{window.start_s:.3f}", "-t", f"{window.duration_s:.3f}", *input_argv(address))
-    ]
-    joined = "".join(f"[{number}:{audio_index}]" for number in range(len(windows)))
-    graph = f"{joined}concat=n={len(windows)}:v=0:a=1,ebur128=peak=true:framelog=quiet[out]"
+    inputs = [part for window in windows for part in source.argv(from_s=window.start_s)]
+    cuts = "".join(
+        f"[{number}:{audio_index}]atrim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}"
+        f",asetpts=PTS-STARTPTS[{number}];"
+        for number, window in enumerate(windows)
+    )
+    joined = "".join(f"[{number}]" for number in range(len(windows)))
+    graph = f"{cuts}{joined}concat=n={len(windows)}:v=0:a=1,ebur128=peak=true:framelog=quiet[out]"
     return [
         *prelude(program, level="info"),
         *inputs,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from include.adapters.ffmpeg.commands import decode_argv
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint, meaning
 from include.adapters.process import run
-from include.domain.media.media import Window
 from include.domain.outcome.results import Cost
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,12 @@ class Decoded:
     errors: int
     """Video frames that were lost or came out damaged."""
     audio_errors: int
+    first_s: float | None
+    """Time of the first video frame in the title."""
     last_s: float | None
-    """Time of the last video frame; from the container's start, or the window's."""
+    """Time of the last video frame in the title."""
+    sounds: dict[int, tuple[float, float]]
+    """Start and end of what was decoded of each audio stream, by its index, in the title."""
     cut_short: bool
     """Whether the tool says that the data ends too early."""
     message: str
@@ -37,12 +42,12 @@ class Decoded:
 
 def decode(
     program: str,
-    address: str,
+    source: OpenedMezzanine,
     *,
-    video_index: int,
+    video_index: int | None,
     audio_indexes: Sequence[int] = (),
-    window: Window | None = None,
-    from_keyframe: bool = False,
+    from_s: float = 0.0,
+    to_s: float | None = None,
     constant_rate: str | None = None,
     threads: int,
     timeout_s: float,
@@ -52,34 +57,45 @@ def decode(
 
     Args:
         program: ffmpeg.
-        address: Path or presigned address.
-        video_index: The video stream.
+        source: The mezzanine.
+        video_index: The video stream; None for none.
         audio_indexes: Audio streams to decode as well.
-        window: A stretch; None for all.
-        from_keyframe: Count from the keyframe before the window on.
+        from_s: Where to begin: at a keyframe near before, if the container can find it.
+        to_s: Where to end; None for the end of the mezzanine.
         constant_rate: Count the frames after they were brought to this rate.
         threads: Of the decoder.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
         on_time: Gets the time of each frame.
     """
-    frames, last = 0, None
+    frames, first, last = 0, None, None
+    sounds: dict[int, tuple[float, float]] = {}
+    first_audio = 0 if video_index is None else 1
 
     def count(line: str) -> None:
-        nonlocal frames, last
+        nonlocal frames, first, last
+        kind, *values = line.split()
         try:
-            last = float(line)
-        except ValueError:
+            if kind == "v":
+                last = float(values[0])
+                first = last if first is None else first
+                frames += 1
+                on_time(last)
+            elif kind == "a":
+                index = audio_indexes[int(values[0]) - first_audio]
+                start = float(values[1])
+                end = start + int(values[2]) * float(Fraction(values[3]))
+                known = sounds.get(index, (start, end))
+                sounds[index] = (min(start, known[0]), max(end, known[1]))
+        except (ValueError, IndexError, ZeroDivisionError):
             return
-        frames += 1
-        on_time(last)
 
     argv = decode_argv(
         program,
-        address,
+        source,
         video_index=video_index,
         audio_indexes=audio_indexes,
-        window=window,
-        from_keyframe=from_keyframe,
+        from_s=from_s,
+        to_s=to_s,
         constant_rate=constant_rate,
         threads=threads,
     )
@@ -90,7 +106,9 @@ def decode(
         decoded_frames=counted.frames,
         errors=counted.errors,
         audio_errors=counted.audio_errors,
+        first_s=first,
         last_s=last,
+        sounds=sounds,
         cut_short=cut_short(finished.stderr),
         message=_told(finished.stderr),
         cost=finished.cost,

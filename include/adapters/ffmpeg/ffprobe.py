@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_argv, loglevel
+from include.adapters.ffmpeg.opening import input_argv, loglevel
 from include.adapters.ffmpeg.text_tracks import ROUTES
 from include.adapters.process import run
 from include.domain.media.choosing import role_of
@@ -145,7 +145,7 @@ def video_stream(
     Args:
         stream: ffprobe's fields.
         duration_s: As measured or declared.
-        start_s: From the container's start.
+        start_s: On the container's own clock.
         variable: Whether its rate varies.
         frame_rate: Average.
     """
@@ -179,7 +179,10 @@ def video_stream(
 
 
 def audio_stream(stream: Fields) -> AudioStream | None:
-    """One audio stream as a document; None where ffprobe could not make out what it is."""
+    """One audio stream as a document, its start that of the container's own clock.
+
+    None where ffprobe could not make out what it is.
+    """
     channels, rate = integer(stream.get("channels")), integer(stream.get("sample_rate"))
     if not stream.get("codec_name") or not channels or not rate:
         return None
@@ -194,6 +197,7 @@ def audio_stream(stream: Fields) -> AudioStream | None:
         language=language_tag(tags.get("language")),
         title=title,
         default=bool(flags.get("default")),
+        start_time_s=number(stream.get("start_time")) or 0.0,
         duration_s=stream_duration_s(stream),
         role=role_of((name for name, raised in flags.items() if raised), title),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from include.adapters.ffmpeg.commands import input_argv, prelude
+from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import run
 from include.base.errors import ToolTimeout
 from include.domain.media.picture import Seen

@@ -33,14 +33,22 @@ def decoder_options(video: VideoStream) -> dict[str, Any]:
     return {**chosen, **steady_options(followed=video.followed)}
 
 
-def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *, frame_rate: str) -> Node:
+def source_filters(
+    node: Node,
+    video: VideoStream,
+    treatment: SourceTreatment,
+    *,
+    frame_rate: str,
+    start_s: float = 0.0,
+) -> Node:
     """From the decoded source to progressive SDR frames at an exact constant rate, still at the source's size.
 
     Args:
-        node: Decoded video, its timestamps counted from the container's start.
+        node: Decoded video, its timestamps counted from the title's zero.
         video: What the source is.
         treatment: What the rendition does to it.
         frame_rate: Exact fraction.
+        start_s: Time of the first frame that comes out: a frame of that rate.
     """
     node = steady_picture(node, video, interlaced=treatment.deinterlace)
     if video.blank_lines:
@@ -48,8 +56,9 @@ def source_filters(node: Node, video: VideoStream, treatment: SourceTreatment, *
         node = node.filter("crop", video.width, video.height, 0, video.blank_lines)
     if treatment.deinterlace:
         node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
-    # From zero on, so that a late first frame is held and picture and sound keep their distance.
-    node = node.filter("fps", fps=frame_rate, start_time=0, round="near")
+    # From the start on, so that a late first frame is held and picture and sound keep their distance.
+    start: float | str = f"{start_s:.6f}" if start_s else 0
+    node = node.filter("fps", fps=frame_rate, start_time=start, round="near")
     if treatment.over_black:
         # Each pixel times its opacity: what lies on black, and nothing of a colour that is hidden.
         node = node.filter("premultiply", inplace=1)

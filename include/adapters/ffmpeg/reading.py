@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from include.domain.media.content import Frame
-from include.domain.media.media import Window
 from include.domain.media.rejection import Reason
 
 SILENCE_LUFS = -69.0
@@ -59,14 +58,14 @@ class Loudness:
     offset_lu: float = 0.0
 
 
-def parse_frames(lines: Iterable[str], window: Window) -> tuple[Frame, ...]:
-    """Frames from the lines of the filter ``metadata=print``, whose times count from the window's start."""
+def parse_frames(lines: Iterable[str]) -> tuple[Frame, ...]:
+    """Frames from the lines of the filter ``metadata=print``, with their times in the title."""
     frames: list[tuple[float, dict[str, str]]] = []
     for line in lines:
         match = _FRAME.match(line)
         if match:
             try:
-                frames.append((window.start_s + float(match[1]), {}))
+                frames.append((float(match[1]), {}))
             except ValueError:
                 continue
         elif frames:
@@ -128,7 +127,7 @@ class DecodeCounts:
     audio_errors: int
 
 
-def decode_errors(stderr: str, *, video_index: int) -> DecodeCounts:
+def decode_errors(stderr: str, *, video_index: int | None) -> DecodeCounts:
     """The counts at the loglevel ``verbose``, where every message is repeated.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.adapters.ffmpeg.commands import input_argv, loglevel
+from include.adapters.ffmpeg.opening import input_argv, loglevel
 from include.adapters.process import run
 from include.domain.media.rates import Spacing
 from include.domain.media.sampling import sample_windows

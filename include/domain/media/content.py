@@ -25,7 +25,7 @@ class Frame(Document):
     """What the filters say of one frame."""
 
     time_s: float
-    """From the container's start."""
+    """In the title."""
     metadata: dict[str, str]
 
     def number(self, name: str) -> float | None:

@@ -32,7 +32,7 @@ class VideoStream(Document):
     """As the container says; the full decode counts."""
     duration_s: float
     start_time_s: float = 0.0
-    """From the container's start, which is the zero of every rendition: the first frame is held until it comes."""
+    """Of the first picture that can be decoded, in the title: it is shown from zero on, until it comes."""
     pixel_format: str
     bit_depth: int = 8
     field_order: str | None = None
@@ -101,6 +101,8 @@ class AudioStream(Document):
     """BCP 47; ``und`` where the container says nothing."""
     title: str | None = None
     default: bool = False
+    start_time_s: float = 0.0
+    """Of the first sample, in the title: silence stands before it."""
     duration_s: float | None = None
     role: AudioRole = AudioRole.MAIN
     taps: tuple[Tap, ...] = ()
@@ -158,7 +160,13 @@ class Inspection(Document):
     mezzanine: MezzanineIdentity
     container: str
     """ffprobe's format name, e.g. ``mov,mp4,m4a,3gp,3g2,mj2``."""
+    origin_s: float = 0.0
+    """The title's zero on the container's own clock: every other time here, and of every stage, counts from it. It is
+    the earlier of the first picture and the first sample of the sound that is published."""
     duration_s: float
+    """Of the title: from its zero to the end of the longer of picture and sound."""
+    seeks: bool = True
+    """Whether a decoder that starts in the middle gives right pictures."""
     bitrate_kbps: float | None = None
     video: VideoStream
     audio: tuple[AudioStream, ...] = ()
@@ -174,7 +182,7 @@ class Inspection(Document):
 
 
 class Window(Document):
-    """A sampled stretch of the mezzanine."""
+    """A sampled stretch of the title."""
 
     start_s: float
     duration_s: float

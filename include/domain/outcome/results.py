@@ -81,10 +81,9 @@ class SourceVerdict(Document):
     checksum: str
     """``sha256:<hex>`` of the whole mezzanine."""
     frames: int
-    """Video frames of the full decode at the plan's constant rate, from the container's start: what every rendition
-    must have."""
+    """Pictures of the title at the plan's constant rate, the held ones included: what every rendition must have."""
     duration_s: float
-    """Presented duration of those frames."""
+    """Presented duration of those pictures."""
     decode_errors: int
     warnings: tuple[Finding, ...] = ()
     cost: Cost

@@ -8,8 +8,9 @@ from fractions import Fraction
 from include.base.pools import CPU_POOL, GPU_POOL
 from include.domain.cost.features import SourceFeatures, encode_features, source_features
 from include.domain.cost.predictor import Predictor
+from include.domain.media.clock import title_frames
 from include.domain.media.frame_rate import parse_rate
-from include.domain.media.media import Analysis, Inspection, VideoStream
+from include.domain.media.media import Analysis, Inspection
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rate_control import CappedCrf, NvencCq
@@ -67,7 +68,7 @@ def decide(
                 policy,
                 frame_rate=frame_rate,
                 gop_frames=gop_frames,
-                frames=_known_frames(video, frame_rate),
+                frames=title_frames(source.duration_s, frame_rate),
                 treatment=treatment,
                 core=position == 0 and cut.rung.name in core,
             )
@@ -152,13 +153,6 @@ def _job(
         prediction=prediction,
         time_limit_s=round(min(prediction.limit_s, ceiling_s), 1),
     )
-
-
-def _known_frames(video: VideoStream, frame_rate: Fraction) -> int | None:
-    """The frames of every rendition where the container's own count can be trusted for it."""
-    if video.frames is None or video.variable_frame_rate or video.start_time_s > 0 or frame_rate != video.fps:
-        return None
-    return video.frames if video.frames == round(video.duration_s * float(frame_rate)) else None
 
 
 def _notes(

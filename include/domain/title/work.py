@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from include.domain.title.title import TitleJob
 
-FORMAT = 2
+FORMAT = 3
 """Of the documents in a work folder. It goes up when code of before could not read them, or this code not those of
 before: a run that was begun with another format begins again (``include/services/upgrade.py``). Format 1 is that of all
 releases up to 0.1; its documents do not say so.
