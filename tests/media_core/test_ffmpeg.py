@@ -22,7 +22,7 @@ GUARDED = (
 )
 
 
-DECODED = GUARDED.replace("-format_", "-apply_cropping codec -format_").replace(
+DECODED = GUARDED.replace("-copyts -format_", "-apply_cropping codec -copyts -format_").replace(
     "-probesize 20000000 -protocol_whitelist file",
     "-noautorotate -probesize 20000000 -protocol_whitelist file -reinit_filter:v 0",
 )
