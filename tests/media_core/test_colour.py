@@ -13,6 +13,7 @@ import pytest
 from include.domain.media.colour import Colours, colour_findings, read_as
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.stages.core import StageContext
+from tests.clips import run_ffmpeg
 from tests.media_core.charts import (
     COLOURS,
     displayed,
@@ -64,6 +65,29 @@ def test_sdr_of_any_colours_becomes_what_it_is_in_bt709(
     right = signal_of(in_bt709(displayed(COLOURS), primaries)) * 255
     assert np.abs(found - right).max() <= CLOSE
     assert (said in findings) if said else "converted_colours" not in findings
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "transfer", "encoder"),
+    [
+        ("odd.webm", "yuv420p", "bt709", ("-c:v", "libvpx-vp9")),
+        ("odd.mov", "yuv422p10le", "smpte2084", ("-c:v", "prores_ks")),
+        ("odd.mp4", "yuv444p", "bt709", ("-c:v", "libx264")),
+    ],
+)
+def test_a_picture_of_odd_size_is_converted_too(
+    context: Context, tmp_path: Path, name: str, pixels: str, transfer: str, encoder: tuple[str, ...]
+) -> None:
+    path = tmp_path / name
+    tags = f"setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc:range=limited"
+    picture = f"color=gray:size=191x107:rate=25:duration=0.4,format={pixels},{tags}"
+    run_ffmpeg(["-f", "lavfi", "-i", picture, *encoder, str(path)])
+    ctx = context(path)
+
+    source, result, _ = rendered(ctx)
+
+    assert (source.video.width, source.video.height) == (191, 107)
+    assert shown(ctx.store.readable(result.uri)).shape[:2] == (106, 190)
 
 
 def test_rgb_with_the_primaries_of_p3_is_converted(context: Context, tmp_path: Path) -> None:

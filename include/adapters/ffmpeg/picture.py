@@ -63,7 +63,12 @@ def source_filters(
         # Each pixel times its opacity: what lies on black, and nothing of a colour that is hidden.
         node = node.filter("premultiply", inplace=1)
     colours = _converted(video, treatment)
-    return node if colours is None else _bt709(node, colours, tone_map=treatment.tone_map)
+    if colours is None:
+        return node
+    if video.width % 2 or video.height % 2:
+        # zimg takes no half a colour sample, and renditions have even sizes anyway.
+        node = node.filter("crop", "trunc(iw/2)*2", "trunc(ih/2)*2", 0, 0)
+    return _bt709(node, colours, tone_map=treatment.tone_map)
 
 
 def _converted(video: VideoStream, treatment: SourceTreatment) -> Colours | None:
