@@ -11,6 +11,7 @@ import pytest
 
 from include.base.settings import Settings
 from include.domain.title.title import Tier
+from include.orchestration.runtimes.kubernetes.spec import OURS
 from tests.deploy.manifests import ROOT, named, objects, values, values_environment
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -87,7 +88,11 @@ def test_a_worker_has_no_rights_and_no_token() -> None:
 
 
 def test_a_worker_reaches_dns_and_public_https_alone_and_nobody_reaches_it() -> None:
-    policies = [manifest["spec"] for _, manifest in objects() if manifest["kind"] == "NetworkPolicy"]
+    policies = [
+        manifest["spec"]
+        for _, manifest in objects()
+        if manifest["kind"] == "NetworkPolicy" and manifest["metadata"]["name"] != "pod-identity"
+    ]
 
     assert any(
         each["podSelector"] == {} and set(each["policyTypes"]) == {"Ingress", "Egress"} and "egress" not in each
@@ -104,6 +109,23 @@ def test_a_worker_reaches_dns_and_public_https_alone_and_nobody_reaches_it() -> 
         inside = ipaddress.ip_address(address)
         assert any(inside in each for each in refused) or not any(inside in each for each in allowed), address
     assert any(ipaddress.ip_address("52.216.1.1") in each for each in allowed)
+
+
+def test_a_worker_with_pod_identity_reaches_its_agent_as_well_and_no_other_address_of_its_node() -> None:
+    policy = named("NetworkPolicy", "pod-identity")
+
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= OURS.items(), "it holds for worker pods"
+    assert policy["spec"]["egress"] == [
+        {
+            "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}],
+            "ports": [{"protocol": "TCP", "port": 80}],
+        }
+    ]
+
+
+def test_the_chart_makes_no_user_with_a_password_that_everybody_knows() -> None:
+    # Chart 1.22.0 has `createUserJob.enabled`; its `defaultUser` is a mapping of names and a password, with no switch.
+    assert values()["createUserJob"] == {"enabled": False}
 
 
 def test_a_retry_after_running_out_of_memory_fits_the_limits() -> None:

@@ -41,9 +41,17 @@ class Bench:
     deadline_s: int | None = None
     """Instead of the footprint's time that a pod may run, which is never short either."""
 
+    watch_s: int = 1
+    """How long a watch of a pod's events lasts before it is renewed."""
+
     def task(self, name: str = "look-around", *, job: str | None = None, **arguments: Any) -> PodTask:
         """A new operator, as each process has its own."""
-        quick = {"poll_interval": 0.1, "startup_check_interval_seconds": 0.1, "logging_interval": 1, **arguments}
+        quick = {
+            "poll_interval": 0.1,
+            "startup_check_interval_seconds": self.watch_s,
+            "logging_interval": 1,
+            **arguments,
+        }
         task = _Impatient(task_id=name, pipeline="lab", pipeline_version=1, job=job, **quick)
         task.patience_s, task.deadline_s = self.patience_s, self.deadline_s
         return task

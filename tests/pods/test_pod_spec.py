@@ -178,6 +178,13 @@ def test_keys_to_the_store_come_from_a_secret_of_the_cluster_if_one_is_named() -
     assert not container(a_pod()).get("envFrom")
 
 
+def test_no_autoscaler_empties_a_node_under_a_worker() -> None:
+    annotations = a_pod()["metadata"]["annotations"]
+
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
 @pytest.mark.parametrize("title_id", ["alpha", "A.b_c-9", "x" * 120, "9", "-_-"])
 def test_labels_are_safe_and_annotations_whole(title_id: str) -> None:
     pod = a_pod(of=title(title_id=title_id))

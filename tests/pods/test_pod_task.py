@@ -26,6 +26,7 @@ from include.orchestration.runtimes.kubernetes import task as pods
 from include.orchestration.runtimes.kubernetes.endings import SILENCE_S, never_fits, refusal
 from include.orchestration.runtimes.kubernetes.spec import GRACE_S
 from include.orchestration.runtimes.kubernetes.sweep import SWEEP_AFTER, sweep_pods
+from include.orchestration.runtimes.kubernetes.waiting import POLL_S
 from tests.kube.conftest import core, soon
 from tests.kube.faults import API_FAULTS, ApiFault, PodFault
 from tests.kube.server import Kube
@@ -173,6 +174,21 @@ def test_a_pod_that_no_node_takes_fails_in_time_with_the_schedulers_reason(bench
     with pytest.raises(AirflowException, match=r"PodUnschedulable: no node took .* within 1 s: 0/3 .* memory"):
         bench.attempt()
 
+    gone(bench)
+
+
+def test_what_the_scheduler_says_of_a_waiting_pod_is_in_the_tasks_log(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.kube.faults.add(PodFault(kind="pending", message="0/3 nodes are available: 3 Insufficient memory."))
+    bench.patience_s, bench.watch_s = 2, POLL_S
+
+    with pytest.raises(AirflowException, match="PodUnschedulable"):
+        bench.attempt()
+
+    said = capsys.readouterr().out
+    assert "0/3 nodes are available" in said.partition("PodUnschedulable")[0]
+    assert "Stopped watching events" not in said
     gone(bench)
 
 

@@ -32,6 +32,9 @@ OURS = {"app.kubernetes.io/name": "callsheet-worker", "app.kubernetes.io/managed
 ANNOTATIONS = ("callsheet/dag-id", "callsheet/run-id", "callsheet/task-id", "callsheet/map-index")
 """They name the task instance that a pod works for. Labels would be too short for the ids."""
 
+STAY = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""Annotations that ask the cluster's autoscaler, by either name, not to empty a node under an encode."""
+
 GRACE_S = 30
 """Between SIGTERM and SIGKILL: the worker ends its tools and removes its scratch files."""
 
@@ -82,7 +85,7 @@ def pod_spec(
         "cmds": ["python"],
         "arguments": ["-m", "include.worker", task_job.task, "--job", f"{store_uri}/{task_job.key}"],
         "labels": {**OURS, **{name: make_safe_label_value(value) for name, value in labels.items()}},
-        "annotations": dict(zip(ANNOTATIONS, instance, strict=True)),
+        "annotations": {**STAY, **dict(zip(ANNOTATIONS, instance, strict=True))},
         "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in sorted(worker_environment().items())],
         "env_from": [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=settings.worker_secret))]
         if settings.worker_secret

@@ -35,7 +35,8 @@ _Request = TypeVar("_Request", bound=Callable[..., Any])
 OUTAGE_S = 1800
 """How long to wait for an API server that does not answer: an upgrade of its cluster takes minutes."""
 
-POLL_S = 5.0
+POLL_S = 5
+"""Seconds between two looks at a pod, and the length of a watch: the API server takes whole numbers only."""
 
 
 def asking_again(request: _Request) -> _Request:
