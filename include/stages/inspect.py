@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.adapters import tools
-from include.adapters.ffmpeg.choices import chapters, container_title, without_covers
+from include.adapters.ffmpeg.choices import chapters, container_title
 from include.adapters.ffmpeg.ffprobe import (
     Fields,
     Packets,
@@ -79,7 +79,7 @@ def _inspect(ctx: StageContext) -> Inspection:
     program = tools.ffprobe(ctx.settings)
     found = probe(program, address, timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
     _served(ctx, identity, found)
-    found, programme, chosen = the_programme(ctx, identity, found)
+    found, programme, chosen = the_programme(ctx, identity, address, found)
     stream = _checked(ctx, address, found)
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, program, address, found, stream)
@@ -149,7 +149,7 @@ def _served(ctx: StageContext, identity: MezzanineIdentity, found: Probe) -> Non
 
 def _checked(ctx: StageContext, address: str, found: Probe) -> Fields:
     """The video stream to encode; raises where there is none, or none of a codec that Callsheet serves."""
-    moving = without_covers(picture_streams(found))
+    moving = picture_streams(found)
     if not moving:
         raise MezzanineRejected("there is no video stream in the mezzanine", reason=Reason.NO_VIDEO)
     # What nobody here decodes may stand beside the same picture in a codec that is served.
@@ -255,7 +255,7 @@ def _invalid(text: str) -> MezzanineRejected:
 
 def _findings(found: Probe, video: VideoStream, audio: tuple[AudioStream, ...]) -> list[Finding]:
     """What is odd about a mezzanine that can be served all the same."""
-    moving = without_covers(picture_streams(found))
+    moving = picture_streams(found)
     chroma = next((each for each in ("444", "422") if each in video.pixel_format), None)
     odd: list[tuple[bool, str, str]] = [
         (not audio, "no_audio", "there is no audio: the title is published silent"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from include.adapters import tools
 from include.adapters.encryption import encryption
-from include.adapters.ffmpeg.choices import decodable_sound, one_programme, undecodable
+from include.adapters.ffmpeg.choices import covers_marked, decodable_sound, one_programme, undecodable
 from include.adapters.ffmpeg.ffprobe import Fields, Probe, audio_stream, packets
 from include.adapters.mezzanine import reader
 from include.base.errors import MezzanineRejected
@@ -19,9 +19,9 @@ LOOK_S = 5.0
 
 
 def the_programme(
-    ctx: StageContext, identity: MezzanineIdentity, found: Probe
+    ctx: StageContext, identity: MezzanineIdentity, address: str, found: Probe
 ) -> tuple[Probe, int | None, list[Finding]]:
-    """What is published of a mezzanine: one programme's streams, its number, and what was left out.
+    """What is published of a mezzanine: one programme's streams, its number, and what was left out. Covers are flagged.
 
     Raises :class:`MezzanineRejected` where it is encrypted, or lacks the programme that the request names.
     """
@@ -35,7 +35,8 @@ def the_programme(
             f"the mezzanine is encrypted ({scheme}): it cannot be read without its key; deliver it unencrypted",
             reason=Reason.ENCRYPTED,
         )
-    return chosen, number, findings
+    limit_s = min(TRIAL_LIMIT_S, ctx.time_left_s)
+    return covers_marked(tools.ffprobe(ctx.settings), address, chosen, timeout_s=limit_s), number, findings
 
 
 def without_picture(ctx: StageContext, address: str, found: Probe, stream: Fields) -> MezzanineRejected:

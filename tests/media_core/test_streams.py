@@ -174,6 +174,33 @@ def test_a_cover_that_comes_first_and_says_nothing_is_no_picture_track(tmp_path:
     assert "attached_picture" in codes(source)
 
 
+def test_a_cover_that_stands_as_long_as_the_title_is_no_picture_track(tmp_path: Path) -> None:
+    path = tmp_path / "long-cover.mkv"
+    cover = ("-f", "lavfi", "-i", "color=red:size=64x64:rate=1:duration=1")
+    maps = ("-map", "1:v", "-map", "0:v", "-c:v:0", "mjpeg", "-c:v:1", "libx264", "-preset", "ultrafast")
+    run_ffmpeg([*PICTURE, *cover, *maps, str(path)])
+
+    assert inspected(tmp_path, path).video.codec == "h264"
+
+
+def test_chapters_of_an_mp4_are_no_subtitles(tmp_path: Path) -> None:
+    said, path = tmp_path / "chapters.txt", tmp_path / "chapters.mp4"
+    said.write_text(
+        ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=A\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1000\ntitle=B\n",
+        encoding="utf-8",
+    )
+    run_ffmpeg([*PICTURE, *tone(440), "-i", str(said), "-map_chapters", "2", *H264, *AAC, str(path)])
+
+    source = inspected(tmp_path, path)
+
+    assert [(each.start_s, each.title) for each in source.chapters] == [
+        (0.0, "A"),
+        (pytest.approx(0.4, abs=0.025), "B"),
+    ]
+    assert source.subtitles == ()
+
+
 @pytest.mark.parametrize("suffix", ["mxf", "mov"])
 def test_unnamed_mono_tracks_of_professional_files_are_pairs(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"pairs.{suffix}"

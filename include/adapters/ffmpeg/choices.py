@@ -7,7 +7,16 @@ import re
 from collections.abc import Sequence
 
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.ffmpeg.ffprobe import Fields, Probe, integer, number, picture_streams, stream_duration_s, tags_of
+from include.adapters.ffmpeg.ffprobe import (
+    Fields,
+    Probe,
+    integer,
+    number,
+    packets,
+    picture_streams,
+    stream_duration_s,
+    tags_of,
+)
 from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import run
 from include.base.errors import ToolFailed
@@ -19,6 +28,7 @@ MAX_NAME = 200
 STILL_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpegxl", "jpeg2000"})
 STILL_S = 0.5
 """A picture stream of such a codec that holds no more than this beside another that does is a cover."""
+LOOK_S = 5.0
 _DECODER = re.compile(r"^ D.A... (\S+)", re.MULTILINE)
 _HEARD = re.compile(r"Input stream #0:(\d+) \(audio\): (\d+) packets read \(\d+ bytes\); (\d+) frames decoded; ")
 
@@ -51,17 +61,42 @@ def one_programme(found: Probe, wanted: int | None) -> tuple[Probe, int | None, 
     return dataclasses.replace(found, streams=streams), chosen.number, findings
 
 
-def without_covers(pictures: Sequence[Fields]) -> list[Fields]:
-    """Picture streams, without unflagged covers: single stills that stand beside a stream that moves."""
-    moving = [each for each in pictures if not _is_still(each)]
-    return moving or list(pictures)
+def covers_marked(program: str, address: str, found: Probe, *, timeout_s: float) -> Probe:
+    """``found`` with unflagged covers flagged as attached pictures: single stills beside a stream that moves.
+
+    Args:
+        program: ffprobe.
+        address: Path or presigned address.
+        found: Its answer.
+        timeout_s: For a look at the beginning of each stream that may be one.
+    """
+    pictures = picture_streams(found)
+    stills = {
+        int(each["index"])
+        for each in pictures
+        if each.get("codec_name") in STILL_CODECS and _is_still(program, address, each, timeout_s=timeout_s)
+    }
+    if len(stills) == len(pictures):
+        return found
+    return dataclasses.replace(
+        found,
+        streams=tuple(
+            {**each, "disposition": {**each.get("disposition", {}), "attached_pic": 1}}
+            if int(each["index"]) in stills
+            else each
+            for each in found.streams
+        ),
+    )
 
 
-def _is_still(stream: Fields) -> bool:
-    if stream.get("codec_name") not in STILL_CODECS:
-        return False
+def _is_still(program: str, address: str, stream: Fields, *, timeout_s: float) -> bool:
+    """Whether a stream holds one picture, as far as its first seconds tell."""
     duration = stream_duration_s(stream)
-    return integer(stream.get("nb_frames")) == 1 or (duration is not None and duration <= STILL_S)
+    if integer(stream.get("nb_frames")) == 1 or (duration is not None and duration <= STILL_S):
+        return True
+    if integer(stream.get("nb_frames")):
+        return False
+    return packets(program, address, index=int(stream["index"]), first_s=LOOK_S, timeout_s=timeout_s).count <= 1
 
 
 def chapters(found: Probe, *, origin_s: float, duration_s: float) -> tuple[Chapter, ...]:
