@@ -52,6 +52,8 @@ class Track:
     channels: int = 0
     segments: tuple[Segment, ...]
     init_bytes: int
+    skipped: Fraction = Fraction(0)
+    """Seconds at its beginning that its edit list leaves out: the encoder's delay of AAC."""
 
     @property
     def folder(self) -> str:
@@ -124,7 +126,12 @@ def read_track(folder: Path, kind: str, name: str) -> Track:
         if not segments:
             raise UnreadableTrack("has no segments")
         return Track(
-            name=name, kind=kind, segments=segments, init_bytes=len(init), **_sample_entry(description[8:], kind)
+            name=name,
+            kind=kind,
+            segments=segments,
+            init_bytes=len(init),
+            skipped=Fraction(_skipped(_find(init, b"moov", b"trak")), timescale),
+            **_sample_entry(description[8:], kind),
         )
     except (UnreadableTrack, OSError, struct.error, IndexError) as error:
         raise UnreadableTrack(f"{kind}/{name}: {error}") from error
@@ -151,6 +158,17 @@ def _find(data: bytes, *path: bytes) -> bytes:
 
 def _timescale(mdhd: bytes) -> int:
     return int(struct.unpack_from(">I", mdhd, 20 if mdhd[0] == 1 else 12)[0])
+
+
+def _skipped(trak: bytes) -> int:
+    """Ticks of the track that lie before the time at which its edit list begins; 0 without one."""
+    edits = next((_find(body, b"elst") for kind, body in _boxes(trak) if kind == b"edts"), None)
+    if edits is None:
+        return 0
+    if struct.unpack_from(">I", edits, 4)[0] != 1:
+        raise UnreadableTrack("has an edit list of several edits")
+    start: int = struct.unpack_from(">q", edits, 16)[0] if edits[0] == 1 else struct.unpack_from(">i", edits, 12)[0]
+    return max(0, start)
 
 
 def _defaults(trex: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ The whole tree::
     ├── MezzanineRejected       source    never      missing, empty, truncated, not a video, wrong checksum …
     ├── MezzanineUnreachable    source    transient  the address did not answer; it may later
     ├── StaleRequest            platform  never      a newer request of this title is already published
-    ├── CoreRungMissing         encoder   never      a rendition without which the title must not go out
+    ├── CoreRungMissing         encoder   never      a rendition or sound without which the title must not go out
     ├── TitleEndedBadly         platform  never      a title that was not published: it is settled, its run is red
     ├── MissingInput            platform  never      a stage whose input no earlier stage has written
     ├── StorageError            storage   transient  the object store or the disk refused

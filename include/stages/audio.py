@@ -264,6 +264,8 @@ def _encode(
     return AudioRendition(
         name=name,
         uri=key,
+        streams=track.streams,
+        taps=track.taps,
         codec="aac",
         channels=layout.channels,
         language=track.language,

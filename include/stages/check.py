@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import heapq
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv
 from include.adapters.ffmpeg.reading import frames_counted
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import compare
 from include.base.errors import EncoderCrashed
+from include.domain.media.alignment import PICTURE_S, Thumbnails, widened
 from include.domain.media.frame_rate import parse_rate
-from include.domain.media.media import Analysis, Inspection
+from include.domain.media.media import Analysis, Inspection, Window
 from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
@@ -31,6 +35,7 @@ from include.domain.outcome.results import (
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
+from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
 from include.stages.core import StageContext, stage
 
 
@@ -53,34 +58,50 @@ def check(
     results = {result.rendition: result for result in renditions if result.made}
     left_out = {result.rendition: str(result.degradation) for result in renditions if not result.made}
     known = _still_good(before, results)
-    decoded = _decode_all(ctx, plan, results, known, verified)
-    verdicts = []
-    for position, planned in enumerate(plan.renditions):
+    original = Original(ctx=ctx, source=source, ears=ears_for(audio.renditions))
+    decoded = _decode_all(ctx, plan, results, known, verified, original)
+    fresh = [each for each in plan.renditions if each.name in results and not _stands(known, decoded, each.name)]
+    scored: dict[str, _Scored] = {}
+    for position, planned in enumerate(fresh):
         ctx.report(0.5 + position / len(plan.jobs) / 2, f"comparing {planned.name}")
+        if not decoded[planned.name].reasons:
+            scored[planned.name] = _compare(ctx, title, source, planned, results[planned.name], verified)
+    recognised = qc.recognised((decoded[name].misplaced, each.score) for name, each in scored.items())
+    verdicts = []
+    for planned in plan.renditions:
         name = planned.name
         if name not in results:
             reason = left_out.get(name, "was not encoded: its job failed for good")
             verdicts.append(RenditionVerdict(rendition=name, outcome=CheckOutcome.MISSING, reasons=(reason,)))
-        elif name in known and not decoded[name].reasons:
+        elif _stands(known, decoded, name):
             verdicts.append(known[name])
         else:
-            verdicts.append(_verdict(ctx, title, source, planned, results[name], verified, decoded[name]))
+            verdicts.append(_verdict(results[name], decoded[name], scored.get(name), recognised=recognised))
     degraded = qc.conclude(plan, verdicts)
+    ctx.report(0.9, "listening")
+    tracks = qc.with_their_stereo(audio.renditions, [track_verdict(original, track) for track in audio.renditions])
+    lacks_sound = qc.withhold(audio.renditions, tracks)
     return CheckResult(
         renditions=tuple(verdicts),
-        audio=tuple(
-            finding
-            for track in audio.renditions
-            for finding in qc.audio_faults(
-                track,
-                video_s=verified.duration_s,
-                target_lufs=ctx.settings.loudness_target_lufs,
-                ceiling_dbtp=ctx.settings.true_peak_dbtp,
-            )
+        audio=(*_findings(ctx, audio, verified), *original.unread),
+        tracks=tracks,
+        degraded=degraded or lacks_sound,
+        cost=_sum(
+            *(verdict.check_cost for verdict in verdicts if verdict.check_cost),
+            *(verdict.check_cost for verdict in tracks),
+            *original.costs,
         ),
-        degraded=degraded,
-        cost=_sum(*(verdict.check_cost for verdict in verdicts if verdict.check_cost)),
     )
+
+
+def _findings(ctx: StageContext, audio: AudioResult, verified: SourceVerdict) -> Iterator[str]:
+    for track in audio.renditions:
+        yield from qc.audio_faults(
+            track,
+            video_s=verified.duration_s,
+            target_lufs=ctx.settings.loudness_target_lufs,
+            ceiling_dbtp=ctx.settings.true_peak_dbtp,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +112,8 @@ class _Decoded:
     reasons: tuple[str, ...]
     """Why it must not go out; empty for a good one."""
     cost: Cost
+    misplaced: tuple[qc.Misplaced, ...] = ()
+    """What its thumbnails say against it, beside those reasons."""
 
 
 def _decode_all(
@@ -99,6 +122,7 @@ def _decode_all(
     results: dict[str, EncodeResult],
     known: dict[str, RenditionVerdict],
     verified: SourceVerdict,
+    original: Original,
 ) -> dict[str, _Decoded]:
     """Each finished rendition by name, decoded unless its verdict is known, and held against the others."""
     decoded: dict[str, _Decoded] = {}
@@ -110,40 +134,41 @@ def _decode_all(
         if name in known:
             decoded[name] = _Decoded(frames=known[name].frames or 0, reasons=(), cost=known[name].check_cost or _sum())
             continue
-        facts, cost = _decode(ctx, planned, results[name])
+        facts, shown, cost = _decode(ctx, planned, results[name], original.windows)
         reasons = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
-        decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost)
+        odd = misplaced_pictures(original, shown, frame_rate=parse_rate(planned.frame_rate))
+        decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost, misplaced=odd)
     good = {name: found.frames for name, found in decoded.items() if not found.reasons}
-    odd = {name: (reason,) for name, reason in qc.unlike_the_others(good).items()}
-    return {name: replace(found, reasons=odd.get(name, found.reasons)) for name, found in decoded.items()}
+    unlike = {name: (reason,) for name, reason in qc.unlike_the_others(good).items()}
+    return {name: replace(found, reasons=unlike.get(name, found.reasons)) for name, found in decoded.items()}
 
 
-def _verdict(
-    ctx: StageContext,
-    title: TitleJob,
-    source: Inspection,
-    planned: Rendition,
-    result: EncodeResult,
-    verified: SourceVerdict,
-    decoded: _Decoded,
-) -> RenditionVerdict:
-    """The verdict on a rendition; one that is faulty already is not compared with the source."""
-    score: QualityScore | None = None
-    why_none: tuple[str, ...] = ()
-    cost = decoded.cost
-    if not decoded.reasons:
-        score, why_none, compared = _compare(ctx, title, source, planned, result, verified)
-        cost = _sum(cost, compared)
-    bad = (*decoded.reasons, *qc.picture_faults(score))
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """The comparison of one rendition with the mezzanine."""
+
+    score: QualityScore | None
+    why_none: tuple[str, ...]
+    cost: Cost
+
+
+def _verdict(result: EncodeResult, decoded: _Decoded, scored: _Scored | None, *, recognised: bool) -> RenditionVerdict:
+    """The verdict on a rendition; one that is faulty already was not compared with the source."""
+    bad = (*decoded.reasons, *qc.picture_faults(decoded.misplaced, recognised=recognised))
     return RenditionVerdict(
-        rendition=planned.name,
+        rendition=result.rendition,
         outcome=CheckOutcome.FAIL if bad else CheckOutcome.PASS,
-        reasons=(*bad, *why_none),
-        vmaf=score,
-        check_cost=cost,
+        reasons=(*bad, *(scored.why_none if scored else ())),
+        vmaf=scored.score if scored else None,
+        check_cost=_sum(decoded.cost, scored.cost) if scored else decoded.cost,
         key=result.key,
         frames=decoded.frames,
     )
+
+
+def _stands(known: dict[str, RenditionVerdict], decoded: dict[str, _Decoded], name: str) -> bool:
+    """Whether the verdict of an earlier check still holds."""
+    return name in known and not decoded[name].reasons
 
 
 def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) -> dict[str, RenditionVerdict]:
@@ -157,10 +182,11 @@ def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) ->
     }
 
 
-def decode_argv(program: str, path: Path) -> list[str]:
-    """A full decode that counts frames on stdout and tells every error on stderr."""
-    argv = prelude(program, level="error", progress=True)
-    return [*argv, "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-"]
+def decode_argv(program: str, path: Path, windows: Sequence[Window]) -> list[str]:
+    """A full decode that counts frames on stdout, tells every error on stderr, and writes thumbnails of the windows."""
+    argv = prelude(program, level="error", overwrite=True, progress=True)
+    argv += ["-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-"]
+    return [*argv, *thumbnails_argv(windows)]
 
 
 def packets_argv(program: str, path: Path) -> list[str]:
@@ -237,10 +263,16 @@ def list_packets(program: str, path: Path, *, timeout_s: float) -> tuple[Listed,
     return listed, finished.cost
 
 
-def _decode(ctx: StageContext, planned: Rendition, result: EncodeResult) -> tuple[qc.RenditionFacts, Cost]:
-    """What is in the rendition: decoded from first to last frame, and its packets listed."""
+def _decode(
+    ctx: StageContext, planned: Rendition, result: EncodeResult, windows: Sequence[Window]
+) -> tuple[qc.RenditionFacts, Thumbnails, Cost]:
+    """What is in the rendition: decoded from first to last frame, thumbnails around the windows, its packets listed."""
     path = ctx.store.local_copy(result.uri, ctx.scratch)
-    decoded = run(decode_argv(ffmpeg(ctx.settings), path), timeout_s=ctx.time_left_s, check=False)
+    wide = [widened(window, length_s=PICTURE_S) for window in windows]
+    argv = decode_argv(ffmpeg(ctx.settings), path, wide)
+    with tempfile.TemporaryDirectory(dir=ctx.scratch) as folder:
+        decoded = run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(folder))
+        shown = thumbnails(Path(folder), zero_s=0.0)
     # Reasons are published: no path of this machine in them.
     errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
     if decoded.returncode != 0 and not errors:
@@ -256,7 +288,7 @@ def _decode(ctx: StageContext, planned: Rendition, result: EncodeResult) -> tupl
         keyframes=tuple(listed.keyframes),
         decode_errors=tuple(errors),
     )
-    return facts, _sum(decoded.cost, listing)
+    return facts, shown, _sum(decoded.cost, listing)
 
 
 def _compare(
@@ -266,7 +298,7 @@ def _compare(
     planned: Rendition,
     result: EncodeResult,
     verified: SourceVerdict,
-) -> tuple[QualityScore | None, tuple[str, ...], Cost]:
+) -> _Scored:
     """The score, or None and why; a measurement that fails is no verdict on the rendition."""
     video = source.video
     # Behind the source's last picture there is nothing to compare with: it is held.
@@ -294,8 +326,9 @@ def _compare(
             scores += found
             costs.append(finished.cost)
     except EncoderCrashed as error:
-        return None, (f"VMAF was not measured: {error.message}",), _sum(*costs)
-    return qc.pool(scores, sampled=windows is not None, model=model), (), _sum(*costs)
+        return _Scored(score=None, why_none=(f"VMAF was not measured: {error.message}",), cost=_sum(*costs))
+    score = qc.pool(scores, sampled=windows is not None, model=model)
+    return _Scored(score=score, why_none=(), cost=_sum(*costs))
 
 
 def _sum(*costs: Cost) -> Cost:

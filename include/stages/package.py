@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from include.domain.outcome.results import (
     SourceVerdict,
     TextResult,
 )
+from include.domain.outcome.rules import AUDIO_RATE_HZ, SAMPLE_TOLERANCE
 from include.domain.plan.plan import Plan
 from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rungs import Rendition
@@ -81,7 +83,9 @@ def package(
         planned.name: _packageable(ctx, planned, ctx.store.local_copy(results[planned.name].uri, ctx.scratch))
         for planned in passed
     }
-    tracks = sorted(audio.renditions, key=lambda track: not track.default)
+    tracks = sorted(
+        (each for each in audio.renditions if each.name not in verdicts.withheld), key=lambda track: not track.default
+    )
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
@@ -94,7 +98,7 @@ def package(
     )
     ctx.report(0.5, "measuring the set")
     contents = _contents(ctx, source, folder, finished, passed, tracks, text)
-    _write_manifests(folder, contents, finished)
+    _write_manifests(folder, contents, verdicts, finished)
     _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
     rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
@@ -118,16 +122,31 @@ def package(
     return _stored(ctx, folder, contents, report, rungs, files)
 
 
-def _write_manifests(folder: Path, contents: Contents, finished: Finished) -> None:
+def _write_manifests(folder: Path, contents: Contents, verdicts: CheckResult, finished: Finished) -> None:
     """Make the manifests say what was measured; raises :class:`PackagerFailed` where one still does not."""
     language = contents.audios[0].language if contents.audios else UNDETERMINED
     write_chapters(folder, contents.chapters, language=language)
     hls.correct_media_playlists(folder, contents)
     hls.write_master(folder, contents)
     dash.correct_dash(folder, contents)
-    wrong = faults(folder, contents)
+    wrong = [*faults(folder, contents), *_count_faults(contents, verdicts)]
     if wrong:
         raise failed(finished, PackagerFailed, f"the packaged set is not sound: {'; '.join(wrong[:5])}")
+
+
+def _count_faults(contents: Contents, verdicts: CheckResult) -> Iterator[str]:
+    """Tracks whose boxes declare another number of pictures or samples than were decoded by the checks."""
+    frames = {verdict.rendition: verdict.frames for verdict in verdicts.renditions}
+    for video in contents.videos:
+        declared = sum(segment.samples for segment in video.track.segments)
+        if declared != frames[video.track.name]:
+            yield f"{video.track.folder}: declares {declared} frames, {frames[video.track.name]} were decoded"
+    samples = {verdict.track: verdict.samples for verdict in verdicts.tracks}
+    for audio in contents.audios:
+        due = samples[audio.track.name] + audio.track.skipped * AUDIO_RATE_HZ
+        if abs(audio.track.duration * AUDIO_RATE_HZ - due) > SAMPLE_TOLERANCE:
+            seconds = float(audio.track.duration)
+            yield f"{audio.track.folder}: declares {seconds:.3f} s, {samples[audio.track.name]} samples were decoded"
 
 
 def _entry_points(contents: Contents, progressive: tuple[str, ...]) -> dict[str, Any]:

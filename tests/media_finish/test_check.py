@@ -179,9 +179,9 @@ def test_what_the_first_version_was_checked_for_is_not_checked_again(
     decoded: list[str] = []
     decode = check_module._decode
 
-    def counted(ctx: Any, planned: Any, result: Any) -> Any:
+    def counted(ctx: Any, planned: Any, *rest: Any) -> Any:
         decoded.append(planned.name)
-        return decode(ctx, planned, result)
+        return decode(ctx, planned, *rest)
 
     monkeypatch.setattr(check_module, "_decode", counted)
 

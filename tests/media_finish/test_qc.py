@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from include.base.errors import CoreRungMissing
 from include.domain.media import sampling
+from include.domain.media.alignment import Lag
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
     AudioRendition,
@@ -19,6 +20,7 @@ from include.domain.outcome.results import (
     QualityScore,
     RenditionVerdict,
     SourceVerdict,
+    TrackVerdict,
 )
 from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.rate_control import CappedCrf
@@ -128,15 +130,84 @@ def test_a_rendition_of_another_length_than_the_rest_is_named() -> None:
     assert qc.unlike_the_others({}) == {}
 
 
-@pytest.mark.parametrize(("mean", "faults"), [(4.9, 1), (5.0, 0), (95.0, 0)])
-def test_a_picture_that_is_not_the_mezzanine_s_is_a_fault(mean: float, faults: int) -> None:
-    score = QualityScore(harmonic_mean=mean, p1=0, mean=mean, frames=1, sampled=False, model="m")
-
-    assert len(qc.picture_faults(score)) == faults
+FOREIGN = qc.Misplaced(message="does not show the mezzanine's picture at 0.0 s", foreign=True)
+LATE = qc.Misplaced(message="its picture comes 0.10 s late at 0.0 s", foreign=False)
 
 
-def test_a_score_that_was_not_measured_is_no_fault() -> None:
-    assert qc.picture_faults(None) == ()
+@pytest.mark.parametrize(
+    ("found", "mean", "faults"),
+    [
+        # A small picture of a large detailed one: VMAF at the display's size says nothing against it.
+        ((), 0.002, ()),
+        ((), None, ()),
+        ((FOREIGN,), 4.9, (FOREIGN.message,)),
+        ((FOREIGN,), None, (FOREIGN.message,)),
+        ((FOREIGN,), 60.0, ()),
+        ((LATE,), 95.0, (LATE.message,)),
+    ],
+)
+def test_pictures_are_judged_by_their_thumbnails_and_not_by_the_height_of_a_score(
+    found: tuple[qc.Misplaced, ...], mean: float | None, faults: tuple[str, ...]
+) -> None:
+    score = (
+        None
+        if mean is None
+        else QualityScore(harmonic_mean=mean, p1=mean / 2, mean=mean, frames=1, sampled=False, model="m")
+    )
+
+    assert qc.picture_faults(found, recognised=qc.recognised([((), None), (found, score)])) == faults
+
+
+@pytest.mark.parametrize(
+    ("lag", "likeness", "said"),
+    [
+        (None, None, None),
+        (None, 0.9, None),
+        (Lag(seconds=0.0, correlation=0.99, in_place=0.99), 0.9, None),
+        (Lag(seconds=0.2, correlation=0.98, in_place=0.3), 0.9, "its sound comes 0.20 s late at 4.0 s"),
+        (Lag(seconds=-0.2, correlation=0.98, in_place=0.3), None, "its sound comes 0.20 s early at 4.0 s"),
+        # Slow motion resembles itself a moment later; a bad copy resembles nothing well.
+        (Lag(seconds=0.2, correlation=0.99, in_place=0.97), 0.9, None),
+        (Lag(seconds=0.2, correlation=0.6, in_place=0.4), 0.9, None),
+        (None, 0.2, "does not have the mezzanine's sound at 4.0 s"),
+        (Lag(seconds=0.2, correlation=0.2, in_place=0.1), None, "does not have the mezzanine's sound at 4.0 s"),
+        # The right scene, and none of its motion: frozen, or backwards.
+        (Lag(seconds=0.2, correlation=0.2, in_place=0.1), 0.9, "does not have the mezzanine's sound at 4.0 s"),
+    ],
+)
+def test_an_excerpt_says_whether_it_is_another_or_elsewhere(
+    lag: Lag | None, likeness: float | None, said: str | None
+) -> None:
+    found = qc.misplaced(lag, likeness, what="sound", at_s=4.0)
+
+    assert (found.message if found else None) == said
+
+
+@pytest.mark.parametrize(("samples", "faults"), [(480_000, 0), (481_024, 0), (481_025, 1), (478_975, 1), (960_000, 1)])
+def test_samples_are_counted_to_one_frame_of_aac(samples: int, faults: int) -> None:
+    assert len(qc.sample_faults(samples, duration_s=10.0)) == faults
+
+
+def heard(name: str, outcome: CheckOutcome) -> TrackVerdict:
+    cost = Cost(wall_s=0, cpu_s=0, peak_memory_mb=0)
+    return TrackVerdict(track=name, outcome=outcome, reasons=("is late",), samples=1, check_cost=cost)
+
+
+def test_a_title_does_not_go_out_without_its_main_sound() -> None:
+    tracks = [track(default=True), track(name="aac_en_surround", default=True), track(name="aac_de_stereo")]
+    good, bad = CheckOutcome.PASS, CheckOutcome.FAIL
+
+    def concluded(*outcomes: CheckOutcome) -> bool:
+        verdicts = [heard(each.name, outcome) for each, outcome in zip(tracks, outcomes, strict=True)]
+        return qc.withhold(tracks, verdicts)
+
+    assert concluded(good, good, good) is False
+    assert concluded(good, good, bad) is True
+    assert concluded(bad, good, good) is True
+    with pytest.raises(CoreRungMissing, match="aac_en_stereo is late; aac_en_surround is late") as caught:
+        concluded(bad, bad, good)
+    assert caught.value.reason == "main_sound_missing"
+    assert qc.withhold([], []) is False
 
 
 def track(**changes: Any) -> AudioRendition:
@@ -273,3 +344,11 @@ def test_a_title_without_any_rendition_does_not_go_out() -> None:
 
     with pytest.raises(CoreRungMissing, match="no rendition passed"):
         qc.conclude(decision, [verdict("h264_144p", CheckOutcome.FAIL)])
+
+
+def test_a_rendition_that_is_right_but_for_a_while_is_not_recognised() -> None:
+    score = QualityScore(harmonic_mean=20, p1=0.0, mean=85, frames=100, sampled=False, model="m")
+
+    assert qc.recognised([((FOREIGN,), score)]) is False
+    assert qc.recognised([((LATE,), score.model_copy(update={"p1": 50.0}))]) is False
+    assert qc.recognised([((FOREIGN,), score.model_copy(update={"p1": 50.0}))]) is True

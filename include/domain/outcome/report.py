@@ -119,7 +119,8 @@ class Report(Document):
     whole: bool
     """False for a first version: the core rungs alone, by intention."""
     missing: tuple[str, ...]
-    """Renditions that the plan had and the set lacks; those of a first version follow with the next."""
+    """Renditions that the plan had and the set lacks, and audio tracks that failed their checks; the renditions that a
+    first version lacks follow with the next."""
     given_up: tuple[Binding, ...]
     """What the set lacks for the title's deadline."""
     findings: tuple[str, ...]
@@ -172,7 +173,11 @@ def build_report(
             for verdict in verdicts.renditions
             if verdict.rendition == job.rendition.name
         ),
-        audio=tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in audio.renditions),
+        audio=tuple(
+            track.model_copy(update={"uri": f"audio/{track.name}"})
+            for track in audio.renditions
+            if track.name not in verdicts.withheld
+        ),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
         chapters=source.chapters,
         duration_s=verified.duration_s,
@@ -181,9 +186,10 @@ def build_report(
         missing=(
             *(planned.name for planned in plan.renditions if planned.name not in packaged),
             *plan.left_out(),
+            *verdicts.withheld,
         ),
         given_up=given_up,
-        findings=(*(finding.message for finding in findings), *verdicts.audio),
+        findings=(*(finding.message for finding in findings), *verdicts.audio, *verdicts.of_sound),
         encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
         check_cost=verdicts.cost,
         tools=tools,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from include.base.document import Document
-from include.domain.media.media import AudioRole, Finding
+from include.domain.media.media import AudioRole, Finding, Tap
 from include.domain.plan.degradation import Binding
 
 
@@ -96,6 +96,10 @@ class AudioRendition(Document):
     """E.g. ``aac_en_stereo``."""
     uri: str
     """Store key of the audio-only MP4."""
+    streams: tuple[int, ...] = ()
+    """Indexes of the source's streams that it was made of."""
+    taps: tuple[Tap, ...] = ()
+    """Channels of those that it was made of; empty for all of them."""
     codec: str
     channels: int
     language: str
@@ -188,20 +192,43 @@ class RenditionVerdict(Document):
     frames: int | None = None
 
 
+class TrackVerdict(Document):
+    """What the checks found of one audio track."""
+
+    track: str
+    outcome: CheckOutcome
+    reasons: tuple[str, ...] = ()
+    """Why it must not go out, in sentences."""
+    samples: int
+    """Of each channel, as decoded."""
+    check_cost: Cost
+
+
 class CheckResult(Document):
     """Result of the stage ``check``."""
 
     renditions: tuple[RenditionVerdict, ...]
     audio: tuple[str, ...] = ()
-    """Findings on audio tracks, in sentences; empty is good."""
+    """Findings on audio tracks, and on what could not be compared, in sentences; empty is good."""
+    tracks: tuple[TrackVerdict, ...] = ()
     degraded: bool
-    """True when a non-core rendition is missing or failed."""
+    """True when a rendition or track without which the title can go out is missing or failed."""
     cost: Cost
 
     @property
     def passed(self) -> tuple[str, ...]:
         """Names of the renditions that may be packaged."""
         return tuple(v.rendition for v in self.renditions if v.outcome is CheckOutcome.PASS)
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """Names of the audio tracks that must not be packaged."""
+        return tuple(v.track for v in self.tracks if v.outcome is not CheckOutcome.PASS)
+
+    @property
+    def of_sound(self) -> tuple[str, ...]:
+        """What is wrong with those, in sentences."""
+        return tuple(f"{v.track} is left out: {' and '.join(v.reasons)}" for v in self.tracks if v.reasons)
 
 
 class PackagedRendition(Document):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from include.base.document import Document
 from include.base.errors import CoreRungMissing
+from include.domain.media.alignment import ALIKE, Lag
 from include.domain.media.frame_rate import parse_rate
-from include.domain.outcome.results import AudioRendition, CheckOutcome, QualityScore, RenditionVerdict, SourceVerdict
+from include.domain.outcome.results import (
+    AudioRendition,
+    CheckOutcome,
+    QualityScore,
+    RenditionVerdict,
+    SourceVerdict,
+    TrackVerdict,
+)
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 
@@ -18,8 +26,14 @@ LOUDNESS_TOLERANCE_LU = 1.0
 PEAK_TOLERANCE_DB = 0.5
 """AAC moves peaks a little after the limiter."""
 AUDIO_END_TOLERANCE_S = 0.1
-UNRECOGNISABLE_VMAF = 5.0
-"""Below this mean the picture is not the source's, whatever the rung: wrong frames, wrong order or garbage."""
+SAMPLE_TOLERANCE = 1024
+"""One frame of AAC."""
+AUDIO_RATE_HZ = 48_000
+"""Of every published track."""
+STEREO_CHANNELS = 2
+SAME_PICTURE_VMAF = 60.0
+SAME_PICTURE_P1 = 10.0
+"""From this mean and this first percentile on the picture is the source's, whatever a comparison of thumbnails says."""
 
 
 class RenditionFacts(Document):
@@ -77,11 +91,88 @@ def unlike_the_others(frames: dict[str, int]) -> dict[str, str]:
     }
 
 
-def picture_faults(score: QualityScore | None) -> tuple[str, ...]:
-    """What a VMAF score says against a rendition. A missing score says nothing."""
-    if score is None or score.mean >= UNRECOGNISABLE_VMAF:
+class Misplaced(Document):
+    """What an excerpt says against a rendition or track."""
+
+    message: str
+    """A sentence without its subject."""
+    foreign: bool
+    """Whether the source's content is not there at all; False where it is there at another time."""
+
+
+def misplaced(lag: Lag | None, likeness: float | None, *, what: str, at_s: float) -> Misplaced | None:
+    """What an excerpt says against a rendition or track; None for nothing.
+
+    Args:
+        lag: Where it matches the source best; None where nothing changes in the source.
+        likeness: How like its pictures are to those of the source at the same times; None where that says nothing.
+        what: ``picture`` or ``sound``.
+        at_s: Where the excerpt begins.
+    """
+    if lag is not None and lag.shifted:
+        direction = "late" if lag.seconds > 0 else "early"
+        return Misplaced(
+            message=f"its {what} comes {abs(lag.seconds):.2f} s {direction} at {at_s:.1f} s", foreign=False
+        )
+    if (likeness is not None and likeness < ALIKE) or (lag is not None and lag.foreign):
+        verb = "show" if what == "picture" else "have"
+        return Misplaced(message=f"does not {verb} the mezzanine's {what} at {at_s:.1f} s", foreign=True)
+    return None
+
+
+def recognised(compared: Iterable[tuple[Sequence[Misplaced], QualityScore | None]]) -> bool:
+    """Whether VMAF knows the picture again where the excerpts do not: then these are no witness of what it shows.
+
+    A source may be shown in a way that excerpts do not follow. All renditions come through the same filters, and of a
+    small one VMAF at the display's size says little: so one rendition speaks for all.
+
+    Args:
+        compared: What the excerpts say against each rendition, and its score.
+    """
+    return any(
+        score is not None
+        and score.mean >= SAME_PICTURE_VMAF
+        and score.p1 >= SAME_PICTURE_P1
+        and any(each.foreign for each in found)
+        for found, score in compared
+    )
+
+
+def picture_faults(found: Sequence[Misplaced], *, recognised: bool) -> tuple[str, ...]:
+    """What the excerpts say against a rendition; nothing but that it is shifted where the picture was recognised."""
+    return tuple(each.message for each in found if not (each.foreign and recognised))
+
+
+def sample_faults(samples: int, *, duration_s: float) -> tuple[str, ...]:
+    """What the count of a track's decoded samples says against it.
+
+    Args:
+        samples: Of each channel.
+        duration_s: Of the title.
+    """
+    due = round(duration_s * AUDIO_RATE_HZ)
+    if abs(samples - due) <= SAMPLE_TOLERANCE:
         return ()
-    return (f"does not show the mezzanine's picture (VMAF {score.mean:.1f})",)
+    return (f"has {samples} samples, the title's {duration_s:.3f} s have {due}",)
+
+
+def with_their_stereo(tracks: Sequence[AudioRendition], verdicts: Sequence[TrackVerdict]) -> tuple[TrackVerdict, ...]:
+    """The verdicts; a version with more channels does not go out without the stereo version of its sound."""
+    bad = {each.track for each in verdicts if each.outcome is not CheckOutcome.PASS}
+    lost = {track.sound or track.name for track in tracks if track.name in bad and track.channels <= STEREO_CHANNELS}
+    alone = {track.name for track in tracks if (track.sound or track.name) in lost and track.name not in bad}
+    update = {"outcome": CheckOutcome.FAIL, "reasons": ("the stereo version of this sound failed its checks",)}
+    return tuple(each.model_copy(update=update) if each.track in alone else each for each in verdicts)
+
+
+def withhold(tracks: Sequence[AudioRendition], verdicts: Sequence[TrackVerdict]) -> bool:
+    """Whether a title lacks audio tracks; raises :class:`CoreRungMissing` where it must not go out without them."""
+    bad = {verdict.track: verdict for verdict in verdicts if verdict.outcome is not CheckOutcome.PASS}
+    main = [track.name for track in tracks if track.default] or [track.name for track in tracks]
+    if main and all(name in bad for name in main):
+        told = "; ".join(f"{name} {' and '.join(bad[name].reasons)}" for name in main)
+        raise CoreRungMissing(f"the main sound failed its checks: {told}", reason="main_sound_missing")
+    return bool(bad)
 
 
 def audio_faults(track: AudioRendition, *, video_s: float, target_lufs: float, ceiling_dbtp: float) -> tuple[str, ...]:

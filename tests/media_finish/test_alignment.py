@@ -1,0 +1,140 @@
+"""The checks hold what was made against the source's own time: planted faults are found, sound titles pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.base.errors import CoreRungMissing, PackagerFailed
+from include.domain.outcome.results import AudioResult, CheckOutcome
+from tests.clips import AAC, run_ffmpeg
+from tests.media_finish.test_check import rendition_file, verdict_on, with_rendition
+from tests.synced import make_synced
+from tests.titles import Title, fast, make_title
+
+LENGTH_S = 12.0
+AT = (1.0, 2.2, 5.0, 6.6, 9.0, 11.2)
+HELD = "stop_duration=1:stop_mode=clone,trim=end=12"
+
+
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Title:
+    folder = tmp_path_factory.mktemp("alignment")
+    clip = make_synced(
+        folder / "synced.mp4", at=AT, seconds=LENGTH_S, size="320x180", extra=("-metadata:s:a", "language=eng")
+    )
+    return make_title(folder, clip, change=fast, stills=False)
+
+
+def with_sound(title: Title, file: Path, **changes: Any) -> Title:
+    """The title with its one audio track replaced by ``file``."""
+    key = title.ctx.key(f"audio/{file.name}")
+    title.ctx.store.put_bytes(key, file.read_bytes())
+    track = title.sound.renditions[0].model_copy(update={"uri": key, **changes})
+    return dataclasses.replace(title, sound=AudioResult(renditions=(track,)))
+
+
+def changed_sound(title: Title, folder: Path, filters: str) -> Title:
+    file = folder / "changed.mp4"
+    source = title.ctx.store.readable(title.sound.renditions[0].uri)
+    run_ffmpeg(
+        ["-i", str(source), "-af", f"{filters},apad,atrim=end_sample={round(LENGTH_S * 48_000)}", *AAC, str(file)]
+    )
+    return with_sound(title, file)
+
+
+def test_a_sound_title_passes_at_little_cost(synced: Title) -> None:
+    result = synced.check()
+
+    assert [each.outcome for each in (*result.renditions, *result.tracks)] == [CheckOutcome.PASS] * 3
+    assert result.tracks[0].samples == pytest.approx(LENGTH_S * 48_000, abs=1024)
+    assert result.withheld == ()
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ("adelay=100:all=1", "its sound comes 0.10 s late"),
+        ("atrim=start=0.1,asetpts=PTS-STARTPTS", "its sound comes 0.10 s early"),
+        ("atempo=0.96", "sound"),
+        ("aselect='lt(t,4)+gt(t,4.5)',asetpts=N/SR/TB", r"its sound comes 0\.(49|50) s early"),
+        ("volume=0:enable='gt(t,6)'", "does not have the mezzanine's sound"),
+    ],
+)
+def test_sound_at_another_time_than_in_the_source_does_not_go_out(
+    synced: Title, tmp_path: Path, filters: str, said: str
+) -> None:
+    with pytest.raises(CoreRungMissing, match=said) as caught:
+        changed_sound(synced, tmp_path, filters).check()
+
+    assert caught.value.reason == "main_sound_missing"
+
+
+@pytest.mark.parametrize(("filters", "factor"), [("aloop=loop=1:size=576000", 2.0), ("atrim=end=11", 11 / 12)])
+def test_doubled_and_missing_samples_are_counted(synced: Title, tmp_path: Path, filters: str, factor: float) -> None:
+    file = tmp_path / "changed.mp4"
+    source = synced.ctx.store.readable(synced.sound.renditions[0].uri)
+    run_ffmpeg(["-i", str(source), "-af", filters, *AAC, str(file)])
+
+    with pytest.raises(CoreRungMissing, match=rf"has {str(round(LENGTH_S * factor))[:2]}|samples, the title's"):
+        with_sound(synced, file).check()
+
+
+def test_a_second_track_that_is_out_of_sync_is_left_out_and_degrades_the_title(synced: Title, tmp_path: Path) -> None:
+    bad = changed_sound(synced, tmp_path, "adelay=200:all=1").sound.renditions[0]
+    main = synced.sound.renditions[0]
+    second = bad.model_copy(update={"name": "aac_de_stereo", "language": "de", "sound": "de", "default": False})
+    title = dataclasses.replace(synced, sound=AudioResult(renditions=(main, second)))
+
+    result = title.check()
+
+    assert result.withheld == ("aac_de_stereo",)
+    assert result.degraded is True
+    assert "late" in result.of_sound[0]
+    packaged = title.package(result)
+    assert packaged.degraded is True
+    assert packaged.missing == ("aac_de_stereo",)
+    assert not any(name.startswith("audio/aac_de") for name in packaged.files)
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ("tpad=start_duration=0.12:start_mode=clone,trim=end=12", "its picture comes 0.12 s late"),
+        (
+            f"trim=start=0.12,setpts=PTS-STARTPTS,tpad={HELD}",
+            "its picture comes 0.12 s early",
+        ),
+        ("reverse", "its picture comes|does not show the mezzanine's picture"),
+        ("negate", "does not show the mezzanine's picture"),
+        ("drawbox=color=gray:thickness=fill:enable='gt(t,5)'", "does not show the mezzanine's picture"),
+    ],
+)
+def test_pictures_at_another_time_or_of_something_else_fail(
+    synced: Title, tmp_path: Path, filters: str, said: str
+) -> None:
+    name = synced.decision.renditions[-1].name
+    file = tmp_path / "changed.mp4"
+    recipe = ("-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "scenecut=0", "-g", "50")
+    run_ffmpeg(["-i", str(rendition_file(synced, name)), "-vf", filters, *recipe, "-an", str(file)])
+
+    result = with_rendition(synced, name, file).check()
+
+    verdict = verdict_on(result, name)
+    assert verdict.outcome is CheckOutcome.FAIL
+    assert any(part in " ".join(verdict.reasons) for part in said.split("|")), verdict.reasons
+    assert result.degraded is True
+
+
+def test_a_set_that_declares_other_samples_than_were_decoded_is_refused(synced: Title) -> None:
+    result = synced.check()
+    tracks = tuple(each.model_copy(update={"samples": each.samples + 4800}) for each in result.tracks)
+    renditions = tuple(each.model_copy(update={"frames": 299}) for each in result.renditions)
+
+    with pytest.raises(PackagerFailed, match="samples were decoded"):
+        synced.package(result.model_copy(update={"tracks": tracks}))
+    with pytest.raises(PackagerFailed, match="declares 300 frames, 299 were decoded"):
+        synced.package(result.model_copy(update={"renditions": renditions}))
