@@ -23,7 +23,20 @@ _CLIPS: dict[str, tuple[str, ...]] = {
     "avi": ("-c:v", "mpeg4", "-bf", "0", "-g", "10", "-c:a", "mp2"),
     "ts": ("-c:v", "mpeg2video", "-g", "10", "-c:a", "mp2"),
     "mxf": ("-c:v", "mpeg2video", "-g", "10", "-c:a", "pcm_s16le"),
+    "mpg": ("-c:v", "mpeg2video", "-g", "10", "-c:a", "mp2"),
 }
+_OLD: dict[str, tuple[str, ...]] = {
+    "mjpeg.avi": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_u8"),
+    "raw.mov": ("-c:v", "rawvideo", "-pix_fmt", "uyvy422", "-c:a", "pcm_s16le"),
+    "v210.mov": ("-c:v", "v210", "-c:a", "pcm_s24le"),
+    "cinepak.avi": ("-c:v", "cinepak", "-c:a", "pcm_s16le"),
+    "svq1.mov": ("-c:v", "svq1", "-c:a", "pcm_s16be"),
+    "huffyuv.avi": ("-c:v", "huffyuv", "-c:a", "pcm_s16le"),
+    "utvideo.avi": ("-c:v", "utvideo", "-c:a", "pcm_s16le"),
+    "msmpeg4.avi": ("-c:v", "msmpeg4v2", "-c:a", "mp2"),
+    "h263.mov": ("-s", "128x96", "-c:v", "h263", "-c:a", "pcm_s16be"),
+}
+"""Of old cameras, discs and editors: fewer damages each, as their containers have all of them."""
 _BITEXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1")
 _PICTURE = ("-f", "lavfi", "-i", f"testsrc2=size={SIZE}:rate={RATE}", "-f", "lavfi", "-i", "sine=sample_rate=48000")
 _MAX32, _MAX64 = b"\xff" * 4, b"\x7f" + b"\xff" * 7
@@ -54,6 +67,8 @@ def corpus(folder: Path) -> dict[str, bytes]:
     found |= {f"{what}.avi": bad for what, bad in _lying_chunks(clips["avi"])}
     found |= {f"{what}.ts": bad for what, bad in _lying_packets(clips["ts"])}
     found |= {f"{what}.mxf": bad for what, bad in _lying_klv(clips["mxf"])}
+    found |= {f"{what}.mpg": bad for what, bad in _lying_packs(clips["mpg"])}
+    found |= _damaged_old(folder)
     return found | _strange(folder)
 
 
@@ -203,6 +218,32 @@ def _lying_klv(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"klv_length_zero_{nth}", _put(data, key, 12, b"\x83\0\0\0", nth=nth)
     yield "edit_rate_zero", data.replace(b"\0\0\0\x19\0\0\0\1", bytes(8))
     yield "edit_rate_most", data.replace(b"\0\0\0\x19\0\0\0\1", _MAX32 + b"\0\0\0\1")
+
+
+def _lying_packs(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """MPEG program streams: packs of system clocks and packets with lengths."""
+    pack, picture = b"\0\0\1\xba", b"\0\0\1\xe0"
+    yield "clock_most", data.replace(pack + data[4:10], pack + b"\x7f" + b"\xff" * 5)
+    yield "packs_lost", data.replace(pack, b"\0\0\1\xbe")
+    for word, value in (("zero", bytes(2)), ("most", b"\xff\xff"), ("short", b"\0\x09")):
+        yield f"packet_length_{word}", _put(data, picture, 0, value, nth=1)
+    yield "times_lie", _put(data, picture, 5, b"\x3f" + b"\xff" * 4, nth=2)
+    yield "no_sound_but_its_map", data.replace(b"\0\0\1\xc0", b"\0\0\1\xbe")
+    yield "pictures_of_two", data[: len(data) // 2] + data[: len(data) // 2]
+
+
+def _damaged_old(folder: Path) -> dict[str, bytes]:
+    made = {}
+    for name, options in _OLD.items():
+        path = folder / name
+        run_ffmpeg([*_PICTURE, "-t", "0.6", *options, *_BITEXACT, str(path)])
+        data = bytearray(path.read_bytes())
+        made[f"cut_{name}"] = bytes(data[: len(data) * 3 // 5])
+        draw = random.Random(name)
+        for _ in range(12):
+            data[draw.randrange(len(data) // 4, len(data) * 3 // 4)] ^= 1 << draw.randrange(8)
+        made[f"flip_{name}"] = bytes(data)
+    return made
 
 
 def _strange(folder: Path) -> dict[str, bytes]:

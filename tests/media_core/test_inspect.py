@@ -64,6 +64,22 @@ def codes(ctx: StageContext) -> set[str]:
         ),
         ("mpeg2.ts", "mpeg2video", {"video": ("-c:v", "mpeg2video", "-q:v", "5"), "audio": ("-c:a", "mp2")}),
         ("h264.ts", "h264", {}),
+        ("disc.vob", "mpeg2video", {"video": ("-c:v", "mpeg2video", "-q:v", "5"), "audio": ("-c:a", "ac3")}),
+        ("disc.mpg", "mpeg1video", {"video": ("-c:v", "mpeg1video", "-q:v", "5"), "audio": ("-c:a", "mp2")}),
+        (
+            "camera.avi",
+            "mjpeg",
+            {
+                "video": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"),
+                "audio": ("-c:a", "pcm_u8", "-ar", "11025"),
+                "channels": 1,
+            },
+        ),
+        ("raw.avi", "rawvideo", {"video": ("-c:v", "rawvideo", "-pix_fmt", "bgr24"), "audio": PCM}),
+        ("raw.mov", "rawvideo", {"video": ("-c:v", "rawvideo", "-pix_fmt", "uyvy422"), "audio": PCM}),
+        ("v210.mov", "v210", {"video": ("-c:v", "v210"), "audio": ("-c:a", "pcm_s24le", "-ar", "32000")}),
+        ("huffyuv.avi", "huffyuv", {"video": ("-c:v", "huffyuv"), "audio": PCM}),
+        ("msmpeg4.avi", "msmpeg4v2", {"video": ("-c:v", "msmpeg4v2"), "audio": ("-c:a", "mp3")}),
         ("av1.mp4", "av1", {"video": ("-c:v", "libsvtav1", "-preset", "13", "-svtav1-params", "fast-decode=0")}),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from include.adapters.tools import certificates
 
-CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts")
+CONTAINERS = ("mov", "mp4", "avi", "matroska", "webm", "mxf", "mpegts", "mpeg")
 """Demuxers that may open a mezzanine. None of them opens further files: no playlists, no concat scripts."""
 MAX_SIDE = 8192
 PROBE_BYTES = 20_000_000

@@ -44,8 +44,8 @@ _MEANINGS = tuple(
 """What the tools' commonest complaints come down to; the first that applies."""
 _LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
-_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47")
-"""First bytes of Matroska and WebM, AVI, MXF and MPEG-TS."""
+_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47", b"\x00\x00\x01\xba")
+"""First bytes of Matroska and WebM, AVI, MXF, MPEG-TS and MPEG program streams."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,6 +135,12 @@ UNIVERSAL = H264
 """What every player plays: a title's first codec wherever its pipeline says nothing else."""
 
 SOURCE_CODECS = frozenset(
-    {"h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1", "qtrle", "png"}
+    {
+        *("h264", "hevc", "mpeg2video", "mpeg4", "prores", "dnxhd", "vp8", "vp9", "av1", "qtrle", "png"),
+        # Of discs, tapes and old cameras.
+        *("mpeg1video", "dvvideo", "mjpeg", "h263", "msmpeg4v2", "msmpeg4v3", "cinepak", "svq1"),
+        # Of editors and capture cards: without a loss, or without any coding.
+        *("rawvideo", "v210", "r210", "huffyuv", "utvideo"),
+    }
 )
-"""Codecs of a mezzanine's picture that are accepted, as ffprobe calls them."""
+"""Codecs of a mezzanine's picture that are accepted, as ffprobe calls them. None of their decoders opens files."""
