@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from include.adapters import tools
-from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv
+from include.adapters.ffmpeg.commands import analysis_argv, loudness_argv, matched_argv
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import parse_ebur128, parse_frames
@@ -13,8 +13,10 @@ from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.base.errors import ToolFailed
 from include.domain.media.content import Frame, summarise
-from include.domain.media.media import Analysis, Inspection, Window
+from include.domain.media.fields import pulldown_suspected, pulled_down, top_field_first
+from include.domain.media.media import Analysis, Inspection, VideoStream, Window
 from include.domain.media.sampling import sample_windows
+from include.domain.recipe.rungs import output_frame_rate
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
@@ -46,7 +48,17 @@ def analyse(ctx: StageContext, title: TitleJob, source: Inspection) -> Analysis:
             loudness, peak = parse_ebur128(run(argv, timeout_s=min(LIMIT_S, ctx.time_left_s)).stderr)
         except ToolFailed as error:
             log.warning("%s: loudness was not measured: %s", title.request_id, error.message)
-    return summarise(windows, measured, video, loudness_lufs=loudness, true_peak_dbtp=peak)
+    analysis = summarise(windows, measured, video, loudness_lufs=loudness, true_peak_dbtp=peak)
+    frames = [frame for each in measured for frame in each]
+    if not pulldown_suspected(frames, analysis, video):
+        return analysis
+    top_first = top_field_first(frames)
+    again = [_matched(ctx, opened, video, window, top_first=top_first) for window in windows]
+    return (
+        analysis.model_copy(update={"pulled_down": True, "top_field_first": top_first})
+        if pulled_down(again)
+        else analysis
+    )
 
 
 def _measured(ctx: StageContext, opened: OpenedMezzanine, index: int, window: Window, lines: list[str]) -> bool:
@@ -61,3 +73,27 @@ def _measured(ctx: StageContext, opened: OpenedMezzanine, index: int, window: Wi
         log.warning("%s: a window was not measured: %s", ctx.title.request_id, error.message)
         return False
     return True
+
+
+def _matched(
+    ctx: StageContext, opened: OpenedMezzanine, video: VideoStream, window: Window, *, top_first: bool
+) -> tuple[Frame, ...]:
+    """The frames of one window after their fields were matched: the second look at what may be film."""
+    program, lines = tools.ffmpeg(ctx.settings), list[str]()
+    limit_s = min(LIMIT_S, ctx.time_left_s)
+    try:
+        argv = matched_argv(
+            program,
+            opened,
+            video_index=video.index,
+            window=window,
+            from_s=reach(program, opened, index=video.index, at_s=window.start_s, timeout_s=limit_s),
+            frame_rate=str(output_frame_rate(video)),
+            top_field_first=top_first,
+            threads=tools.encode_threads(ctx.settings),
+        )
+        run(argv, timeout_s=limit_s, on_line=lines.append)
+    except ToolFailed as error:
+        log.warning("%s: the fields of a window were not matched: %s", ctx.title.request_id, error.message)
+        return ()
+    return parse_frames(lines)

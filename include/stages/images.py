@@ -57,7 +57,11 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     made = {name: ctx.scratch / name for name in FILES}
     poster_s = _still(ctx, opened, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
     ctx.report(0.3, "sprite sheet")
-    sheet = _picture(opened, video, treatment, box=TILE, frame_rate=str(1 / interval_s), keyframes=duration_s > LONG_S)
+    long = duration_s > LONG_S
+    # Keyframes alone have no neighbours whose fields match theirs.
+    apart = {"inverse_telecine": False, "deinterlace": treatment.deinterlace or treatment.inverse_telecine}
+    tiled = treatment.model_copy(update=apart) if long else treatment
+    sheet = _picture(opened, video, tiled, box=TILE, frame_rate=str(1 / interval_s), keyframes=long)
     _run(ctx, [(as_jpeg(_sheet(sheet, count)), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")

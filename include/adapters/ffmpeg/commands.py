@@ -210,6 +210,46 @@ def analysis_argv(
     ]
 
 
+def matched_argv(
+    program: str,
+    source: OpenedMezzanine,
+    *,
+    video_index: int,
+    window: Window,
+    from_s: float,
+    frame_rate: str,
+    top_field_first: bool,
+    threads: int,
+) -> list[str]:
+    """The command that matches the fields of one window's frames and prints how much each differs from the one before.
+
+    Args:
+        program: ffmpeg.
+        source: The mezzanine.
+        video_index: Its video stream.
+        window: What to measure, in the title.
+        from_s: Where reading begins (:func:`include.adapters.ffmpeg.landing.reach`).
+        frame_rate: Of the video, as an exact fraction.
+        top_field_first: Which field of a frame is the earlier.
+        threads: Of the decoder.
+    """
+    filters = ",".join(
+        (
+            f"trim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}",
+            f"fps=fps={frame_rate}:round=near",
+            f"fieldmatch=order={'tff' if top_field_first else 'bff'}:combmatch=full",
+            "signalstats",
+            "metadata=mode=print:key=lavfi.signalstats.YDIF:file=-",
+        )
+    )
+    return [
+        *prelude(program, level="error"),
+        *("-threads", str(threads)),
+        *source.argv(from_s=from_s),
+        *("-map", f"0:{video_index}", "-vf", filters, "-fps_mode", "passthrough", "-f", "null", "-"),
+    ]
+
+
 def loudness_argv(program: str, source: OpenedMezzanine, *, audio_index: int, windows: Sequence[Window]) -> list[str]:
     """The command that measures the loudness of one track over all windows together."""
     inputs = [part for window in windows for part in source.argv(from_s=window.start_s)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from include.adapters.ffmpeg.progressive import progressive
 from include.adapters.ffmpeg.steady import steady_options, steady_picture
 from include.domain.media.colour import Colours, read_as
 from include.domain.media.media import VideoStream
@@ -50,12 +51,11 @@ def source_filters(
         frame_rate: Exact fraction.
         start_s: Time of the first frame that comes out: a frame of that rate.
     """
-    node = steady_picture(node, video, interlaced=treatment.deinterlace)
+    node = steady_picture(node, video, interlaced=treatment.deinterlace or treatment.inverse_telecine)
     if video.blank_lines:
         # A number that is even leaves each line in its field.
         node = node.filter("crop", video.width, video.height, 0, video.blank_lines)
-    if treatment.deinterlace:
-        node = node.filter("bwdif", mode="send_frame", parity="auto", deint="all")
+    node = progressive(node, video, treatment, start_s=start_s)
     # From the start on, so that a late first frame is held and picture and sound keep their distance.
     start: float | str = f"{start_s:.6f}" if start_s else 0
     node = node.filter("fps", fps=frame_rate, start_time=start, round="near")
