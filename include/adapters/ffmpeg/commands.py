@@ -15,6 +15,9 @@ from include.domain.recipe.rungs import Rendition
 ANALYSIS_WIDTH = 640
 """SI and TI depend on the size: all sources are measured at this one, or their own where it is less."""
 TRIAL_FRAMES = 10
+_EXACT = ("-enc_time_base:v", "demux")
+"""Times of pictures are told on the container's clock. Else they would be rounded to whole pictures: by up to 20 ms
+where the container's zero lies between two, as in program streams."""
 
 
 def prelude(program: str, *, level: str, overwrite: bool = False, progress: bool = False) -> list[str]:
@@ -115,7 +118,7 @@ def decode_argv(
     rate = [] if constant_rate is None else [f"fps=fps={constant_rate}:start_time=0:round=near"]
     pictures = [
         *(["-filter:v", ",".join([*end, *rate])] if end or rate else []),
-        *("-fps_mode", "passthrough", "-stats_enc_pre:v", _stdout(0), "-stats_enc_pre_fmt:v", "v {t}"),
+        *("-fps_mode", "passthrough", *_EXACT, "-stats_enc_pre:v", _stdout(0), "-stats_enc_pre_fmt:v", "v {t}"),
     ]
     sounds = [
         *([] if to_s is None else ["-filter:a", f"atrim=end={to_s:.6f}"]),
@@ -155,6 +158,7 @@ def first_times_argv(
         for part in (
             # An output of its own each: one that has its frame would end the others.
             *("-map", f"0:{index}", "-frames", "1", "-fps_mode", "passthrough"),
+            *_EXACT,
             *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{t}}", "-f", "null", "-"),
         )
     ]
