@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from include.adapters.ffmpeg.commands import (
     ProgressParser,
     analysis_argv,
@@ -7,9 +9,11 @@ from include.adapters.ffmpeg.commands import (
     encode_argv,
     first_times_argv,
     loudness_argv,
+    matched_argv,
     trial_argv,
 )
 from include.adapters.ffmpeg.opening import OpenedMezzanine, input_argv
+from include.adapters.ffmpeg.progressive import progressive
 from include.domain.media.media import Window
 from include.domain.recipe.rate_control import CappedCrf, NvencCq
 from include.domain.recipe.rungs import Rendition
@@ -17,8 +21,8 @@ from include.domain.recipe.treatment import SourceTreatment
 from tests.media_core.samples import video
 
 GUARDED = (
-    "-analyzeduration 20000000 -copyts -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts -itsoffset -1.400000 "
-    "-max_pixels 67108864 -probesize 20000000 -protocol_whitelist file"
+    "-analyzeduration 20000000 -copyts -format_whitelist mov,mp4,avi,matroska,webm,mxf,mpegts,mpeg "
+    "-itsoffset -1.400000 -max_pixels 67108864 -probesize 20000000 -protocol_whitelist file"
 )
 
 
@@ -193,9 +197,37 @@ def test_the_command_that_decodes_a_window() -> None:
     assert "-copyts -itsoffset -1.400000 -seek_timestamp 1 -ss 5.400000 -noaccurate_seek -i file:/m/a.mp4 " in text
     assert text.endswith(
         "-i file:/m/a.mp4 -map 0:1 -map 0:2 -filter:v trim=end=6.000000,fps=fps=25:start_time=0:round=near "
-        "-fps_mode passthrough -stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v v {t} -filter:a atrim=end=6.000000 "
-        "-stats_enc_pre:a:0 pipe:01 -stats_enc_pre_fmt:a a {sidx} {t} {samp} {tb} -f null -"
+        "-fps_mode passthrough -enc_time_base:v demux -stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v v {t} "
+        "-filter:a atrim=end=6.000000 -stats_enc_pre:a:0 pipe:01 "
+        "-stats_enc_pre_fmt:a a {sidx} {t} {samp} {tb} -f null -"
     )
+
+
+@pytest.mark.parametrize(("start_s", "begin"), [(0.0, "0"), (2.043708, "2.002000"), (2.002, "2.002000")])
+def test_film_is_put_together_in_cycles_that_count_from_the_title_s_zero(start_s: float, begin: str) -> None:
+    import ffmpeg
+
+    source = video(frame_rate="2997/100")
+    treatment = SourceTreatment(inverse_telecine=True, top_field_first=False)
+    node = progressive(ffmpeg.input("a.ts").video, source, treatment, start_s=start_s)
+
+    graph = ffmpeg.output(node, "-", f="null").compile()[4]
+
+    assert [part.partition("]")[2].partition("[")[0] for part in graph.split(";")] == [
+        f"fps=fps=30000/1001:round=near:start_time={begin}",
+        "fieldmatch=combmatch=full:order=bff",
+        "bwdif=deint=interlaced:mode=send_frame:parity=auto",
+        "decimate=cycle=5",
+    ]
+
+
+def test_pictures_of_fields_come_at_twice_the_rate() -> None:
+    import ffmpeg
+
+    treatment = SourceTreatment(deinterlace=True, field_pictures=True)
+    node = progressive(ffmpeg.input("a.ts").video, video(), treatment)
+
+    assert "bwdif=deint=all:mode=send_field:parity=auto" in " ".join(ffmpeg.output(node, "-", f="null").compile())
 
 
 def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
@@ -206,6 +238,16 @@ def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
         loudness_argv("ffmpeg", opened, audio_index=1, windows=windows),
         decode_argv("ffmpeg", opened, video_index=0, threads=1),
         first_times_argv("ffmpeg", opened, indexes=[0, 1]),
+        matched_argv(
+            "ffmpeg",
+            opened,
+            video_index=0,
+            window=windows[0],
+            from_s=0.0,
+            frame_rate="30000/1001",
+            top_field_first=True,
+            threads=1,
+        ),
     ]
 
     for argv in commands:
