@@ -7,14 +7,17 @@ from fractions import Fraction
 from include.adapters import tools
 from include.adapters.ffmpeg.ffprobe import Fields, fraction, number
 from include.adapters.ffmpeg.spacing import read_spacing
+from include.base.errors import MezzanineRejected
 from include.domain.media.frame_rate import MAX_RATE
 from include.domain.media.media import Finding
-from include.domain.media.rates import SourceRate, declared_rate, motion_rate, source_rate
+from include.domain.media.rates import ClockTurn, SourceRate, declared_rate, motion_rate, source_rate
+from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 
 MOST_DECLARED = 480
 """A faster rate than this is a broken header's and no camera's."""
 PACKETS_LIMIT_S = 600.0
+STREAMS = frozenset({"mpegts", "mpeg"})
 SHORTEST_S = 0.04
 
 
@@ -39,6 +42,8 @@ def measured_rate(
         duration_s=number(container.get("duration")),
         timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s),
     )
+    if whole and spacing.turned is not None:
+        _refuse_broken(spacing.turned, container)
     average, base = (fraction(stream.get(name)) for name in ("avg_frame_rate", "r_frame_rate"))
     declared = declared_rate(average, base, most=MOST_DECLARED)
     motion = motion_rate(spacing, declared=base if base and declared else None)
@@ -51,6 +56,22 @@ def measured_rate(
         return said, [Finding(code="no_frame_rate", message=text), *_told(said)]
     said = source_rate(motion, declared=declared, span_s=span_s)
     return said, _told(said)
+
+
+def _refuse_broken(turned: ClockTurn, container: Fields) -> None:
+    """Raise where the clock is set back, or leaps in a container whose times are only read, and not declared."""
+    at_s = turned.after_s - (number(container.get("start_time")) or 0.0)
+    if turned.backwards:
+        text = f"its times start again after {at_s:.2f} s, {-turned.by_s:.2f} s earlier"
+    elif container.get("format_name") in STREAMS:
+        text = f"its times leap by {turned.by_s:.0f} s after {at_s:.2f} s"
+    else:
+        # A table says for how long each picture is shown: a camera that waits for motion has holes of hours.
+        return
+    raise MezzanineRejected(
+        f"the mezzanine is several recordings in one: {text}; join them so that their times go on",
+        reason=Reason.BROKEN_CLOCK,
+    )
 
 
 def _told(said: SourceRate) -> list[Finding]:

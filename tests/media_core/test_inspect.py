@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -209,6 +210,29 @@ def test_one_frame_is_a_video(clips: Clips, context: Context) -> None:
     clip = clips("one-frame.mp4", extra=("-frames:v", "1"), **NO_SOUND)
 
     assert (inspected(context(clip)).video.frames, inspected(context(clip)).video.duration_s) == (1, 0.04)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("again.ts", {}, r"its times start again after \d\.\d\d s, 1\.\d\d s earlier"),
+        ("again.vob", {}, r"its times start again after \d\.\d\d s, 1\.\d\d s earlier"),
+        ("leap.ts", {"extra": ("-output_ts_offset", "3600")}, r"its times leap by 35\d\d s after 1\.\d\d s"),
+    ],
+)
+def test_several_recordings_in_one_are_refused_by_name(
+    clips: Clips, context: Context, tmp_path: Path, name: str, options: dict[str, Any], told: str
+) -> None:
+    video = {"seconds": 1.2, "video": ("-c:v", "mpeg2video", "-q:v", "5"), "audio": ("-c:a", "mp2")}
+    suffix = name.rpartition(".")[2]
+    first, second = clips(f"one-recording.{suffix}", **video), clips(f"other-{name}", **video, **options)
+    joined = tmp_path / name
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+
+    error = rejected(context(joined))
+
+    assert error.reason == Reason.BROKEN_CLOCK
+    assert re.search(told, error.message), error.message
 
 
 def test_a_container_without_a_duration_is_measured(context: Context, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from include.adapters.ffmpeg.opening import input_argv, loglevel
 from include.adapters.process import run
-from include.domain.media.rates import Spacing
+from include.domain.media.rates import LEAP_S, SET_BACK_S, ClockTurn, Spacing
 from include.domain.media.sampling import sample_windows
 
 WHOLE_BYTES = 2 * 1024**3
@@ -64,6 +64,8 @@ class _Times:
 
     def __init__(self) -> None:
         self.shown, self.decoded = Spacing(), Spacing()
+        self.turned: ClockTurn | None = None
+        self.decoded_s: float | None = None
         self.unknown = 0
         """Packets without a presentation time."""
         self.end_s = 0.0
@@ -72,16 +74,26 @@ class _Times:
         """One packet: when it is shown, when decoded, for how long it is shown; in seconds."""
         shown, decoded, length = map(_number, f"{line},,".split(",")[:3])
         self.unknown += shown is None
+        if decoded is not None:
+            self._follow(decoded)
         known = next((time_s for time_s in (decoded, shown) if time_s is not None), self.end_s)
         if shown is not None:
             self.shown.add(shown)
         self.decoded.add(known)
         self.end_s = known + (length or 0.0)
 
+    def _follow(self, decoded_s: float) -> None:
+        """Times of decoding never go back where one recording is in the file."""
+        before = self.decoded_s
+        if before is not None and self.turned is None and not before - SET_BACK_S < decoded_s < before + LEAP_S:
+            self.turned = ClockTurn(after_s=before, by_s=decoded_s - before)
+        self.decoded_s = decoded_s
+
     def spacing(self) -> Spacing:
         """What was read."""
         found = self.decoded if self.unknown else self.shown
         found.end()
+        found.turned = self.turned
         return found
 
 

@@ -30,6 +30,9 @@ FARTHEST_S = 1e9
 """Distances and times beyond these are no clock's."""
 SAME_RATE = 0.04
 """Local rates that differ by less belong to one rate."""
+SET_BACK_S = 0.5
+LEAP_S = 60.0
+"""From which difference on times of neighbouring packets make a turn of the clock, back and forth."""
 OCCURS = 0.1
 """Share of the pictures that a rate needs to be one that the title may get."""
 MAY_LOSE = 0.1
@@ -57,6 +60,21 @@ SURE = 0.0003
 """A rate that is measured this near to a standard one needs no word of the container: 29.97 and 30 differ by 0.001."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClockTurn:
+    """Two packets that follow each other and whose times do not."""
+
+    after_s: float
+    """Seconds of the file that come before, on the container's clock."""
+    by_s: float
+    """How much later the next one is than it should be; below zero where it is earlier."""
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the clock is set back by more than the order of pictures could explain."""
+        return self.by_s < 0
+
+
 @dataclass(kw_only=True)
 class Spacing:
     """How far apart the pictures of a stream stand; of hours of them no more is kept than classes and counts.
@@ -68,6 +86,8 @@ class Spacing:
     """Pictures whose time is known."""
     first_s: float | None = None
     last_s: float | None = None
+    turned: ClockTurn | None = None
+    """Where the clock is first set back, or leaps."""
     buckets: dict[int, tuple[float, float]] = field(default_factory=dict)
     """Pictures, and the sum of their local distances in seconds, by class of local distance."""
     _waiting: list[float] = field(default_factory=list)

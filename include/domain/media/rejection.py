@@ -18,6 +18,8 @@ class Reason(StrEnum):
     ENCRYPTED = "encrypted"
     NOT_AS_REQUESTED = "not_as_requested"
     """It lacks what the request names of it: a programme, so many audio channels."""
+    BROKEN_CLOCK = "broken_clock"
+    """Its times start again, or jump, on the way: several recordings in one file."""
     CHECKSUM_MISMATCH = "checksum_mismatch"
     FORBIDDEN_ADDRESS = "forbidden_address"
     CHANGED = "changed"
