@@ -24,6 +24,7 @@ from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.ffmpeg.steady import steadies
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable
+from include.domain.media.changes import picture_finding, with_changes
 from include.domain.media.clock import clock_findings, title_length
 from include.domain.media.colour import colour_findings
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream
@@ -86,9 +87,10 @@ def _inspect(ctx: StageContext) -> Inspection:
     video, shown = _shown(ctx, address, stream, video)
     ctx.report(0.4, "decoding samples")
     timed, heard = _timed(ctx, address, found, video)
-    video, audio = timed.video, timed.audio
+    video, audio = with_changes(timed.video, timed.looks), timed.audio
+    changed = picture_finding(timed.looks, video, sampled=not timed.whole)
     duration_s = round(title_length(video, audio), 6)
-    warnings += [*chosen, *shown, *heard, *_findings(found, video, audio)]
+    warnings += [*chosen, *shown, *([changed] if changed else []), *heard, *_findings(found, video, audio)]
     warnings += clock_findings(video, audio, duration_s=duration_s, missing_s=timed.missing_s)
     return Inspection(
         mezzanine=identity,

@@ -14,6 +14,7 @@ from include.adapters.ffmpeg.decode import Decoded, decode
 from include.adapters.ffmpeg.landing import first_times
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.base.errors import MezzanineRejected, ToolTimeout
+from include.domain.media.changes import PictureState, distinct
 from include.domain.media.clock import origin
 from include.domain.media.media import AudioStream, VideoStream, Window
 from include.domain.media.rejection import Reason, judge_decode
@@ -30,6 +31,9 @@ LATE_S = 0.5
 """How far frames may lie behind the end that the container declares: further ones would be cut off in silence."""
 SAMPLES = 3
 SAMPLE_S = 1.0
+RESIZED = frozenset({"vp8", "vp9"})
+"""Codecs of calls and browsers' recorders, which send smaller pictures over a bad line. They have few keyframes."""
+KEYFRAMES_LIMIT_S = 60.0
 SEEK_TOLERANCE = 0.25
 """Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""
 
@@ -43,6 +47,10 @@ class Timed:
     audio: tuple[AudioStream, ...]
     missing_s: float = 0.0
     """How long the pictures are that stand before the first that can be decoded."""
+    looks: tuple[PictureState, ...] = ()
+    """How its pictures are, where they were decoded, in order."""
+    whole: bool = False
+    """Whether all of it was decoded."""
 
     @property
     def picture_end_s(self) -> float:
@@ -87,16 +95,37 @@ def decode_samples(ctx: StageContext, timed: Timed) -> Timed:
     head = Window(start_s=0.0, duration_s=timed.video.start_time_s + EDGE_S)
     tail = Window(start_s=max(0.0, timed.picture_end_s - EDGE_S), duration_s=EDGE_S)
     between = sample_windows(timed.picture_end_s, count=SAMPLES, length_s=SAMPLE_S)
-    ended = timed
+    ended, looks = timed, list[PictureState]()
     for window in (head, tail, *between):
         decoded, damaged = _sound(ctx, timed, window, tail=window is tail)
         if decoded is None:
             whole = _all(ctx, timed)
             # What came out damaged is sound when it is read from the start: nobody may begin in the middle.
             return replace(whole, opened=replace(whole.opened, seeks=not damaged))
+        looks += decoded.looks
         if window is tail:
             ended = _ended(timed, decoded)
-    return ended
+    return replace(ended, looks=distinct([*looks, *_at_keyframes(ctx, timed, distinct(looks))]))
+
+
+def _at_keyframes(ctx: StageContext, timed: Timed, seen: tuple[PictureState, ...]) -> tuple[PictureState, ...]:
+    """How the keyframes look, where samples have shown a change or one is to be expected; empty for all others.
+
+    The largest size may lie between samples, and it is that of the title.
+    """
+    if len(seen) < 2 and timed.video.codec not in RESIZED:
+        return ()
+    try:
+        return decode(
+            tools.ffmpeg(ctx.settings),
+            timed.opened,
+            video_index=timed.video.index,
+            keyframes=True,
+            threads=tools.encode_threads(ctx.settings),
+            timeout_s=min(KEYFRAMES_LIMIT_S, ctx.time_left_s),
+        ).looks
+    except ToolTimeout:
+        return ()
 
 
 def _all(ctx: StageContext, timed: Timed) -> Timed:
@@ -106,7 +135,7 @@ def _all(ctx: StageContext, timed: Timed) -> Timed:
         ctx, timed, from_s=0.0, to_s=None, limit_s=min(WINDOW_LIMIT_S, ctx.time_left_s) if short else ctx.time_left_s
     )
     _judge(timed, result, None, tolerance=ctx.settings.decode_error_tolerance)
-    return _ended(timed, result)
+    return replace(_ended(timed, result), looks=result.looks, whole=True)
 
 
 def _sound(ctx: StageContext, timed: Timed, window: Window, *, tail: bool) -> tuple[Decoded | None, bool]:

@@ -11,8 +11,9 @@ from include.adapters.ffmpeg.decode import Decoded, decode
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import called_as_requested, local_path, open_mezzanine
 from include.base.errors import MezzanineRejected, ToolTimeout
+from include.domain.media.changes import picture_finding
 from include.domain.media.clock import title_frames
-from include.domain.media.media import Finding, Inspection
+from include.domain.media.media import Finding, Inspection, VideoStream
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.outcome.results import SourceVerdict
 from include.domain.recipe.rungs import output_frame_rate
@@ -59,7 +60,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         frames=frames,
         duration_s=round(float(frames / rate), 6),
         decode_errors=result.errors,
-        warnings=tuple(_warnings(result)),
+        warnings=tuple(each for each in _warnings(result, video) if each not in source.warnings),
         cost=result.cost,
     )
 
@@ -79,8 +80,9 @@ def _judge(ctx: StageContext, result: Decoded, *, expected: int, short_s: float,
         raise MezzanineRejected(f"the full decode found the mezzanine {reason}: {text}{detail}", reason=reason)
 
 
-def _warnings(result: Decoded) -> list[Finding]:
-    found = []
+def _warnings(result: Decoded, video: VideoStream) -> list[Finding]:
+    changed = picture_finding(result.looks, video, sampled=False)
+    found = [changed] if changed else []
     if result.errors:
         found.append(Finding(code="decode_errors", message=f"{result.errors} damaged frames, within the tolerance"))
     if result.audio_errors:

@@ -9,6 +9,7 @@ from typing import Any
 from include.adapters.ffmpeg.encoders.registry import encoder_options
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
+from include.adapters.ffmpeg.steady import arguments, steady_options
 from include.domain.media.media import VideoStream, Window
 from include.domain.recipe.rungs import Rendition
 
@@ -109,6 +110,7 @@ def decode_argv(
     from_s: float = 0.0,
     to_s: float | None = None,
     constant_rate: str | None = None,
+    keyframes: bool = False,
     threads: int,
 ) -> list[str]:
     """The command that decodes to nowhere and prints each frame's time; see :mod:`include.adapters.ffmpeg.decode`."""
@@ -133,6 +135,9 @@ def decode_argv(
         "1",
         "-threads",
         str(threads),
+        # Nothing here looks into a picture: all kinds pass, and the clock goes on where they change.
+        *(arguments(steady_options(followed=True)) if video_indexes else []),
+        *(["-skip_frame", "nokey"] if keyframes else []),
         *source.argv(from_s=from_s),
         *maps,
         *(pictures if video_indexes else []),

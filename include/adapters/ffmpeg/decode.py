@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from include.adapters.ffmpeg.changes import picture_states
 from include.adapters.ffmpeg.commands import decode_argv
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint, meaning
 from include.adapters.process import run
+from include.domain.media.changes import PictureState
 from include.domain.outcome.results import Cost
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class Decoded:
     """Time of the last video frame in the title."""
     sounds: dict[int, tuple[float, float]]
     """Start and end of what was decoded of each audio stream, by its index, in the title."""
+    looks: tuple[PictureState, ...]
+    """How the pictures were, from the first on; more than one where they changed on the way."""
     cut_short: bool
     """Whether the tool says that the data ends too early."""
     message: str
@@ -49,6 +53,7 @@ def decode(
     from_s: float = 0.0,
     to_s: float | None = None,
     constant_rate: str | None = None,
+    keyframes: bool = False,
     threads: int,
     timeout_s: float,
     on_time: Callable[[float], None] = lambda seconds: None,
@@ -63,6 +68,7 @@ def decode(
         from_s: Where to begin: at a keyframe near before, if the container can find it.
         to_s: Where to end; None for the end of the mezzanine.
         constant_rate: Count the frames after they were brought to this rate.
+        keyframes: Whether to decode nothing but keyframes.
         threads: Of the decoder.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
         on_time: Gets the time of each frame.
@@ -97,6 +103,7 @@ def decode(
         from_s=from_s,
         to_s=to_s,
         constant_rate=constant_rate,
+        keyframes=keyframes,
         threads=threads,
     )
     finished = run(argv, timeout_s=timeout_s, check=False, on_line=count)
@@ -109,6 +116,7 @@ def decode(
         first_s=first,
         last_s=last,
         sounds=sounds,
+        looks=picture_states(finished.stderr, start_s=first or 0.0),
         cut_short=cut_short(finished.stderr),
         message=_told(finished.stderr),
         cost=finished.cost,

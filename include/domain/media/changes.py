@@ -65,6 +65,8 @@ def _looks(state: PictureState) -> tuple[object, ...]:
 def with_changes(video: VideoStream, states: Sequence[PictureState]) -> VideoStream:
     """The stream at the largest size that its pictures have anywhere, the first one's where several are as large."""
     width, height = video.width, video.height
+    if not video.followed:
+        return video
     for state in states:
         if state.width * state.height > width * height:
             width, height = state.width, state.height
