@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # Airflow's components with Callsheet in them: API server, scheduler, DAG processor, triggerer, the commands.
-# Build from the project's root: docker build -f docker/airflow.Dockerfile -t callsheet-airflow:0.2.0 .
+# Build from the project's root: docker build -f docker/airflow.Dockerfile -t callsheet-airflow:0.3.0 .
 #
 # The official image gives entry point, user and folders, which the Helm chart counts on. The packages are ours, in an
 # environment of its own: exactly those that the tests ran with, and no provider of the base's beside them.

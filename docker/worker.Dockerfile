@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The worker: what `python -m include.worker` needs and nothing else; no Airflow, no catalog, no shell script of ours.
-# Build from the project's root: docker build -f docker/worker.Dockerfile -t callsheet-worker:0.2.0 .
+# Build from the project's root: docker build -f docker/worker.Dockerfile -t callsheet-worker:0.3.0 .
 #
 # Any base with Python 3.11 and glibc will do, for GPUs too: NVENC's libraries come from the node's driver, by way of
 # NVIDIA's container runtime, not from the image.

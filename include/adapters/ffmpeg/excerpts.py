@@ -8,6 +8,7 @@ the outcome with the source must not share the fault it looks for. Only the shap
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,12 @@ def source_argv(
     if video.alpha == "straight":
         shown = shown.filter("format", "yuva420p").filter("premultiply", inplace=1)
     outputs = [graph.output(shown.filter("format", "gray"), _PICTURES, **_PICTURE_OPTIONS)]
+    counted = Counter(ear.stream for ear in ears)
+    taken = {stream: opened[str(stream)].filter_multi_output("asplit", count) for stream, count in counted.items()}
     for number, ear in enumerate(ears):
-        heard = opened[str(ear.stream)].filter("atrim", start=f"{start_s:.6f}", end=f"{end_s:.6f}")
+        # A graph may not take a stream twice: each ear has a branch of its own.
+        branch = taken[ear.stream][sum(each.stream == ear.stream for each in ears[:number])]
+        heard = branch.filter("atrim", start=f"{start_s:.6f}", end=f"{end_s:.6f}")
         if ear.channels is not None:
             heard = heard.filter("pan", f"stereo|c0=c{ear.channels[0]}|c1=c{ear.channels[1]}")
         heard = heard.filter("aformat", sample_rates=RATE_HZ, channel_layouts="stereo", sample_fmts="s16")
