@@ -11,7 +11,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 
 import httpx
 
@@ -20,6 +21,9 @@ from include.base.settings import MediaSettings
 
 MAX_REDIRECTS = 5
 CONNECT_LIMIT_S = 15.0
+"""For all addresses of a name together."""
+MOST_TRIED = 4
+"""Addresses of a name that are tried one after the other, each for its part of the time: a name can have hundreds."""
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _EMBEDS_IPV4 = tuple(
     ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -92,15 +96,25 @@ class _PinnedTransport(httpx.BaseTransport):
                 raise AddressRefused(f"{_shown(url)} redirects to another origin, {_shown(target)}: not followed")
         return response
 
-    def _connect(self, request: httpx.Request, host: str, addresses: Iterable[str]) -> httpx.Response:
+    def _connect(self, request: httpx.Request, host: str, addresses: Sequence[str]) -> httpx.Response:
         failure: httpx.TransportError = httpx.ConnectError(f"{host} has no address")
-        for address in addresses:
+        limits = request.extensions.get("timeout", {})
+        end = time.monotonic() + (limits.get("connect") or CONNECT_LIMIT_S)
+        tried = addresses[:MOST_TRIED]
+        for position, address in enumerate(tried):
+            left_s = (end - time.monotonic()) / (len(tried) - position)
+            if left_s <= 0:
+                break
             pinned = httpx.Request(
                 request.method,
                 request.url.copy_with(host=address),
                 headers=request.headers,
                 stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": host},
+                extensions={
+                    **request.extensions,
+                    "sni_hostname": host,
+                    "timeout": {**limits, "connect": left_s},
+                },
             )
             try:
                 return self.inner.handle_request(pinned)

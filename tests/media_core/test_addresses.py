@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import socket
@@ -177,6 +178,32 @@ def test_the_next_address_of_a_name_is_tried_when_one_is_dead(server: Server, na
 
     with pinned_client(allowed, timeout_s=5) as client:
         assert client.get(server.url("/a", host="two.test")).content == b"here"
+
+
+def test_the_silent_addresses_of_a_name_share_one_time_limit(names: Names) -> None:
+    names({"media.test": [[f"127.0.0.{number}" for number in range(2, 32)]]})
+    limits_s: list[float] = []
+
+    def trace(name: str, info: dict[str, Any]) -> None:
+        if name == "connection.connect_tcp.started":
+            limits_s.append(info["timeout"])
+
+    with contextlib.ExitStack() as open_sockets:
+        full = open_sockets.enter_context(socket.socket())
+        full.bind(("", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        for _ in range(3):  # nobody accepts: further connections wait for ever
+            waiting = open_sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        origin = f"http://media.test:{port}"
+        client = open_sockets.enter_context(pinned_client(Settings(allowed_origins=(origin,)), timeout_s=1))
+        with pytest.raises(httpx.ConnectTimeout):
+            client.get(f"{origin}/a", extensions={"trace": trace})
+
+    assert 1 < len(limits_s) < 30
+    assert sum(limits_s) <= 1.0
 
 
 def test_a_redirect_within_the_origin_is_followed(server: Server) -> None:
