@@ -11,8 +11,11 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import httpx
 
@@ -73,6 +76,39 @@ def pinned_client(settings: MediaSettings, *, timeout_s: float) -> httpx.Client:
         # A proxy from the environment would resolve the name itself, past the policy.
         trust_env=False,
     )
+
+
+@contextmanager
+def cut_off(seconds: float) -> Iterator[dict[str, Any]]:
+    """Request extensions by which the connection is cut after ``seconds``.
+
+    httpx limits each wait alone: a server that sends a byte now and then would hold the request for hours. To whoever
+    reads an answer that says no length, the cut looks like its end: they look at the clock.
+    """
+    sockets: list[socket.socket] = []
+    expired = threading.Event()
+
+    def cut() -> None:
+        expired.set()
+        for each in sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed already
+
+    def trace(name: str, info: dict[str, Any]) -> None:
+        if name == "connection.connect_tcp.complete":
+            sockets.append(info["return_value"].get_extra_info("socket"))
+            if expired.is_set():
+                cut()
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield {"trace": trace}
+    finally:
+        timer.cancel()
 
 
 class _PinnedTransport(httpx.BaseTransport):

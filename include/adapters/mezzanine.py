@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.addresses import AddressRefused, cut_off, pinned_client
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 1024**2
 STILL_GROWING_S = 10.0
 """A file that was written to more recently may still be on its way."""
+LOOK_LIMIT_S = 10.0
+"""For a look whether a mezzanine has arrived, whole exchange."""
 READ_LIMIT_S = 60.0
 """Longest wait for the next bytes of a download."""
 _LATER = frozenset({408, 423, 425, 429})
@@ -107,7 +109,7 @@ def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
         # A time in the future comes from a file server whose clock is ahead: it tells nothing.
         return not 0 <= now.timestamp() - modified < STILL_GROWING_S
     chunks_of = _s3_chunks if uri.startswith("s3://") else _http_chunks
-    chunks = chunks_of(uri, settings, settings.max_file_size)
+    chunks = chunks_of(uri, settings, settings.max_file_size, LOOK_LIMIT_S)
     try:
         next(chunks, b"")
     except MezzanineRejected as error:
@@ -245,17 +247,23 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
     output = target.open("xb")
     try:
         with output:
-            for chunk in sources[scheme](uri, settings, limit_bytes):
+            for chunk in sources[scheme](uri, settings, limit_bytes, limit_s):
                 size += len(chunk)
                 _sized(size, limit_bytes)
-                if time.monotonic() > deadline:
-                    raise MezzanineUnreachable(f"{_shown(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
+                _in_time(uri, deadline, limit_s)
                 digest.update(chunk)
                 _write(output, chunk)
+            # An answer without a length that was cut off looks complete.
+            _in_time(uri, deadline, limit_s)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
     return digest.hexdigest()
+
+
+def _in_time(uri: str, deadline: float, limit_s: float) -> None:
+    if time.monotonic() > deadline:
+        raise MezzanineUnreachable(f"{_shown(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
 
 
 def _write(output: IO[bytes], chunk: bytes) -> None:
@@ -296,7 +304,7 @@ def _copy(ctx: Workplace) -> MezzanineIdentity:
     return identity
 
 
-def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
+def _file_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
     path = local_file(uri, settings)
     _sized(_file_identity(uri, path).size_bytes, limit_bytes)
     with path.open("rb") as source:
@@ -304,20 +312,23 @@ def _file_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[by
             yield chunk
 
 
-def _http_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
-    shown = _shown(uri)
+def _http_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
+    shown, end = _shown(uri), time.monotonic() + limit_s
     try:
         with (
-            pinned_client(settings, timeout_s=READ_LIMIT_S) as client,
+            pinned_client(settings, timeout_s=min(READ_LIMIT_S, limit_s)) as client,
+            cut_off(limit_s) as extensions,
             # A compressed answer could unfold into far more than was sent.
-            client.stream("GET", uri, headers={"Accept-Encoding": "identity"}) as response,
+            client.stream("GET", uri, headers={"Accept-Encoding": "identity"}, extensions=extensions) as response,
         ):
             _answered(response, shown)
             _sized(int(response.headers.get("content-length", 0)), limit_bytes)
-            yield from response.iter_raw(CHUNK_BYTES)
+            # In pieces as they come: to collect a whole MiB of a slow one would take longer than the limit.
+            yield from response.iter_raw()
     except AddressRefused as error:
         raise MezzanineRejected(error.message, reason=Reason.FORBIDDEN_ADDRESS) from error
     except (httpx.TransportError, httpx.TooManyRedirects, ValueError) as error:
+        _in_time(uri, end, limit_s)
         raise MezzanineUnreachable(f"{shown}: {error or type(error).__name__}") from error
 
 
@@ -332,7 +343,7 @@ def _answered(response: httpx.Response, shown: str) -> None:
     raise MezzanineUnreachable(f"{shown}: the server answers {code}")
 
 
-def _s3_chunks(uri: str, settings: Settings, limit_bytes: int) -> Generator[bytes, None, None]:
+def _s3_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
     # boto3 costs half a second, which every parse of a DAG file would pay.
     from botocore.exceptions import BotoCoreError, ClientError
 

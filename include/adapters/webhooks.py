@@ -7,19 +7,14 @@ read beyond the status, and one that does not answer holds nobody else up.
 from __future__ import annotations
 
 import logging
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import httpx
 
-from include.adapters.addresses import AddressRefused, pinned_client
+from include.adapters.addresses import AddressRefused, cut_off, pinned_client
 from include.adapters.catalog import Catalog, OutboxRow
 from include.base.settings import Settings
 from include.domain.telling.webhooks import body, signed_headers
@@ -103,7 +98,7 @@ class _Courier:
         )
         try:
             with (
-                _cut_off(TIMEOUT_S) as extensions,
+                cut_off(TIMEOUT_S) as extensions,
                 client.stream(
                     "POST", url, content=content, headers=headers, follow_redirects=False, extensions=extensions
                 ) as answer,
@@ -114,35 +109,3 @@ class _Courier:
         except httpx.TransportError as error:
             self._silent[receiver] = f"{type(error).__name__}: {error}"
             return self._silent[receiver]
-
-
-@contextmanager
-def _cut_off(seconds: float) -> Iterator[dict[str, Any]]:
-    """Request extensions by which the connection is cut after ``seconds``.
-
-    httpx limits each wait alone: a receiver that sends a byte now and then would hold the request for hours.
-    """
-    sockets: list[socket.socket] = []
-    expired = threading.Event()
-
-    def cut() -> None:
-        expired.set()
-        for each in sockets:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # closed already
-
-    def trace(name: str, info: dict[str, Any]) -> None:
-        if name == "connection.connect_tcp.complete":
-            sockets.append(info["return_value"].get_extra_info("socket"))
-            if expired.is_set():
-                cut()
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield {"trace": trace}
-    finally:
-        timer.cancel()

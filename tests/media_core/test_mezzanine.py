@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.adapters import mezzanine
 from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_identified, open_mezzanine
 from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.base.settings import Settings
@@ -179,18 +182,53 @@ def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(server: Ser
     assert list(arrived.values()) == [True, False, False, True, True, False, True, False, False, True]
 
 
-def test_a_transfer_past_its_time_is_given_up(server: Server, tmp_path: Path) -> None:
-    server.serve("/a", b"x" * 100)
+def trickle(sent: list[int], *, headers: int, most: int = 100) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that comes slowly: so many lines of its header, then bytes of a body without a length, 50 ms each."""
 
-    with pytest.raises(MezzanineUnreachable, match=r"did not arrive within 0 s"):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.0"
+        handler.send_response(200)
+        handler.flush_headers()
+        for number in range(headers):
+            handler.wfile.write(f"X-{number}: a\r\n".encode())
+            time.sleep(0.05)
+        handler.end_headers()
+        while len(sent) < most:
+            handler.wfile.write(b"x")
+            sent.append(1)
+            time.sleep(0.05)
+
+    return answer
+
+
+@pytest.mark.parametrize("headers", [0, 60], ids=["its body", "its header"])
+def test_a_transfer_of_a_byte_now_and_then_is_given_up_in_time(server: Server, tmp_path: Path, headers: int) -> None:
+    sent: list[int] = []
+    server.answers["/a"] = trickle(sent, headers=headers)
+
+    with pytest.raises(MezzanineUnreachable, match=r"did not arrive within 1 s"):
         fetch(
             server.url("/a"),
             tmp_path / "a",
             Settings(allowed_origins=(server.origin,)),
             limit_bytes=1000,
-            limit_s=0.0,
+            limit_s=1.0,
         )
     assert not (tmp_path / "a").exists()
+    assert len(sent) < 100
+
+
+def test_a_mezzanine_whose_answer_never_begins_has_not_arrived_and_one_that_comes_slowly_has(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mezzanine, "LOOK_LIMIT_S", 1.0)
+    settings = Settings(allowed_origins=(server.origin,))
+    sent: list[int] = []
+    server.answers["/slow"], server.answers["/silent"] = trickle(sent, headers=0), trickle([], headers=60)
+
+    assert has_arrived(server.url("/slow"), settings, now=datetime.now(UTC))
+    assert len(sent) < 10, "one byte is enough to know"
+    assert not has_arrived(server.url("/silent"), settings, now=datetime.now(UTC))
 
 
 def test_a_file_can_be_fetched_like_anything_else(tmp_path: Path) -> None:
