@@ -69,7 +69,11 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
         track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output)),
         "converted",
     )
-    return read_as(ROUTES[track.codec].muxer, _bounded(output), zero_ms=LEAD_S * 1000)
+    text = _bounded(output)
+    if track.codec == "dvb_teletext":
+        # Its blanks are all of the kind at which no line may break.
+        text = text.replace("\\h", " ")
+    return read_as(ROUTES[track.codec].muxer, text, zero_ms=LEAD_S * 1000)
 
 
 def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRead:
@@ -82,8 +86,7 @@ def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRe
         input_options(opened.address),
         index=source.video.index,
         second_field=field_number == 2,
-        # ffmpeg counts from the first picture.
-        clock=("-itsoffset", f"{LEAD_S + source.video.start_time_s:.6f}"),
+        offset_s=LEAD_S - opened.origin_s,
         threads=encode_threads(ctx.settings),
         output=str(output),
     )
@@ -127,4 +130,8 @@ def _written(ctx: StageContext, argv: list[str], done: str) -> None:
 def _bounded(path: Path) -> str:
     if path.stat().st_size > MAX_BYTES:
         raise BadSubtitles(f"is larger than {MAX_BYTES} bytes as text")
-    return path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    data = path.read_bytes()
+    if b"\0" in data:
+        # WebVTT in boxes (wvtt) is copied as it is.
+        raise BadSubtitles("is text in boxes, which is not read")
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -34,6 +34,8 @@ from include.stages.embedded_text import (
 log = logging.getLogger(__name__)
 
 MAX_CUES = 20_000
+PICTURES = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "xsub"})
+"""Codecs of subtitle tracks that hold bitmaps."""
 FETCH_LIMIT_S = 60.0
 HEAD_CHARACTERS = 20_000
 """How far the beginning of a file is looked at to tell what it is."""
@@ -65,8 +67,11 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
             hearing_impaired=track.hearing_impaired,
             default=track.default,
         )
-        if not track.text:
-            message = f"subtitle track {number} ({track.language}, {track.codec}) is pictures, not text"
+        if track.codec in PICTURES:
+            message = (
+                f"subtitle track {number} ({track.language}, {track.codec}) is pictures, not text, and is left out: "
+                "what has been read from them can be sent with the title as a file"
+            )
             tracks.warn("bitmap_subtitles", message)
             continue
         tracks.add(shown, partial(track_text, ctx, source, track))

@@ -83,7 +83,7 @@ def test_the_command_of_an_h264_rendition() -> None:
         "out_range=limited[s5];"
         "[s5]setsar=1[s6];[s6]format=yuv420p[s7];"
         "[s7]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s8] "
-        "-map [s8] -f mp4 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
+        "-map [s8] -f mp4 -a53cc 0 -bufsize 1200k -c:v libx264 -color_primaries bt709 -color_range tv -color_trc bt709 "
         "-colorspace bt709 -crf 23 -fps_mode passthrough -g 48 -keyint_min 48 -map_chapters -1 -map_metadata -1 "
         "-maxrate 800k -preset medium -profile:v high -sc_threshold 0 -tag:v avc1 -threads 2 "
         "-x264-params open-gop=0 /out/x.mp4"
@@ -104,9 +104,10 @@ def test_the_command_of_a_rendition_by_hardware() -> None:
     made = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(24.0)))
 
     assert command(made).endswith(
-        "-map [s8] -f mp4 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc -color_primaries bt709 "
-        "-color_range tv -color_trc bt709 -colorspace bt709 -cq 24 -force_key_frames expr:eq(mod(n,48),0) "
-        "-forced-idr 1 -fps_mode passthrough -g 48 -map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 "
+        "-map [s8] -f mp4 -a53cc 0 -b:v 0 -b_ref_mode disabled -bf 2 -bufsize 1200k -c:v h264_nvenc "
+        "-color_primaries bt709 -color_range tv -color_trc bt709 -colorspace bt709 -cq 24 "
+        "-force_key_frames expr:eq(mod(n,48),0) -forced-idr 1 -fps_mode passthrough -g 48 "
+        "-map_chapters -1 -map_metadata -1 -maxrate 800k -no-scenecut 1 "
         "-preset p5 -profile:v high -rc vbr -rc-lookahead 20 -spatial-aq 1 -tag:v avc1 -threads 2 "
         "-tune hq /out/x.mp4"
     )

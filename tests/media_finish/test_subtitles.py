@@ -195,6 +195,7 @@ def test_a_flood_of_cues_is_refused(clips: Clips, tmp_path: Path, monkeypatch: p
     ("track", "code"),
     [
         pytest.param(SubtitleStream(index=9, codec="hdmv_pgs_subtitle", text=False), "bitmap_subtitles", id="pictures"),
+        pytest.param(SubtitleStream(index=9, codec="ttml", text=False), "bad_subtitles", id="text that is not read"),
         pytest.param(SubtitleStream(index=9, codec="mov_text"), "bad_subtitles", id="a track that is not there"),
     ],
 )
@@ -285,6 +286,29 @@ def test_embedded_text_is_in_time_in_every_container(clips: Clips, tmp_path: Pat
     assert track.default is True
     # MOV has no such flag.
     assert track.hearing_impaired is not name.endswith("mov")
+
+
+@pytest.mark.parametrize("start_s", [0.4, 3600])
+def test_embedded_text_counts_from_the_title_s_zero(clips: Clips, tmp_path: Path, start_s: float) -> None:
+    srt = tmp_path / "embedded.srt"
+    srt.write_text("1\n00:00:00,207 --> 00:00:00,903\none\n\n2\n00:00:01,500 --> 00:00:01,800\nEnd\n")
+    clip = tmp_path / "shifted.mkv"
+    # Picture and text begin together, at another time of the container.
+    run_ffmpeg(
+        [
+            *("-copyts", "-itsoffset", str(start_s), "-i", str(clips("mute-text.mp4", seconds=2, languages=()))),
+            *("-itsoffset", str(start_s), "-i", str(srt), "-map", "0:v", "-map", "1:s"),
+            *("-c:v", "copy", "-c:s", "srt", "-avoid_negative_ts", "disabled", str(clip)),
+        ]
+    )
+
+    ctx, result = made(tmp_path, clip)
+
+    found = [(seconds(start), seconds(end), text) for start, end, text in shown(ctx, result)]
+    # Matroska has no times below zero: there the picture starts at zero.
+    assert [text for _, _, text in found] == ["one", "End"]
+    assert found[0][:2] == pytest.approx((0.207, 0.903), abs=0.02)
+    assert found[1][:2] == pytest.approx((1.5, 1.8), abs=0.02)
 
 
 def test_embedded_ass_keeps_text_place_and_italics_and_no_drawing(clips: Clips, tmp_path: Path) -> None:

@@ -156,15 +156,18 @@ def _stdout(number: int) -> str:
 def first_times_argv(
     program: str, source: OpenedMezzanine, *, indexes: Sequence[int], from_s: float = 0.0, within_s: float | None = None
 ) -> list[str]:
-    """The command that prints the number of a stream in ``indexes`` and the time of its first frame, a line each."""
+    """The command that prints, for each stream, its place in ``indexes`` and the time of its first frame.
+
+    The time is told as a count of the stream's own clock. In seconds ffmpeg writes six digits: 90000.1 for 90000.0567.
+    """
     outputs = [
         part
         for number, index in enumerate(indexes)
         for part in (
             # An output of its own each: one that has its frame would end the others.
             *("-map", f"0:{index}", "-frames", "1", "-fps_mode", "passthrough"),
-            *_EXACT,
-            *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{t}}", "-f", "null", "-"),
+            *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{ptsi}} {{tbi}}"),
+            *("-f", "null", "-"),
         )
     ]
     limit = [] if within_s is None else ["-t", f"{within_s:.3f}"]

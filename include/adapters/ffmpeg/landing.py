@@ -7,10 +7,14 @@ was wanted. It lands at the same place each time, so that one short decode tells
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from include.adapters.ffmpeg.commands import first_times_argv
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.process import run
+
+NO_TIME = 2**62
+"""Counts from here on are ffmpeg's word for no time."""
 
 
 def reach(program: str, source: OpenedMezzanine, *, index: int, at_s: float, timeout_s: float) -> float:
@@ -54,10 +58,12 @@ def first_times(
     found: dict[int, float] = {}
 
     def read(line: str) -> None:
-        number, _, time_s = line.partition(" ")
         try:
-            found.setdefault(indexes[int(number)], float(time_s))
-        except (ValueError, IndexError):
+            number, count, clock = line.split()
+            time_s = int(count) * Fraction(clock)
+            if abs(int(count)) < NO_TIME:
+                found.setdefault(indexes[int(number)], float(time_s))
+        except (ValueError, IndexError, ZeroDivisionError):
             return
 
     argv = first_times_argv(program, source, indexes=indexes, from_s=from_s, within_s=within_s)

@@ -82,7 +82,7 @@ def captions_argv(
     *,
     index: int,
     second_field: bool,
-    clock: Sequence[str],
+    offset_s: float,
     threads: int,
     output: str,
 ) -> list[str]:
@@ -94,7 +94,7 @@ def captions_argv(
         options: Of the demuxer.
         index: Of the video stream.
         second_field: Whether the captions of field 2 are wanted instead of those of field 1.
-        clock: Options that set the times.
+        offset_s: What is added to the times of the container.
         threads: Of the decoder.
         output: Path of the new file.
     """
@@ -103,7 +103,7 @@ def captions_argv(
     source = f"filename={_in_graph(target)}:format_opts={_in_graph(opened)}:si={index}:dec_threads={threads}"
     return [
         *prelude(program, level="error", overwrite=True),
-        *clock,
+        *("-copyts", "-itsoffset", f"{offset_s:.6f}"),
         *("-data_field", "second" if second_field else "first"),
         *("-f", "lavfi", "-i", f"movie={source}[out+subcc]", "-map", "0:s", "-c:s", "ass", "-f", "ass", output),
     ]

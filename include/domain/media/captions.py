@@ -46,7 +46,7 @@ def clean_cue(*, start_ms: int, end_ms: int, text: str, settings: str = "") -> C
     if len(text) > MAX_CUE_CHARACTERS or len(settings) > MAX_CUE_CHARACTERS:
         return None
     open_tags: list[str] = []
-    lines = [_clean_line(line, open_tags) for line in _UNPRINTABLE.sub("", text).splitlines()]
+    lines = [_clean_line(line.rstrip(), open_tags) for line in _UNPRINTABLE.sub("", text).splitlines()]
     # A blank line would end the cue.
     shown = "\n".join(line for line in lines if _TAG.sub("", line).strip())
     if not shown or end_ms <= start_ms or start_ms < 0:

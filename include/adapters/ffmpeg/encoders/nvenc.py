@@ -36,6 +36,7 @@ def nvenc_options(rendition: Rendition) -> dict[str, Any]:
         # Older cards refuse more B-frames, and B-frames as references.
         "bf": 2,
         "b_ref_mode": "disabled",
+        "a53cc": 0,
         "tag:v": H264.sample_entry,
         "f": H264.container,
     }

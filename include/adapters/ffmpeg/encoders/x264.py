@@ -28,6 +28,8 @@ def x264_options(rendition: Rendition) -> dict[str, Any]:
         # The slow presets take five references and more, which lifts the level above what the size needs.
         **({"refs": 4} if rendition.preset in _MANY_REFERENCES else {}),
         "x264-params": "open-gop=0",
+        # Captions in the picture become a text track; what the encoder passes on would break at a changed rate.
+        "a53cc": 0,
         "tag:v": H264.sample_entry,
         "f": H264.container,
     }
