@@ -19,6 +19,10 @@ class Document(BaseModel):
         # By way of pydantic's JSON: a number that is none becomes null there, and would be NaN in Python's.
         return canonical_json(json.loads(self.model_dump_json()))
 
+    def without_defaults(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON's types: a release that does not know a field reads the rest."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The document of ``text``; raises :class:`pydantic.ValidationError` on anything else."""

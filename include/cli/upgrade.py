@@ -62,6 +62,8 @@ def migrate(
     for migration in done.undone:
         say(f"migration {migration.revision} undone: {migration.what}")
     say(f"the catalog is at revision {done.revision}, as Callsheet {done.release} has it")
+    if done.simplified:
+        say("without what the old version does not know of source and subtitles: " + ", ".join(done.simplified))
     if done.under_way and done.by_themselves:
         say("once the old version is up, these begin again within a minute or two: " + ", ".join(done.under_way))
     elif done.under_way:

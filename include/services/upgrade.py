@@ -11,7 +11,9 @@ one leaves alone what the newer one has moved.
 
 from __future__ import annotations
 
+import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,11 +24,21 @@ from include.adapters.catalog.titles import RELEASED_STATES
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.release import RELEASES, VERSION
+from include.domain.title.work import result_key
 from include.pipelines.core import current_pipelines, registry
 from include.pipelines.runner import drop_results, drop_unreadable
 
 log = logging.getLogger(__name__)
 
+ONE_CLOCK = 3
+"""The format of documents since which times count from the title's zero; before, they counted from the container's."""
+SAME_END_S = 0.035
+"""Sound that goes on for less behind the picture is a codec's padding, which makes no title longer."""
+NEW_IN_REQUESTS = {
+    "source": ("programme", "audio_layouts"),
+    "subtitles": ("label", "forced", "hearing_impaired", "default"),
+}
+"""Fields of requests that the release before this one refuses, by the part that has them."""
 TELLS_RUNS_APART = "0006"
 """The catalog's revision since which a release has runs begin again that another one has begun."""
 
@@ -50,6 +62,8 @@ class WentBack:
     """The newest first."""
     under_way: list[str]
     """Requests whose run has to begin again under the release before."""
+    simplified: list[str]
+    """Requests that have lost fields which the release before does not know."""
     by_themselves: bool
     """Whether the release before has them begin again; else an operator has to clear them."""
 
@@ -86,12 +100,15 @@ def take_catalog_back(catalog: Catalog, store: ObjectStore) -> WentBack:
             drop_results(title.job(), store)
     if running:
         catalog.titles.forget_beginnings([title.request_id for title in running])
+    # From a catalog of an older release nothing of this one has to go.
+    simplified = catalog.titles.forget_fields(NEW_IN_REQUESTS) if current == RELEASES[VERSION] else []
     undone = catalog.revisions.go_back(revision)
     return WentBack(
         release=release,
         revision=revision,
         undone=undone,
         under_way=[title.request_id for title in running],
+        simplified=simplified,
         by_themselves=order.index(revision) >= order.index(TELLS_RUNS_APART),
     )
 
@@ -174,10 +191,30 @@ def _begin_again(catalog: Catalog, api: AirflowApi, store: ObjectStore, title: T
         return False
     run = api.run(title.dag_id, title.run_id)
     if run is not None:
-        for key in drop_unreadable(title.job(), store):
+        for key in [*drop_unreadable(title.job(), store), *_drop_other_clock(title, store)]:
             log.info("%s: %s/%s is of another release and is made again", title.request_id, store.uri, key)
         api.begin_again(title.dag_id, title.run_id)
         log.warning("%s: its run %s was begun by another release and begins again", title.request_id, title.run_id)
     # A run that has vanished is for the sweep of lost runs.
     catalog.titles.note_begun_again(title.request_id, now=datetime.now(UTC))
     return run is not None
+
+
+def _drop_other_clock(title: TitleRecord, store: ObjectStore) -> list[str]:
+    """Remove an inspection whose times are the container's, and all that is made from one that counted otherwise.
+
+    Where the picture begins with the container and nothing goes on behind it, both clocks say the same: what is encoded
+    is as it would be made today, and stays. Returns the keys.
+    """
+    job = title.job()
+    key = result_key(job, "inspect")
+    if (title.run_format or 0) >= ONE_CLOCK or store.size(key) is None:
+        return []
+    with suppress(ValueError, KeyError, TypeError):
+        said = json.loads(store.get_bytes(key))
+        start_s = said["video"]["start_time_s"]
+        end_s = start_s + said["video"]["duration_s"]
+        if start_s == 0 and said["duration_s"] - end_s <= SAME_END_S:
+            store.delete(key)
+            return [key]
+    return drop_results(job, store)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import NullPool, create_engine, text, update
+from sqlalchemy import NullPool, create_engine, select, text, update
 
 from include.adapters import airflow_api, tools
 from include.adapters.airflow_api import AirflowApi
@@ -17,6 +17,7 @@ from include.adapters.store.local import LocalStore
 from include.base.errors import ConfigurationError
 from include.base.release import PACKAGES, RELEASES, VERSION
 from include.base.settings import Settings
+from include.domain.title.request import parse_batch
 from include.domain.title.title import State
 from include.domain.title.work import FORMAT, result_key
 from include.pipelines.core import current_pipelines
@@ -44,6 +45,13 @@ def store(tmp_path: Path) -> LocalStore:
 def airflow() -> Iterator[AirflowServer]:
     with airflow_server() as running:
         yield running
+
+
+@pytest.fixture
+def with_own_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This release is one whose predecessor had other tables."""
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0006"})
+    monkeypatch.setattr(upgrade, "VERSION", "0.2.0")
 
 
 def no_airflow() -> AirflowApi:
@@ -249,6 +257,7 @@ def test_a_database_that_does_not_answer_is_one_finding_and_the_rest_is_looked_a
         assert {"store", "airflow", "ffmpeg"} <= set(levels(seen))
 
 
+@pytest.mark.usefixtures("with_own_tables")
 def test_the_catalog_goes_back_to_the_release_before_with_all_that_is_in_it_and_forth_again(
     catalog: Catalog, store: LocalStore
 ) -> None:
@@ -304,6 +313,31 @@ def test_the_release_before_may_have_the_same_tables_and_has_the_runs_begin_agai
     assert {each.request_id for each in catalog.titles.outdated()} == {"spring/a", "spring/c"}
 
 
+def test_going_back_takes_from_requests_what_the_release_before_does_not_know(
+    catalog: Catalog, store: LocalStore, url: str
+) -> None:
+    subtitles = [{"uri": "file:///a.srt", "language": "en", "label": "English", "forced": True}]
+    source = {"programme": 2, "width": 720}
+    conf = {
+        "batch_id": "new",
+        "titles": [
+            {"title_id": "a", "mezzanine": "file:///a.ts", "source": source, "subtitles": subtitles},
+            {"title_id": "b", "mezzanine": "file:///b.ts"},
+        ],
+    }
+    catalog.batches.accept(parse_batch(conf, pipelines=frozenset({"vod"})), pipeline_version=NEWEST, now=NOW)
+
+    done = take_catalog_back(catalog, store)
+
+    assert done.simplified == ["new/a"]
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        kept = {row.title_id: row.request for row in connection.execute(select(titles.c.title_id, titles.c.request))}
+    assert kept["a"]["source"] == {"width": 720}
+    assert kept["a"]["subtitles"] == [{"uri": "file:///a.srt", "language": "en"}]
+    assert (kept["b"]["source"], kept["b"]["subtitles"], kept["b"]["territories"]) == ({}, [], [])
+
+
+@pytest.mark.usefixtures("with_own_tables")
 def test_a_catalog_between_two_releases_goes_back_to_the_older_one(catalog: Catalog, store: LocalStore) -> None:
     accept(catalog)
     catalog.revisions.go_back("0005")

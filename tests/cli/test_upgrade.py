@@ -19,6 +19,7 @@ from include.cli.console import show_examination
 from include.local import stack
 from include.local.processes import start_time
 from include.pipelines.core import current_pipelines
+from include.services import upgrade
 from include.services.doctor import examine
 from tests.catalog.samples import NOW, a_batch, accept, start
 from tests.orchestration.airflow_server import PASSWORD, AirflowServer
@@ -107,8 +108,10 @@ def test_migrating_says_what_it_did(settings: Settings, catalog: Catalog) -> Non
 
 
 def test_going_back_says_what_was_undone_whom_the_catalog_fits_and_which_runs_are_to_be_cleared(
-    settings: Settings, catalog: Catalog
+    settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0006"})
+    monkeypatch.setattr(upgrade, "VERSION", "0.2.0")
     accept(catalog, "spring", "a", "b")
     start(catalog, "spring/a")
 
@@ -123,6 +126,22 @@ def test_going_back_says_what_was_undone_whom_the_catalog_fits_and_which_runs_ar
     ]
     assert done.stderr.endswith(": spring/a, spring/b\n")
     assert catalog.revisions.current() == RELEASES["0.1.0"]
+
+
+def test_going_back_to_a_release_with_the_same_tables_says_that_runs_begin_again(
+    settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0006", "0.3.0": "0006"})
+    monkeypatch.setattr(upgrade, "VERSION", "0.3.0")
+    accept(catalog, "spring", "a", "b")
+    start(catalog, "spring/a")
+
+    done = call("migrate", "--back")
+
+    assert done.stderr.splitlines() == [
+        "the catalog is at revision 0006, as Callsheet 0.2.0 has it",
+        "once the old version is up, these begin again within a minute or two: spring/a, spring/b",
+    ]
 
 
 def test_a_catalog_does_not_go_back_under_a_running_stack(

@@ -14,6 +14,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
 from include.adapters.store.opening import open_store
 from include.base.settings import Settings
+from include.domain.media.media import Inspection, MezzanineIdentity, VideoStream
 from include.domain.outcome.results import Cost, SourceVerdict
 from include.domain.title.title import State
 from include.domain.title.work import FORMAT
@@ -173,6 +174,39 @@ def test_a_task_of_such_a_run_waits_and_neither_works_nor_counts_as_an_attempt(
 
     assert timedelta(0) < caught.value.reschedule_date - find(catalog, "spring/a").created_at
     assert [event.kind for event in catalog.history.events() if event.kind.startswith("task.")] == []
+
+
+@pytest.mark.parametrize(
+    ("start_s", "duration_s", "stays"), [(0.0, 2.02, True), (0.4, 2.4, False), (0.0, 3.0, False)], ids=str
+)
+def test_what_was_made_on_the_containers_clock_stays_where_it_is_the_titles_as_well(
+    start_s: float,
+    duration_s: float,
+    stays: bool,
+    catalog: Catalog,
+    api: AirflowApi,
+    settings: Settings,
+) -> None:
+    accept(catalog, "spring", "a")
+    release(catalog, api, settings, now=NOW)
+    begun(settings, "spring/a", run_format=2)
+    store, title = open_store(settings), find(catalog, "spring/a").job()
+    cost = Cost(wall_s=1, cpu_s=1, peak_memory_mb=1)
+    verdict = SourceVerdict(checksum=f"sha256:{'0' * 64}", frames=50, duration_s=2, decode_errors=0, cost=cost)
+    store.put_bytes(f"{title.work}/verify_source.json", verdict.to_json().encode())
+    video = VideoStream(
+        index=0, codec="h264", width=640, height=360, display_width=640, display_height=360, frame_rate="25",
+        duration_s=2, start_time_s=start_s, pixel_format="yuv420p",
+    )  # fmt: skip
+    identity = MezzanineIdentity(uri="file:///a.mov", size_bytes=9, marker="1")
+    inspected = Inspection(
+        mezzanine=identity, container="mov", duration_s=duration_s, video=video, tool_version="9.0.2"
+    )
+    store.put_bytes(f"{title.work}/inspect.json", inspected.to_json().encode())
+
+    assert begin_runs_again(catalog, api, store) == ["spring/a"]
+
+    assert set(store.list(title.work)) == ({"verify_source.json"} if stays else set())
 
 
 def test_what_this_release_cannot_read_of_a_run_is_removed_and_what_it_can_stays(

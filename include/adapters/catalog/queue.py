@@ -119,7 +119,7 @@ class Queue(Part):
             request = TitleRequest.model_validate(row["request"])
             after = updated(request.signals, signals)
             changed = request.model_copy(update={"signals": after})
-            _set(connection, request_id, request=changed.model_dump(mode="json"))
+            _set(connection, request_id, request=changed.stored())
             add_event(
                 connection,
                 "title.signals",
@@ -157,7 +157,7 @@ class Queue(Part):
             changes: dict[str, Any] = {}
             if fields:
                 changed = TitleRequest.model_validate({**row["request"], **fields})
-                changes |= {"request": changed.model_dump(mode="json"), "publish_at": changed.publish_at}
+                changes |= {"request": changed.stored(), "publish_at": changed.publish_at}
                 # The run's deadline has to be told even where its priority stays what it is.
                 changes["told_priority"] = None
             if steering.hold is not None:

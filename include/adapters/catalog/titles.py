@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -280,6 +280,20 @@ class Titles(Part):
         with self._write() as connection:
             connection.execute(update(titles).where(titles.c.request_id.in_(request_ids)).values(run_format=None))
 
+    def forget_fields(self, fields: Mapping[str, Sequence[str]]) -> list[str]:
+        """Remove fields from the requests that have them, by the part of the request; returns their ids.
+
+        A part is an object, or a list of them.
+        """
+        changed: list[str] = []
+        with self._write() as connection:
+            for row in connection.execute(select(titles.c.request_id, titles.c.request).order_by(titles.c.seq)).all():
+                left = {**row.request, **{name: _without(row.request.get(name), gone) for name, gone in fields.items()}}
+                if left != row.request:
+                    connection.execute(update(titles).where(titles.c.request_id == row.request_id).values(request=left))
+                    changed.append(row.request_id)
+        return changed
+
     def note_begun_again(self, request_id: str, *, now: datetime) -> None:
         """The title's run has begun again, as this release does it: what it had finished stays."""
         with self._write() as connection:
@@ -314,6 +328,13 @@ class Titles(Part):
         query = select_titles().where(titles.c.publish_at <= now, titles.c.state.not_in(FINAL_STATES), ~noted)
         with self._read() as connection:
             return [title_record(row) for row in connection.execute(query.order_by(titles.c.publish_at)).mappings()]
+
+
+def _without(part: Any, gone: Sequence[str]) -> Any:
+    """A part of a request, an object or a list of them, without some fields."""
+    if isinstance(part, list):
+        return [_without(each, gone) for each in part]
+    return {name: value for name, value in part.items() if name not in gone}
 
 
 def settle_row(

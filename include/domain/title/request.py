@@ -187,6 +187,18 @@ class TitleRequest(Document):
     metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
     """Stored and handed back, never interpreted."""
 
+    def stored(self) -> dict[str, Any]:
+        """As the catalog keeps it.
+
+        Of source and subtitles only what was said: a release before this one refuses fields that it does not know, and
+        would read none of the catalog because of one title.
+        """
+        said = {
+            "source": self.source.without_defaults(),
+            "subtitles": [each.without_defaults() for each in self.subtitles],
+        }
+        return {**self.model_dump(mode="json"), **said}
+
 
 class BatchRequest(Document):
     """The conf of the DAG ``intake``."""
