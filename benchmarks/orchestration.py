@@ -191,6 +191,10 @@ def _single_titles(bench: Bench, size: Size, report: Report, clip: Path) -> None
             report.metrics |= _summary(sent, stack_cpu_s, clip=size.clip)
             report.metrics["stack_peak_memory_mb"] = round(peak[0], 0)
             report.details["stack_cpu_s_by_title"] = [round(seconds, 2) for seconds in stack_cpu_s]
+    # What a title is charged with is what the stack used beyond its idle rate: a rate that has risen looks like dearer
+    # titles.
+    say(f"idle for {size.idle_s:.0f} s once more")
+    report.metrics["idle_stack_cpu_share_after_titles"] = round(bench.rate(size.idle_s), 4)
 
 
 def _summary(sent: Sequence[Sent], stack_cpu_s: Sequence[float], *, clip: str) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""A home that the release of before has worked in, with a title in every state, and today's release started on it.
+"""A home that the release of before has worked in, and today's release started on it.
 
-The states are held by a script in ffmpeg's place: encodes that match a file in ``faults`` crash, those that match one
-in ``gates`` wait. It notes every command line, so that what is encoded twice shows.
+In a filled home (:func:`fill`) a title is in every state, in a busy one (:func:`work`) titles are at work. The states
+are held by a script in ffmpeg's place: encodes that match a file in ``faults`` crash, those that match one in ``gates``
+wait. It notes every command line, so that what is encoded twice shows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
+from include.base.release import RELEASES, VERSION
 from include.base.settings import Settings
 from include.cli.client import Client
 from include.domain.title.title import State
@@ -30,6 +32,7 @@ from tests.clips import make_clip
 from tests.receivers import Receiver, http_receiver
 from tests.stack import slack_connection
 from tests.upgrade.past import Past, kill, revision, rows
+from tests.upgrade.services import FILES, Services, services
 
 WINDOW = 4
 """Titles that may run at once: ``soon``, ``mid`` and the fillers at the stop."""
@@ -40,7 +43,42 @@ FILLERS = ("filler-1", "filler-2")
 """Titles that stand at their first media command."""
 GATES = ("mid.*_360p.mp4", "soon.*_480p.mp4")
 FILLERS_GATE = "filler-"
+_PUBLISHED = (
+    "films/twice", "again/twice", "films/soon", "mid/mid", "next/queued", "next/pinned", "films-repair1/fragile",
+    "films-replay1/dead",
+)  # fmt: skip
 _SETTLED = frozenset(state.value for state in State if state.final)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What becomes of a home's titles in the end."""
+
+    ends: dict[str, State]
+    """State by request."""
+    versions: dict[str, int]
+    """How many versions each title has."""
+
+
+FILLED = Expected(
+    ends={
+        **dict.fromkeys(_PUBLISHED, State.PUBLISHED),
+        "films/fragile": State.DEGRADED,
+        "films/dead": State.REJECTED,
+        "next/held": State.WAITING,
+        **dict.fromkeys((f"fillers/{name}" for name in FILLERS), State.CANCELLED),
+    },
+    versions={"twice": 2, "soon": 2, "mid": 1, "queued": 1, "pinned": 1, "fragile": 2, "dead": 1},
+)
+BUSY = Expected(
+    ends={
+        **dict.fromkeys(("films/twice", "films/soon", "mid/mid", "next/queued"), State.PUBLISHED),
+        "films/dead": State.REJECTED,
+    },
+    versions={"twice": 1, "soon": 2, "mid": 1, "queued": 1},
+)
+EVENTS = 90
+"""So many the titles of a busy home have had when the last of them is nearly done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +87,8 @@ class AtStop:
 
     states: dict[str, str]
     """State by request."""
-    finished: dict[str, float]
-    """Encodes of live titles that have a result, and when they got it."""
+    finished: set[str]
+    """Encodes of live titles that have a result."""
     pending_repairs: int
     revision: str
     """Of the catalog."""
@@ -71,7 +109,9 @@ class Home:
     past: Past
     receiver: Receiver
     slack: Receiver
+    services: Services
     stack: local_stack.Stack | None = None
+    expected: Expected = FILLED
     stopped_at: float = 0.0
     """Unix time of the stop; 0 before it."""
     said: list[str] = field(default_factory=list)
@@ -120,15 +160,11 @@ class Home:
         with self.api() as api:
             api.request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
 
-    def finished_renditions(self) -> dict[str, float]:
-        """Encodes whose results are in the work folders of titles that have not settled, and when they were written."""
-        folder = Path(self.store.readable("work/none")).parent
+    def finished_renditions(self) -> set[str]:
+        """``<title>/<rendition>`` of encodes with a result, of titles that have not settled."""
         live = {request_id.partition("/")[2] for request_id, state in self.states().items() if state not in _SETTLED}
-        return {
-            f"{path.parent.parent.name}/{path.stem.removeprefix('encode.')}": path.stat().st_mtime
-            for path in folder.glob("*/*/encode.*.json")
-            if path.parent.parent.name in live
-        }
+        found = (re.fullmatch(r"([^/]+)/[^/]+/encode\.([^/]+)\.json", name) for name in self.store.list("work"))
+        return {f"{match[1]}/{match[2]}" for match in found if match and match[1] in live}
 
     def pending_repairs(self) -> int:
         """Repairs that nobody has taken."""
@@ -154,26 +190,34 @@ class Home:
 
 
 @contextmanager
-def old_home(folder: Path, past: Past) -> Iterator[Home]:
-    """The release of before, running on a new home in ``folder``; whatever runs there at the end is stopped."""
-    with http_receiver() as receiver, http_receiver() as slack:
+def old_home(folder: Path, past: Past, beside: str = FILES) -> Iterator[Home]:
+    """The release of before, running on a new home in ``folder``; whatever runs there at the end is stopped.
+
+    Args:
+        folder: An empty one.
+        past: The release.
+        beside: One of :data:`tests.upgrade.services.BESIDE`.
+    """
+    with http_receiver() as receiver, http_receiver() as slack, services(beside) as running:
         settings = Settings(
             home=folder / "home",
             allowed_origins=(receiver.origin,),
             encode_slots=4,
             release_window=WINDOW,
             mezzanine_roots=(folder / "mezzanines",),
+            catalog_url=running.catalog_url,
+            store_uri=running.store_uri,
         )
-        home = Home(settings=settings, past=past, receiver=receiver, slack=slack)
+        home = Home(settings=settings, past=past, receiver=receiver, slack=slack, services=running)
         home.folder("mezzanines")
         receiver.answer = lambda received, handler: 503
         home.stack = past.up(settings, extra=_extra(home))
         try:
             yield home
         finally:
-            running = local_stack.find(settings)
-            if running is not None:
-                kill(settings, running)
+            alive = local_stack.find(settings)
+            if alive is not None:
+                kill(settings, alive)
 
 
 def fill(home: Home) -> None:
@@ -213,9 +257,24 @@ def fill(home: Home) -> None:
     reach(lambda: all(home.states()[f"fillers/{name}"] == "running" for name in FILLERS), "the full window")
 
 
+def work(home: Home, events: int) -> None:
+    """Send titles that nothing holds up; returns after so many events of them, or when all have come to their ends."""
+    _make_clips(home)
+    home.expected = BUSY
+    home.submit("mid", {"title_id": "mid"})
+    home.submit(
+        "films",
+        {"title_id": "twice", "tier": "ugc"},
+        {"title_id": "dead"},
+        {"title_id": "soon", "tier": "ugc", "playable_first": True, "publish_at": DEADLINE.isoformat()},
+    )
+    home.submit("next", {"title_id": "queued"})
+    reach(lambda: _events(home) >= events or is_settled(home, *BUSY.ends), f"{events} events", 2 * STATE_LIMIT_S)
+
+
 def is_in_the_middle(home: Home) -> bool:
     """Whether an encode of ``mid`` waits at its gate while the others are finished."""
-    finished = home.finished_renditions().keys()
+    finished = home.finished_renditions()
     return {"mid/h264_144p", "mid/h264_240p"} <= finished and "mid/h264_360p" in home.encodes_since(0)
 
 
@@ -244,12 +303,11 @@ def stop(home: Home, *, after_s: float, open_gates: bool = False) -> AtStop:
 
 def upgrade(home: Home) -> None:
     """Start today's release on the home; encodes crash and wait no more, and the receiver takes what it is sent."""
-    before = revision(home.settings)
     _open_gates(home)
     (home.folder("faults") / FAULT).unlink(missing_ok=True)
     home.receiver.answer = lambda received, handler: 200
     home.stack = local_stack.up(home.settings, say=home.said.append, extra=_extra(home))
-    assert revision(home.settings) > before
+    assert revision(home.settings) == RELEASES[VERSION]
     home.pause("dispatch", paused=False)
 
 
@@ -266,6 +324,11 @@ def is_settled(home: Home, *requests: str) -> bool:
     """Whether these requests have come to their ends."""
     states = home.states()
     return all(states.get(request) in _SETTLED for request in requests)
+
+
+def _events(home: Home) -> int:
+    ((count,),) = rows(home.settings, "SELECT count(*) FROM events")
+    return int(count)
 
 
 def _make_clips(home: Home) -> None:
@@ -287,6 +350,7 @@ def _extra(home: Home) -> dict[str, str]:
         "AIRFLOW_CONN_CALLSHEET_SLACK": slack_connection(home.slack),
         "CALLSHEET_FFMPEG": str(_ffmpeg(home)),
         "NO_PROXY": "127.0.0.1",
+        **home.services.extra,
     }
 
 

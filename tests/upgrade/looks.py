@@ -10,38 +10,35 @@ from functools import partial
 from typing import Any
 
 from include.domain.title.title import State
-from tests.upgrade.home import DEADLINE, FILLERS, Home, as_json, is_settled, reach
+from tests.upgrade.home import DEADLINE, FILLED, FILLERS, Home, as_json, is_settled, reach
 
 END_LIMIT_S = 600.0
-PUBLISHED = (
-    "films/twice", "again/twice", "films/soon", "mid/mid", "next/queued", "next/pinned", "films-repair1/fragile",
-    "films-replay1/dead",
-)  # fmt: skip
-ENDS = {
-    **dict.fromkeys(PUBLISHED, State.PUBLISHED),
-    "films/fragile": State.DEGRADED,
-    "films/dead": State.REJECTED,
-    "next/held": State.WAITING,
-    **dict.fromkeys((f"fillers/{name}" for name in FILLERS), State.CANCELLED),
-}
 BAD_WORDS = re.compile(r"ValidationError|CorruptDocument|is no whole ")
 
 
 def steering(home: Home) -> list[str]:
     """Holds, pins and deadlines that the release of before had taken."""
     titles = {title.request_id: title for title in home.catalog.titles.find()}
-    held, pinned, soon = titles["next/held"], titles["next/pinned"], titles["films/soon"]
-    found = {
-        "next/held is held": held.held,
-        "next/held has its deadline": held.deadline == DEADLINE,
-        "next/pinned is held and pinned": pinned.held and pinned.pinned,
-        "films/soon has its deadline": soon.deadline == DEADLINE,
-    }
+    found = {"films/soon has its deadline": titles["films/soon"].deadline == DEADLINE}
+    if home.expected is FILLED:
+        held, pinned = titles["next/held"], titles["next/pinned"]
+        found |= {
+            "next/held is held": held.held,
+            "next/held has its deadline": held.deadline == DEADLINE,
+            "next/pinned is held and pinned": pinned.held and pinned.pinned,
+        }
     return [f"no longer: {what}" for what, holds in found.items() if not holds]
 
 
 def go_on(home: Home) -> None:
-    """Let go what is held for the test's sake, replay the dead letter, and wait for every end."""
+    """Let go what is held for the test's sake, replay the dead letter of a filled home, and wait for every end."""
+    if home.expected is FILLED:
+        _let_go(home)
+    settling = [request for request, state in home.expected.ends.items() if state.final]
+    reach(lambda: is_settled(home, *settling), "the end of every title", END_LIMIT_S)
+
+
+def _let_go(home: Home) -> None:
     with home.client() as client:
         client.steer("next/pinned", {"hold": False, "why": "the upgrade's test"})
         for name in FILLERS:
@@ -50,8 +47,6 @@ def go_on(home: Home) -> None:
         good = home.settings.mezzanine_roots[0] / "twice.mp4"
         (home.settings.mezzanine_roots[0] / "dead.mp4").write_bytes(good.read_bytes())
         client.replay("films/dead")
-    settling = [request for request, state in ENDS.items() if state.final]
-    reach(lambda: is_settled(home, *settling), "the end of every title", END_LIMIT_S)
 
 
 def ends(home: Home) -> list[str]:
@@ -59,7 +54,7 @@ def ends(home: Home) -> list[str]:
     states = home.states()
     return [
         f"{request} is {states.get(request, 'lost')}, not {state}: {_message(home, request)}"
-        for request, state in ENDS.items()
+        for request, state in home.expected.ends.items()
         if states.get(request) != state
     ]
 
@@ -69,16 +64,16 @@ def _message(home: Home, request: str) -> str | None:
     return found.message if found else None
 
 
-def encoded_twice(home: Home, finished: dict[str, float]) -> list[str]:
+def encoded_twice(home: Home, finished: set[str]) -> list[str]:
     """Renditions that the release of before had finished and today's encoded again."""
     again = set(home.encodes_since(home.stopped_at))
-    return [f"{name} was finished before the stop and encoded again" for name in finished if name in again]
+    return [f"{name} was finished before the stop and encoded again" for name in sorted(finished & again)]
 
 
 def versions(home: Home) -> list[str]:
     """Published versions whose files or report cannot be read."""
     wrong = []
-    for title, count in {"twice": 2, "soon": 2, "mid": 1, "queued": 1, "pinned": 1, "fragile": 2, "dead": 1}.items():
+    for title, count in home.expected.versions.items():
         if home.store.size(f"titles/{title}/current.json") is None:
             wrong.append(f"{title} is not published")
             continue
@@ -112,16 +107,17 @@ def webhooks(home: Home) -> list[str]:
     told = {(each.json["type"], each.json["data"].get("request_id")) for each in home.receiver.requests}
     wrong = [
         f"nobody was told that {request} is {state}"
-        for request, state in ENDS.items()
+        for request, state in home.expected.ends.items()
         if state.final and (f"title.{state}", request) not in told
     ]
-    owed = [row for request in ENDS for row in home.catalog.outbox.of_request(request) if row.state != "delivered"]
+    rows = [row for request in home.expected.ends for row in home.catalog.outbox.of_request(request)]
+    owed = [row for row in rows if row.state != "delivered"]
     return wrong + [f"{row.request_id}: {row.type} is {row.state}: {row.last_error}" for row in owed]
 
 
 def moved(home: Home, live: set[str]) -> list[str]:
     """Runs under way at the stop, and not cancelled since, whose move is not told in the history."""
-    live = {request for request in live if ENDS[request] is not State.CANCELLED}
+    live = {request for request in live if home.expected.ends[request] is not State.CANCELLED}
     kinds = {event.request_id for event in home.catalog.history.events(limit=5000) if event.kind == "title.moved"}
     return [f"{request}: no event says that its run began again" for request in sorted(live - kinds)]
 
@@ -129,12 +125,13 @@ def moved(home: Home, live: set[str]) -> list[str]:
 def api_views(home: Home) -> list[str]:
     """Pages of today's API that do not answer for what the release of before has entered."""
     wrong: list[str] = []
+    batches = {request.partition("/")[0] for request in home.expected.ends}
     with home.client() as client:
         asks: dict[str, Callable[[], Any]] = {
             "the queue": partial(client.queue, 100),
             "the dead letters": partial(client.dead_letters, 100),
-            **{f"title {name}": partial(client.title, name) for name in ENDS},
-            **{f"batch {name}": partial(client.batch, name) for name in ("films", "again", "mid", "next")},
+            **{f"title {name}": partial(client.title, name) for name in home.expected.ends},
+            **{f"batch {name}": partial(client.batch, name) for name in batches},
         }
         for what, ask in asks.items():
             wrong += _complaint(what, ask)

@@ -1,7 +1,7 @@
 """The code of an earlier release, as it was, and what runs it.
 
-``FROM`` holds the commit. Its files are unpacked into a temporary folder; this environment runs them where it has every
-version that the commit asks for, otherwise one of its own does.
+``FROM`` holds a line for each release, the newest last: version and commit. Its files are unpacked into a temporary
+folder; this environment runs them where it has every version that the commit asks for, otherwise one of its own does.
 """
 
 from __future__ import annotations
@@ -11,30 +11,33 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 import venv
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sqlalchemy import NullPool, create_engine, text
 
 from include.base.settings import Settings
 from include.local.processes import session_of
 from include.local.stack import Stack, find
 from tests.requirements import missing
+from tests.upgrade import postgresql
 
 ROOT = Path(__file__).parents[2]
-FROM = (Path(__file__).parent / "FROM").read_text().strip()
-"""The commit of the release that is upgraded. With each release it moves on to the one before."""
+FROM = dict(line.split() for line in (Path(__file__).parent / "FROM").read_text().splitlines())
+"""Commits of earlier releases by version. Each release adds a line for the one before it."""
+FIRST, LAST = next(iter(FROM)), next(reversed(FROM))
+"""The oldest of them, whose catalog is looked at, and the one before this release, which is upgraded in mid-work."""
 HOW_TO_GET_IT = "git fetch --unshallow (a shallow clone lacks it)"
 RUN_LIMIT_S = 400.0
 INSTALL_LIMIT_S = 900.0
@@ -90,14 +93,18 @@ class Past:
         return stack
 
 
-def unpack(folder: Path) -> Past:
-    """The release of ``FROM`` in an empty folder; the test is skipped where git does not have the commit."""
-    asked = subprocess.run(["git", "archive", "--format=tar", FROM], cwd=ROOT, capture_output=True, check=False)
+def unpack(folder: Path, version: str = LAST) -> Past:
+    """A release of ``FROM`` in an empty folder; the test is skipped where git does not have the commit."""
+    commit = FROM[version]
+    asked = subprocess.run(["git", "archive", "--format=tar", commit], cwd=ROOT, capture_output=True, check=False)
     if asked.returncode != 0:
-        missing(f"the commit {FROM[:12]} of tests/upgrade/FROM", HOW_TO_GET_IT)
+        missing(f"the commit {commit[:12]} of tests/upgrade/FROM", HOW_TO_GET_IT)
     with tarfile.open(fileobj=io.BytesIO(asked.stdout)) as archive:
         archive.extractall(folder, filter="data")
     (folder / "sitecustomize.py").write_text(ALONE)
+    added = folder.joinpath(*postgresql.__name__.split(".")).with_suffix(".py")
+    added.parent.mkdir(exist_ok=True)
+    shutil.copy(postgresql.__file__, added)
     return Past(tree=folder, python=_python_for(folder / "requirements.txt"))
 
 
@@ -159,5 +166,5 @@ def revision(settings: Settings) -> str:
 
 def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     """What a query finds in the catalog of a home, whatever release wrote it."""
-    with closing(sqlite3.connect(f"file:{settings.home / 'catalog.db'}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
+    with create_engine(settings.catalog_url, poolclass=NullPool).connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]

@@ -1,4 +1,4 @@
-"""The catalog of the release of before, filled through its own code: migrated, read whole, and taken one step back."""
+"""The catalog of the oldest release, filled through its own code: migrated, read whole, and taken one step back."""
 
 from __future__ import annotations
 
@@ -88,21 +88,23 @@ STATES = {
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def old_url(request: pytest.FixtureRequest, past: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A catalog that the release of before has made and filled."""
+def old_url(
+    request: pytest.FixtureRequest, first_past: Past, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A catalog that the oldest release has made and filled."""
     folder = tmp_path_factory.mktemp("old")
     with ExitStack() as closing:
         url = f"sqlite:///{folder / 'catalog.db'}"
         if request.param == "postgresql":
             server = closing.enter_context(postgres_server())
             url = f"{server}/{create_database(server, 'old')}"
-        past.run(FILL, url, str(folder))
+        first_past.run(FILL, url, str(folder))
         yield url
 
 
 @pytest.fixture(scope="module")
 def old_revision(old_url: str) -> str:
-    """The migration that the release of before ends with; read before :func:`migrated` goes on."""
+    """The migration that the oldest release ends with; read before :func:`migrated` goes on."""
     with create_engine(old_url, poolclass=NullPool).connect() as connection:
         return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
@@ -197,8 +199,8 @@ def test_one_step_back_and_forth_again_keeps_every_title(old_url: str, migrated:
     assert migrated.titles.find() == before
 
 
-def test_the_release_of_before_reads_its_tables_again_after_going_all_the_way_back(
-    old_url: str, old_revision: str, migrated: Catalog, past: Past
+def test_the_oldest_release_reads_its_tables_again_after_going_all_the_way_back(
+    old_url: str, old_revision: str, migrated: Catalog, first_past: Past
 ) -> None:
     downgrade(migrated, old_revision)
     try:
@@ -207,6 +209,6 @@ def test_the_release_of_before_reads_its_tables_again_after_going_all_the_way_ba
             "catalog = Catalog(sys.argv[1]); catalog.migrate()\n"
             "print(json.dumps({title.request_id: title.state for title in catalog.titles()}))"
         )
-        assert json.loads(past.run(read, old_url)) == {request: state.value for request, state in STATES.items()}
+        assert json.loads(first_past.run(read, old_url)) == {request: state.value for request, state in STATES.items()}
     finally:
         migrated.migrate()
