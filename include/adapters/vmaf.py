@@ -64,6 +64,8 @@ def vmaf_argv(
     options = {"threads": threads, **decoder_options(video), **source.options(from_s=from_s)}
     opened = graph.input(source.target, **options)
     reference = source_filters(opened[str(video.index)], video, treatment, frame_rate=frame_rate, start_s=start_s)
+    # The rendition holds its last picture where sound goes on.
+    reference = reference.filter("tpad", stop=-1, stop_mode="clone")
     reference = scaled(_cut(reference, cut), video, treatment, width=width, height=height)
     # Ours has an index and closed groups of pictures: a seek in it is exact. Its times stay, as those of the source do.
     seek = {"ss": f"{start_s:.6f}"} if start_s else {}
