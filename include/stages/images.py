@@ -20,6 +20,7 @@ from include.domain.media.captions import timestamp
 from include.domain.media.clock import title_frames
 from include.domain.media.media import Analysis, Inspection, VideoStream
 from include.domain.outcome.results import ImagesResult
+from include.domain.recipe.rungs import output_frame_rate
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
@@ -65,15 +66,16 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     _run(ctx, [(as_jpeg(_sheet(sheet, count)), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
     made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
     ctx.report(0.6, "previews")
+    rate = output_frame_rate(video, treatment)
     moving = _picture(
         opened,
         video,
         treatment,
         box=PREVIEW_BOX,
-        frame_rate=video.frame_rate,
+        frame_rate=str(rate),
         at_s=preview_s,
         from_s=_reached(ctx, opened, video, preview_s),
-        frames=title_frames(min(PREVIEW_S, duration_s), video.fps),
+        frames=title_frames(min(PREVIEW_S, duration_s), rate),
     )
     options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart"}
     _run(ctx, [(moving, made["preview.mp4"], options)])

@@ -5,15 +5,18 @@ import re
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg import spacing
 from include.adapters.ffmpeg.ffprobe import probe
 from include.adapters.tools import ffprobe
 from include.base.errors import MezzanineRejected, MezzanineUnreachable
 from include.base.settings import Settings
+from include.domain.media.rates import motion_rate
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 from tests.clips import HDR10, Clips, run_ffmpeg
@@ -233,6 +236,28 @@ def test_several_recordings_in_one_are_refused_by_name(
 
     assert error.reason == Reason.BROKEN_CLOCK
     assert re.search(told, error.message), error.message
+
+
+def test_of_a_huge_file_only_windows_are_read(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = clips("windows.mp4", seconds=20.0, size="64x36", rate="30000/1001", picture="color", **NO_SOUND)
+    monkeypatch.setattr(spacing, "WINDOWS", 4)
+    monkeypatch.setattr(spacing, "WINDOW_S", 1.0)
+
+    found = {
+        size: spacing.read_spacing(
+            ffprobe(Settings()), str(clip), index=0, size_bytes=size, start_s=0.0, duration_s=20.0, timeout_s=30
+        )
+        for size in (1, spacing.WHOLE_BYTES + 1)
+    }
+
+    whole, windows = found.values()
+    assert (whole[1], whole[0].count) == (True, 599)
+    assert not windows[1]
+    assert 100 <= windows[0].count < 599
+    for read, _ in found.values():
+        motion = motion_rate(read, declared=None)
+        assert motion is not None
+        assert motion.rate == Fraction(30000, 1001)
 
 
 def test_a_container_without_a_duration_is_measured(context: Context, tmp_path: Path) -> None:
