@@ -89,6 +89,12 @@ def _inspect(ctx: StageContext) -> Inspection:
     timed, heard = _timed(ctx, address, found, video)
     video, audio = with_changes(timed.video, timed.looks), timed.audio
     changed = picture_finding(timed.looks, video, sampled=not timed.whole)
+    if changed and not video.followed and len({(state.width, state.height) for state in timed.looks}) > 1:
+        raise MezzanineRejected(
+            f"{changed.message.partition(';')[0]}; that is served only where its container neither turns nor crops it: "
+            "deliver it in one form",
+            reason=Reason.UNSUPPORTED_PICTURE,
+        )
     duration_s = round(title_length(video, audio), 6)
     warnings += [*chosen, *shown, *([changed] if changed else []), *heard, *_findings(found, video, audio)]
     warnings += clock_findings(video, audio, duration_s=duration_s, missing_s=timed.missing_s)

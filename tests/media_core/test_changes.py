@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from include.adapters.ffmpeg.changes import picture_states, sound_states
+from include.base.errors import MezzanineRejected
 from include.domain.media.changes import PictureState, SoundState, picture_finding, sound_finding, with_changes
 from include.domain.media.media import Inspection
+from include.domain.media.rejection import Reason
 from include.domain.outcome.results import AudioResult, EncodeResult
 from include.stages.analyse import analyse
 from include.stages.audio import audio
@@ -24,7 +26,7 @@ from include.stages.inspect import inspect
 from include.stages.plan import plan
 from include.stages.verify_source import verify_source
 from tests.changing import COLOURS, FPS, TONES_HZ, Hear, Look, Source, make_source
-from tests.clips import stage_context
+from tests.clips import run_ffmpeg, stage_context
 from tests.media_core.samples import video
 from tests.titles import fast
 
@@ -167,6 +169,20 @@ def test_a_telephone_that_is_turned_is_shown_with_black_beside_it(tmp_path: Path
         picture = next(opened.decode(video=0)).to_ndarray(format="rgb24")
     height, width, _ = picture.shape
     assert (width, height) == (180, 320) or (width, height) == (320, 180)
+
+
+def test_a_picture_that_changes_and_has_to_be_turned_is_refused_by_name(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "lying.mp4", LOOKS[:2])
+    turned = tmp_path / "turned.mp4"
+    run_ffmpeg(["-display_rotation", "90", "-i", str(source.path), "-c", "copy", str(turned)])
+    ctx = stage_context(tmp_path, turned)
+
+    with pytest.raises(
+        MezzanineRejected, match=r"320×180 from 0\.00 s on, then 160×90 from 0\.80 s on; that"
+    ) as caught:
+        inspect.function(ctx, ctx.title)
+
+    assert caught.value.reason == Reason.UNSUPPORTED_PICTURE
 
 
 def test_the_largest_picture_is_found_between_samples(tmp_path: Path) -> None:
