@@ -69,6 +69,8 @@ def up(
         return running
     home = settings.home / "airflow"
     home.mkdir(parents=True, exist_ok=True)
+    # Databases and logs are in it: requests with their addresses, and what Airflow knows of its users.
+    settings.home.chmod(0o700)
     settings.scratch.mkdir(parents=True, exist_ok=True)
     told(upgrade_catalog(Catalog(settings.catalog_url), now=datetime.now(UTC)), say)
     keys = stack_secrets(settings)

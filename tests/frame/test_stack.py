@@ -261,6 +261,18 @@ def test_an_airflow_that_ends_while_it_starts_is_told_with_its_last_words(settin
         local_stack.wait_until_healthy(stack_at("http://127.0.0.1:9"), process, settings, lambda line: None)
 
 
+def test_what_the_stack_keeps_is_for_nobody_else_on_the_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.home.mkdir(parents=True, mode=0o755, exist_ok=True)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+    with pytest.raises(PlatformUnavailable):
+        local_stack.up(settings, say=lambda line: None)
+
+    assert settings.home.stat().st_mode & 0o777 == 0o700
+
+
 def test_an_airflow_that_does_not_become_healthy_in_time_is_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
