@@ -109,10 +109,11 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
     try:
         run(argv, timeout_s=ctx.time_left_s)
     except ToolFailed as error:
-        # What is damaged is other stages' to say.
         log.warning("%s: %s", ctx.title.request_id, error.message)
-    if not output.exists():
-        return CaptionChannels()
+        if not output.exists() or not output.stat().st_size:
+            raise BadSubtitles(
+                "the user data of the picture cannot be read: captions in it, if any, are lost"
+            ) from error
     with output.open("rb") as data:
         found = caption_channels(iter(lambda: data.read(CHUNK_BYTES), b""))
     output.unlink()

@@ -92,7 +92,11 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
 
 def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
     """Captions in the picture as tracks: the first field's in the language of the main sound."""
-    channels = caption_kinds(ctx, source)
+    try:
+        channels = caption_kinds(ctx, source)
+    except BadSubtitles as error:
+        tracks.warn(UNREAD.code, str(error))
+        return
     spoken = source.audio[0].language if source.audio else UNDETERMINED
     for field_number in channels.fields:
         language = spoken if field_number == 1 else UNDETERMINED

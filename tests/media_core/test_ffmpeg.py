@@ -198,9 +198,9 @@ def test_the_command_that_decodes_a_window() -> None:
     assert "-copyts -itsoffset -1.400000 -seek_timestamp 1 -ss 5.400000 -noaccurate_seek -i file:/m/a.mp4 " in text
     assert text.endswith(
         "-i file:/m/a.mp4 -map 0:1 -map 0:2 -filter:v trim=end=6.000000,fps=fps=25:start_time=0:round=near "
-        "-fps_mode passthrough -enc_time_base:v demux -stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v v {t} "
+        "-fps_mode passthrough -enc_time_base:v demux -stats_enc_pre:v pipe:1 -stats_enc_pre_fmt:v v {pts} {tb} "
         "-filter:a atrim=end=6.000000 -stats_enc_pre:a:0 pipe:01 "
-        "-stats_enc_pre_fmt:a a {sidx} {t} {samp} {tb} -f null -"
+        "-stats_enc_pre_fmt:a a {sidx} {pts} {samp} {tb} -f null -"
     )
 
 

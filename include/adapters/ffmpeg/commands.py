@@ -120,12 +120,12 @@ def decode_argv(
     rate = [] if constant_rate is None else [f"fps=fps={constant_rate}:start_time=0:round=near"]
     pictures = [
         *(["-filter:v", ",".join([*end, *rate])] if end or rate else []),
-        *("-fps_mode", "passthrough", *_EXACT, "-stats_enc_pre:v", _stdout(0), "-stats_enc_pre_fmt:v", "v {t}"),
+        *("-fps_mode", "passthrough", *_EXACT, "-stats_enc_pre:v", _stdout(0), "-stats_enc_pre_fmt:v", "v {pts} {tb}"),
     ]
     sounds = [
         *([] if to_s is None else ["-filter:a", f"atrim=end={to_s:.6f}"]),
         *(part for number in range(len(audio_indexes)) for part in (f"-stats_enc_pre:a:{number}", _stdout(number + 1))),
-        *("-stats_enc_pre_fmt:a", "a {sidx} {t} {samp} {tb}"),
+        *("-stats_enc_pre_fmt:a", "a {sidx} {pts} {samp} {tb}"),
     ]
     return [
         # Without "repeat" equal messages are folded into one, and could not be counted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,14 +83,15 @@ def decode(
         kind, *values = line.split()
         try:
             if kind == "v":
-                last = float(values[0])
+                # Seconds would come with six digits: 10000.1 for 10000.04.
+                last = int(values[0]) * _tick_s(values[1])
                 first = last if first is None else first
                 frames += 1
                 on_time(last)
             elif kind == "a":
                 index = audio_indexes[int(values[0]) - first_audio]
-                start = float(values[1])
-                end = start + int(values[2]) * float(Fraction(values[3]))
+                start = int(values[1]) * _tick_s(values[3])
+                end = start + int(values[2]) * _tick_s(values[3])
                 known = sounds.get(index, (start, end))
                 sounds[index] = (min(start, known[0]), max(end, known[1]))
         except (ValueError, IndexError, ZeroDivisionError):
@@ -129,3 +131,9 @@ def _told(stderr: str) -> str:
     if complaint:
         log.info("the decoder's last complaint: %s", complaint)
     return meaning(complaint)
+
+
+@functools.cache
+def _tick_s(time_base: str) -> float:
+    """``1/90000`` in seconds."""
+    return float(Fraction(time_base))

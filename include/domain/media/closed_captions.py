@@ -46,8 +46,10 @@ def caption_channels(chunks: Iterable[bytes]) -> CaptionChannels:
         if {0, 1, 2} <= kinds:
             break
     # What is shorter at the very end.
-    if rest.startswith(_MARK):
-        _read(rest[len(_MARK) :], kinds)
+    position = rest.find(_MARK)
+    while position >= 0:
+        _read(rest[position + len(_MARK) :], kinds)
+        position = rest.find(_MARK, position + 1)
     return CaptionChannels(first=0 in kinds, second=1 in kinds, digital=2 in kinds)
 
 
