@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
 SAMPLE_RATE_HZ = 48_000
+LOUDEST_LUFS = 0.0
+"""The most that loudnorm takes for measured."""
 SHORTEST_MEASURED_S = 0.4
 """One gating block of EBU R128."""
 SILENT_DBFS = -80.0
@@ -142,6 +145,12 @@ def _audible(
         elif sound.surround is None and most_channels(heard.states) > max(sound.track.channels, STEREO.channels):
             # Its container was read where it is stereo: all of it has been heard by now.
             sound = Sound(track=sound.track, surround=sound.track)
+        loudness = heard.loudness.integrated_lufs
+        if loudness is not None and loudness > LOUDEST_LUFS:
+            message = (
+                f"the sound ({sound.track.language}) is above full scale ({loudness:.1f} LUFS): it is brought down"
+            )
+            found.append(Finding(code="hot_audio", message=message))
         changed = sound_finding(heard.states, sound.track.language)
         found += [changed] if changed else []
         measured.append((sound, heard))
@@ -189,7 +198,19 @@ def normalising_filters(
     # range of 0.0 it takes for not measured.
     measured_range = max(0.1, measured.range_lu)
     loudness_range = min(50.0, max(7.0, math.ceil(measured_range)))
+    lowered = []
+    if measured.integrated_lufs > LOUDEST_LUFS:
+        # It takes no measurement above full scale, which floating point can hold.
+        down_db = measured.integrated_lufs - target_lufs
+        lowered = [f"volume={-down_db:.2f}dB"]
+        measured = dataclasses.replace(
+            measured,
+            integrated_lufs=round(target_lufs, 2),
+            true_peak_dbtp=round(measured.true_peak_dbtp - down_db, 2),
+            threshold_lufs=round(measured.threshold_lufs - down_db, 2),
+        )
     return [
+        *lowered,
         f"loudnorm=I={target_lufs}:TP={true_peak_dbtp}:LRA={loudness_range}:linear=true"
         f":measured_I={measured.integrated_lufs}:measured_TP={measured.true_peak_dbtp}"
         f":measured_LRA={measured_range}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",

@@ -183,6 +183,20 @@ def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:
     assert filters[-1] == "atrim=end_sample=96000"
 
 
+def test_sound_above_full_scale_is_brought_down_and_said(clips: Clips, tmp_path: Path) -> None:
+    """An editor's mix in floating point: loudnorm refuses a measured loudness above 0 LUFS."""
+    hot = {"tone": "aevalsrc='3*sin(2*PI*440*t)':s=48000", "audio": ("-c:a", "pcm_f32le")}
+    clip = clips("hot.mov", seconds=3, size="160x90", **hot)
+
+    _, _, result = encoded(tmp_path, clip)
+
+    track = result.renditions[0]
+    assert track.source_lufs is not None
+    assert track.source_lufs > 0
+    assert track.loudness_lufs == pytest.approx(-23.0, abs=1.0)
+    assert [finding.code for finding in result.warnings] == ["hot_audio"]
+
+
 def test_a_track_that_becomes_surround_on_the_way_keeps_its_clock_and_is_published_as_both(tmp_path: Path) -> None:
     hears = (Hear(packets=32), Hear(packets=31, layout="5.1", rate_hz=44_100), Hear(packets=32))
     made = make_source(tmp_path / "changes.ts", (Look(frames=78),), hears)
