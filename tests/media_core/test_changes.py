@@ -310,3 +310,25 @@ def test_the_largest_picture_gives_the_size(
 
     assert (changed.width, changed.height, changed.display_width, changed.display_height) == (*expected, *expected)
     assert changed.reshaped is reshaped
+
+
+@pytest.mark.parametrize(
+    ("first", "aspect", "later", "shown", "reshaped"),
+    [
+        ((720, 576), "64:45", (1920, 1080), (1920, 1080), False),
+        ((720, 576), "16:15", (1920, 1080), (1920, 1080), True),
+        ((1440, 1080), "4:3", (1280, 720), (1920, 1080), False),
+        ((360, 288), "16:15", (720, 576), (768, 576), False),
+    ],
+)
+def test_pixels_that_are_not_square_count_for_their_own_pictures(
+    first: tuple[int, int], aspect: str, later: tuple[int, int], shown: tuple[int, int], reshaped: bool
+) -> None:
+    across, down = (int(part) for part in aspect.split(":"))
+    source = video(width=first[0], height=first[1], sample_aspect_ratio=aspect)
+    source = source.model_copy(update={"display_width": round(first[0] * across / down)})
+    looks = [look_of(float(at), width=width, height=height) for at, (width, height) in enumerate((first, later))]
+
+    changed = with_changes(source, looks)
+
+    assert (changed.display_width, changed.display_height, changed.reshaped) == (*shown, reshaped)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from include.domain.media.media import Finding, VideoStream
 from include.domain.media.picture import pixel_shape
@@ -63,19 +64,33 @@ def _looks(state: PictureState) -> tuple[object, ...]:
 
 
 def with_changes(video: VideoStream, states: Sequence[PictureState]) -> VideoStream:
-    """The stream at the largest size that its pictures have anywhere, the first one's where several are as large."""
-    width, height = video.width, video.height
+    """The stream at the largest size that its pictures have anywhere, the first one's where several are as large.
+
+    The shape of a pixel is told of the stream alone. It is that of pictures with the stream's own proportions; those
+    with others, such as high definition after television of 720×576, have square pixels.
+    """
     if not video.followed:
         return video
+    width, height = video.width, video.height
     for state in states:
         if state.width * state.height > width * height:
             width, height = state.width, state.height
-    shapes = {state.width / state.height for state in states}
-    reshaped = any(not alike(shape, width / height) for shape in shapes)
+    own, ratio = pixel_shape(video), video.width / video.height
+    aspect = own if alike(width / height, ratio) else Fraction(1)
+    shown = float(width * aspect / height)
+    reshaped = False
+    for coded in {state.width / state.height for state in states}:
+        looks = coded * float(own if alike(coded, ratio) else 1)
+        reshaped = reshaped or not (alike(looks, shown) or alike(coded, width / height))
     if (width, height) != (video.width, video.height):
         # No turn is asked about: a stream that is turned is not followed.
-        shown = max(1, round(width * pixel_shape(video)))
-        size = {"width": width, "height": height, "display_width": shown, "display_height": height}
+        size = {
+            "width": width,
+            "height": height,
+            "display_width": max(1, round(width * aspect)),
+            "display_height": height,
+            "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
+        }
         video = video.model_copy(update=size)
     return video.model_copy(update={"reshaped": True}) if reshaped else video
 
