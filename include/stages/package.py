@@ -83,9 +83,7 @@ def package(
         planned.name: _packageable(ctx, planned, ctx.store.local_copy(results[planned.name].uri, ctx.scratch))
         for planned in passed
     }
-    tracks = sorted(
-        (each for each in audio.renditions if each.name not in verdicts.withheld), key=lambda track: not track.default
-    )
+    tracks = _tracks(audio, verdicts)
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
@@ -120,6 +118,12 @@ def package(
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
     return _stored(ctx, folder, contents, report, rungs, files)
+
+
+def _tracks(audio: AudioResult, verdicts: CheckResult) -> list[AudioRendition]:
+    """The audio tracks that passed the checks, the default one first."""
+    passed = [each for each in audio.renditions if each.name not in verdicts.withheld]
+    return sorted(passed, key=lambda track: not track.default)
 
 
 def _write_manifests(folder: Path, contents: Contents, verdicts: CheckResult, finished: Finished) -> None:

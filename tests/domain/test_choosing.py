@@ -187,6 +187,8 @@ def test_a_request_says_how_channels_belong_together() -> None:
         ([track(1), track(2)], [(1, None), (2, None)]),
         ([track(1, language="en"), track(2, channels=6, language="de")], [(1, None), (2, 2)]),
         ([track(1, role=AudioRole.COMMENTARY), track(2, channels=6)], [(1, None), (2, 2)]),
+        ([mono(1), track(2, channels=6)], [(1, None), (2, 2)]),
+        ([track(1, channels=6), mono(2)], [(1, 1), (2, None)]),
         ([track(1, title="Theatrical"), track(2, channels=6, title="Restored")], [(1, None), (2, 2)]),
     ],
 )

@@ -17,6 +17,7 @@ WIDTHS = {"mono": 1, "stereo": 2, "5.1": 6, "7.1": 8}
 MOST_NAMED = 2
 """Up to so many channels a layout that the container does not name is clear: one is mono, two are stereo."""
 LIKELY_SURROUND = 6
+STEREO = 2
 UNKNOWN = frozenset({None, "", "unknown"})
 WAY_OUT = "a request can say how channels belong together in source.audio_layouts"
 _ROLES = (
@@ -283,6 +284,7 @@ class Sound:
 def sounds(tracks: Sequence[AudioStream]) -> tuple[list[Sound], list[Finding]]:
     """The sounds that tracks hold: a stereo and a surround track of one language and role are one, in two layouts.
 
+    A mono track is a sound of its own: it may be anything, and surround mixed to stereo is better than it.
     A second surround track of another width (5.1 beside 7.1) is the same once more and is left out.
     """
     found: list[Sound] = []
@@ -290,9 +292,13 @@ def sounds(tracks: Sequence[AudioStream]) -> tuple[list[Sound], list[Finding]]:
     for track in tracks:
         wide = track.channels >= LIKELY_SURROUND
         alike = [sound for sound in found if _same_sound(sound.track, track)]
-        open_one = next(
-            (each for each in alike if (each.surround is None if wide else each.surround is each.track)), None
-        )
+        # Beside a stereo track a surround one is missing, and the other way round.
+        lacking = [
+            each
+            for each in alike
+            if (each.surround is None and each.track.channels == STEREO if wide else each.surround is each.track)
+        ]
+        open_one = lacking[0] if lacking and (wide or track.channels == STEREO) else None
         if open_one is not None and wide:
             open_one.surround = track
         elif open_one is not None:

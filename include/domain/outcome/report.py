@@ -173,11 +173,7 @@ def build_report(
             for verdict in verdicts.renditions
             if verdict.rendition == job.rendition.name
         ),
-        audio=tuple(
-            track.model_copy(update={"uri": f"audio/{track.name}"})
-            for track in audio.renditions
-            if track.name not in verdicts.withheld
-        ),
+        audio=_reported_audio(audio, verdicts),
         text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
         chapters=source.chapters,
         duration_s=verified.duration_s,
@@ -195,6 +191,11 @@ def build_report(
         tools=tools,
         files=files,
     )
+
+
+def _reported_audio(audio: AudioResult, verdicts: CheckResult) -> tuple[AudioRendition, ...]:
+    passed = (track for track in audio.renditions if track.name not in verdicts.withheld)
+    return tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in passed)
 
 
 def _reported_plan(plan: Plan) -> ReportedPlan:
