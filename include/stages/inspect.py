@@ -25,7 +25,7 @@ from include.adapters.ffmpeg.steady import steadies
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable
 from include.domain.media.changes import picture_finding, with_changes
-from include.domain.media.clock import clock_findings, title_length
+from include.domain.media.clock import clock_findings
 from include.domain.media.colour import colour_findings
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream
 from include.domain.media.picture import as_seen, picture_findings, refused_picture
@@ -34,7 +34,7 @@ from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.pace import measured_rate
-from include.stages.samples import Timed, decode_samples, on_title_clock
+from include.stages.samples import Timed, decode_samples, length_s, on_title_clock
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
@@ -95,7 +95,7 @@ def _inspect(ctx: StageContext) -> Inspection:
             "deliver it in one form",
             reason=Reason.UNSUPPORTED_PICTURE,
         )
-    duration_s = round(title_length(video, audio), 6)
+    duration_s = length_s(timed)
     warnings += [*chosen, *shown, *([changed] if changed else []), *heard, *_findings(found, video, audio)]
     warnings += clock_findings(video, audio, duration_s=duration_s, missing_s=timed.missing_s)
     return Inspection(
@@ -104,6 +104,7 @@ def _inspect(ctx: StageContext) -> Inspection:
         origin_s=timed.opened.origin_s,
         duration_s=duration_s,
         seeks=timed.opened.seeks,
+        missing_s=timed.missing_s,
         bitrate_kbps=round(identity.size_bytes * 8 / 1000 / duration_s, 3),
         video=video,
         audio=audio,
@@ -125,7 +126,8 @@ def _timed(ctx: StageContext, address: str, found: Probe, video: VideoStream) ->
         audio, heard = sound_tracks(ctx, address, found)
     except MezzanineRejected as error:
         deaf = error
-    timed = decode_samples(ctx, on_title_clock(ctx, address, video, audio))
+    container = str(found.container["format_name"])
+    timed = decode_samples(ctx, on_title_clock(ctx, address, video, audio, container=container))
     # After the picture: of a file that is cut short the picture says so, its sound may only look damaged.
     if deaf is not None:
         raise deaf

@@ -15,7 +15,7 @@ from include.adapters.ffmpeg.landing import first_times
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.base.errors import MezzanineRejected, ToolTimeout
 from include.domain.media.changes import PictureState, distinct
-from include.domain.media.clock import origin
+from include.domain.media.clock import origin, sound_end_s, title_length
 from include.domain.media.media import AudioStream, VideoStream, Window
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.media.sampling import sample_windows
@@ -27,6 +27,10 @@ WINDOW_LIMIT_S = 120.0
 SHORT_S = 12.0
 """Up to this length the whole mezzanine is decoded instead of windows."""
 EDGE_S = 2.0
+HELD_MOST_S = 3600.0
+"""For so long a picture is held at most, before the first and after the last: a still may stand under a talk."""
+REORDERED = 16
+"""Pictures that a decoder may hold back to put them in order."""
 LATE_S = 0.5
 """How far frames may lie behind the end that the container declares: further ones would be cut off in silence."""
 SAMPLES = 3
@@ -58,7 +62,9 @@ class Timed:
         return self.video.start_time_s + self.video.duration_s
 
 
-def on_title_clock(ctx: StageContext, address: str, video: VideoStream, audio: tuple[AudioStream, ...]) -> Timed:
+def on_title_clock(
+    ctx: StageContext, address: str, video: VideoStream, audio: tuple[AudioStream, ...], *, container: str
+) -> Timed:
     """The streams, whose times are the container's, on the title's clock."""
     sounds = sorted({index for track in audio for index in track.streams})
     found = first_times(
@@ -69,10 +75,23 @@ def on_title_clock(ctx: StageContext, address: str, video: VideoStream, audio: t
         timeout_s=min(WINDOW_LIMIT_S, ctx.time_left_s),
     )
     first = found.get(video.index, video.start_time_s)
+    lag = _lag_s(video, first) if container == "avi" else 0.0
+    first -= lag
     starts = [min([found[each] for each in track.streams if each in found] or [track.start_time_s]) for track in audio]
+    apart_s = first - min((first, *starts))
+    if apart_s > HELD_MOST_S:
+        raise MezzanineRejected(
+            f"the picture starts {apart_s:.0f} s after the sound: at most {HELD_MOST_S:.0f} s of a held picture are "
+            "published",
+            reason=Reason.BROKEN_CLOCK,
+        )
     zero = round(origin(first, starts, video.fps), 6)
     end = video.start_time_s + video.duration_s
-    picture = {"start_time_s": round(first - zero, 6), "duration_s": round(max(end - first, float(1 / video.fps)), 6)}
+    picture = {
+        "start_time_s": round(first - zero, 6),
+        "duration_s": round(max(end - first, float(1 / video.fps)), 6),
+        "lag_s": lag,
+    }
     return Timed(
         opened=OpenedMezzanine(address=address, origin_s=zero),
         video=video.model_copy(update=picture),
@@ -80,8 +99,26 @@ def on_title_clock(ctx: StageContext, address: str, video: VideoStream, audio: t
             track.model_copy(update={"start_time_s": max(0.0, round(start - zero, 6))})
             for track, start in zip(audio, starts, strict=True)
         ),
-        missing_s=max(0.0, first - video.start_time_s),
+        missing_s=round(max(0.0, first - video.start_time_s), 6),
     )
+
+
+def _lag_s(video: VideoStream, first_s: float) -> float:
+    """How much later than they are meant the pictures of an AVI come out: as many as the decoder puts in order."""
+    lag = first_s - video.start_time_s
+    return round(lag, 6) if 0 < lag <= float(REORDERED / video.fps) else 0.0
+
+
+def length_s(timed: Timed) -> float:
+    """How long the title is; raises where the picture would be held for too long."""
+    length = title_length(timed.video, timed.audio)
+    if length - timed.picture_end_s > HELD_MOST_S:
+        raise MezzanineRejected(
+            f"the picture ends at {timed.picture_end_s:.0f} s and the sound at {length:.0f} s: at most "
+            f"{HELD_MOST_S:.0f} s of a held picture are published",
+            reason=Reason.BROKEN_CLOCK,
+        )
+    return round(length, 6)
 
 
 def decode_samples(ctx: StageContext, timed: Timed) -> Timed:
@@ -89,8 +126,7 @@ def decode_samples(ctx: StageContext, timed: Timed) -> Timed:
 
     Returns the streams with the ends that were found.
     """
-    end = max(timed.picture_end_s, *(track.start_time_s + (track.duration_s or 0.0) for track in timed.audio), 0.0)
-    if end <= SHORT_S:
+    if _end_s(timed) <= SHORT_S:
         return _all(ctx, timed)
     head = Window(start_s=0.0, duration_s=timed.video.start_time_s + EDGE_S)
     tail = Window(start_s=max(0.0, timed.picture_end_s - EDGE_S), duration_s=EDGE_S)
@@ -128,9 +164,13 @@ def _at_keyframes(ctx: StageContext, timed: Timed, seen: tuple[PictureState, ...
         return ()
 
 
+def _end_s(timed: Timed) -> float:
+    return max(timed.picture_end_s, *(sound_end_s(track) for track in timed.audio), 0.0)
+
+
 def _all(ctx: StageContext, timed: Timed) -> Timed:
     """Decode everything and raise what is wrong."""
-    short = timed.picture_end_s <= SHORT_S
+    short = _end_s(timed) <= SHORT_S
     result = _decoded(
         ctx, timed, from_s=0.0, to_s=None, limit_s=min(WINDOW_LIMIT_S, ctx.time_left_s) if short else ctx.time_left_s
     )
@@ -181,7 +221,7 @@ def _decoded(ctx: StageContext, timed: Timed, *, from_s: float, to_s: float | No
 
 def _judge(timed: Timed, result: Decoded, window: Window | None, *, tolerance: float, tail: bool = True) -> None:
     """Raise what is wrong with one window, or with everything."""
-    video, end = timed.video, timed.picture_end_s
+    video, end = timed.video, timed.picture_end_s + timed.video.lag_s
     early = result.cut_short
     if tail and result.last_s is not None:
         frame_s = float(1 / video.fps)
@@ -215,7 +255,7 @@ def _ended(timed: Timed, result: Decoded) -> Timed:
     """The streams with the ends that a decode to the end of the mezzanine has found."""
     video = timed.video
     if result.last_s is not None and not video.variable_frame_rate:
-        length = result.last_s + float(1 / video.fps) - video.start_time_s
+        length = result.last_s + float(1 / video.fps) - video.lag_s - video.start_time_s
         video = video.model_copy(update={"duration_s": round(length, 6)})
     return replace(timed, video=video, audio=tuple(_heard(track, result) for track in timed.audio))
 

@@ -51,8 +51,10 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         on_time=lambda seconds: ctx.report(min(0.99, seconds / end), f"decoded {seconds:.0f} of {end:.0f} s"),
     )
     shown_s, frames = float(result.frames / rate), title_frames(source.duration_s, rate)
+    # What stands before the first picture that can be decoded is known since the inspection, and left out.
+    missing = round(source.missing_s * float(video.fps))
     with called_as_requested(ctx):
-        _judge(ctx, result, expected=round(end * float(rate)), short_s=end - shown_s, end_s=end)
+        _judge(ctx, result, expected=round(end * float(rate)), short_s=end - shown_s, end_s=end, missing=missing)
     # The bytes that were decoded are those that were inspected, to the last.
     open_mezzanine(ctx, source)
     return SourceVerdict(
@@ -65,12 +67,12 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
     )
 
 
-def _judge(ctx: StageContext, result: Decoded, *, expected: int, short_s: float, end_s: float) -> None:
+def _judge(ctx: StageContext, result: Decoded, *, expected: int, short_s: float, end_s: float, missing: int) -> None:
     early = result.cut_short or (result.frames > 0 and short_s > max(EARLY_S, EARLY_SHARE * end_s))
     verdict = judge_decode(
         frames=result.frames,
         expected=expected,
-        errors=result.errors,
+        errors=max(0, result.errors - missing),
         tolerance=ctx.settings.decode_error_tolerance,
         ends_early=early,
     )

@@ -165,8 +165,8 @@ def first_times_argv(
         for number, index in enumerate(indexes)
         for part in (
             # An output of its own each: one that has its frame would end the others.
-            *("-map", f"0:{index}", "-frames", "1", "-fps_mode", "passthrough"),
-            *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{ptsi}} {{tbi}}"),
+            *("-map", f"0:{index}", "-frames", "1", "-fps_mode", "passthrough", *_EXACT),
+            *("-stats_enc_pre", _stdout(number), "-stats_enc_pre_fmt", f"{number} {{pts}} {{tb}}"),
             *("-f", "null", "-"),
         )
     ]

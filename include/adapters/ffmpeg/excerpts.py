@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
@@ -29,7 +30,9 @@ _PICTURE_OPTIONS = {
     "f": "rawvideo",
     "fps_mode": "passthrough",
     "stats_enc_pre:v": _PICTURE_TIMES,
-    "stats_enc_pre_fmt:v": "{t}",
+    "stats_enc_pre_fmt:v": "{pts} {tb}",
+    # Counts of the container's own clock: seconds would come with six digits, and rounded to whole pictures.
+    "enc_time_base:v": "demux",
 }
 _OFF_CLOCK_S = 60.0
 """Sound further from its window than this is not read: a jump of the source's clock would fill the memory."""
@@ -149,7 +152,7 @@ def read_source(
         video=video,
         ears=ears,
         start_s=origin_s + window.start_s,
-        pictures_end_s=origin_s + window.start_s + min(pictures_s, window.duration_s),
+        pictures_end_s=origin_s + video.lag_s + window.start_s + min(pictures_s, window.duration_s),
         end_s=origin_s + window.start_s + window.duration_s,
         back_s=back_s,
         threads=threads,
@@ -157,7 +160,9 @@ def read_source(
     forget(scratch, len(ears))
     finished = run(argv, timeout_s=timeout_s, check=False, cwd=scratch)
     sounds = tuple(sound_within(scratch, number, window, zero_s=origin_s) for number in range(len(ears)))
-    return Excerpt(window=window, pictures=thumbnails(scratch, zero_s=origin_s), sounds=sounds), finished.cost
+    return Excerpt(
+        window=window, pictures=thumbnails(scratch, zero_s=origin_s + video.lag_s), sounds=sounds
+    ), finished.cost
 
 
 def forget(scratch: Path, sounds: int) -> None:
@@ -169,7 +174,7 @@ def forget(scratch: Path, sounds: int) -> None:
 
 def thumbnails(scratch: Path, *, zero_s: float) -> Thumbnails:
     """The thumbnails that a command has written; their times then count from ``zero_s``."""
-    times = [float(first) for first, *_ in _fields(scratch / _PICTURE_TIMES)]
+    times = [time_s for time_s, *_ in _fields(scratch / _PICTURE_TIMES)]
     data = _bytes(scratch / _PICTURES)
     count = min(len(times), len(data) // THUMBNAIL_BYTES)
     pictures = (data[number * THUMBNAIL_BYTES : (number + 1) * THUMBNAIL_BYTES] for number in range(count))
@@ -196,9 +201,9 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
     data.frombytes(given[: len(given) // 2 * 2])
     place = 0
     for time_s, count in _fields(scratch / f"sound{number}.txt"):
-        length = int(count) * CHANNELS
+        length = round(count) * CHANNELS
         part, place = data[place : place + length], place + length
-        start = round((float(time_s) - zero_s - window.start_s) * RATE_HZ) * CHANNELS
+        start = round((time_s - zero_s - window.start_s) * RATE_HZ) * CHANNELS
         if abs(start) > (window.duration_s + _OFF_CLOCK_S) * RATE_HZ * CHANNELS:
             continue
         first, last = max(0, start), min(len(samples), start + len(part))
@@ -219,7 +224,7 @@ def track_argv(program: str, path: Path, windows: Sequence[Window]) -> list[str]
 
 def _sound_options(number: int) -> dict[str, str]:
     """Samples into one file, time and count of those of each frame into another."""
-    times = {"stats_enc_pre:a": f"sound{number}.txt", "stats_enc_pre_fmt:a": "{t} {samp}"}
+    times = {"stats_enc_pre:a": f"sound{number}.txt", "stats_enc_pre_fmt:a": "{pts} {tb} {samp}"}
     return {"f": "s16le", "c:a": "pcm_s16le", **times}
 
 
@@ -232,17 +237,16 @@ def within(windows: Sequence[Window]) -> str:
     return "+".join(f"between(t,{each.start_s:.3f},{each.start_s + each.duration_s:.3f})" for each in windows)
 
 
-def _fields(path: Path) -> Iterator[list[str]]:
+def _fields(path: Path) -> Iterator[list[float]]:
+    """Of each frame its time in seconds, and what else a line tells."""
     if not path.is_file():
         return
     for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        fields = line.split()
         try:
-            [float(each) for each in fields]
-        except ValueError:
+            count, clock, *others = line.split()
+            yield [float(int(count) * Fraction(clock)), *map(float, others)]
+        except (ValueError, ZeroDivisionError):
             continue
-        if fields:
-            yield fields
 
 
 def _bytes(path: Path) -> bytes:

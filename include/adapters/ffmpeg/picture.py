@@ -51,6 +51,8 @@ def source_filters(
         frame_rate: Exact fraction.
         start_s: Time of the first frame that comes out: a frame of that rate.
     """
+    if video.lag_s:
+        node = node.filter("setpts", f"PTS-{video.lag_s:.6f}/TB")
     node = steady_picture(node, video, interlaced=treatment.deinterlace or treatment.inverse_telecine)
     if video.blank_lines:
         # A number that is even leaves each line in its field.

@@ -15,6 +15,8 @@ from include.domain.media.media import AudioStream, Finding, VideoStream
 
 SAID_S = 0.03
 """From here on silence and held pictures are told: what is shorter is how streams are cut into frames."""
+MISSING_S = 0.15
+"""From here on pictures that cannot be decoded are told: some containers count what a decoder holds back for them."""
 PADDING_SAMPLES = 1536
 """A frame of AC-3, the longest of usual codecs: sound that goes on for less behind the picture may be padding."""
 FINEST_FPS = 25
@@ -79,18 +81,15 @@ def clock_findings(
         missing_s: Length of the pictures before the first that can be decoded.
     """
     end = video.start_time_s + video.duration_s
+    undecoded = missing_s if missing_s >= MISSING_S else 0.0
     odd = [
-        (missing_s, "starts_mid_gop", f"the first {missing_s:.2f} s of picture cannot be decoded and are left out"),
+        (undecoded, "starts_mid_gop", f"the first {undecoded:.2f} s of picture cannot be decoded and are left out"),
         (
             video.start_time_s,
             "late_video",
             f"the picture starts {video.start_time_s:.3f} s after the sound: the first one is shown until then",
         ),
-        (
-            duration_s - end,
-            "short_video",
-            f"the picture ends at {end:.2f} s: the last one is held to {duration_s:.2f} s",
-        ),
+        (duration_s - end, "short_video", f"the picture ends at {end:.2f} s: the last is held to {duration_s:.2f} s"),
     ]
     for number, track in enumerate(audio, start=1):
         late, length = track.start_time_s, track.duration_s

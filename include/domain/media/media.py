@@ -33,6 +33,8 @@ class VideoStream(Document):
     duration_s: float
     start_time_s: float = 0.0
     """Of the first picture that can be decoded, in the title: it is shown from zero on, until it comes."""
+    lag_s: float = 0.0
+    """How much later than it is meant each picture leaves the decoder: in AVI packets have no time but their order."""
     pixel_format: str
     bit_depth: int = 8
     field_order: str | None = None
@@ -167,6 +169,9 @@ class Inspection(Document):
     """Of the title: from its zero to the end of the longer of picture and sound."""
     seeks: bool = True
     """Whether a decoder that starts in the middle gives right pictures."""
+    missing_s: float = 0.0
+    """How long the pictures are that stand before the first that can be decoded: a recording may begin between two
+    keyframes."""
     bitrate_kbps: float | None = None
     video: VideoStream
     audio: tuple[AudioStream, ...] = ()

@@ -19,7 +19,7 @@ class Reason(StrEnum):
     NOT_AS_REQUESTED = "not_as_requested"
     """It lacks what the request names of it: a programme, so many audio channels."""
     BROKEN_CLOCK = "broken_clock"
-    """Its times start again, or jump, on the way: several recordings in one file."""
+    """Its times start again, or jump, on the way (several recordings in one), or picture and sound lie hours apart."""
     CHECKSUM_MISMATCH = "checksum_mismatch"
     FORBIDDEN_ADDRESS = "forbidden_address"
     CHANGED = "changed"
