@@ -28,7 +28,7 @@ from include.domain.media.changes import picture_finding, with_changes
 from include.domain.media.clock import clock_findings
 from include.domain.media.colour import colour_findings
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream
-from include.domain.media.picture import as_seen, picture_findings, refused_picture
+from include.domain.media.picture import as_seen, picture_findings, refused_picture, with_base_layer
 from include.domain.media.rejection import ARRIVING, Reason
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
@@ -220,6 +220,7 @@ def _shown(ctx: StageContext, address: str, stream: Fields, video: VideoStream) 
     seen = look(tools.ffmpeg(ctx.settings), address, index=video.index, decoder=decoder, timeout_s=limit_s)
     if seen is not None:
         video = as_seen(video, seen, decoder=decoder if seen.alpha else None)
+    video = with_base_layer(video, dolby)
     refusal = refused_picture(video, seen, dolby)
     if refusal:
         raise MezzanineRejected(refusal, reason=Reason.UNSUPPORTED_PICTURE)

@@ -17,7 +17,7 @@ from include.domain.media.picture import picture_findings, pixel_shape, quarter_
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 from tests.clips import run_ffmpeg
-from tests.media_core.boxes import with_clean_aperture
+from tests.media_core.boxes import with_clean_aperture, with_dolby_vision
 from tests.media_core.charts import rendered, shown
 from tests.media_core.conftest import inspected
 from tests.media_core.samples import video
@@ -206,6 +206,29 @@ def test_dolby_vision_is_refused_where_its_base_layer_is_dolbys_alone(
     assert (refused_picture(video(), None, dolby) is not None) == refused
     said = picture_findings(video(), cropped_from=None, mirrored=False, dolby=dolby)
     assert f"Dolby Vision profile {profile}: its base layer" in said[0].message
+
+
+@pytest.mark.parametrize(
+    ("profile", "compatibility", "transfer"), [(8, 1, "smpte2084"), (8, 4, "arib-std-b67"), (5, 0, None)]
+)
+def test_dolby_vision_is_published_as_its_base_layer_or_refused(
+    context: Context, tmp_path: Path, profile: int, compatibility: int, transfer: str | None
+) -> None:
+    encoder = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=1", "-tag:v", "hvc1")
+    # Untagged: the record says what the base layer is.
+    picture = "color=gray:size=320x180:rate=25:duration=0.4,format=yuv420p10le"
+    run_ffmpeg(["-f", "lavfi", "-i", picture, *encoder, str(tmp_path / "dolby.mp4")])
+    ctx = context(with_dolby_vision(tmp_path / "dolby.mp4", profile=profile, compatibility=compatibility))
+
+    if transfer is None:
+        with pytest.raises(MezzanineRejected, match="Dolby Vision profile 5") as caught:
+            inspected(ctx)
+        assert caught.value.reason == Reason.UNSUPPORTED_PICTURE
+        return
+    source, result, _ = rendered(ctx)
+    assert source.video.color_transfer == transfer
+    assert {"dolby_vision", "hdr"} <= {finding.code for finding in source.warnings}
+    assert shown(ctx.store.readable(result.uri)).shape[2] == 3
 
 
 def test_a_matrix_that_nothing_converts_is_refused() -> None:

@@ -30,6 +30,14 @@ BLANK_LINES = {("mpeg2video", 720, 608): 32, ("mpeg2video", 720, 512): 26}
 """Lines above the picture in which tape formats (SMPTE D-10, known as IMX) keep teletext and time codes, by codec,
 width and height. The aspect that such a file tells is that of all its lines, and meant for those below."""
 
+BASE_LAYERS = {
+    1: ("bt2020", "smpte2084", "bt2020nc"),
+    2: ("bt709", "bt709", "bt709"),
+    4: ("bt2020", "arib-std-b67", "bt2020nc"),
+    6: ("bt2020", "smpte2084", "bt2020nc"),
+}
+"""Primaries, transfer and matrix that the base layer of Dolby Vision has, by compatibility id."""
+
 Alpha = Literal["straight", "premultiplied"]
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
 
@@ -95,6 +103,22 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
             "decoder": decoder,
             **{name: value for name, value in told.items() if value is not None},
         }
+    )
+
+
+def with_base_layer(video: VideoStream, dolby: tuple[int, int | None] | None) -> VideoStream:
+    """The stream with the colours of Dolby Vision's base layer, where the stream itself says nothing of its transfer.
+
+    Args:
+        video: The stream, with what its first picture shows.
+        dolby: Profile of Dolby Vision and its compatibility id, where the container gives them.
+    """
+    known = BASE_LAYERS.get(dolby[1]) if dolby is not None and dolby[1] is not None else None
+    if known is None or video.color_transfer is not None:
+        return video
+    names = ("color_primaries", "color_transfer", "color_space")
+    return video.model_copy(
+        update={name: getattr(video, name) or value for name, value in zip(names, known, strict=True)}
     )
 
 
