@@ -70,7 +70,8 @@ def test_sound_starts_and_ends_with_the_picture(
     ctx, source, result = encoded(tmp_path, clips(name, **{"seconds": 2.48, **options}))
 
     heard = samples(ctx, result.renditions[0].uri)
-    assert onset_s(heard) == pytest.approx(expected_s, abs=0.03)
+    # Where the encoder's delay lets the sound begin before the picture, the title does, too.
+    assert onset_s(heard) - source.video.start_time_s == pytest.approx(expected_s, abs=0.03)
     assert len(heard) / RATE_HZ == pytest.approx(source.video.start_time_s + source.video.duration_s, abs=0.022)
     assert result.renditions[0].duration_s == pytest.approx(len(heard) / RATE_HZ, abs=0.001)
 
