@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from include.adapters.ffmpeg.changes import picture_states
@@ -45,6 +45,39 @@ class Decoded:
     cost: Cost
 
 
+@dataclass(kw_only=True)
+class _Seen:
+    """What the lines of a decode tell, line by line."""
+
+    audio_indexes: Sequence[int]
+    first_audio: int
+    """Number of the first audio stream among those that are decoded."""
+    on_time: Callable[[float], None]
+    frames: int = 0
+    first_s: float | None = None
+    last_s: float | None = None
+    sounds: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def count(self, line: str) -> None:
+        """Take one line: a picture's time, or time and length of a piece of sound, each in ticks of its clock."""
+        try:
+            kind, *values = line.split()
+            if kind == "v":
+                # Seconds would come with six digits: 10000.1 for 10000.04.
+                self.last_s = int(values[0]) * _tick_s(values[1])
+                self.first_s = self.last_s if self.first_s is None else self.first_s
+                self.frames += 1
+                self.on_time(self.last_s)
+            elif kind == "a":
+                index = self.audio_indexes[int(values[0]) - self.first_audio]
+                start = int(values[1]) * _tick_s(values[3])
+                end = start + int(values[2]) * _tick_s(values[3])
+                known = self.sounds.get(index, (start, end))
+                self.sounds[index] = (min(start, known[0]), max(end, known[1]))
+        except (ValueError, IndexError, ZeroDivisionError):
+            return
+
+
 def decode(
     program: str,
     source: OpenedMezzanine,
@@ -74,29 +107,7 @@ def decode(
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
         on_time: Gets the time of each frame.
     """
-    frames, first, last = 0, None, None
-    sounds: dict[int, tuple[float, float]] = {}
-    first_audio = 0 if video_index is None else 1
-
-    def count(line: str) -> None:
-        nonlocal frames, first, last
-        kind, *values = line.split()
-        try:
-            if kind == "v":
-                # Seconds would come with six digits: 10000.1 for 10000.04.
-                last = int(values[0]) * _tick_s(values[1])
-                first = last if first is None else first
-                frames += 1
-                on_time(last)
-            elif kind == "a":
-                index = audio_indexes[int(values[0]) - first_audio]
-                start = int(values[1]) * _tick_s(values[3])
-                end = start + int(values[2]) * _tick_s(values[3])
-                known = sounds.get(index, (start, end))
-                sounds[index] = (min(start, known[0]), max(end, known[1]))
-        except (ValueError, IndexError, ZeroDivisionError):
-            return
-
+    seen = _Seen(audio_indexes=audio_indexes, first_audio=0 if video_index is None else 1, on_time=on_time)
     argv = decode_argv(
         program,
         source,
@@ -108,17 +119,17 @@ def decode(
         keyframes=keyframes,
         threads=threads,
     )
-    finished = run(argv, timeout_s=timeout_s, check=False, on_line=count)
+    finished = run(argv, timeout_s=timeout_s, check=False, on_line=seen.count)
     counted = decode_errors(finished.stderr, video_index=video_index)
     return Decoded(
-        frames=frames,
+        frames=seen.frames,
         decoded_frames=counted.frames,
         errors=counted.errors,
         audio_errors=counted.audio_errors,
-        first_s=first,
-        last_s=last,
-        sounds=sounds,
-        looks=picture_states(finished.stderr, start_s=first or 0.0),
+        first_s=seen.first_s,
+        last_s=seen.last_s,
+        sounds=seen.sounds,
+        looks=picture_states(finished.stderr, start_s=seen.first_s or 0.0),
         cut_short=cut_short(finished.stderr),
         message=_told(finished.stderr),
         cost=finished.cost,
