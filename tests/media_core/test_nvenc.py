@@ -162,7 +162,7 @@ def test_a_finished_rendition_of_either_form_is_found_wherever_the_next_attempt_
     assert done == made(ctx, source, decision)
     object.__setattr__(ctx, "hardware", False)
     assert done == made(ctx, source, decision)
-    assert len(ctx.store.list(ctx.key("renditions"))) == 2
+    assert len(ctx.store.list(ctx.kept_key("renditions"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.excerpts import RATE_HZ, _even
 from include.domain.plan.plan import Plan
 from tests.clips import run_ffmpeg
 from tests.reader import Pictures, assert_in_sync, read_hls
@@ -199,6 +200,17 @@ def test_discs_old_cameras_tapes_and_capture_cards_are_published_in_sync(
 
     assert abs(shown(made).frames - 2 * int(options.get("rate", "25"))) <= 1
     assert_in_sync(read_hls(made.folder), at=(0.4, 1.2))
+
+
+def test_one_frame_of_sound_whose_time_is_wrong_leaves_no_hole_in_what_is_compared() -> None:
+    """As AC-3 in program streams has them; a jump that lasts is a jump."""
+    step = 256 / RATE_HZ
+    times = [0.5 + number * step for number in range(6)]
+    late = [*times[:2], times[2] + step, *times[3:]]
+    jumped = [*times[:3], *(time_s + 0.1 for time_s in times[3:])]
+
+    for given, expected in ((late, times), (jumped, jumped)):
+        assert [time_s for time_s, _ in _even([time_s, 256] for time_s in given)] == pytest.approx(expected)
 
 
 def _made(folder: Path) -> Path:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
+from statistics import median
 
 from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.opening import input_options
@@ -200,7 +202,7 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
     given = _bytes(scratch / f"sound{number}.pcm")
     data.frombytes(given[: len(given) // 2 * 2])
     place = 0
-    for time_s, count in _fields(scratch / f"sound{number}.txt"):
+    for time_s, count in _even(_fields(scratch / f"sound{number}.txt")):
         length = round(count) * CHANNELS
         part, place = data[place : place + length], place + length
         start = round((time_s - zero_s - window.start_s) * RATE_HZ) * CHANNELS
@@ -210,6 +212,19 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
         if first < last:
             samples[first:last] = part[first - start : last - start]
     return loudness(samples, channels=CHANNELS, rate_hz=RATE_HZ) or (FLOOR_DB,)
+
+
+def _even(frames: Iterable[Sequence[float]]) -> Iterator[tuple[float, float]]:
+    """Times and samples of frames; a single one whose time is not in step with both neighbours' is put between them.
+
+    AC-3 in program streams has some: a packet's time goes to the frame that begins in it, or to the one after.
+    """
+    given = [(time_s, samples) for time_s, samples, *_ in frames]
+    begun = list(accumulate((samples / RATE_HZ for _, samples in given), initial=0.0))
+    late = [time_s - before for (time_s, _), before in zip(given, begun, strict=False)]
+    for number, (_, samples) in enumerate(given):
+        around = late[number - 1 : number + 2] if 0 < number < len(late) - 1 else late[number : number + 1]
+        yield begun[number] + median(around), samples
 
 
 def track_argv(program: str, path: Path, windows: Sequence[Window]) -> list[str]:
