@@ -60,6 +60,7 @@ class Title:
             self.decision,
             self.renditions,
             self.sound,
+            self.text,
             self.verified,
             before,
         )

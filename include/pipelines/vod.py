@@ -35,13 +35,17 @@ def describe(title: Handle, *, codecs: tuple[str, ...], progressive: bool) -> No
     contents = (title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, pictures, verified)
     # Only where the plan lists this edition: its core rungs go out while the others are encoded.
     with task("first_finish", edition="first", weight=6, share=2.5):
-        first_verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified)
+        first_verdicts = check(
+            title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, verified
+        )
         first_packaged = package(*contents, first_verdicts, progressive=progressive)
     with task("first_publish", edition="first", weight=9, share=0.5, publishes=True):
         publish(title, first_packaged)
     # A rendition that failed for good does not sink the title: the checks decide, not Airflow.
     with task("finish", weight=6, share=2.5):
-        verdicts = check(title, source, analysis, encode_plan, renditions, audio_tracks, verified, first_verdicts)
+        verdicts = check(
+            title, source, analysis, encode_plan, renditions, audio_tracks, subtitle_tracks, verified, first_verdicts
+        )
         packaged = package(*contents, verdicts, progressive=progressive)
     with task("publish", weight=9, share=0.5, publishes=True):
         published = publish(title, packaged)

@@ -31,12 +31,14 @@ from include.domain.outcome.results import (
     QualityScore,
     RenditionVerdict,
     SourceVerdict,
+    TextResult,
 )
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
 from include.stages.core import StageContext, stage
+from include.stages.text_timing import text_verdicts
 
 
 @stage
@@ -48,6 +50,7 @@ def check(
     plan: Plan,
     renditions: tuple[EncodeResult, ...],
     audio: AudioResult,
+    text: TextResult,
     verified: SourceVerdict,
     before: CheckResult | None = None,
 ) -> CheckResult:
@@ -81,11 +84,14 @@ def check(
     ctx.report(0.9, "listening")
     tracks = qc.with_their_stereo(audio.renditions, [track_verdict(original, track) for track in audio.renditions])
     lacks_sound = qc.withhold(audio.renditions, tracks)
+    texts = text_verdicts(ctx, source, text.renditions)
+    lacks_text = any(verdict.outcome is not CheckOutcome.PASS for verdict in texts)
     return CheckResult(
         renditions=tuple(verdicts),
         audio=(*_findings(ctx, audio, verified), *original.unread),
         tracks=tracks,
-        degraded=degraded or lacks_sound,
+        texts=texts,
+        degraded=degraded or lacks_sound or lacks_text,
         cost=_sum(
             *(verdict.check_cost for verdict in verdicts if verdict.check_cost),
             *(verdict.check_cost for verdict in tracks),

@@ -43,6 +43,7 @@ from include.domain.outcome.results import (
     PackagedRendition,
     PackageResult,
     SourceVerdict,
+    TextRendition,
     TextResult,
 )
 from include.domain.outcome.rules import AUDIO_RATE_HZ, SAMPLE_TOLERANCE
@@ -84,6 +85,7 @@ def package(
         for planned in passed
     }
     tracks = _tracks(audio, verdicts)
+    shown = [each for each in text.renditions if each.name not in verdicts.withheld_texts]
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
     ctx.report(0.1, "packaging")
@@ -95,7 +97,7 @@ def package(
         ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
     )
     ctx.report(0.5, "measuring the set")
-    contents = _contents(ctx, source, folder, finished, passed, tracks, text)
+    contents = _contents(ctx, source, folder, finished, passed, tracks, shown)
     _write_manifests(folder, contents, verdicts, finished)
     _copy_images(ctx, pictures, folder / "images")
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
@@ -190,7 +192,7 @@ def _contents(
     finished: Finished,
     passed: list[Rendition],
     tracks: list[AudioRendition],
-    text: TextResult,
+    text: list[TextRendition],
 ) -> Contents:
     """Measure every track of the set and write the subtitles beside them."""
     try:
@@ -232,12 +234,12 @@ def _contents(
 
 
 def _texts(
-    ctx: StageContext, folder: Path, text: TextResult, durations: list[Fraction], *, target_s: int
+    ctx: StageContext, folder: Path, text: list[TextRendition], durations: list[Fraction], *, target_s: int
 ) -> tuple[TextEntry, ...]:
     """Write the subtitles beside the tracks."""
     taken: set[str] = set()
     texts = []
-    for rendition in text.renditions:
+    for rendition in text:
         cues = _cues(ctx, rendition.uri)
         peak, size = hls.write_text(folder, rendition.name, cues, durations, target_s=target_s)
         texts.append(

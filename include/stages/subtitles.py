@@ -52,6 +52,7 @@ class _Source:
     forced: bool = False
     hearing_impaired: bool = False
     default: bool = False
+    stream: int | None = None
 
 
 @stage
@@ -66,6 +67,7 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
             forced=track.forced,
             hearing_impaired=track.hearing_impaired,
             default=track.default,
+            stream=track.index,
         )
         if track.codec in PICTURES:
             message = (
@@ -162,6 +164,7 @@ class _Tracks:
                 hearing_impaired=source.hearing_impaired,
                 default=default,
                 cues=len(shown),
+                stream=source.stream,
             )
         )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from include.domain.media.ass_reading import read_ass
 from include.domain.media.captions import MAX_CUE_CHARACTERS, Cue
-from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart
+from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart, misplaced
 from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
 from include.domain.media.cue_times import clock_ms, timing
 
@@ -257,3 +257,30 @@ def test_cues_that_end_early_by_such_a_ratio_are_told() -> None:
 def test_two_tracks_that_run_at_different_speeds_are_told() -> None:
     assert "25 fps instead of 24" in (drifting_apart(cues(100, 5_000_000), cues(100, 4_800_000)) or "")
     assert drifting_apart(cues(100, 5_000_000), cues(100, 4_900_000)) is None
+
+
+def starting(*starts_ms: int) -> list[Cue]:
+    return [Cue(start_ms=start, end_ms=start + 500, text="x") for start in starts_ms]
+
+
+PACKETS = [1000 + 1700 * number + 13 * number**2 % 700 for number in range(40)]
+
+
+@pytest.mark.parametrize(("shift_ms", "told"), [(100, "0.10 s late"), (-240, "0.24 s early"), (3000, "3.00 s late")])
+def test_cues_that_all_come_apart_from_their_packets_are_told(shift_ms: int, told: str) -> None:
+    assert told in (misplaced(PACKETS, starting(*(time + shift_ms for time in PACKETS[2:]))) or "")
+
+
+def test_cues_that_begin_with_their_packets_pass() -> None:
+    assert misplaced(PACKETS, starting(*PACKETS)) is None
+    assert misplaced(PACKETS, starting(*(time + 20 for time in PACKETS))) is None, "a picture's half"
+    assert misplaced(PACKETS, starting(*PACKETS[::3])) is None, "empty packets make no cues"
+    assert misplaced([-800, 1000, 2500], starting(0, 1000, 2500)) is None, "what began before the title"
+
+
+def test_cues_that_no_one_time_brings_to_packets_are_not_judged() -> None:
+    assert (
+        misplaced(PACKETS, starting(*(time + 300 + 37 * number % 900 for number, time in enumerate(PACKETS)))) is None
+    )
+    assert misplaced([], starting(1000)) is None
+    assert misplaced(PACKETS, []) is None

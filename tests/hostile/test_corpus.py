@@ -16,7 +16,7 @@ from include.adapters.tools import ffmpeg
 from include.base.errors import CallsheetError, MezzanineRejected
 from include.base.settings import Settings
 from include.domain.media.media import Inspection
-from include.domain.outcome.results import AudioResult, SourceVerdict
+from include.domain.outcome.results import AudioResult, SourceVerdict, TextResult
 from include.stages.analyse import analyse
 from include.stages.check import check
 from include.stages.encode import encode
@@ -78,7 +78,7 @@ def _taken_through(folder: Path, name: str, data: bytes) -> Ended:
         verified = verify_source.function(ctx, title, source)
         assert isinstance(verified, SourceVerdict)
         rendition = encode.function(ctx, title, source, smallest, smallest.jobs[0])
-        check.function(ctx, title, source, analysis, smallest, (rendition,), AudioResult(), verified)
+        check.function(ctx, title, source, analysis, smallest, (rendition,), AudioResult(), TextResult(), verified)
     except Exception as error:
         return Ended(name=name, error=error)
     else:

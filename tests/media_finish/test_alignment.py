@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from include.base.errors import CoreRungMissing, PackagerFailed
-from include.domain.outcome.results import AudioResult, CheckOutcome
+from include.domain.media.captions import webvtt
+from include.domain.media.cue_reading import read_webvtt
+from include.domain.outcome.report import Report
+from include.domain.outcome.results import AudioResult, CheckOutcome, TextResult
 from tests.clips import AAC, run_ffmpeg
 from tests.media_finish.test_check import rendition_file, verdict_on, with_rendition
 from tests.synced import make_synced
-from tests.titles import Title, fast, make_title
+from tests.titles import Title, fast, lowest, make_title
 
 LENGTH_S = 12.0
 AT = (1.0, 2.2, 5.0, 6.6, 9.0, 11.2)
@@ -138,3 +141,51 @@ def test_a_set_that_declares_other_samples_than_were_decoded_is_refused(synced: 
         synced.package(result.model_copy(update={"tracks": tracks}))
     with pytest.raises(PackagerFailed, match="declares 300 frames, 299 were decoded"):
         synced.package(result.model_copy(update={"renditions": renditions}))
+
+
+@pytest.fixture(scope="module")
+def subtitled(tmp_path_factory: pytest.TempPathFactory) -> Title:
+    """A transport-stream-like clock in Matroska: everything begins at 5 s, with three cues."""
+    folder = tmp_path_factory.mktemp("subtitled")
+    text = folder / "en.srt"
+    text.write_text(
+        "\n".join(
+            f"{number}\n00:00:{at:02d},500 --> 00:00:{at + 1:02d},500\nLine {number}\n"
+            for number, at in enumerate((6, 8, 10), start=1)
+        )
+    )
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25", "-f", "lavfi", "-i", "sine"]
+    run_ffmpeg(
+        [
+            *("-itsoffset", "5", *picture[:4], "-itsoffset", "5", *picture[4:], "-i", str(text)),
+            *("-map", "0:v", "-map", "1:a", "-map", "2:s", "-t", "13", "-copyts"),
+            *("-c:v", "libx264", "-preset", "ultrafast", *AAC, "-c:s", "srt", str(folder / "subtitled.mkv")),
+        ]
+    )
+    return make_title(folder, folder / "subtitled.mkv", change=lowest, stills=False)
+
+
+def test_subtitles_that_come_with_the_mezzanines_pass(subtitled: Title) -> None:
+    result = subtitled.check()
+
+    assert [(each.track, each.outcome) for each in result.texts] == [("und", CheckOutcome.PASS)]
+    assert not result.degraded
+
+
+def test_shifted_subtitles_do_not_go_out(subtitled: Title) -> None:
+    (track,) = subtitled.text.renditions
+    cues = read_webvtt(subtitled.ctx.store.get_bytes(track.uri).decode()).cues
+    late = [dataclasses.replace(cue, start_ms=cue.start_ms + 100, end_ms=cue.end_ms + 100) for cue in cues]
+    key = subtitled.ctx.key("text/late.vtt")
+    subtitled.ctx.store.put_bytes(key, webvtt(late).encode())
+    shifted = dataclasses.replace(subtitled, text=TextResult(renditions=(track.model_copy(update={"uri": key}),)))
+
+    result = shifted.check()
+
+    assert result.degraded
+    assert result.of_tracks == ("subtitles und are left out: their cues come 0.10 s late",)
+    shifted.package(result)
+    report = Report.from_json((shifted.folder / "report.json").read_bytes())
+    assert report.missing == ("text_und",)
+    assert report.text == ()
+    assert "SUBTITLES" not in (shifted.folder / "hls.m3u8").read_text()

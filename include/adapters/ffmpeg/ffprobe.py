@@ -118,6 +118,28 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
     )
 
 
+def packet_times(program: str, address: str, *, index: int, timeout_s: float) -> list[float]:
+    """Time of each packet of a stream on the container's clock, in seconds; those without a time are left out.
+
+    Args:
+        program: ffprobe.
+        address: Path or presigned address.
+        index: Of the stream.
+        timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
+    """
+    entries = ["-show_entries", "packet=pts_time", "-of", "csv=p=0"]
+    argv = [program, "-v", loglevel(address), "-select_streams", str(index), *entries, *input_argv(address)]
+    times: list[float] = []
+
+    def read(line: str) -> None:
+        time_s = number(line.strip().strip(","))
+        if time_s is not None:
+            times.append(time_s)
+
+    run(argv, timeout_s=timeout_s, check=False, on_line=read)
+    return times
+
+
 def _steady(gaps: list[float]) -> bool:
     """Whether all but a few distances are the usual one; millisecond clocks make 41 and 42 ms of one rate."""
     if not gaps:

@@ -1,7 +1,9 @@
-"""Whether cues can belong to this title: they end with it, and run at its speed."""
+"""Whether cues can belong to this title: they end with it, run at its speed, and come when its own do."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -14,6 +16,13 @@ RATIO_TOLERANCE = 0.0015
 LEAST_CUES = 10
 LEAST_MS = 60_000
 """From how many cues and which length of title on an early end is looked at: short clips end anywhere."""
+TOGETHER_MS = 50
+"""A cue that begins this near to a packet begins with it."""
+BUCKET_MS = 20
+FARTHEST_MS = 10_000
+"""Shifts that are looked for."""
+SAMPLED_CUES = 200
+NEARLY_ALL = 0.9
 _FILM, _NTSC, _PAL, _VIDEO = Fraction(24), Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001)
 SPEEDS: dict[str, Fraction] = {
     "23.976 fps instead of 25": _PAL / _NTSC,
@@ -64,6 +73,41 @@ def drifting_apart(first: Sequence[Cue], second: Sequence[Cue]) -> str | None:
     if speed is None:
         return None
     return f"it ends at {timestamp(other)} and the other at {timestamp(one)}, which is the ratio of {speed}"
+
+
+def misplaced(source_ms: Sequence[int], cues: Sequence[Cue]) -> str | None:
+    """A sentence where the cues of a track come at other times than the packets that they were read from; else None.
+
+    Most cues of a sound track begin with a packet. Where most do not, but nearly all would if they were moved by one
+    time, they are shifted by it. Without such a time nothing is said: formats differ in what they cut a cue into.
+
+    Args:
+        source_ms: Of the packets, on the title's clock; what begins before its zero is shown from there on.
+        cues: Of the track.
+    """
+    starts, packets = sorted({cue.start_ms for cue in cues}), sorted({max(0, time_ms) for time_ms in source_ms})
+    if not starts or not packets or _with_a_packet(starts, packets, 0) >= len(starts) / 2:
+        return None
+    sampled = starts[:: max(1, len(starts) // SAMPLED_CUES)]
+    apart = Counter(
+        round((start - packet) / BUCKET_MS) * BUCKET_MS
+        for start in sampled
+        for packet in packets[bisect_left(packets, start - FARTHEST_MS) : bisect_right(packets, start + FARTHEST_MS)]
+    )
+    if not apart:
+        return None
+    shift_ms = min(apart, key=lambda shift: (-apart[shift], abs(shift)))
+    if _with_a_packet(starts, packets, shift_ms) < NEARLY_ALL * len(starts):
+        return None
+    return f"their cues come {abs(shift_ms) / 1000:.2f} s {'late' if shift_ms > 0 else 'early'}"
+
+
+def _with_a_packet(starts: Sequence[int], packets: Sequence[int], shift_ms: int) -> int:
+    """How many cues begin with a packet, once they are moved back by ``shift_ms``."""
+    return sum(
+        bisect_left(packets, start - shift_ms - TOGETHER_MS) < bisect_right(packets, start - shift_ms + TOGETHER_MS)
+        for start in starts
+    )
 
 
 def _speed(one: int, other: int) -> str | None:

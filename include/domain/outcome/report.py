@@ -174,7 +174,11 @@ def build_report(
             if verdict.rendition == job.rendition.name
         ),
         audio=_reported_audio(audio, verdicts),
-        text=tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in text.renditions),
+        text=tuple(
+            track.model_copy(update={"uri": f"text/{track.name}"})
+            for track in text.renditions
+            if track.name not in verdicts.withheld_texts
+        ),
         chapters=source.chapters,
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
@@ -183,9 +187,10 @@ def build_report(
             *(planned.name for planned in plan.renditions if planned.name not in packaged),
             *plan.left_out(),
             *verdicts.withheld,
+            *(f"text_{name}" for name in verdicts.withheld_texts),
         ),
         given_up=given_up,
-        findings=(*(finding.message for finding in findings), *verdicts.audio, *verdicts.of_sound),
+        findings=(*(finding.message for finding in findings), *verdicts.audio, *verdicts.of_tracks),
         encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
         check_cost=verdicts.cost,
         tools=tools,

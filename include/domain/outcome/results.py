@@ -136,6 +136,9 @@ class TextRendition(Document):
     """It tells sounds and speakers as well."""
     default: bool = False
     cues: int
+    stream: int | None = None
+    """Index of the mezzanine's subtitle stream that it was read from; None for a file of the request, and for captions
+    in the picture."""
 
 
 class TextResult(Document):
@@ -204,6 +207,15 @@ class TrackVerdict(Document):
     check_cost: Cost
 
 
+class TextVerdict(Document):
+    """What the checks found of one subtitle track."""
+
+    track: str
+    outcome: CheckOutcome
+    reasons: tuple[str, ...] = ()
+    """Why it must not go out, in sentences."""
+
+
 class CheckResult(Document):
     """Result of the stage ``check``."""
 
@@ -211,6 +223,7 @@ class CheckResult(Document):
     audio: tuple[str, ...] = ()
     """Findings on audio tracks, and on what could not be compared, in sentences; empty is good."""
     tracks: tuple[TrackVerdict, ...] = ()
+    texts: tuple[TextVerdict, ...] = ()
     degraded: bool
     """True when a rendition or track without which the title can go out is missing or failed."""
     cost: Cost
@@ -226,9 +239,16 @@ class CheckResult(Document):
         return tuple(v.track for v in self.tracks if v.outcome is not CheckOutcome.PASS)
 
     @property
-    def of_sound(self) -> tuple[str, ...]:
-        """What is wrong with those, in sentences."""
-        return tuple(f"{v.track} is left out: {' and '.join(v.reasons)}" for v in self.tracks if v.reasons)
+    def withheld_texts(self) -> tuple[str, ...]:
+        """Names of the subtitle tracks that must not be packaged."""
+        return tuple(v.track for v in self.texts if v.outcome is not CheckOutcome.PASS)
+
+    @property
+    def of_tracks(self) -> tuple[str, ...]:
+        """What is wrong with tracks that are left out, in sentences."""
+        sound = (f"{v.track} is left out: {' and '.join(v.reasons)}" for v in self.tracks if v.reasons)
+        text = (f"subtitles {v.track} are left out: {' and '.join(v.reasons)}" for v in self.texts if v.reasons)
+        return (*sound, *text)
 
 
 class PackagedRendition(Document):
