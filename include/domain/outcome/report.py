@@ -174,11 +174,7 @@ def build_report(
             if verdict.rendition == job.rendition.name
         ),
         audio=_reported_audio(audio, verdicts),
-        text=tuple(
-            track.model_copy(update={"uri": f"text/{track.name}"})
-            for track in text.renditions
-            if track.name not in verdicts.withheld_texts
-        ),
+        text=_reported_text(text, verdicts),
         chapters=source.chapters,
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
@@ -201,6 +197,11 @@ def build_report(
 def _reported_audio(audio: AudioResult, verdicts: CheckResult) -> tuple[AudioRendition, ...]:
     passed = (track for track in audio.renditions if track.name not in verdicts.withheld)
     return tuple(track.model_copy(update={"uri": f"audio/{track.name}"}) for track in passed)
+
+
+def _reported_text(text: TextResult, verdicts: CheckResult) -> tuple[TextRendition, ...]:
+    passed = (track for track in text.renditions if track.name not in verdicts.withheld_texts)
+    return tuple(track.model_copy(update={"uri": f"text/{track.name}"}) for track in passed)
 
 
 def _reported_plan(plan: Plan) -> ReportedPlan:
