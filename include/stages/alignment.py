@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from include.adapters.ffmpeg.excerpts import Ear, Excerpt, read_source, sound_within, track_argv
+from include.adapters.ffmpeg.excerpts import Ear, Excerpt, read_source, sound_within, track_argv, written
 from include.adapters.ffmpeg.reading import bytes_written
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
@@ -129,7 +129,7 @@ def track_verdict(original: Original, track: AudioRendition) -> TrackVerdict:
     path = ctx.store.local_copy(track.uri, ctx.scratch)
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as scratch:
         argv = track_argv(ffmpeg(ctx.settings), path, wide)
-        finished = run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch))
+        finished = written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch)))
         heard = {each.start_s: sound_within(Path(scratch), 0, each, zero_s=0.0) for each in wide}
     samples = bytes_written(finished.stdout) // (_BYTES * track.channels)
     errors = [line.replace(str(path), track.name) for line in finished.stderr.splitlines() if line.strip()]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv
+from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv, written
 from include.adapters.ffmpeg.reading import frames_counted
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
@@ -277,7 +277,7 @@ def _decode(
     wide = [widened(window, length_s=PICTURE_S) for window in windows]
     argv = decode_argv(ffmpeg(ctx.settings), path, wide)
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as folder:
-        decoded = run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(folder))
+        decoded = written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(folder)))
         shown = thumbnails(Path(folder), zero_s=0.0)
     # Reasons are published: no path of this machine in them.
     errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]

@@ -11,7 +11,6 @@ from include.adapters.ffmpeg.opening import input_argv, input_options
 from include.adapters.ffmpeg.text_tracks import (
     LEAD_S,
     ROUTES,
-    USER_DATA,
     captions_argv,
     track_argv,
     user_data_argv,
@@ -25,6 +24,7 @@ from include.domain.media.captions import Cue
 from include.domain.media.closed_captions import CaptionChannels, caption_channels
 from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
 from include.domain.media.media import Finding, Inspection, SubtitleStream
+from include.domain.recipe.codecs import USER_DATA
 from include.stages.core import StageContext
 
 log = logging.getLogger(__name__)

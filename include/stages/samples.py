@@ -19,6 +19,7 @@ from include.domain.media.clock import origin, sound_end_s, title_length
 from include.domain.media.media import AudioStream, VideoStream, Window
 from include.domain.media.rejection import Reason, judge_decode
 from include.domain.media.sampling import sample_windows
+from include.domain.recipe.codecs import RESIZED
 from include.stages.core import StageContext
 
 HEAD_S = 30.0
@@ -35,8 +36,6 @@ LATE_S = 0.5
 """How far frames may lie behind the end that the container declares: further ones would be cut off in silence."""
 SAMPLES = 3
 SAMPLE_S = 1.0
-RESIZED = frozenset({"vp8", "vp9"})
-"""Codecs of calls and browsers' recorders, which send smaller pictures over a bad line. They have few keyframes."""
 KEYFRAMES_LIMIT_S = 60.0
 SEEK_TOLERANCE = 0.25
 """Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""

@@ -50,7 +50,7 @@ def test_a_job_encodes_the_option_that_it_took_and_a_retry_finds_it_whatever_it_
     assert f"-preset {first}" in done.command
     assert (done.degradation is not None) == (first == "superfast")
     assert again == [done, done]
-    assert len(ctx.store.list(ctx.key("renditions"))) == 2
+    assert len(ctx.store.list(ctx.kept_key("renditions"))) == 2
 
 
 def test_a_title_goes_out_with_a_quicker_preset_and_without_a_rung_and_says_so_everywhere(

@@ -106,7 +106,7 @@ POINTS: list[Point] = [
         "after put_bytes work/jobs/prepare.json",
         "before rename work/inspect.json",
         "after put_bytes work/inspect.json",
-        "during 2 tool -",
+        "during 4 tool -",
         "before put_bytes work/analyse.json",
         "after put_bytes work/analyse.json",
         "before catalog.titles.note_task finished",

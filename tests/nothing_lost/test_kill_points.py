@@ -133,7 +133,7 @@ def test_a_title_whose_tasks_are_killed_at_random_comes_to_its_one_end(seed: int
 @pytest.mark.parametrize(
     "point",
     [
-        *at("prepare", "during 2 tool -"),
+        *at("prepare", "during 4 tool -"),
         *at("plan", "before rename work/plan.json"),
         *at("finish", "before rename work/package.json"),
         *at("publish", "before 4 rename version/*", "before rename pointer"),

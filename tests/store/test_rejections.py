@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from include.adapters.mezzanine import called_as_requested
 from include.adapters.tools import ffmpeg
 from include.base.errors import MezzanineRejected
 from include.base.settings import Settings
+from include.domain.media.rejection import Reason
+from include.stages.core import StageContext
 from include.stages.inspect import inspect
 from include.stages.verify_source import verify_source
 from tests.clips import Clips, stage_context
@@ -25,7 +28,7 @@ WORDS = [
     "file:$1: odd, and odd again: $1",
     "HTTP error 404 from ${1%%/farm*}",
 ]
-"""What a tool may say, with the address that it was given as ``$1``."""
+"""What a tool may say, with the address that it was given as ``$1``. An editor is told its meaning, not its words."""
 
 
 @pytest.fixture
@@ -51,6 +54,14 @@ def rejected(stage: Any, ctx: Any, *documents: Any) -> str:
     return caught.value.message
 
 
+def reworded(ctx: StageContext, words: str, address: str) -> list[str]:
+    """What becomes of a rejection that quotes a tool's words about the address that it was given."""
+    short = words.replace("${1%%/farm*}", address.partition("/farm")[0])
+    with pytest.raises(MezzanineRejected) as caught, called_as_requested(ctx):
+        raise MezzanineRejected(short.replace("$1", address), reason=Reason.UNDECODABLE)
+    return [caught.value.message]
+
+
 @pytest.mark.parametrize("words", WORDS)
 def test_a_copy_in_the_store_is_called_as_the_request_calls_it(
     words: str, s3: S3, planted: Planted, clips: Clips, tmp_path: Path
@@ -67,8 +78,11 @@ def test_a_copy_in_the_store_is_called_as_the_request_calls_it(
     for message in told:
         for internal in (urlsplit(s3.endpoint).netloc, "source.bin", "X-Amz", "/work/", str(tmp_path), "…"):
             assert internal not in message, message
-    assert uri in told[0] or "the store" in told[0]
     assert "no frame of it can be decoded" in told[0]
+    for message in reworded(ctx, words, ctx.store.readable(ctx.kept_key("mezzanine/source.bin"))):
+        for internal in (urlsplit(s3.endpoint).netloc, "source.bin", "X-Amz", "/work/", str(tmp_path), "…"):
+            assert internal not in message, message
+        assert uri in message or "the store" in message
 
 
 @pytest.mark.parametrize("words", WORDS[:-1])
@@ -80,9 +94,12 @@ def test_a_file_is_called_by_its_address_and_no_other_way(
 
     message = rejected(inspect, ctx)
 
-    assert clip.as_uri() in message
-    assert str(clip) not in message.replace(clip.as_uri(), "")
-    assert "file://file" not in message
+    assert "no frame of it can be decoded" in message
+    (told,) = reworded(ctx, words, str(clip))
+    assert clip.as_uri() in told
+    for text in (message, told):
+        assert str(clip) not in text.replace(clip.as_uri(), "")
+        assert "file://file" not in text
 
 
 def test_a_link_does_not_say_where_it_leads(planted: Planted, clips: Clips, tmp_path: Path) -> None:
@@ -95,5 +112,7 @@ def test_a_link_does_not_say_where_it_leads(planted: Planted, clips: Clips, tmp_
 
     message = rejected(inspect, ctx)
 
-    assert link.as_uri() in message
-    assert str(clip) not in message
+    (told,) = reworded(ctx, WORDS[0], str(clip))
+    assert link.as_uri() in told
+    for text in (message, told):
+        assert str(clip) not in text

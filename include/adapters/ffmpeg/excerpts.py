@@ -7,6 +7,7 @@ the outcome with the source must not share the fault it looks for. Only the shap
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,11 +21,13 @@ from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.opening import input_options
 from include.adapters.ffmpeg.picture import decoder_options
 from include.adapters.ffmpeg.steady import steady_picture
-from include.adapters.process import run
+from include.adapters.process import Finished, run
+from include.base.errors import StorageError
 from include.domain.media.alignment import FLOOR_DB, SIDE, STEP_S, THUMBNAIL_BYTES, Thumbnails, loudness
 from include.domain.media.media import VideoStream, Window
 from include.domain.outcome.results import Cost
 
+_NO_ROOM = re.compile("No space left on device|Disk quota exceeded")
 RATE_HZ = 8000
 CHANNELS = 2
 _PICTURES, _PICTURE_TIMES = "thumbnails.gray", "thumbnails.txt"
@@ -160,7 +163,7 @@ def read_source(
         threads=threads,
     )
     forget(scratch, len(ears))
-    finished = run(argv, timeout_s=timeout_s, check=False, cwd=scratch)
+    finished = written(run(argv, timeout_s=timeout_s, check=False, cwd=scratch))
     sounds = tuple(sound_within(scratch, number, window, zero_s=origin_s) for number in range(len(ears)))
     return Excerpt(
         window=window, pictures=thumbnails(scratch, zero_s=origin_s + video.lag_s), sounds=sounds
@@ -172,6 +175,19 @@ def forget(scratch: Path, sounds: int) -> None:
     samples = (f"sound{number}.{end}" for number in range(sounds) for end in ("pcm", "txt"))
     for name in (_PICTURES, _PICTURE_TIMES, *samples):
         (scratch / name).unlink(missing_ok=True)
+
+
+def written(finished: Finished) -> Finished:
+    """The same; raises :class:`StorageError` where the tool had no room for what it was to write.
+
+    What it left then says nothing of what it read.
+    """
+    if _NO_ROOM.search(finished.stderr):
+        raise StorageError(
+            "the scratch folder takes no more: free space there; the next attempt goes on from what is done",
+            reason="disk_full",
+        )
+    return finished
 
 
 def thumbnails(scratch: Path, *, zero_s: float) -> Thumbnails:

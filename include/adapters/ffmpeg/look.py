@@ -14,9 +14,8 @@ from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import run
 from include.base.errors import ToolTimeout
 from include.domain.media.picture import Seen
+from include.domain.recipe.codecs import ALPHA_DECODERS
 
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""WebM keeps transparency in a second stream beside the picture's; ffmpeg's own decoders pass over it."""
 _SIZE = re.compile(r" fmt:(\w{1,32}) .{0,200}? s:(\d{1,5})x(\d{1,5}) ")
 _COLOURS = re.compile(r" color_range:(\S{1,32}) color_space:(\S{1,32}) color_primaries:(\S{1,32}) color_trc:(\S{1,32})")
 _TURN = re.compile(r"displaymatrix: rotation of (-?\d{1,3}\.\d{1,6}) degrees")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.adapters.ffmpeg.commands import prelude
+from include.domain.recipe.codecs import USER_DATA
 
 LEAD_S = 3600
 """Cues are written this much late: text formats have no times below zero, and a cue may begin before the title does."""
@@ -38,12 +39,6 @@ ROUTES: dict[str, TextRoute] = {
     ),
 }
 """By ffprobe's name of the codec."""
-USER_DATA: dict[str, tuple[str, str]] = {
-    "h264": ("h264_mp4toannexb,filter_units=pass_types=6", "h264"),
-    "hevc": ("hevc_mp4toannexb,filter_units=pass_types=39", "hevc"),
-    "mpeg2video": ("filter_units=pass_types=178", "mpeg2video"),
-}
-"""For each codec that carries captions: the bitstream filters that leave nothing else, and the raw muxer."""
 
 
 def track_argv(program: str, source: Sequence[str], *, index: int, codec: str, output: str) -> list[str]:

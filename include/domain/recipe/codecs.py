@@ -144,3 +144,16 @@ SOURCE_CODECS = frozenset(
     }
 )
 """Codecs of a mezzanine's picture that are accepted, as ffprobe calls them. None of their decoders opens files."""
+
+RESIZED = frozenset({"vp8", "vp9"})
+"""Codecs of calls and browsers' recorders, which send smaller pictures over a bad line. They have few keyframes."""
+
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""WebM keeps transparency in a second stream beside the picture's; ffmpeg's own decoders pass over it."""
+
+USER_DATA: dict[str, tuple[str, str]] = {
+    "h264": ("h264_mp4toannexb,filter_units=pass_types=6", "h264"),
+    "hevc": ("hevc_mp4toannexb,filter_units=pass_types=39", "hevc"),
+    "mpeg2video": ("filter_units=pass_types=178", "mpeg2video"),
+}
+"""For each codec that carries captions: the bitstream filters that leave nothing else, and the raw muxer."""
