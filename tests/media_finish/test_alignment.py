@@ -96,7 +96,7 @@ def test_a_second_track_that_is_out_of_sync_is_left_out_and_degrades_the_title(s
 
     assert result.withheld == ("aac_de_stereo",)
     assert result.degraded is True
-    assert "late" in result.of_sound[0]
+    assert "late" in result.of_tracks[0]
     packaged = title.package(result)
     assert packaged.degraded is True
     assert packaged.missing == ("aac_de_stereo",)
