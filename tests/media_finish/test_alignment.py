@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.excerpts import CHANNELS, RATE_HZ, sound_within
 from include.base.errors import CoreRungMissing, PackagerFailed
+from include.domain.media.alignment import sound_lag
 from include.domain.media.captions import webvtt
 from include.domain.media.cue_reading import read_webvtt
+from include.domain.media.media import Window
 from include.domain.outcome.report import Report
 from include.domain.outcome.results import AudioResult, CheckOutcome, TextResult
 from tests.clips import AAC, run_ffmpeg
@@ -189,3 +194,20 @@ def test_shifted_subtitles_do_not_go_out(subtitled: Title) -> None:
     assert report.missing == ("text_und",)
     assert report.text == ()
     assert "SUBTITLES" not in (shifted.folder / "hls.m3u8").read_text()
+
+
+def test_a_tone_of_which_the_last_pieces_were_not_read_is_not_taken_for_one_that_comes_late(tmp_path: Path) -> None:
+    tone = array("h", (round(9000 * math.sin(number / 2.5)) for number in range(RATE_HZ * 2) for _ in range(CHANNELS)))
+    window = Window(start_s=0.0, duration_s=2.0)
+
+    def read(name: str, seconds: float) -> tuple[float, ...]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sound0.pcm").write_bytes(tone[: round(seconds * RATE_HZ) * CHANNELS].tobytes())
+        frames = round(seconds * 100)
+        (tmp_path / name / "sound0.txt").write_text("".join(f"{number} 1/100 80\n" for number in range(frames)))
+        return sound_within(tmp_path / name, 0, window, zero_s=0.0)
+
+    whole, cut = read("whole", 2.0), read("cut", 1.78)
+
+    assert (len(whole), len(cut)) == (200, 178)
+    assert sound_lag(cut, whole) is None, "a steady tone says nothing of time"

@@ -122,7 +122,7 @@ def test_a_title_that_comes_to_nothing_after_two_editions_ends_with_the_later_on
         for name in (*list(EDITIONS)[:-1], None):
             before = f"{name}_" if name else ""
             with task(f"{before}finish", edition=name):
-                verdicts = check(handle, source, analysis, planned, renditions, tracks, verified)
+                verdicts = check(handle, source, analysis, planned, renditions, tracks, text, verified)
                 packed = package(*contents, verdicts, progressive=False)
             with task(f"{before}publish", edition=name, publishes=True):
                 publish(handle, packed)

@@ -60,7 +60,7 @@ class Excerpt:
     window: Window
     pictures: Thumbnails
     sounds: tuple[tuple[float, ...], ...]
-    """Loudness at each ear over the whole window, silence where it has nothing."""
+    """Loudness at each ear from the window's start to the last sound that was read, silence where it has nothing."""
 
 
 def source_argv(
@@ -203,7 +203,10 @@ def thumbnails(scratch: Path, *, zero_s: float) -> Thumbnails:
 
 
 def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -> tuple[float, ...]:
-    """The loudness over a window, every frame at the time that its decoder gave it.
+    """The loudness over a window as far as sound was read, every frame at the time that its decoder gave it.
+
+    Where a picture has ended before, ffmpeg may leave out the last tenths of a second of the sound, now more and now
+    less: that is no silence.
 
     Args:
         scratch: Where the command ran.
@@ -217,7 +220,7 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
     data = array("h")
     given = _bytes(scratch / f"sound{number}.pcm")
     data.frombytes(given[: len(given) // 2 * 2])
-    place = 0
+    place = end = 0
     for time_s, count in _even(_fields(scratch / f"sound{number}.txt")):
         length = round(count) * CHANNELS
         part, place = data[place : place + length], place + length
@@ -227,6 +230,8 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
         first, last = max(0, start), min(len(samples), start + len(part))
         if first < last:
             samples[first:last] = part[first - start : last - start]
+            end = max(end, last)
+    samples = samples[: end // step * step]
     return loudness(samples, channels=CHANNELS, rate_hz=RATE_HZ) or (FLOOR_DB,)
 
 

@@ -200,7 +200,8 @@ def together(sounds: Sequence[Sequence[float]]) -> tuple[float, ...]:
         return tuple(sounds[0])
     return tuple(
         max(FLOOR_DB, 10 * math.log10(sum(10 ** (level / 10) for level in levels)))
-        for levels in zip(*sounds, strict=True)
+        # As far as all of them were read.
+        for levels in zip(*sounds, strict=False)
     )
 
 
