@@ -107,6 +107,13 @@ def test_two_short_lines_are_enough(language: str, encoding: str, name: str, lin
     assert decoded.remark == f"is not UTF-8; read as {name}"
 
 
+@pytest.mark.parametrize(
+    ("code", "language", "encoding"), [("pol", "pl", "cp1250"), ("rus", "ru", "cp1251"), ("chi", "zh", "gb18030")]
+)
+def test_a_language_of_three_letters_is_the_one_of_two(code: str, language: str, encoding: str) -> None:
+    assert decode(file(SENTENCES[language]).encode(encoding), code).text == file(SENTENCES[language])
+
+
 def test_vietnamese_letters_are_joined_with_their_accents() -> None:
     # Windows keeps five tones as characters of their own, behind a letter that may have a hat already.
     text = "".join(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from include.domain.media.languages import UNDETERMINED, language_tag
+
 _CYRILLIC = ("cp1251", "koi8_r", "iso8859_5", "cp866", "mac_cyrillic")
 _CENTRAL = ("cp1250", "iso8859_2", "cp852")
 _WESTERN = ("cp1252", "iso8859_15", "mac_roman", "cp850")
@@ -120,8 +122,8 @@ FAMILIAR = frozenset(_WESTERN_LETTERS)
 
 
 def alphabets(language: str) -> tuple[Alphabet, ...]:
-    """How a language (BCP 47) may be written; all ways that there are where it is ``und``."""
-    primary = language.partition("-")[0].lower()
-    if primary == "und":
+    """How a language (BCP 47, or a code of ISO 639-2) may be written; all ways that there are where it is ``und``."""
+    primary = language_tag(language).partition("-")[0].lower()
+    if primary == UNDETERMINED:
         return (WESTERN, *(each for entry in ALPHABETS.values() for each in entry))
     return ALPHABETS.get(_SAME.get(primary, primary), (WESTERN,))
