@@ -24,10 +24,10 @@ from include.domain.media.choosing import Sound, main_first, sounds
 from include.domain.media.labels import matches, sound_label
 from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
 from include.domain.outcome.results import AudioRendition, AudioResult
+from include.domain.recipe.codecs import AUDIO_RATE_HZ
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 
-SAMPLE_RATE_HZ = 48_000
 LOUDEST_LUFS = 0.0
 """The most that loudnorm takes for measured."""
 SHORTEST_MEASURED_S = 0.4
@@ -178,11 +178,11 @@ def _half(track: AudioStream, heard: Measured) -> AudioStream | None:
 
 def track_filters(layout: Layout, *, duration_s: float) -> list[str]:
     """From a decoded track to what is measured and encoded: its channels, and the title's time from 0 to its end."""
-    samples = round(duration_s * SAMPLE_RATE_HZ)
+    samples = round(duration_s * AUDIO_RATE_HZ)
     return [
         f"aformat=channel_layouts={layout.filter_name}",
         # From zero on: a track that starts late gets silence, one that starts early is cut, gaps are filled.
-        f"aresample={SAMPLE_RATE_HZ}:async=1:first_pts=0",
+        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
         "apad",
         f"atrim=end_sample={samples}",
     ]
@@ -215,10 +215,10 @@ def normalising_filters(
         f":measured_I={measured.integrated_lufs}:measured_TP={measured.true_peak_dbtp}"
         f":measured_LRA={measured_range}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",
         # Where it has to limit peaks it works, and would go on, at 192 kHz.
-        f"aresample={SAMPLE_RATE_HZ}",
+        f"aresample={AUDIO_RATE_HZ}",
         # It fills its last block of 100 ms, and where it limits peaks it skips in its timestamps.
         "asetpts=N/SR/TB",
-        f"atrim=end_sample={round(duration_s * SAMPLE_RATE_HZ)}",
+        f"atrim=end_sample={round(duration_s * AUDIO_RATE_HZ)}",
     ]
 
 
@@ -248,7 +248,7 @@ def encode_argv(
         *prelude(program, level="level+warning", overwrite=True),
         *source.argv(),
         *mapped(track, filters, channel_layout=layout.filter_name),
-        *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(SAMPLE_RATE_HZ)),
+        *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(AUDIO_RATE_HZ)),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
     ]
 

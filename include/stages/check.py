@@ -308,7 +308,7 @@ def _compare(
     """The score, or None and why; a measurement that fails is no verdict on the rendition."""
     video = source.video
     # Behind the source's last picture there is nothing to compare with: it is held.
-    picture_s = min(verified.duration_s, video.start_time_s + video.duration_s)
+    picture_s = min(verified.duration_s, video.end_s)
     windows = comparison_windows(picture_s, title.tier, frame_rate=planned.frame_rate)
     model = qc.vmaf_model(video.display_width, video.display_height)
     opened, path = open_mezzanine(ctx, source), ctx.store.local_copy(result.uri, ctx.scratch)

@@ -147,7 +147,7 @@ def _held(source: Inspection, rendition: Rendition, frames: int) -> int:
     rendition that lacks frames.
     """
     fps = parse_rate(rendition.frame_rate)
-    shown = round((source.video.start_time_s + source.video.duration_s) * float(fps))
+    shown = round(source.video.end_s * float(fps))
     return max(0, frames - shown) + max(2, int(fps / 2))
 
 

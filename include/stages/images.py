@@ -47,7 +47,7 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     video = source.video
     duration_s = source.duration_s
     # Where sound goes on after the last picture there is none to begin with.
-    last_s = max(0.0, video.start_time_s + video.duration_s - float(2 / video.fps))
+    last_s = max(0.0, video.end_s - float(2 / video.fps))
     # Pictures are SDR whatever the rungs are: every browser and every list of titles shows them.
     treatment = sdr_treatment(video, analysis)
     opened = open_mezzanine(ctx, source)

@@ -46,9 +46,9 @@ from include.domain.outcome.results import (
     TextRendition,
     TextResult,
 )
-from include.domain.outcome.rules import AUDIO_RATE_HZ, SAMPLE_TOLERANCE
+from include.domain.outcome.rules import SAMPLE_TOLERANCE
 from include.domain.plan.plan import Plan
-from include.domain.recipe.codecs import CODECS
+from include.domain.recipe.codecs import AUDIO_RATE_HZ, CODECS
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage

@@ -55,11 +55,6 @@ class Timed:
     whole: bool = False
     """Whether all of it was decoded."""
 
-    @property
-    def picture_end_s(self) -> float:
-        """End of the last picture, in the title."""
-        return self.video.start_time_s + self.video.duration_s
-
 
 def on_title_clock(
     ctx: StageContext, address: str, video: VideoStream, audio: tuple[AudioStream, ...], *, container: str
@@ -85,7 +80,7 @@ def on_title_clock(
             reason=Reason.BROKEN_CLOCK,
         )
     zero = round(origin(first, starts, video.fps), 6)
-    end = video.start_time_s + video.duration_s
+    end = video.end_s
     picture = {
         "start_time_s": round(first - zero, 6),
         "duration_s": round(max(end - first, float(1 / video.fps)), 6),
@@ -111,9 +106,9 @@ def _lag_s(video: VideoStream, first_s: float) -> float:
 def length_s(timed: Timed) -> float:
     """How long the title is; raises where the picture would be held for too long."""
     length = title_length(timed.video, timed.audio)
-    if length - timed.picture_end_s > HELD_MOST_S:
+    if length - timed.video.end_s > HELD_MOST_S:
         raise MezzanineRejected(
-            f"the picture ends at {timed.picture_end_s:.0f} s and the sound at {length:.0f} s: at most "
+            f"the picture ends at {timed.video.end_s:.0f} s and the sound at {length:.0f} s: at most "
             f"{HELD_MOST_S:.0f} s of a held picture are published",
             reason=Reason.BROKEN_CLOCK,
         )
@@ -128,8 +123,8 @@ def decode_samples(ctx: StageContext, timed: Timed) -> Timed:
     if _end_s(timed) <= SHORT_S:
         return _all(ctx, timed)
     head = Window(start_s=0.0, duration_s=timed.video.start_time_s + EDGE_S)
-    tail = Window(start_s=max(0.0, timed.picture_end_s - EDGE_S), duration_s=EDGE_S)
-    between = sample_windows(timed.picture_end_s, count=SAMPLES, length_s=SAMPLE_S)
+    tail = Window(start_s=max(0.0, timed.video.end_s - EDGE_S), duration_s=EDGE_S)
+    between = sample_windows(timed.video.end_s, count=SAMPLES, length_s=SAMPLE_S)
     ended, looks = timed, list[PictureState]()
     for window in (head, tail, *between):
         decoded, damaged = _sound(ctx, timed, window, tail=window is tail)
@@ -164,7 +159,7 @@ def _at_keyframes(ctx: StageContext, timed: Timed, seen: tuple[PictureState, ...
 
 
 def _end_s(timed: Timed) -> float:
-    return max(timed.picture_end_s, *(sound_end_s(track) for track in timed.audio), 0.0)
+    return max(timed.video.end_s, *(sound_end_s(track) for track in timed.audio), 0.0)
 
 
 def _all(ctx: StageContext, timed: Timed) -> Timed:
@@ -220,7 +215,7 @@ def _decoded(ctx: StageContext, timed: Timed, *, from_s: float, to_s: float | No
 
 def _judge(timed: Timed, result: Decoded, window: Window | None, *, tolerance: float, tail: bool = True) -> None:
     """Raise what is wrong with one window, or with everything."""
-    video, end = timed.video, timed.picture_end_s + timed.video.lag_s
+    video, end = timed.video, timed.video.end_s + timed.video.lag_s
     early = result.cut_short
     if tail and result.last_s is not None:
         frame_s = float(1 / video.fps)

@@ -38,7 +38,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
             reason=Reason.CHECKSUM_MISMATCH,
         )
     video = source.video
-    end = video.start_time_s + video.duration_s
+    end = video.end_s
     rate = output_frame_rate(video)
     result = decode(
         tools.ffmpeg(ctx.settings),

@@ -16,6 +16,7 @@ from include.domain.media.choosing import role_of
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.languages import language_tag
 from include.domain.media.media import AudioStream, SubtitleStream, VideoStream
+from include.domain.media.picture import sized
 
 TEXT_SUBTITLES = frozenset(ROUTES)
 MAX_TITLE = 200
@@ -173,16 +174,11 @@ def video_stream(
     """
     width, height = int(stream["width"]), int(stream["height"])
     aspect = fraction(stream.get("sample_aspect_ratio"), ":") or Fraction(1)
-    turn = rotation(stream)
-    shown = (max(1, round(width * aspect)), height)
     return VideoStream(
         index=int(stream["index"]),
         codec=str(stream.get("codec_name", "")),
         profile=stream.get("profile"),
-        width=width,
-        height=height,
-        display_width=shown[1] if turn % 180 else shown[0],
-        display_height=shown[0] if turn % 180 else shown[1],
+        **sized(width, height, aspect, turn=rotation(stream)),
         frame_rate=str(frame_rate),
         variable_frame_rate=variable,
         frames=integer(stream.get("nb_frames")),
@@ -191,8 +187,6 @@ def video_stream(
         pixel_format=str(stream.get("pix_fmt", "")),
         bit_depth=bit_depth(stream),
         field_order=stream.get("field_order"),
-        rotation=turn,
-        sample_aspect_ratio=f"{aspect.numerator}:{aspect.denominator}",
         color_range=stream.get("color_range"),
         color_primaries=stream.get("color_primaries"),
         color_transfer=stream.get("color_transfer"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from include.adapters.ffmpeg.steady import steady_track
 from include.domain.media.media import AudioStream
+from include.domain.recipe.codecs import AUDIO_RATE_HZ
 
 _PLACES = {
     "mono": ("FC",),
@@ -14,7 +15,7 @@ _PLACES = {
     "7.1": ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
 """ffmpeg's names of the channels of a layout, in the order in which mezzanines have them (SMPTE ST 2036-2)."""
-_WHOLE = "aresample=48000:async=1:first_pts=0,apad"
+_WHOLE = f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0,apad"
 """Streams that are joined start together and never end before the others."""
 
 

@@ -21,8 +21,8 @@ from include.domain.media.changes import NEARLY_ALIKE
 from include.domain.media.colour import SCALER_MATRICES, ZIMG_MATRICES, read_as
 from include.domain.media.media import VideoStream
 from include.domain.media.picture import CONTAINER_KNOWS
+from include.domain.recipe.codecs import AUDIO_RATE_HZ
 
-SAMPLE_RATE_HZ = 48_000
 _TAKEN_FOR = frozenset({"smpte170m", "bt470bg"})
 """What the scaler takes an untagged picture for."""
 _SCALER = "bicubic+accurate_rnd+full_chroma_int"
@@ -90,8 +90,8 @@ def steady_track(selector: str, filters: Sequence[str], *, channel_layout: str) 
     steady = (
         # The first frame after each beginning says what the track is from there on.
         f"[{selector}]asplit[all][told];[told]aselect=eq(n\\,0),ashowinfo,anullsink;"
-        f"[all]aresample={SAMPLE_RATE_HZ},"
-        f"aformat=sample_fmts=fltp:sample_rates={SAMPLE_RATE_HZ}:channel_layouts={channel_layout},"
+        f"[all]aresample={AUDIO_RATE_HZ},"
+        f"aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE_HZ}:channel_layouts={channel_layout},"
         # Of a graph that feeds another ffmpeg takes nothing more when it ends, and what the filters of the second
         # still hold would be lost. So it never does.
         "apad[steady]"

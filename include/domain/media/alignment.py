@@ -246,5 +246,5 @@ def _pearson(left: Sequence[float], right: Sequence[float]) -> float:
     right_power = sum(map(mul, right, right)) / count - right_mean * right_mean
     if left_power <= 1e-9 or right_power <= 1e-9:
         return 0.0
-    together: float = sum(map(mul, left, right)) / count - left_mean * right_mean
-    return together / math.sqrt(left_power * right_power)
+    shared: float = sum(map(mul, left, right)) / count - left_mean * right_mean
+    return shared / math.sqrt(left_power * right_power)

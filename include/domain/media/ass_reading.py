@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from include.domain.media.captions import MAX_CUE_CHARACTERS, Cue, clean_cue
 from include.domain.media.cue_reading import Reading, Remarks, signed
 from include.domain.media.cue_styles import LEGACY_ALIGNMENT, Canvas, Style, marked_up
-from include.domain.media.cue_times import clock_ms
+from include.domain.media.cue_times import Timing, clock_ms
 
 MAX_LINE = 100_000
 """Characters of a line that are read: drawings are long, text is not."""
@@ -108,9 +108,9 @@ def _event(script: _Script, value: str, length: int) -> None:
     columns = script.event_columns
     # The text comes last and may hold commas.
     fields = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
-    start, end = clock_ms(fields.get("start", "")), clock_ms(fields.get("end", ""))
-    start = None if start is None else start - script.zero_ms
-    end = None if end is None else end - script.zero_ms
+    times = Timing(start_ms=clock_ms(fields.get("start", "")), end_ms=clock_ms(fields.get("end", "")))
+    times = times.counted_from(script.zero_ms)
+    start, end = times.start_ms, times.end_ms
     name = f"event {script.events}" + ("" if start is None else f" at {signed(start)}")
     if start is None or end is None:
         script.remarks.add(f"{name} is left out: its times cannot be read")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from include.domain.media.media import Finding, VideoStream
-from include.domain.media.picture import pixel_shape
+from include.domain.media.picture import pixel_shape, sized
 
 MAX_TOLD = 4
 """So many changes are told one by one."""
@@ -84,14 +84,7 @@ def with_changes(video: VideoStream, states: Sequence[PictureState]) -> VideoStr
         reshaped = reshaped or not (alike(looks, shown) or alike(coded, width / height))
     if (width, height) != (video.width, video.height):
         # No turn is asked about: a stream that is turned is not followed.
-        size = {
-            "width": width,
-            "height": height,
-            "display_width": max(1, round(width * aspect)),
-            "display_height": height,
-            "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
-        }
-        video = video.model_copy(update=size)
+        video = video.model_copy(update=sized(width, height, aspect, turn=0))
     return video.model_copy(update={"reshaped": True}) if reshaped else video
 
 

@@ -42,7 +42,7 @@ def title_length(video: VideoStream, audio: Sequence[AudioStream]) -> float:
         video: On the title's clock, with its measured length.
         audio: The published tracks, likewise.
     """
-    end = video.start_time_s + video.duration_s
+    end = video.end_s
     longer = [sound_end_s(track) - end for track in audio if sound_end_s(track) - end > _padding_s(track)]
     return end + on_grid(max(longer, default=0.0), video.fps)
 
@@ -80,7 +80,7 @@ def clock_findings(
         duration_s: Of the title.
         missing_s: Length of the pictures before the first that can be decoded.
     """
-    end = video.start_time_s + video.duration_s
+    end = video.end_s
     undecoded = missing_s if missing_s >= MISSING_S else 0.0
     odd = [
         (undecoded, "starts_mid_gop", f"the first {undecoded:.2f} s of picture cannot be decoded and are left out"),

@@ -9,6 +9,9 @@ from typing import Literal
 from include.base.document import Document
 from include.domain.media.frame_rate import parse_rate
 
+Alpha = Literal["straight", "premultiplied"]
+"""How a picture's transparency is stored."""
+
 
 class VideoStream(Document):
     """The video stream that is encoded: the first that is neither an attached picture nor a thumbnail."""
@@ -47,7 +50,7 @@ class VideoStream(Document):
     """This and the colours before it are the first decoded picture's, which may know more than the container."""
     blank_lines: int = 0
     """At the top, cut off before anything else; not counted in ``height``."""
-    alpha: Literal["straight", "premultiplied"] | None = None
+    alpha: Alpha | None = None
     """How transparency is stored; None for opaque pictures."""
     decoder: str | None = None
     """The decoder of ffmpeg's that has to be asked for; None for its usual one."""
@@ -63,9 +66,9 @@ class VideoStream(Document):
         return parse_rate(self.frame_rate)
 
     @property
-    def hdr(self) -> bool:
-        """PQ or HLG."""
-        return self.color_transfer in {"smpte2084", "arib-std-b67"}
+    def end_s(self) -> float:
+        """Of the last picture, in the title."""
+        return self.start_time_s + self.duration_s
 
 
 class AudioRole(StrEnum):

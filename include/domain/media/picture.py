@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any
 
 from include.domain.media.colour import unreadable
 from include.domain.media.frame_rate import parse_rate
-from include.domain.media.media import Finding, VideoStream
+from include.domain.media.media import Alpha, Finding, VideoStream
 
 EXACT_DEGREES = 1.0
 """ffmpeg turns a picture by quarters that its angle comes this near to, and cuts its corners off at any other."""
@@ -38,7 +38,6 @@ BASE_LAYERS = {
 }
 """Primaries, transfer and matrix that the base layer of Dolby Vision has, by compatibility id."""
 
-Alpha = Literal["straight", "premultiplied"]
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "ayuv", "vuya", "graya")
 
 
@@ -80,7 +79,6 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
     blank = BLANK_LINES.get((video.codec, seen.width, seen.height), 0)
     height = seen.height - blank
     aspect = pixel_shape(video) * Fraction(height, seen.height)
-    shown = (max(1, round(seen.width * aspect)), height)
     told = {
         "color_range": seen.color_range,
         "color_space": seen.color_space,
@@ -91,19 +89,34 @@ def as_seen(video: VideoStream, seen: Seen, *, decoder: str | None) -> VideoStre
         told["color_space"] = video.color_space
     return video.model_copy(
         update={
-            "width": seen.width,
-            "height": height,
+            **sized(seen.width, height, aspect, turn=turn),
             "blank_lines": blank,
-            "display_width": shown[1] if turn % 180 else shown[0],
-            "display_height": shown[0] if turn % 180 else shown[1],
-            "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
-            "rotation": turn,
             "pixel_format": seen.pixel_format,
             "alpha": seen.alpha,
             "decoder": decoder,
             **{name: value for name, value in told.items() if value is not None},
         }
     )
+
+
+def sized(width: int, height: int, aspect: Fraction, *, turn: int) -> dict[str, Any]:
+    """The fields of a :class:`VideoStream` that say how large its picture is, as decoded and as a viewer sees it.
+
+    Args:
+        width: Of the decoded picture, in pixels.
+        height: Likewise.
+        aspect: Width of a pixel by its height.
+        turn: Degrees, a multiple of 90.
+    """
+    shown = (max(1, round(width * aspect)), height)
+    return {
+        "width": width,
+        "height": height,
+        "display_width": shown[1] if turn % 180 else shown[0],
+        "display_height": shown[0] if turn % 180 else shown[1],
+        "sample_aspect_ratio": f"{aspect.numerator}:{aspect.denominator}",
+        "rotation": turn,
+    }
 
 
 def with_base_layer(video: VideoStream, dolby: tuple[int, int | None] | None) -> VideoStream:

@@ -54,8 +54,9 @@ STEADY = 0.01
 MISSING = 2.5
 """Pictures that may be missing in the shortest of clips: some writers leave an empty place for one that comes late."""
 TOLD = 4
-"""Rates that are named to people, each that has this share of the time: :data:`TOLD_SHARE`."""
+"""Most rates that are named to people."""
 TOLD_SHARE = 0.03
+"""Share of the time that a rate needs to be named."""
 SURE = 0.0003
 """A rate that is measured this near to a standard one needs no word of the container: 29.97 and 30 differ by 0.001."""
 

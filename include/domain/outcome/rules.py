@@ -20,6 +20,7 @@ from include.domain.outcome.results import (
     TrackVerdict,
 )
 from include.domain.plan.plan import Plan
+from include.domain.recipe.codecs import AUDIO_RATE_HZ
 from include.domain.recipe.rungs import Rendition
 
 LOUDNESS_TOLERANCE_LU = 1.0
@@ -28,8 +29,6 @@ PEAK_TOLERANCE_DB = 0.5
 AUDIO_END_TOLERANCE_S = 0.1
 SAMPLE_TOLERANCE = 1024
 """One frame of AAC."""
-AUDIO_RATE_HZ = 48_000
-"""Of every published track."""
 STEREO_CHANNELS = 2
 SAME_PICTURE_VMAF = 60.0
 SAME_PICTURE_P1 = 10.0

@@ -162,6 +162,8 @@ def _notes(
     names = ", ".join(f"{rendition.name} {rendition.width}×{rendition.height}" for rendition in plan.renditions)
     core = ", ".join(rendition.name for rendition in plan.renditions if rendition.core)
     highest = plan.renditions[-1]
+    # All renditions have the same treatment.
+    treatment = highest.treatment
     notes = [
         f"The source shows {video.display_width}×{video.display_height} at {video.frame_rate} fps; none is enlarged.",
         f"Rungs: {names}.",
@@ -177,15 +179,14 @@ def _notes(
         notes.append("The source is larger than the largest rung and is reduced to it.")
     if len({rendition.rung for rendition in plan.renditions}) == 1:
         notes.append("The source is no larger than the lowest rung: one rung at its own size.")
-    if any(rendition.treatment.deinterlace for rendition in plan.renditions):
+    if treatment.deinterlace:
         notes.append("The source is interlaced and is deinterlaced.")
-    if any(rendition.treatment.inverse_telecine for rendition in plan.renditions):
+    if treatment.inverse_telecine:
         notes.append("The source is film that was spread over the fields of video, and is put together again.")
-    if any(rendition.treatment.field_pictures for rendition in plan.renditions):
+    if treatment.field_pictures:
         notes.append("Each of its fields becomes a picture.")
-    if any(rendition.treatment.tone_map for rendition in plan.renditions):
+    if treatment.tone_map:
         notes.append(f"The source is HDR ({video.color_transfer}) and is tone-mapped to BT.709.")
-    treatment = highest.treatment
     if treatment.colours is not None and not treatment.tone_map:
         notes.append(f"The source's colours ({treatment.colours.primaries}) are converted to BT.709.")
     if treatment.over_black:

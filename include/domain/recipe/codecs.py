@@ -131,6 +131,9 @@ CODECS: Mapping[str, Codec] = {codec.name: codec for codec in (H264, VP9)}
 SOFTWARE_ENCODERS: Mapping[str, Encoder] = {codec.software.name: codec.software for codec in CODECS.values()}
 """By ffmpeg's name, in the order of the codecs."""
 
+AUDIO_RATE_HZ = 48_000
+"""Of every sound track that is published."""
+
 UNIVERSAL = H264
 """What every player plays: a title's first codec wherever its pipeline says nothing else."""
 
