@@ -147,7 +147,14 @@ def test_labels_are_made_unique() -> None:
 
 @pytest.mark.parametrize(
     ("language", "wanted", "expected"),
-    [("en-GB", ("en",), True), ("en", ("EN",), True), ("en", ("en-GB",), False), ("eng", ("en",), False)],
+    [
+        ("en-GB", ("en",), True),
+        ("en", ("EN",), True),
+        ("en", ("en-GB",), False),
+        ("eng", ("en",), False),
+        ("en", ("eng",), True),
+        ("pt-BR", ("deu", "por"), True),
+    ],
 )
 def test_a_wish_for_a_language_covers_its_regions(language: str, wanted: tuple[str, ...], expected: bool) -> None:
     assert matches(language, wanted) is expected

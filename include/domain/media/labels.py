@@ -5,7 +5,7 @@ from __future__ import annotations
 from babel import Locale, UnknownLocaleError
 
 from include.domain.media.choosing import role_of
-from include.domain.media.languages import UNDETERMINED
+from include.domain.media.languages import UNDETERMINED, language_tag
 from include.domain.media.media import AudioRole
 
 MAX_LABEL = 80
@@ -64,6 +64,6 @@ def unique(label: str, taken: set[str]) -> str:
 
 
 def matches(language: str, wanted: tuple[str, ...]) -> bool:
-    """Whether ``language`` is one of ``wanted``: ``en`` covers ``en-GB``, not the other way round."""
+    """Whether ``language`` is one of ``wanted``: ``en`` or ``eng`` covers ``en-GB``, not the other way round."""
     tag = language.lower()
-    return any(tag == each.lower() or tag.startswith(each.lower() + "-") for each in wanted)
+    return any(f"{tag}-".startswith(f"{language_tag(each).lower()}-") for each in wanted)
