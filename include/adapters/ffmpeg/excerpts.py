@@ -148,7 +148,7 @@ def read_source(
         origin_s: The title's zero on the container's clock.
         back_s: How far before the window reading begins; None for the mezzanine's start.
         threads: Of the decoder.
-        scratch: Folder for temporary files.
+        scratch: Empty folder: what the command writes is read from there.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
     """
     argv = source_argv(
@@ -162,19 +162,11 @@ def read_source(
         back_s=back_s,
         threads=threads,
     )
-    forget(scratch, len(ears))
     finished = written(run(argv, timeout_s=timeout_s, check=False, cwd=scratch))
     sounds = tuple(sound_within(scratch, number, window, zero_s=origin_s) for number in range(len(ears)))
     return Excerpt(
         window=window, pictures=thumbnails(scratch, zero_s=origin_s + video.lag_s), sounds=sounds
     ), finished.cost
-
-
-def forget(scratch: Path, sounds: int) -> None:
-    """Remove what an earlier call has written: a tool that fails must not leave the last one's result."""
-    samples = (f"sound{number}.{end}" for number in range(sounds) for end in ("pcm", "txt"))
-    for name in (_PICTURES, _PICTURE_TIMES, *samples):
-        (scratch / name).unlink(missing_ok=True)
 
 
 def written(finished: Finished) -> Finished:
