@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
 from include.domain.media.changes import SoundState, most_channels, sound_finding
 from include.domain.media.choosing import Sound, main_first, sounds
-from include.domain.media.labels import matches, sound_label
+from include.domain.media.labels import file_name, matches, sound_label, unique
 from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
 from include.domain.outcome.results import AudioRendition, AudioResult
 from include.domain.recipe.codecs import AUDIO_RATE_HZ
@@ -117,13 +116,10 @@ def versions(sound: Sound) -> tuple[tuple[AudioStream, Layout], ...]:
 def sound_names(listed: Sequence[Sound]) -> list[str]:
     """A name for each sound, part of names of files: language, number where that is taken, and role."""
     names: list[str] = []
+    taken: set[str] = set()
     for sound in listed:
-        tag = re.sub(r"[^A-Za-z0-9-]", "", sound.track.language) or "und"
-        base = tag if sound.track.role is AudioRole.MAIN else f"{tag}_{sound.track.role}"
-        number, name = 2, base
-        while name in names:
-            name, number = f"{base}_{number}", number + 1
-        names.append(name)
+        tag, role = file_name(sound.track.language), sound.track.role
+        names.append(unique(tag if role is AudioRole.MAIN else f"{tag}_{role}", taken, joint="_"))
     return names
 
 

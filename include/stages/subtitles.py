@@ -14,7 +14,7 @@ from include.domain.media.captions import Cue, clip, webvtt
 from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart
 from include.domain.media.cue_times import timing
 from include.domain.media.encodings import UnknownEncoding, decode
-from include.domain.media.labels import label
+from include.domain.media.labels import file_name, label, unique
 from include.domain.media.languages import UNDETERMINED
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.outcome.results import TextRendition, TextResult
@@ -149,7 +149,7 @@ class _Tracks:
             raise BadSubtitles("has nothing to show within the title")
         self._judge(source, cues)
         self.kept.append((source, cues))
-        name = _key_name(source.language, self.names)
+        name = unique(file_name(source.language), self.names, joint="_")
         key = self.ctx.key(f"text/{name}.vtt")
         self.ctx.store.put_bytes(key, webvtt(shown).encode())
         # Players start one track by themselves: the first that asks for it.
@@ -220,12 +220,3 @@ def _menu_name(language: str, own: str | None, flags: SubtitleStream | SubtitleF
     """A track's own name; else its language's, and what tells it from others of that language."""
     what = " (forced)" if flags.forced else " (SDH)" if flags.hearing_impaired else ""
     return label(language, own) if own else f"{label(language)}{what}"
-
-
-def _key_name(language: str, taken: set[str]) -> str:
-    tag = re.sub(r"[^A-Za-z0-9-]", "", language) or "und"
-    number, name = 2, tag
-    while name in taken:
-        name, number = f"{tag}_{number}", number + 1
-    taken.add(name)
-    return name

@@ -1,6 +1,8 @@
-"""What the menus of players show: languages as their speakers write them."""
+"""What tracks are called: in the menus of players, where languages are as their speakers write them, and as files."""
 
 from __future__ import annotations
+
+import re
 
 from babel import Locale, UnknownLocaleError
 
@@ -54,11 +56,16 @@ def _own_name(code: str) -> str | None:
     return name[0].upper() + name[1:] if name else None
 
 
-def unique(label: str, taken: set[str]) -> str:
-    """``label``, numbered where it is taken; the result is added to ``taken``."""
+def file_name(language: str) -> str:
+    """A language as part of the name of a file."""
+    return re.sub(r"[^A-Za-z0-9-]", "", language) or UNDETERMINED
+
+
+def unique(label: str, taken: set[str], *, joint: str = " ") -> str:
+    """``label``, behind ``joint`` numbered where it is taken; the result is added to ``taken``."""
     number, chosen = 2, label
     while chosen in taken:
-        chosen, number = f"{label} {number}", number + 1
+        chosen, number = f"{label}{joint}{number}", number + 1
     taken.add(chosen)
     return chosen
 
