@@ -6,12 +6,10 @@ from include.adapters import tools
 from include.adapters.ffmpeg.choices import chapters, container_title
 from include.adapters.ffmpeg.ffprobe import (
     Fields,
-    Packets,
     Probe,
     fraction,
     integer,
     number,
-    packets,
     picture_streams,
     probe,
     stream_duration_s,
@@ -21,6 +19,7 @@ from include.adapters.ffmpeg.ffprobe import (
 from include.adapters.ffmpeg.look import alpha_decoder, dolby_profile, is_cropped, is_mirrored, look
 from include.adapters.ffmpeg.opening import CONTAINERS, MAX_SIDE
 from include.adapters.ffmpeg.reading import cut_short, judge_probe
+from include.adapters.ffmpeg.spacing import Read
 from include.adapters.ffmpeg.steady import steadies
 from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
 from include.base.errors import MezzanineRejected, MezzanineUnreachable
@@ -33,7 +32,7 @@ from include.domain.media.rejection import ARRIVING, Reason
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
-from include.stages.pace import measured_rate
+from include.stages.pace import measured_rate, packets_read
 from include.stages.samples import Timed, decode_samples, length_s, on_title_clock
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
@@ -45,7 +44,6 @@ MAX_STREAMS = 100
 MAX_DURATION_S = 24 * 3600.0
 HEAD_BYTES = 16
 PROBE_LIMIT_S = 60.0
-PACKETS_LIMIT_S = 600.0
 LOOK_LIMIT_S = 120.0
 """For the first picture."""
 UNPROBED = frozenset({"png"})
@@ -83,7 +81,7 @@ def _inspect(ctx: StageContext) -> Inspection:
     found, programme, chosen = the_programme(ctx, identity, address, found)
     stream = _checked(ctx, address, found)
     ctx.report(0.2, "streams read")
-    video, warnings = _video(ctx, program, address, found, stream)
+    video, warnings = _video(ctx, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
     ctx.report(0.4, "decoding samples")
     timed, heard = _timed(ctx, address, found, video)
@@ -180,32 +178,28 @@ def _head(ctx: StageContext, identity: MezzanineIdentity) -> bytes:
         return source.read(HEAD_BYTES)
 
 
-def _video(
-    ctx: StageContext, program: str, address: str, found: Probe, stream: Fields
-) -> tuple[VideoStream, list[Finding]]:
+def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tuple[VideoStream, list[Finding]]:
     """The video stream with duration, start and rate, measured where the container does not say.
 
     Its start is that of the container's own clock.
     """
     warnings: list[Finding] = []
-    index = int(stream["index"])
     start = number(stream.get("start_time"))
     if start is None:
         start = number(found.container.get("start_time")) or 0.0
-    duration = stream_duration_s(stream)
-    declared = number(found.container.get("duration"))
-    if duration is None or found.container.get("format_name") in UNTIMED:
-        every = packets(program, address, index=index, timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s))
-        duration = _measured_s(every, start, declared)
-        if stream_duration_s(stream) is None:
-            warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
+    declared = stream_duration_s(stream)
+    known = None if found.container.get("format_name") in UNTIMED else declared
+    read = packets_read(ctx, address, found.container, stream, to_end=known is None)
+    duration = _measured_s(read, start, number(found.container.get("duration"))) if known is None else known
+    if declared is None:
+        warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
     if duration > MAX_DURATION_S:
         raise MezzanineRejected(
             f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
             reason=Reason.TOO_LARGE,
         )
     _counted(found, stream, duration)
-    rate, told = measured_rate(ctx, address, found.container, stream, duration_s=duration)
+    rate, told = measured_rate(read, found.container, stream, duration_s=duration)
     video = video_stream(
         stream, duration_s=duration, start_s=start, variable=rate.motion is not None, frame_rate=rate.average
     ).model_copy(update={"motion_rate": None if rate.motion is None else str(rate.motion)})
@@ -249,8 +243,8 @@ def _counted(found: Probe, stream: Fields, duration_s: float) -> None:
         )
 
 
-def _measured_s(every: Packets, start_s: float, declared_s: float | None) -> float:
-    """The duration that a stream's packets have."""
+def _measured_s(every: Read, start_s: float, declared_s: float | None) -> float:
+    """The duration that a stream's packets have; the container's where they tell none."""
     if cut_short("\n".join(f"[error] {line}" for line in every.stderr.splitlines())):
         raise MezzanineRejected("the mezzanine is cut short: its data ends before its time", reason=Reason.TRUNCATED)
     if every.end_s is None or every.end_s <= start_s:

@@ -1,4 +1,7 @@
-"""At which rate the pictures of a mezzanine come: as its container says, held against when its packets are shown."""
+"""At which rate the pictures of a mezzanine come: as its container says, held against when its packets are shown.
+
+The packets are read once; what they tell of the end of the picture is for the caller.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from fractions import Fraction
 
 from include.adapters import tools
 from include.adapters.ffmpeg.ffprobe import Fields, fraction, number
-from include.adapters.ffmpeg.spacing import read_spacing
+from include.adapters.ffmpeg.spacing import Read, read_spacing
 from include.base.errors import MezzanineRejected
 from include.domain.media.frame_rate import MAX_RATE
 from include.domain.media.media import Finding
@@ -21,27 +24,39 @@ STREAMS = frozenset({"mpegts", "mpeg"})
 SHORTEST_S = 0.04
 
 
-def measured_rate(
-    ctx: StageContext, address: str, container: Fields, stream: Fields, *, duration_s: float
-) -> tuple[SourceRate, list[Finding]]:
-    """The rate of a video stream, and what is odd about it.
+def packets_read(ctx: StageContext, address: str, container: Fields, stream: Fields, *, to_end: bool) -> Read:
+    """What the packets of a video stream tell.
 
     Args:
         ctx: The stage's context.
         address: Of the mezzanine.
         container: ffprobe's fields of it.
         stream: ffprobe's fields of the stream.
-        duration_s: Of the stream.
+        to_end: Whether all of them are read, however large the mezzanine is: where nothing else says how long it is.
     """
-    spacing, whole = read_spacing(
+    return read_spacing(
         tools.ffprobe(ctx.settings),
         address,
         index=int(stream["index"]),
         size_bytes=int(number(container.get("size")) or 0),
         start_s=number(container.get("start_time")) or 0.0,
-        duration_s=number(container.get("duration")),
+        duration_s=None if to_end else number(container.get("duration")),
         timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s),
     )
+
+
+def measured_rate(
+    read: Read, container: Fields, stream: Fields, *, duration_s: float
+) -> tuple[SourceRate, list[Finding]]:
+    """The rate of a video stream, and what is odd about it.
+
+    Args:
+        read: What its packets tell.
+        container: ffprobe's fields of the mezzanine.
+        stream: ffprobe's fields of the stream.
+        duration_s: Of the stream.
+    """
+    spacing, whole = read.spacing, read.whole
     if whole and spacing.turned is not None:
         _refuse_broken(spacing.turned, container)
     average, base = (fraction(stream.get(name)) for name in ("avg_frame_rate", "r_frame_rate"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 from collections.abc import Callable
@@ -251,16 +252,19 @@ def test_of_a_huge_file_only_windows_are_read(clips: Clips, monkeypatch: pytest.
     }
 
     whole, windows = found.values()
-    assert (whole[1], whole[0].count) == (True, 599)
-    assert not windows[1]
-    assert 100 <= windows[0].count < 599
-    for read, _ in found.values():
-        motion = motion_rate(read, declared=None)
+    assert (whole.whole, whole.spacing.count) == (True, 599)
+    assert not windows.whole
+    assert 100 <= windows.spacing.count < 599
+    for read in found.values():
+        motion = motion_rate(read.spacing, declared=None)
         assert motion is not None
         assert motion.rate == Fraction(30000, 1001)
 
 
-def test_a_container_without_a_duration_is_measured(context: Context, tmp_path: Path) -> None:
+def test_a_container_without_a_duration_is_measured(
+    context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     live = tmp_path / "live.webm"
     run_ffmpeg(
         [
@@ -288,6 +292,7 @@ def test_a_container_without_a_duration_is_measured(context: Context, tmp_path: 
 
     assert abs(result.video.duration_s - 2.0) <= 0.05
     assert "no_duration" in {finding.code for finding in result.warnings}
+    assert sum("packet=" in line for line in caplog.messages) == 1, "its packets are read once, for length and rate"
 
 
 def cut(path: Path, source: Path, share: float) -> Path:

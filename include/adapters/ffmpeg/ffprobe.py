@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import statistics
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,11 +18,6 @@ from include.domain.media.picture import sized
 
 TEXT_SUBTITLES = frozenset(ROUTES)
 MAX_TITLE = 200
-CLOCK_S = 0.002
-ODD_SHARE = 0.05
-"""Share of pictures that may be late or missing without the rate being a variable one."""
-REORDERED = 16
-"""Pictures that a codec may reorder."""
 
 Fields = dict[str, Any]
 
@@ -68,13 +61,8 @@ class Packets:
     """The packets of one stream, or of its beginning."""
 
     count: int
-    first_s: float | None
-    end_s: float | None
-    steady: bool
-    """Whether the distances between neighbours are about equal."""
     keyframes: tuple[int, ...]
     """Positions in order of presentation."""
-    stderr: str
 
 
 def packets(program: str, address: str, *, index: int, first_s: float | None = None, timeout_s: float) -> Packets:
@@ -88,34 +76,24 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         timeout_s: Limit.
     """
     interval = [] if first_s is None else ["-read_intervals", f"%+{first_s:g}"]
-    entries = ["-show_entries", "packet=pts_time,duration_time,flags", "-of", "csv=p=0"]
+    entries = ["-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"]
     argv = [program, "-v", loglevel(address), "-select_streams", str(index), *interval, *entries, *input_argv(address)]
     times: list[float] = []
     keys: set[float] = set()
-    end: float | None = None
 
     def read(line: str) -> None:
-        nonlocal end
-        start, length, flags, *_ = f"{line},,".split(",")
+        start, flags, *_ = f"{line},".split(",")
         time_s = number(start)
         if time_s is not None:
             times.append(time_s)
-            end = max(end or 0.0, time_s + (number(length) or 0.0))
             if flags.startswith("K"):
                 keys.add(time_s)
 
-    finished = run(argv, timeout_s=timeout_s, check=False, on_line=read)
+    run(argv, timeout_s=timeout_s, check=False, on_line=read)
     times.sort()
-    # Packets come in decoding order: where reading stops, pictures in between have not come yet.
-    settled = times if first_s is None else times[: max(2, len(times) - REORDERED)]
-    gaps = [after - before for before, after in itertools.pairwise(settled)]
     return Packets(
         count=len(times),
-        first_s=times[0] if times else None,
-        end_s=end,
-        steady=_steady(gaps),
         keyframes=tuple(position for position, time_s in enumerate(times) if time_s in keys),
-        stderr=finished.stderr,
     )
 
 
@@ -139,15 +117,6 @@ def packet_times(program: str, address: str, *, index: int, timeout_s: float) ->
 
     run(argv, timeout_s=timeout_s, check=False, on_line=read)
     return times
-
-
-def _steady(gaps: list[float]) -> bool:
-    """Whether all but a few distances are the usual one; millisecond clocks make 41 and 42 ms of one rate."""
-    if not gaps:
-        return True
-    usual = statistics.median(gaps)
-    odd = sum(1 for gap in gaps if not usual / 1.5 - CLOCK_S <= gap <= usual * 1.5 + CLOCK_S)
-    return odd <= ODD_SHARE * len(gaps)
 
 
 def picture_streams(found: Probe) -> list[Fields]:

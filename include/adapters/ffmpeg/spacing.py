@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from include.adapters.ffmpeg.opening import input_argv, loglevel
 from include.adapters.process import run
 from include.domain.media.rates import LEAP_S, SET_BACK_S, ClockTurn, Spacing
@@ -16,6 +18,18 @@ MOST_PACKETS = 3_000_000
 """Of one reading: 24 hours at 30 fps take half a minute. A file of nothing but tiny packets is not read for hours."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What the packets of a stream tell."""
+
+    spacing: Spacing
+    whole: bool
+    """Whether all of them were read."""
+    end_s: float | None
+    """Where the last picture ends of those that were read, on the container's clock; None where none has a time."""
+    stderr: str
+
+
 def read_spacing(
     program: str,
     address: str,
@@ -25,8 +39,8 @@ def read_spacing(
     start_s: float,
     duration_s: float | None,
     timeout_s: float,
-) -> tuple[Spacing, bool]:
-    """How far apart the pictures of a stream stand, and whether all of its packets were read.
+) -> Read:
+    """How far apart the pictures of a stream stand, and where the last one ends.
 
     Args:
         program: ffprobe.
@@ -34,20 +48,23 @@ def read_spacing(
         index: Of the stream.
         size_bytes: Of the file.
         start_s: Where the container begins, on its own clock.
-        duration_s: Of the container; None where it does not say.
+        duration_s: Of the container; None where it does not say, and all packets are read for the end.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
     """
-    whole = size_bytes <= WHOLE_BYTES or duration_s is None
+    most = MOST_PACKETS if duration_s is not None and size_bytes <= WHOLE_BYTES else None
+    interval: list[str] = []
+    if duration_s is not None:
+        interval = ["-read_intervals", _windows(start_s, duration_s) if most is None else f"%+#{most}"]
     argv = [
-        *(program, "-v", loglevel(address), "-select_streams", str(index)),
-        *("-read_intervals", f"%+#{MOST_PACKETS}" if whole else _windows(start_s, duration_s or 0.0)),
+        *(program, "-v", loglevel(address), "-select_streams", str(index), *interval),
         *("-show_entries", "packet=pts_time,dts_time,duration_time", "-of", "csv=p=0"),
         *input_argv(address),
     ]
     times = _Times()
-    run(argv, timeout_s=timeout_s, check=False, on_line=times.read)
+    finished = run(argv, timeout_s=timeout_s, check=False, on_line=times.read)
     found = times.spacing()
-    return found, whole and found.count < MOST_PACKETS
+    whole = duration_s is None or (most is not None and found.count < most)
+    return Read(spacing=found, whole=whole, end_s=times.shown_end_s, stderr=finished.stderr)
 
 
 def _windows(start_s: float, duration_s: float) -> str:
@@ -69,6 +86,8 @@ class _Times:
         self.unknown = 0
         """Packets without a presentation time."""
         self.end_s = 0.0
+        """Of the packet before, where one without any time is taken to begin."""
+        self.shown_end_s: float | None = None
 
     def read(self, line: str) -> None:
         """One packet: when it is shown, when decoded, for how long it is shown; in seconds."""
@@ -79,6 +98,7 @@ class _Times:
         known = next((time_s for time_s in (decoded, shown) if time_s is not None), self.end_s)
         if shown is not None:
             self.shown.add(shown)
+            self.shown_end_s = max(self.shown_end_s or 0.0, shown + (length or 0.0))
         self.decoded.add(known)
         self.end_s = known + (length or 0.0)
 
