@@ -189,7 +189,8 @@ def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tup
         start = number(found.container.get("start_time")) or 0.0
     declared = stream_duration_s(stream)
     known = None if found.container.get("format_name") in UNTIMED else declared
-    read = packets_read(ctx, address, found.container, stream, to_end=known is None)
+    promised_s = _promised_s(found, stream, known)
+    read = packets_read(ctx, address, found.container, stream, to_end=known is None or promised_s is not None)
     duration = _measured_s(read, start, number(found.container.get("duration"))) if known is None else known
     if declared is None:
         warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
@@ -198,7 +199,8 @@ def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tup
             f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
             reason=Reason.TOO_LARGE,
         )
-    _counted(found, stream, duration)
+    if promised_s is not None:
+        duration = _counted(read, stream, promised_s)
     rate, told = measured_rate(read, found.container, stream, duration_s=duration)
     video = video_stream(
         stream, duration_s=duration, start_s=start, variable=rate.motion is not None, frame_rate=rate.average
@@ -225,22 +227,30 @@ def _shown(ctx: StageContext, address: str, stream: Fields, video: VideoStream) 
     return video, [*found, *colour_findings(video)]
 
 
-def _counted(found: Probe, stream: Fields, duration_s: float) -> None:
-    """Refuse an AVI that holds fewer frames than its header counts.
+def _promised_s(found: Probe, stream: Fields, duration_s: float | None) -> float | None:
+    """How long an AVI is by the frames that its header counts, where ``duration_s`` is less; else None.
 
-    Where its index is missing ffprobe goes by the size of the file, and takes what was cut off for never there. In
-    other containers duration and count come from one table.
+    Where its index is missing ffprobe goes by the size of the file: too short for a sound one as well as for one that
+    was cut off. In other containers duration and count come from one table.
     """
     frames, rate = integer(stream.get("nb_frames")), fraction(stream.get("avg_frame_rate"))
-    if found.container.get("format_name") != "avi" or not frames or not rate:
-        return
-    promised = float(frames / rate)
-    if promised - duration_s > max(EARLY_S, 2 / float(rate)):
+    if found.container.get("format_name") != "avi" or not frames or not rate or duration_s is None:
+        return None
+    promised_s = float(frames / rate)
+    return promised_s if promised_s - duration_s > max(EARLY_S, 2 / float(rate)) else None
+
+
+def _counted(read: Read, stream: Fields, promised_s: float) -> float:
+    """What an AVI promises, where its packets bear that out; else it is refused as cut short."""
+    rate = float(fraction(stream.get("avg_frame_rate")) or 1)
+    there_s = read.spacing.count / rate
+    if promised_s - there_s > max(EARLY_S, 2 / rate):
         raise MezzanineRejected(
-            f"the mezzanine is cut short: its header counts {frames} frames, {duration_s:.2f} of {promised:.2f} s are "
-            "there",
+            f"the mezzanine is cut short: its header counts {promised_s * rate:.0f} frames, {there_s:.2f} of "
+            f"{promised_s:.2f} s are there",
             reason=Reason.TRUNCATED,
         )
+    return promised_s
 
 
 def _measured_s(every: Read, start_s: float, declared_s: float | None) -> float:

@@ -161,6 +161,18 @@ def test_a_track_without_samples_is_silent_not_unreadable(tmp_path: Path) -> Non
     assert "unreadable_audio" not in codes(inspected(tmp_path, path))
 
 
+def test_of_quicktime_s_alternatives_the_one_that_is_switched_on_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "alternatives.mov"
+    maps = ("-map", "0:v", "-map", "1:a", "-map", "2:a")
+    languages = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra")
+    switched = ("-disposition:a:0", "0", "-disposition:a:1", "default")
+    run_ffmpeg([*PICTURE, *tone(440), *tone(880), *maps, *languages, *switched, *H264, "-c:a", "aac", str(path)])
+
+    source = inspected(tmp_path, path)
+
+    assert [(track.language, track.default) for track in source.audio] == [("fr", True), ("en", False)]
+
+
 @pytest.mark.parametrize(("codec", "name"), [("mjpeg", "cover.mkv"), ("png", "cover-png.mkv")])
 def test_a_cover_that_comes_first_and_says_nothing_is_no_picture_track(tmp_path: Path, codec: str, name: str) -> None:
     path = tmp_path / name

@@ -19,7 +19,7 @@ from include.domain.outcome.results import ImagesResult
 from include.stages.core import StageContext
 from include.stages.images import MAX_TILES, fitted, images, poster_time, sprite_vtt, tiles
 from include.stages.inspect import inspect
-from tests.clips import Clips, stage_context
+from tests.clips import Clips, run_ffmpeg, stage_context
 
 
 def made(folder: Path, clip: Path, analysis: Analysis | None = None) -> tuple[StageContext, ImagesResult]:
@@ -73,6 +73,32 @@ def test_every_picture_has_its_size(
         "preview_mp4": ("h264", *preview),
         "preview_gif": ("gif", *gif),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "video"),
+    [
+        ("long-gop.ts", ("libx264", "-preset", "ultrafast", "-g", "300", "-sc_threshold", "0", "-bf", "2")),
+        ("open-gop.ts", ("libx264", "-preset", "ultrafast", "-g", "60", "-bf", "3", "-x264-params", "open-gop=1")),
+        ("open-gop.mpg", ("mpeg2video", "-g", "60", "-bf", "2")),
+        ("no-index.avi", ("mjpeg", "-q:v", "20")),
+    ],
+)
+def test_a_seek_that_lands_elsewhere_costs_no_picture(name: str, video: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    pixels = "yuvj420p" if "mjpeg" in video else "yuv420p"
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25", "-t", "13", "-pix_fmt", pixels)
+    run_ffmpeg([*picture, "-c:v", *video, str(path)])
+    if name.endswith(".avi"):
+        data = path.read_bytes()
+        path.write_bytes(data[: data.rindex(b"idx1")])
+
+    ctx, result = made(tmp_path, path, Analysis(windows=(), brightest_s=11.0))
+
+    assert result.poster_time_s == 11.0
+    assert looked_at(ctx, result.preview_mp4)["duration"] == pytest.approx(5.0, abs=0.1)
+    assert looked_at(ctx, result.sprite)["width"] == 1280
 
 
 def test_the_previews_last_five_seconds(clips: Clips, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def assembled(
     Args:
         tracks: As the container lists them.
         unnamed_pairs: Whether neighbouring mono tracks without a position are left and right: so MXF and QuickTime.
+            QuickTime's alternate groups do not tell: ffmpeg puts all sound into one, the halves of a stereo pair too.
         asked: Layouts that the request names (:data:`WIDTHS`), counted over the channels of all tracks in their order.
     """
     if asked:
@@ -261,7 +262,10 @@ def _tapped(track: AudioStream, taps: tuple[Tap, ...], layout: str) -> AudioStre
 
 
 def main_first(tracks: Iterable[AudioStream]) -> tuple[AudioStream, ...]:
-    """The tracks in the order in which they are offered: the main sound, the default one first, before all others."""
+    """The tracks in the order in which they are offered: the main sound, the default one first, before all others.
+
+    Of the alternatives of a QuickTime file the default one is that which is switched on.
+    """
     return tuple(sorted(tracks, key=lambda track: (track.role is not AudioRole.MAIN, not track.default)))
 
 
