@@ -15,7 +15,7 @@ from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_a
 from include.domain.media.cue_times import timing
 from include.domain.media.encodings import UnknownEncoding, decode
 from include.domain.media.labels import file_name, label, unique
-from include.domain.media.languages import UNDETERMINED
+from include.domain.media.languages import UNDETERMINED, language_tag
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.outcome.results import TextRendition, TextResult
 from include.domain.title.title import SubtitleFile, TitleJob
@@ -79,11 +79,13 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
         tracks.add(shown, partial(track_text, ctx, source, track))
     _captions(ctx, source, tracks)
     for number, file in enumerate(title.subtitles, start=1):
+        # As those of embedded tracks are: manifests want the shortest tag (BCP 47).
+        language = language_tag(file.language)
         ctx.report(number / (len(title.subtitles) + 1), f"subtitles {file.language}")
         shown = _Source(
             name=f"subtitle file {number} ({file.language})",
-            language=file.language,
-            label=_menu_name(file.language, file.label, file),
+            language=language,
+            label=_menu_name(language, file.label, file),
             forced=file.forced,
             hearing_impaired=file.hearing_impaired,
             default=file.default,

@@ -353,6 +353,16 @@ def test_flags_and_labels_of_a_request_s_files_are_kept(clips: Clips, tmp_path: 
     ]
 
 
+def test_a_language_is_told_by_its_shortest_tag(clips: Clips, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.vtt").write_text(VTT)
+    given = [{"uri": (tmp_path / "files" / "a.vtt").as_uri(), "language": "pol"}]
+
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), subtitles=given)
+
+    assert [(each.name, each.language, each.label) for each in result.renditions] == [("pl", "pl", "Polski")]
+
+
 def test_a_file_in_an_unknown_encoding_is_refused_by_name(clips: Clips, tmp_path: Path) -> None:
     text = "1\n00:00:00,200 --> 00:00:00,900\nВсе люди рождаются свободными и равными.\n"
 
