@@ -13,6 +13,7 @@ from include.domain.plan.decide import decide
 from include.domain.plan.plan import Plan
 from include.domain.recipe.rate_control import NvencCq
 from include.domain.recipe.rungs import NEARLY_SOURCE, cut_ladder, output_frame_rate
+from include.domain.recipe.tiers import TierPolicy
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.domain.title.title import Tier
 from include.recipes import load_ladders, load_recipes, load_tiers
@@ -29,6 +30,7 @@ def plan(
     codecs: tuple[str, ...] = ("h264",),
     ceiling_s: float = 1e9,
     gpu: bool = False,
+    policy: TierPolicy | None = None,
     **source: object,
 ) -> Plan:
     combed = bool(source.pop("combed", False))
@@ -36,7 +38,7 @@ def plan(
         inspection(**source),
         analysis(interlaced=combed),
         [LADDERS[codec] for codec in codecs],
-        TIERS[tier],
+        policy or TIERS[tier],
         tier=tier.value,
         ceiling_s=ceiling_s,
         gpu=gpu,
@@ -240,6 +242,15 @@ def test_combing_and_hdr_are_treated_and_the_notes_say_why() -> None:
     assert all(rendition.treatment.tone_map for rendition in made.renditions)
     for words in ("deinterlaced", "smpte2084", "reduced", "core rungs h264_360p, h264_720p", "8000×4000"):
         assert words in notes
+
+
+def test_where_the_tier_asks_each_field_becomes_a_picture_and_the_notes_say_so() -> None:
+    fields = TIERS[Tier.STANDARD].model_copy(update={"field_pictures": True})
+    made = plan(combed=True, policy=fields)
+
+    assert made.frame_rate == "50"
+    assert "Each of its fields becomes a picture." in made.notes
+    assert "Each of its fields becomes a picture." not in plan(combed=True).notes
 
 
 def test_the_notes_tell_a_changed_rate_and_a_tiny_source() -> None:
