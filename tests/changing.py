@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Source:
     path: Path
     looks_s: tuple[float, ...]
     """Starts of the pieces of picture and the end of the last one."""
-    hears_s: tuple[float, ...] = field(default=())
+    hears_s: tuple[float, ...] = ()
 
 
 def make_source(

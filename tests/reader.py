@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Sound:
     """Channels × samples, float, 1.0 is full scale."""
     start_s: float
     """Time of the first sample; 0 where the track is whole."""
-    gaps: tuple[tuple[float, float], ...] = field(default=())
+    gaps: tuple[tuple[float, float], ...] = ()
     """(Time, seconds missing; negative where samples overlap) wherever the boxes' times do not follow each other."""
 
     @property
@@ -193,9 +193,7 @@ def decode_sound(track: Track) -> Sound:
     joined = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0))
     # The last access unit lasts as long as the boxes say, though a decoder gives all of its 1,024 samples.
     kept = max(0, round((track.boxes.end_s - float(start or 0)) * rate))
-    return Sound(
-        track=track, rate_hz=rate, channels=joined[:, :kept], start_s=float(start or 0), gaps=tuple(gaps)
-    )  # fmt: skip
+    return Sound(track=track, rate_hz=rate, channels=joined[:, :kept], start_s=float(start or 0), gaps=tuple(gaps))
 
 
 def read_cues(track: Track) -> tuple[Cue, ...]:
