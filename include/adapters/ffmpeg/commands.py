@@ -105,7 +105,7 @@ def decode_argv(
     program: str,
     source: OpenedMezzanine,
     *,
-    video_index: int | None,
+    video_index: int,
     audio_indexes: Sequence[int] = (),
     from_s: float = 0.0,
     to_s: float | None = None,
@@ -114,8 +114,7 @@ def decode_argv(
     threads: int,
 ) -> list[str]:
     """The command that decodes to nowhere and prints each frame's time; see :mod:`include.adapters.ffmpeg.decode`."""
-    video_indexes = () if video_index is None else (video_index,)
-    maps = [part for index in (*video_indexes, *audio_indexes) for part in ("-map", f"0:{index}")]
+    maps = [part for index in (video_index, *audio_indexes) for part in ("-map", f"0:{index}")]
     end = [] if to_s is None else [f"trim=end={to_s:.6f}"]
     rate = [] if constant_rate is None else [f"fps=fps={constant_rate}:start_time=0:round=near"]
     pictures = [
@@ -136,11 +135,11 @@ def decode_argv(
         "-threads",
         str(threads),
         # Nothing here looks into a picture: all kinds pass, and the clock goes on where they change.
-        *(arguments(steady_options(followed=True)) if video_indexes else []),
+        *arguments(steady_options(followed=True)),
         *(["-skip_frame", "nokey"] if keyframes else []),
         *source.argv(from_s=from_s),
         *maps,
-        *(pictures if video_indexes else []),
+        *pictures,
         *(sounds if audio_indexes else []),
         "-f",
         "null",

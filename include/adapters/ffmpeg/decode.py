@@ -50,8 +50,6 @@ class _Seen:
     """What the lines of a decode tell, line by line."""
 
     audio_indexes: Sequence[int]
-    first_audio: int
-    """Number of the first audio stream among those that are decoded."""
     on_time: Callable[[float], None]
     frames: int = 0
     first_s: float | None = None
@@ -69,7 +67,8 @@ class _Seen:
                 self.frames += 1
                 self.on_time(self.last_s)
             elif kind == "a":
-                index = self.audio_indexes[int(values[0]) - self.first_audio]
+                # The picture is stream 0 of those that are decoded.
+                index = self.audio_indexes[int(values[0]) - 1]
                 start = int(values[1]) * _tick_s(values[3])
                 end = start + int(values[2]) * _tick_s(values[3])
                 known = self.sounds.get(index, (start, end))
@@ -82,7 +81,7 @@ def decode(
     program: str,
     source: OpenedMezzanine,
     *,
-    video_index: int | None,
+    video_index: int,
     audio_indexes: Sequence[int] = (),
     from_s: float = 0.0,
     to_s: float | None = None,
@@ -97,7 +96,7 @@ def decode(
     Args:
         program: ffmpeg.
         source: The mezzanine.
-        video_index: The video stream; None for none.
+        video_index: The video stream.
         audio_indexes: Audio streams to decode as well.
         from_s: Where to begin: at a keyframe near before, if the container can find it.
         to_s: Where to end; None for the end of the mezzanine.
@@ -107,7 +106,7 @@ def decode(
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
         on_time: Gets the time of each frame.
     """
-    seen = _Seen(audio_indexes=audio_indexes, first_audio=0 if video_index is None else 1, on_time=on_time)
+    seen = _Seen(audio_indexes=audio_indexes, on_time=on_time)
     argv = decode_argv(
         program,
         source,

@@ -134,7 +134,7 @@ class DecodeCounts:
     audio_errors: int
 
 
-def decode_errors(stderr: str, *, video_index: int | None) -> DecodeCounts:
+def decode_errors(stderr: str, *, video_index: int) -> DecodeCounts:
     """The counts at the loglevel ``verbose``, where every message is repeated.
 
     Args:
