@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from include.adapters.ffmpeg.opening import input_argv, input_options
 from include.adapters.ffmpeg.text_tracks import (
     LEAD_S,
     ROUTES,
+    caption_data_argv,
+    caption_pictures,
     captions_argv,
     track_argv,
     user_data_argv,
@@ -23,6 +26,7 @@ from include.domain.media.ass_reading import read_ass
 from include.domain.media.captions import Cue
 from include.domain.media.closed_captions import CaptionChannels, caption_channels
 from include.domain.media.cue_reading import Reading, read_subrip, read_webvtt
+from include.domain.media.dtvcc import MAX_CUES, DtvccDecoder
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.recipe.codecs import USER_DATA
 from include.stages.core import StageContext
@@ -31,10 +35,12 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 1024**2
 CHUNK_BYTES = 1024**2
+READ_LIMIT_S = 120
+"""For the decoding of a picture's CEA-708; hours of the usual take a few seconds."""
 READERS: dict[str, Callable[..., Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
 UNREAD = Finding(
     code="captions_not_read",
-    message="the picture carries CEA-708 captions alone, which no tool here reads: the title goes without them",
+    message="the picture carries CEA-708 captions of which no packet is whole: the title goes without them",
 )
 
 
@@ -92,6 +98,41 @@ def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRe
     )
     _written(ctx, argv, "read")
     return read_as("ass", _bounded(output), zero_ms=LEAD_S * 1000)
+
+
+def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRead] | None:
+    """The captions (CEA-708) that ride in the picture, by service; None where none of their packets is whole.
+
+    Raises :class:`BadSubtitles`.
+    """
+    opened = open_mezzanine(ctx, source)
+    data_path, times_path = ctx.scratch / "captions.bin", ctx.scratch / "captions.times"
+    argv = caption_data_argv(
+        ffmpeg(ctx.settings),
+        opened.target,
+        input_options(opened.address),
+        index=source.video.index,
+        offset_s=LEAD_S - opened.origin_s,
+        threads=encode_threads(ctx.settings),
+        data=str(data_path),
+        times=str(times_path),
+    )
+    _written(ctx, argv, "read")
+    decoder, limit = DtvccDecoder(), time.monotonic() + READ_LIMIT_S
+    with times_path.open() as times, data_path.open("rb") as data:
+        for time_ms, triplets in caption_pictures(times, data):
+            decoder.picture(triplets, time_ms - LEAD_S * 1000)
+            if time.monotonic() > limit:
+                raise BadSubtitles(f"take more than {READ_LIMIT_S} s to read")
+    data_path.unlink()
+    times_path.unlink()
+    if not decoder.packets:
+        return None
+    found = {}
+    for number, service in decoder.finish(round(source.duration_s * 1000)).items():
+        said = [("odd_cues", f"more than {MAX_CUES} cues: the later ones are left out")] if service.cut else []
+        found[number] = TextRead(cues=service.cues, said=said)
+    return found
 
 
 def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:

@@ -27,6 +27,7 @@ from include.stages.embedded_text import (
     TextRead,
     caption_kinds,
     captions,
+    digital_captions,
     read_as,
     track_text,
 )
@@ -95,13 +96,18 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
 
 
 def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
-    """Captions in the picture as tracks: the first field's in the language of the main sound."""
+    """Captions in the picture as tracks: those of the first field or service in the language of the main sound.
+
+    Where the picture has text in CEA-608, its CEA-708 is not read: broadcasters send the same captions in both, and
+    nothing is to appear twice. CEA-708 is read where no channel of CEA-608 has text.
+    """
     try:
         channels = caption_kinds(ctx, source)
     except BadSubtitles as error:
         tracks.warn(UNREAD.code, str(error))
         return
     spoken = source.audio[0].language if source.audio else UNDETERMINED
+    before = len(tracks.renditions)
     for field_number in channels.fields:
         language = spoken if field_number == 1 else UNDETERMINED
         name = f"{label(language)} (CC)" if language != UNDETERMINED else f"CC{2 * field_number - 1}"
@@ -112,8 +118,28 @@ def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
             hearing_impaired=True,
         )
         tracks.add(shown, partial(captions, ctx, source, field_number), or_nothing=True)
-    if channels.digital and not channels.fields:
+    if channels.digital and len(tracks.renditions) == before:
+        _digital_captions(ctx, source, spoken, tracks)
+
+
+def _digital_captions(ctx: StageContext, source: Inspection, spoken: str, tracks: _Tracks) -> None:
+    try:
+        services = digital_captions(ctx, source)
+    except BadSubtitles as error:
+        tracks.warn(UNREAD.code, f"the CEA-708 captions in the picture: {error}")
+        return
+    if services is None:
         tracks.warnings.append(UNREAD)
+        return
+    for number in services:
+        language = spoken if number == 1 else UNDETERMINED
+        shown = _Source(
+            name=f"captions in the picture (CEA-708, service {number})",
+            language=language,
+            label=f"{label(language)} (CC)" if language != UNDETERMINED else f"Service {number} (CC)",
+            hearing_impaired=True,
+        )
+        tracks.add(shown, partial(services.__getitem__, number))
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,7 @@ from include.stages.core import StageContext
 from include.stages.embedded_text import MAX_BYTES, BadSubtitles
 from include.stages.inspect import inspect
 from include.stages.subtitles import recognised, subtitles
-from tests.captioned import captioned
+from tests.captioned import captioned, packet
 from tests.clips import H264, Clips, run_ffmpeg, stage_context
 
 SRT = "1\n00:00:00,200 --> 00:00:00,900\n<i>Grüße</i> & <script>x</script>\n\n2\n00:00:01,500 --> 00:00:09,000\nEnd\n"
@@ -236,6 +236,92 @@ def test_captions_in_the_picture_become_a_track_in_time(
     # Picture 30 and 60 of 29.97 a second; the text format in between has hundredths.
     assert abs(seconds(start) - 30 * 1001 / 30000) < 0.03
     assert abs(seconds(end) - 60 * 1001 / 30000) < 0.03
+
+
+WINDOW = b"\x98\x00\x46\x50\x71\x1f\x09"
+"""DefineWindow 0 of CEA-708: two rows of 32 near the bottom, not visible."""
+DIGITAL = {
+    20: packet(0, (1, WINDOW + b"HELLO \xe9"), (2, WINDOW + b"HOLA")),
+    30: packet(1, (1, b"\x89\x01"), (2, b"\x89\x01")),
+    60: packet(2, (1, b"\x8a\x01"), (2, b"\x8a\x01")),
+}
+"""Two services by picture: sent at picture 20, shown at 30, taken away at 60."""
+
+
+@pytest.mark.parametrize(
+    ("name", "offset_s", "reordered"),
+    [("a.mp4", 0, False), ("late.ts", 7200, False), ("a.mkv", 0, True), ("reordered.mp4", 0, True)],
+)
+def test_captions_in_cea_708_alone_become_a_track_of_each_service_in_time(
+    tmp_path: Path, name: str, offset_s: float, reordered: bool
+) -> None:
+    clip = captioned(tmp_path / name, None, packets=DIGITAL, offset_s=offset_s, reordered=reordered)
+
+    ctx, result = made(tmp_path, clip)
+
+    assert result.warnings == ()
+    assert [(each.name, each.label, each.hearing_impaired) for each in result.renditions] == [
+        ("und", "Service 1 (CC)", True),
+        ("und_2", "Service 2 (CC)", True),
+    ]
+    # Where the container has the sound begin earlier, or the pictures are reordered, the first one is not at zero.
+    first = inspect.function(ctx, ctx.title).video.start_time_s
+    for number, text in enumerate(("HELLO é", "HOLA")):
+        ((start, end, found),) = shown(ctx, result, number)
+        assert found == text
+        assert abs(seconds(start) - first - 30 * 1001 / 30000) < 0.002
+        assert abs(seconds(end) - first - 60 * 1001 / 30000) < 0.002
+
+
+def test_a_caption_that_goes_on_in_pictures_coded_out_of_order_is_read_as_shown(tmp_path: Path) -> None:
+    # Picture 30 is coded before 28 and 29.
+    packets = {28: packet(0, (1, WINDOW + b"ONE")), 29: packet(1, (1, b" TWO")), 30: packet(2, (1, b"\x89\x01"))}
+    clip = captioned(tmp_path / "a.mp4", None, packets=packets, reordered=True)
+
+    ctx, result = made(tmp_path, clip)
+
+    ((start, _, text),) = shown(ctx, result)
+    assert text == "ONE TWO"
+    assert abs(seconds(start) - 31 * 1001 / 30000) < 0.002
+
+
+def test_captions_that_are_sent_in_both_standards_appear_once(tmp_path: Path) -> None:
+    clip = captioned(tmp_path / "both.mp4", "HELLO CC", show=30, hide=60, packets=DIGITAL)
+
+    ctx, result = made(tmp_path, clip)
+
+    assert [each.label for each in result.renditions] == ["CC1"]
+    assert [text for _, _, text in shown(ctx, result)] == ["HELLO CC"]
+
+
+def test_cea_608_without_text_does_not_hide_cea_708(tmp_path: Path) -> None:
+    clip = captioned(tmp_path / "both.mp4", "", show=30, hide=60, packets=DIGITAL)
+
+    _, result = made(tmp_path, clip)
+
+    assert [each.label for each in result.renditions] == ["Service 1 (CC)", "Service 2 (CC)"]
+
+
+def test_the_first_service_has_the_language_of_the_main_sound(tmp_path: Path) -> None:
+    plain = captioned(tmp_path / "a.mp4", None, packets=DIGITAL)
+    clip = tmp_path / "es.mp4"
+    run_ffmpeg(["-i", str(plain), "-map", "0", "-c", "copy", "-metadata:s:a:0", "language=spa", str(clip)])
+
+    _, result = made(tmp_path, clip)
+
+    assert [(each.language, each.label) for each in result.renditions] == [
+        ("es", "Español (CC)"),
+        ("und", "Service 2 (CC)"),
+    ]
+
+
+def test_cea_708_without_a_whole_packet_is_a_finding(tmp_path: Path) -> None:
+    clip = captioned(tmp_path / "a.mp4", None, packets={30: packet(0, (1, WINDOW + b"HELLO"))[:-2]})
+
+    _, result = made(tmp_path, clip)
+
+    assert result.renditions == ()
+    assert [each.code for each in result.warnings] == ["captions_not_read"]
 
 
 def test_a_picture_without_captions_makes_no_track_of_them(clips: Clips, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, BinaryIO
 
 from include.adapters.ffmpeg.commands import prelude
 from include.domain.recipe.codecs import USER_DATA
@@ -93,14 +94,75 @@ def captions_argv(
         threads: Of the decoder.
         output: Path of the new file.
     """
+    field_wanted = ["-data_field", "second" if second_field else "first"]
+    return [
+        *_captions_input(
+            program, target, options, index=index, offset_s=offset_s, threads=threads, decoder=field_wanted
+        ),
+        *("-map", "0:s", "-c:s", "ass", "-f", "ass", output),
+    ]
+
+
+def caption_data_argv(
+    program: str,
+    target: str,
+    options: Mapping[str, Any],
+    *,
+    index: int,
+    offset_s: float,
+    threads: int,
+    data: str,
+    times: str,
+) -> list[str]:
+    """The command that decodes a video stream and writes its caption data as they are, and the times of the pictures.
+
+    Args:
+        program: ffmpeg.
+        target: Address of the input, as ffmpeg takes it.
+        options: Of the demuxer.
+        index: Of the video stream.
+        offset_s: What is added to the times of the container.
+        threads: Of the decoder.
+        data: Path of the new file for the triplets of ATSC A/53, of all pictures in the order of presentation.
+        times: Path of the new file that says which of them belong to which time, for :func:`caption_pictures`.
+    """
+    copied = ("-map", "0:s", "-c:s", "copy", "-f")
+    return [
+        *_captions_input(program, target, options, index=index, offset_s=offset_s, threads=threads),
+        *(*copied, "data", data, *copied, "framecrc", times),
+    ]
+
+
+def caption_pictures(times: Iterable[str], data: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Time in ms and triplets of each picture that has some, from both files of :func:`caption_data_argv`."""
+    tick = Fraction(1, 1000)
+    for line in times:
+        if line.startswith("#tb"):
+            tick = Fraction(line.partition(":")[2].strip())
+        elif not line.startswith("#"):
+            # Stream, decoding time, presentation time, duration, size, checksum.
+            fields = line.split(",")
+            yield round(int(fields[2]) * tick * 1000), data.read(int(fields[4]))
+
+
+def _captions_input(
+    program: str,
+    target: str,
+    options: Mapping[str, Any],
+    *,
+    index: int,
+    offset_s: float,
+    threads: int,
+    decoder: Sequence[str] = (),
+) -> list[str]:
     opened = ":".join(f"{name}={_quoted(str(value), _IN_DICTIONARY)}" for name, value in options.items())
     # Address and options go through the parsers of the filter's options and of the graph, each with its own escapes.
     source = f"filename={_in_graph(target)}:format_opts={_in_graph(opened)}:si={index}:dec_threads={threads}"
     return [
         *prelude(program, level="error", overwrite=True),
         *("-copyts", "-itsoffset", f"{offset_s:.6f}"),
-        *("-data_field", "second" if second_field else "first"),
-        *("-f", "lavfi", "-i", f"movie={source}[out+subcc]", "-map", "0:s", "-c:s", "ass", "-f", "ass", output),
+        *decoder,
+        *("-f", "lavfi", "-i", f"movie={source}[out+subcc]"),
     ]
 
 
