@@ -16,7 +16,6 @@ import stat
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -43,10 +42,6 @@ from include.domain.title.title import TitleJob
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1024**2
-STILL_GROWING_S = 10.0
-"""A file that was written to more recently may still be on its way."""
-LOOK_LIMIT_S = 10.0
-"""For a look whether a mezzanine has arrived, whole exchange."""
 READ_LIMIT_S = 60.0
 """Longest wait for the next bytes of a download."""
 _LATER = frozenset({408, 423, 425, 429})
@@ -93,37 +88,6 @@ def identify(ctx: Workplace) -> MezzanineIdentity:
     return _copied(ctx) or _copy(ctx)
 
 
-def has_arrived(uri: str, settings: Settings, *, now: datetime) -> bool:
-    """Whether a mezzanine that may arrive later is there, and complete as far as that can be seen from outside.
-
-    An address that the policy forbids, or that a wrong setting closes, counts as arrived: the inspection says what is
-    wrong with it.
-    """
-    if uri.startswith("file://"):
-        try:
-            modified = local_file(uri, settings).stat().st_mtime
-        except MezzanineRejected:
-            return True
-        except OSError:
-            return False
-        # A time in the future comes from a file server whose clock is ahead: it tells nothing.
-        return not 0 <= now.timestamp() - modified < STILL_GROWING_S
-    chunks_of = _s3_chunks if uri.startswith("s3://") else _http_chunks
-    chunks = chunks_of(uri, settings, settings.max_file_size, LOOK_LIMIT_S)
-    try:
-        next(chunks, b"")
-    except MezzanineRejected as error:
-        return error.reason != Reason.MISSING
-    except ConfigurationError:
-        return True
-    except (MezzanineUnreachable, StorageError) as error:
-        log.warning("%s: %s", _shown(uri), error.message)
-        return False
-    finally:
-        chunks.close()
-    return True
-
-
 def open_mezzanine(ctx: Workplace, inspection: Inspection) -> OpenedMezzanine:
     """The mezzanine as a media tool opens it, on the title's clock.
 
@@ -138,7 +102,7 @@ def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
     if known.uri.startswith(ctx.store.uri + "/"):
         key = key_of(ctx.store, known.uri)
         if ctx.store.size(key) != known.size_bytes:
-            raise _changed(f"the copy of {_shown(ctx.title.mezzanine)} in the store is gone or has another size")
+            raise _changed(f"the copy of {shown_address(ctx.title.mezzanine)} in the store is gone or has another size")
         if ctx.store.lasts(ctx.time_left_s):
             return ctx.store.readable(key)
         # The task may outlive the session of the credentials that would sign the address.
@@ -199,8 +163,8 @@ def _as_requested(ctx: Workplace, text: str) -> str:
     target = [os.path.realpath(unquote(urlsplit(uri).path))] if uri.startswith("file://") else []
     opened = [copy, str(ctx.scratch / key), str(ctx.scratch / _DOWNLOAD), *target]
     # The address itself comes first: it may end with one of them.
-    places = [re.escape(place) for place in (_shown(uri), *(f"file:{path}" for path in opened), *opened)]
-    text = re.sub(rf"(?:{'|'.join(places)})(?:\?[^\s'\")]*)?", lambda found: _shown(uri), text)
+    places = [re.escape(place) for place in (shown_address(uri), *(f"file:{path}" for path in opened), *opened)]
+    text = re.sub(rf"(?:{'|'.join(places)})(?:\?[^\s'\")]*)?", lambda found: shown_address(uri), text)
     host = urlsplit(copy).netloc
     return text.replace(host, "the store") if host and host not in uri else text
 
@@ -237,17 +201,13 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
         limit_bytes: Enforced while the data comes, whatever its sender promises.
         limit_s: For all of it.
     """
-    scheme = uri.partition("://")[0]
-    sources = {"file": _file_chunks, "s3": _s3_chunks, "https": _http_chunks, "http": _http_chunks}
-    if scheme not in sources:
-        raise MezzanineRejected(f"{scheme}:// is not served", reason=Reason.FORBIDDEN_ADDRESS)
     deadline = time.monotonic() + limit_s
     digest, size = hashlib.sha256(), 0
     # Opened outside of the block that cleans up: what was there before is not ours to remove.
     output = target.open("xb")
     try:
         with output:
-            for chunk in sources[scheme](uri, settings, limit_bytes, limit_s):
+            for chunk in pieces(uri, settings, limit_bytes, limit_s):
                 size += len(chunk)
                 _sized(size, limit_bytes)
                 _in_time(uri, deadline, limit_s)
@@ -261,9 +221,18 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
     return digest.hexdigest()
 
 
+def pieces(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
+    """The bytes of a mezzanine as they come, under its policy; arguments and errors as of :func:`fetch`."""
+    scheme = uri.partition("://")[0]
+    sources = {"file": _file_chunks, "s3": _s3_chunks, "https": _http_chunks, "http": _http_chunks}
+    if scheme not in sources:
+        raise MezzanineRejected(f"{scheme}:// is not served", reason=Reason.FORBIDDEN_ADDRESS)
+    return sources[scheme](uri, settings, limit_bytes, limit_s)
+
+
 def _in_time(uri: str, deadline: float, limit_s: float) -> None:
     if time.monotonic() > deadline:
-        raise MezzanineUnreachable(f"{_shown(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
+        raise MezzanineUnreachable(f"{shown_address(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
 
 
 def _write(output: IO[bytes], chunk: bytes) -> None:
@@ -313,7 +282,7 @@ def _file_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float)
 
 
 def _http_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
-    shown, end = _shown(uri), time.monotonic() + limit_s
+    shown, end = shown_address(uri), time.monotonic() + limit_s
     try:
         with (
             pinned_client(settings, timeout_s=min(READ_LIMIT_S, limit_s)) as client,
@@ -398,7 +367,7 @@ def _sized(size: int, limit: int) -> None:
         )
 
 
-def _shown(uri: str) -> str:
+def shown_address(uri: str) -> str:
     """The address without its query, which may hold a signature."""
     return uri.partition("?")[0]
 

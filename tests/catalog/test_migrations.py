@@ -13,7 +13,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import metadata
 from include.base.errors import ConfigurationError, PlatformUnavailable
 from include.domain.title.title import Origin
-from tests.catalog.samples import NOW, accept, publish, start
+from tests.catalog.samples import NOW, accept, after, publish, start
 from tests.catalog.together import PROCESSES, Together
 
 
@@ -64,6 +64,17 @@ def test_requests_of_an_older_release_get_their_origin_from_what_their_ids_say(u
 
     assert {title.request_id: title.origin for title in catalog.titles.find()} == requests
     assert catalog.titles.find() == before
+
+
+def test_the_release_before_looks_itself_for_a_mezzanine_that_may_still_arrive(url: str) -> None:
+    catalog = Catalog(url)
+    accept(catalog, wait_until=after(600).isoformat())
+    assert catalog.titles.claim(window=9, now=NOW, claimant="this release") == []
+
+    downgrade(url, "0006")
+
+    with catalog.database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM titles WHERE not_before IS NULL")) == 1
 
 
 def test_a_first_version_goes_back_where_a_request_has_no_other_version(url: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from include.adapters import mezzanine
-from include.adapters.mezzanine import fetch, forget_copy, has_arrived, identify, open_identified, open_mezzanine
+from include.adapters import arrival
+from include.adapters.arrival import look_at
+from include.adapters.mezzanine import fetch, forget_copy, identify, open_identified, open_mezzanine
 from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.base.settings import Settings
 from include.domain.media.rejection import Reason
@@ -164,7 +165,7 @@ def test_whether_a_mezzanine_has_arrived_is_seen_without_fetching_it(server: Ser
         os.utime(path, (now.timestamp() - age_s, now.timestamp() - age_s))
 
     arrived = {
-        uri: has_arrived(uri, settings, now=now)
+        uri: look_at(uri, settings, now=now).arrived
         for uri in (
             server.url("/here"),
             server.url("/missing"),
@@ -221,14 +222,14 @@ def test_a_transfer_of_a_byte_now_and_then_is_given_up_in_time(server: Server, t
 def test_a_mezzanine_whose_answer_never_begins_has_not_arrived_and_one_that_comes_slowly_has(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mezzanine, "LOOK_LIMIT_S", 1.0)
+    monkeypatch.setattr(arrival, "LOOK_LIMIT_S", 1.0)
     settings = Settings(allowed_origins=(server.origin,))
     sent: list[int] = []
     server.answers["/slow"], server.answers["/silent"] = trickle(sent, headers=0), trickle([], headers=60)
 
-    assert has_arrived(server.url("/slow"), settings, now=datetime.now(UTC))
+    assert look_at(server.url("/slow"), settings, now=datetime.now(UTC)).arrived
     assert len(sent) < 10, "one byte is enough to know"
-    assert not has_arrived(server.url("/silent"), settings, now=datetime.now(UTC))
+    assert not look_at(server.url("/silent"), settings, now=datetime.now(UTC)).arrived
 
 
 def test_a_file_can_be_fetched_like_anything_else(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_what_s3_says_tells_whose_fault_it_is(
         identify(context(uri, **served(media)))
     assert getattr(caught.value, "reason", None) == reason
     arrived = error is ConfigurationError
-    assert has_arrived(uri, settings, now=datetime.now(UTC)) is arrived
+    assert look_at(uri, settings, now=datetime.now(UTC)).arrived is arrived
 
 
 def test_a_body_that_breaks_off_goes_on_from_there(context: Context, media: S3) -> None:

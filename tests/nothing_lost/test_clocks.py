@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from include.adapters.arrival import look_at
 from include.adapters.catalog import Catalog
-from include.adapters.mezzanine import has_arrived
 from include.base.settings import Settings
 from include.services.lost_runs import settle_lost_runs
 from tests.catalog.samples import NOW, accept, after, find, start
@@ -64,7 +64,8 @@ def test_a_file_servers_clock_does_not_keep_a_mezzanine_from_arriving(
     path.touch()
     os.utime(path, (NOW.timestamp() - age_s, NOW.timestamp() - age_s))
 
-    assert has_arrived(path.as_uri(), Settings(home=tmp_path, mezzanine_roots=(tmp_path,)), now=NOW) is arrived
+    look = look_at(path.as_uri(), Settings(home=tmp_path, mezzanine_roots=(tmp_path,)), now=NOW)
+    assert look.arrived is arrived
 
 
 def test_a_run_that_another_clock_dated_into_the_future_is_found_lost_today(

@@ -22,6 +22,7 @@ from include.domain.title.title import State
 from include.domain.title.work import result_key
 from include.orchestration.after_settling import after_settling
 from include.orchestration.tick import tick
+from include.services.arrivals import release_arrived
 from include.services.lost_runs import LOST_AFTER, settle_lost_runs
 from include.services.release import release, release_when_parsed
 from include.services.replay import replay_title, take_repairs
@@ -38,6 +39,7 @@ REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggere
 STEPS = [
     "moved batches", "moved runs",
     "lost runs", "repairs", "back-fills", "values", "weights", "cancelled", "release", "overdue", "alerts", "webhooks",
+    "arrivals",
 ]  # fmt: skip
 LONG_AFTER = NOW + LOST_AFTER * 2
 
@@ -216,10 +218,13 @@ def test_a_title_waits_for_its_mezzanine_without_taking_a_place(
     for other in "bcd":
         catalog.titles.settle(f"spring2/{other}", State.FAILED, now=NOW)
     assert release(catalog, api, settings, now=after(1)).started == ()
+    assert release_arrived(catalog, api, settings, clock=lambda: after(1)).started == ()
     assert not any(path.endswith("batch__spring/dagRuns") for _, path in airflow.asked)
     late.write_bytes(b"here")
     os.utime(late, (NOW.timestamp(), NOW.timestamp()))
-    assert release(catalog, api, settings, now=after(60)).started == ("spring/late",)
+    assert release(catalog, api, settings, now=after(60)).started == (), "it is for the looks to see it"
+    assert release_arrived(catalog, api, settings, clock=lambda: after(60)).started == ("spring/late",)
+    assert find(catalog, "spring/late").arrived_at == after(60)
 
 
 def test_a_title_whose_mezzanine_never_came_is_released_when_its_time_is_up(

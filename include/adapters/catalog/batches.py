@@ -210,6 +210,7 @@ def _insert_title(
             state=State.WAITING,
             attempt=1,
             publish_at=title.publish_at,
+            not_before=title.wait_until,
             rungs=[],
             created_at=now,
             **(valued_columns(*valued) if valued else {}),

@@ -137,6 +137,8 @@ class TitleRecord(OpenTitle):
     """The request that this one repeats; None for a new one."""
     task: str | None
     """The task that was last heard of."""
+    arrived_at: datetime | None
+    """When its mezzanine was seen, of a title that waits for it (``wait_until``)."""
     reason: str | None
     message: str | None
     version: int | None
@@ -177,6 +179,11 @@ class TitleRecord(OpenTitle):
         if self.deadline is None or self.deadline <= self.created_at or self.is_repair:
             return None
         return self.deadline
+
+    def awaits_mezzanine(self, now: datetime) -> bool:
+        """Whether its mezzanine may still arrive, and was not seen yet."""
+        wait_until = self.request.wait_until
+        return wait_until is not None and now < wait_until and self.arrived_at is None
 
     def job(self) -> TitleJob:
         """The root of the job documents of this title's run."""

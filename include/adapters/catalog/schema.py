@@ -111,8 +111,11 @@ titles = Table(
     Column("run_format", Integer),
     Column("claimed_by", NAME),
     Column("claimed_until", Moment),
-    # Waits for its mezzanine: not to be released before this.
+    # Waits for its mezzanine: not to be released before this, unless it was seen.
     Column("not_before", Moment),
+    # When its mezzanine was last looked for, and when it was seen.
+    Column("looked_at", Moment),
+    Column("arrived_at", Moment),
     Column("publish_at", Moment, index=True),
     Column("task", NAME),
     Column("progress", Float),

@@ -134,7 +134,7 @@ class Titles(Part):
         Args:
             request_id: The title.
             claimant: Who claimed it; another's claim stays.
-            until: Not to be claimed again before: its mezzanine is not there yet.
+            until: Not to be claimed again before, unless its mezzanine is seen.
         """
         with self._write() as connection:
             connection.execute(
@@ -145,6 +145,23 @@ class Titles(Part):
                     titles.c.state == State.WAITING,
                 )
                 .values(claimed_by=None, claimed_until=None, not_before=until)
+            )
+
+    def awaited(self, now: datetime, *, limit: int) -> list[TitleRecord]:
+        """Waiting titles whose mezzanine may still arrive, those that were looked for the longest time ago first."""
+        unseen = and_(titles.c.state == State.WAITING, titles.c.not_before > now, titles.c.arrived_at.is_(None))
+        # Databases do not agree on whether what is missing comes first.
+        order = (titles.c.looked_at.is_not(None), titles.c.looked_at, titles.c.seq)
+        with self._read() as connection:
+            rows = connection.execute(select_titles().where(unseen).order_by(*order).limit(limit)).mappings()
+            return [title_record(row) for row in rows]
+
+    def note_looks(self, looked: Collection[str], *, arrived: Collection[str], now: datetime) -> None:
+        """The mezzanines of these requests were looked for, and those of ``arrived`` seen: they may be released."""
+        with self._write() as connection:
+            connection.execute(update(titles).where(titles.c.request_id.in_(looked)).values(looked_at=now))
+            connection.execute(
+                update(titles).where(titles.c.request_id.in_(arrived)).values(arrived_at=now, not_before=None)
             )
 
     def begin(self, *, dag_id: str, run_id: str, now: datetime, reopens: bool = True) -> TitleRecord:

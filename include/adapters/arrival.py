@@ -1,0 +1,85 @@
+"""Whether a mezzanine is there, as far as that can be seen from outside and without fetching it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from include.adapters.mezzanine import local_file, pieces, shown_address
+from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
+from include.base.settings import Settings
+from include.domain.media.rejection import Reason
+
+log = logging.getLogger(__name__)
+
+STILL_GROWING_S = 10.0
+"""A file that was written to more recently may still be on its way."""
+LOOK_LIMIT_S = 10.0
+"""For one look, the whole exchange."""
+
+
+class Found(StrEnum):
+    """What a look at a mezzanine's address found."""
+
+    HERE = "here"
+    MISSING = "missing"
+    GROWING = "growing"
+    """Written to a moment ago."""
+    REFUSED = "refused"
+    """By the policy of addresses, or for its size: no wait changes that."""
+    MISCONFIGURED = "misconfigured"
+    """A setting of this deployment is wrong."""
+    UNKNOWN = "unknown"
+    """No answer in time, or one that says to come again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One look at a mezzanine's address."""
+
+    found: Found
+    said: str = ""
+    """What is wrong, for people."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether nothing is to be waited for: what is wrong with a mezzanine besides is for its inspection to say."""
+        return self.found in {Found.HERE, Found.REFUSED, Found.MISCONFIGURED}
+
+
+def look_at(uri: str, settings: Settings, *, now: datetime) -> Look:
+    """Look whether a mezzanine is there, and complete as far as that can be seen: one byte of it is asked for.
+
+    Args:
+        uri: Its address.
+        settings: For roots, buckets and allowed origins.
+        now: The time; a file that was written to just before is not complete.
+    """
+    try:
+        if uri.startswith("file://"):
+            return _look_at_file(uri, settings, now)
+        chunks = pieces(uri, settings, settings.max_file_size, LOOK_LIMIT_S)
+        try:
+            next(chunks, b"")
+        finally:
+            chunks.close()
+    except MezzanineRejected as error:
+        return Look(found=Found.MISSING if error.reason == Reason.MISSING else Found.REFUSED, said=error.message)
+    except ConfigurationError as error:
+        return Look(found=Found.MISCONFIGURED, said=error.message)
+    except (MezzanineUnreachable, StorageError) as error:
+        log.warning("%s: %s", shown_address(uri), error.message)
+        return Look(found=Found.UNKNOWN, said=error.message)
+    return Look(found=Found.HERE)
+
+
+def _look_at_file(uri: str, settings: Settings, now: datetime) -> Look:
+    try:
+        modified = local_file(uri, settings).stat().st_mtime
+    except OSError as error:
+        return Look(found=Found.MISSING, said=f"{uri} is missing: {error.strerror}")
+    # A time in the future comes from a file server whose clock is ahead: it tells nothing.
+    growing = 0 <= now.timestamp() - modified < STILL_GROWING_S
+    return Look(found=Found.GROWING if growing else Found.HERE)
