@@ -27,8 +27,9 @@ from include.base.settings import load_settings
 from include.domain.title.title import State
 from include.orchestration.intake import accept_request
 from tests.catalog.samples import packaged, published
+from tests.cli.rights import RIGHTS, RightsPerDag
 
-USERS = {"admin": "admin", "cms": "user", "viewer": "viewer"}
+USERS = {"admin": "admin", "cms": "user", "viewer": "viewer"} | dict.fromkeys(RIGHTS, "viewer")
 SECRET = "s" * 64
 
 
@@ -53,8 +54,9 @@ def tokens(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def airflow_of_users(folder: Path) -> Iterator[dict[str, str]]:
-    """Airflow's configuration with three users; their tokens."""
+    """Airflow's configuration with its users; their tokens."""
     with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AIRFLOW__CORE__AUTH_MANAGER", f"{RightsPerDag.__module__}.{RightsPerDag.__qualname__}")
         environment.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", ",".join(f"{u}:{r}" for u, r in USERS.items()))
         environment.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(folder / "passwords.json"))
         environment.setenv("AIRFLOW__API_AUTH__JWT_SECRET", SECRET)
