@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from include.adapters.mezzanine import local_file, pieces, shown_address
+from include.adapters.mezzanine import local_file, pieces, shown_address, sized
 from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.base.settings import Settings
 from include.domain.media.rejection import Reason
@@ -32,7 +34,7 @@ class Found(StrEnum):
     MISCONFIGURED = "misconfigured"
     """A setting of this deployment is wrong."""
     UNKNOWN = "unknown"
-    """No answer in time, or one that says to come again."""
+    """No answer in time, or one that does not tell: to come again, or that this process may not look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,10 @@ def look_at(uri: str, settings: Settings, *, now: datetime) -> Look:
         finally:
             chunks.close()
     except MezzanineRejected as error:
-        return Look(found=Found.MISSING if error.reason == Reason.MISSING else Found.REFUSED, said=error.message)
+        found = Found.REFUSED
+        if error.reason == Reason.MISSING:
+            found = Found.UNKNOWN if _is_kept_from_us(error) else Found.MISSING
+        return Look(found=found, said=error.message)
     except ConfigurationError as error:
         return Look(found=Found.MISCONFIGURED, said=error.message)
     except (MezzanineUnreachable, StorageError) as error:
@@ -76,10 +81,25 @@ def look_at(uri: str, settings: Settings, *, now: datetime) -> Look:
 
 
 def _look_at_file(uri: str, settings: Settings, now: datetime) -> Look:
+    path = local_file(uri, settings)
     try:
-        modified = local_file(uri, settings).stat().st_mtime
+        seen = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        # A machine without the folder itself cannot say what lies in it.
+        roots = [root for root in settings.mezzanine_roots if path.is_relative_to(os.path.realpath(root))]
+        found = Found.MISSING if any(root.is_dir() for root in roots) else Found.UNKNOWN
+        return Look(found=found, said=f"{uri} is missing: {error.strerror}")
     except OSError as error:
-        return Look(found=Found.MISSING, said=f"{uri} is missing: {error.strerror}")
+        return Look(found=Found.UNKNOWN, said=f"{uri}: {error.strerror}")
+    if not stat.S_ISREG(seen.st_mode):
+        return Look(found=Found.REFUSED, said=f"Invalid file type: {uri} is not a plain file")
+    sized(seen.st_size, settings.max_file_size)
     # A time in the future comes from a file server whose clock is ahead: it tells nothing.
-    growing = 0 <= now.timestamp() - modified < STILL_GROWING_S
+    growing = 0 <= now.timestamp() - seen.st_mtime < STILL_GROWING_S
     return Look(found=Found.GROWING if growing else Found.HERE)
+
+
+def _is_kept_from_us(error: MezzanineRejected) -> bool:
+    """Whether S3 keeps from this process whether there is an object; a worker's credentials may be others."""
+    answer = getattr(error.__cause__, "response", None)
+    return isinstance(answer, dict) and answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403

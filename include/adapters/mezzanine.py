@@ -83,7 +83,7 @@ def identify(ctx: Workplace) -> MezzanineIdentity:
     if uri.startswith("file://"):
         path = local_file(uri, settings)
         identity = _file_identity(uri, path)
-        _sized(identity.size_bytes, settings.max_file_size)
+        sized(identity.size_bytes, settings.max_file_size)
         return identity
     return _copied(ctx) or _copy(ctx)
 
@@ -209,7 +209,7 @@ def fetch(uri: str, target: Path, settings: Settings, *, limit_bytes: int, limit
         with output:
             for chunk in pieces(uri, settings, limit_bytes, limit_s):
                 size += len(chunk)
-                _sized(size, limit_bytes)
+                sized(size, limit_bytes)
                 _in_time(uri, deadline, limit_s)
                 digest.update(chunk)
                 _write(output, chunk)
@@ -275,7 +275,7 @@ def _copy(ctx: Workplace) -> MezzanineIdentity:
 
 def _file_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
     path = local_file(uri, settings)
-    _sized(_file_identity(uri, path).size_bytes, limit_bytes)
+    sized(_file_identity(uri, path).size_bytes, limit_bytes)
     with path.open("rb") as source:
         while chunk := source.read(CHUNK_BYTES):
             yield chunk
@@ -291,7 +291,7 @@ def _http_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float)
             client.stream("GET", uri, headers={"Accept-Encoding": "identity"}, extensions=extensions) as response,
         ):
             _answered(response, shown)
-            _sized(int(response.headers.get("content-length", 0)), limit_bytes)
+            sized(int(response.headers.get("content-length", 0)), limit_bytes)
             # In pieces as they come: to collect a whole MiB of a slow one would take longer than the limit.
             yield from response.iter_raw()
     except AddressRefused as error:
@@ -329,7 +329,7 @@ def _s3_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -
     with s3_errors(uri):
         try:
             place = Bucket(s3_client(settings), bucket)
-            yield from place.stream(key, on_size=lambda size: _sized(size, limit_bytes))
+            yield from place.stream(key, on_size=lambda size: sized(size, limit_bytes))
         except (ClientError, BotoCoreError) as error:
             raise _s3_failure(uri, error) from error
 
@@ -358,7 +358,8 @@ def _s3_failure(uri: str, error: Exception) -> CallsheetError:
     return MezzanineUnreachable(f"{uri}: {error}")
 
 
-def _sized(size: int, limit: int) -> None:
+def sized(size: int, limit: int) -> None:
+    """Refuse a mezzanine of more than ``limit`` bytes."""
     if size > limit:
         raise MezzanineRejected(
             f"File too large: {size / 1024**2:.1f} MB or more, the limit is {limit / 1024**2:.1f} MB "

@@ -8,11 +8,15 @@ from typing import Any
 
 from include.adapters.addresses import check_address
 from include.adapters.airflow_api import AirflowApi
+from include.adapters.arrival import Found
 from include.adapters.catalog import Catalog
+from include.adapters.mezzanine import shown_address
 from include.base.errors import RequestRejected
+from include.base.faults import shown
 from include.base.settings import Settings, load_settings
-from include.domain.title.request import ParsedBatch, parse_batch
+from include.domain.title.request import ParsedBatch, Refusal, parse_batch
 from include.pipelines.core import current_pipelines
+from include.services.arrivals import look_at_all
 from include.services.quotes import Quote, quote_batch
 from include.services.release import release_when_parsed
 from include.services.sending import send_webhooks
@@ -22,6 +26,9 @@ log = logging.getLogger(__name__)
 
 PARSE_PATIENCE_S = 30.0
 """A new batch's DAG is usually there within 2 s; ``dispatch`` takes over after this long."""
+LOOKS_AT_ONCE = 16
+LOOKS_LIMIT_S = 4.0
+"""For the looks at all mezzanines of a request: its sender waits for the answer."""
 
 
 def accept_request(conf: Any) -> str:
@@ -36,9 +43,13 @@ def accept_request(conf: Any) -> str:
     batch = parse_batch(conf, pipelines=frozenset(pipelines))
     _check_callback(batch, settings)
     now = datetime.now(UTC)
+    arrived: list[str] = []
+    # A batch that is known already was looked at when it came.
+    if catalog.batches.check_new(batch):
+        batch, arrived = _looked_at(batch, settings, now=now)
     valued = value_batch(batch, catalog, settings, now=now)
     version = pipelines[batch.pipeline].version
-    new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued)
+    new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued, arrived=arrived)
     for refusal in batch.refusals:
         log.warning("batch %s: refused %s", batch.batch_id, refusal)
     log.info(
@@ -54,7 +65,7 @@ def accept_request(conf: Any) -> str:
 
 
 def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
-    """What a batch request would come to, entered now; changes nothing.
+    """What a batch request would come to, entered now; changes nothing. Its mezzanines need not be there yet.
 
     Raises :class:`RequestRejected` and :class:`BatchConflict` as :func:`accept_request` refuses it.
     """
@@ -73,6 +84,27 @@ def release_batch(batch_id: str) -> None:
         done = release_when_parsed(catalog, api, settings, patience_s=PARSE_PATIENCE_S)
     if done.not_ready:
         log.warning("batch %s: its DAG is not parsed yet; dispatch releases its titles when it is", batch_id)
+
+
+def _looked_at(batch: ParsedBatch, settings: Settings, *, now: datetime) -> tuple[ParsedBatch, list[str]]:
+    """The batch without the titles whose mezzanine cannot be had, and the titles whose mezzanine was seen.
+
+    What did not answer in time is accepted: its worker asks again, and may be let in where this process is not.
+
+    Raises :class:`RequestRejected` where no title is left.
+    """
+    mezzanines = {title.title_id: title.mezzanine for title in batch.titles}
+    looks = look_at_all(mezzanines, settings, now=now, at_once=LOOKS_AT_ONCE, limit_s=LOOKS_LIMIT_S)
+    refusals: dict[str, Refusal] = {}
+    for title in batch.titles:
+        look = looks.get(title.title_id)
+        waits = title.wait_until is not None and title.wait_until > now
+        if look and (look.found is Found.REFUSED or (look.found is Found.MISSING and not waits)):
+            value = shown(shown_address(title.mezzanine))
+            refusals[title.title_id] = Refusal(
+                index=0, title_id=title.title_id, field="mezzanine", value=value, reason=look.said
+            )
+    return batch.without(refusals), [title_id for title_id, look in looks.items() if look.arrived]
 
 
 def _check_callback(batch: ParsedBatch, settings: Settings) -> None:

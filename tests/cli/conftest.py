@@ -46,6 +46,8 @@ def settings(tmp_path: Path, _migrated: Path, monkeypatch: pytest.MonkeyPatch) -
     home.mkdir()
     shutil.copy(_migrated, home / "catalog.db")
     monkeypatch.setenv("CALLSHEET_HOME", str(home))
+    # The second is a folder that this machine does not have: what lies in it is for other machines to say.
+    monkeypatch.setenv("CALLSHEET_MEZZANINE_ROOTS", f"{home / 'mezzanines'},/folder-of-other-machines")
     monkeypatch.setenv("CALLSHEET_AIRFLOW_BASE_URL", "https://airflow.example")
     monkeypatch.setattr(airflow_api, "BACKOFF_S", 0.001)
     return load_settings()

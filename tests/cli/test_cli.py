@@ -20,7 +20,7 @@ from include.cli.app import app
 from tests.catalog.samples import NOW
 from tests.clips import Clips
 
-TITLE = {"title_id": "good-one", "mezzanine": "file:///media/a.mov"}
+TITLE = {"title_id": "good-one", "mezzanine": "file:///folder-of-other-machines/a.mov"}
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,10 @@ from include.base.errors import CallsheetError, RequestRejected
 from include.cli import client as module
 from include.cli.client import Client, NotFound, all_good
 
-REQUEST: dict[str, Any] = {"batch_id": "spring", "titles": [{"title_id": "good", "mezzanine": "file:///a.mov"}]}
+REQUEST: dict[str, Any] = {
+    "batch_id": "spring",
+    "titles": [{"title_id": "good", "mezzanine": "file:///folder-of-other-machines/a.mov"}],
+}
 
 
 @pytest.fixture

@@ -1,18 +1,32 @@
 from __future__ import annotations
 
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.adapters.catalog import Catalog
+from include.base.settings import Settings
 from include.orchestration.intake import accept_request
 from include.services import intake
 from include.services.intake import release_batch
 from tests.orchestration.airflow_server import AirflowServer
 from tests.receivers import http_receiver
 
-GOOD = {"title_id": "alpha", "mezzanine": "file:///media/alpha.mov"}
+ELSEWHERE = "/folder-of-other-machines"
+"""Where mezzanines lie that this machine does not see."""
+GOOD = {"title_id": "alpha", "mezzanine": f"file://{ELSEWHERE}/alpha.mov"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_MEZZANINE_ROOTS", f"{ELSEWHERE},{settings.mezzanine_roots[0]}")
 
 
 def request(batch_id: str = "spring", *titles: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -118,3 +132,106 @@ def test_a_dag_that_is_not_parsed_in_time_is_left_to_dispatch(
 
     assert "dispatch releases its titles when it is" in caplog.text
     assert [title.state for title in catalog.titles.find()] == ["waiting"]
+
+
+def test_a_mezzanine_that_cannot_be_had_refuses_its_title_alone_with_field_value_and_reason(
+    catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = settings.mezzanine_roots[0]
+    (root / "here.mov").write_bytes(b"x")
+    (root / "folder").mkdir()
+    monkeypatch.setenv("CALLSHEET_MAX_FILE_SIZE", "3")
+    (root / "large.mov").write_bytes(b"xxxx")
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    missing = (root / "missing.mov").as_uri()
+    asked = {
+        "here": {"mezzanine": (root / "here.mov").as_uri()},
+        "outside": {"mezzanine": "file:///etc/passwd", "wait_until": later},
+        "inward": {"mezzanine": "https://127.0.0.1/a.mov?signature=secret"},
+        "bucket": {"mezzanine": "s3://another/a.mov"},
+        "missing": {"mezzanine": missing},
+        "too-late": {"mezzanine": missing, "wait_until": past},
+        "folder": {"mezzanine": (root / "folder").as_uri()},
+        "large": {"mezzanine": (root / "large.mov").as_uri()},
+        "to-come": {"mezzanine": missing, "wait_until": later},
+        "elsewhere": GOOD | {"title_id": "elsewhere"},
+    }
+
+    accept_request(request("spring", *({"title_id": name, **title} for name, title in asked.items())))
+
+    batch = catalog.batches.get("spring")
+    assert batch is not None
+    said = {refusal.title_id: refusal for refusal in batch.refusals}
+    assert {title.title_id for title in catalog.titles.find()} == {"here", "to-come", "elsewhere"}
+    assert set(said) == set(asked) - {"here", "to-come", "elsewhere"}
+    assert {refusal.field for refusal in batch.refusals} == {"mezzanine"}
+    assert [refusal.index for refusal in batch.refusals] == [list(asked).index(str(name)) for name in said]
+    words = {
+        "outside": "does not lie beneath a folder of CALLSHEET_MEZZANINE_ROOTS",
+        "inward": "127.0.0.1, which is not a public address",
+        "bucket": "does not lie in a bucket of CALLSHEET_MEZZANINE_BUCKETS",
+        "missing": "is missing: No such file or directory",
+        "too-late": "is missing",
+        "folder": "is not a plain file",
+        "large": "CALLSHEET_MAX_FILE_SIZE",
+    }
+    for name, words_of in words.items():
+        assert words_of in said[name].reason, name
+    assert "secret" not in str(batch.refusals)
+
+
+def test_a_request_whose_mezzanines_are_all_missing_is_refused_and_accepted_once_one_is_there(
+    catalog: Catalog, settings: Settings
+) -> None:
+    late = settings.mezzanine_roots[0] / "late.mov"
+    conf = request("spring", {"title_id": "late", "mezzanine": late.as_uri()})
+
+    with pytest.raises(AirflowFailException, match=r"late: mezzanine: .*is missing.*\(got 'file:///.*late.mov'\)"):
+        accept_request(conf)
+    assert catalog.batches.newest() == []
+    late.write_bytes(b"x")
+    accept_request(conf)
+    late.unlink()
+    assert accept_request(conf) == "spring", "the same request again changes nothing"
+    assert [title.state for title in catalog.titles.find()] == ["waiting"]
+
+
+def test_an_origin_that_says_no_is_believed_and_one_that_does_not_answer_delays_nobody(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LOOKS_LIMIT_S", 0.5)
+
+    class Origin(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404 if self.path == "/gone" else 503)
+
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Origin) as server,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        origin, nobody = (f"http://127.0.0.1:{each.getsockname()[1]}" for each in (server.socket, silent))
+        monkeypatch.setenv("CALLSHEET_ALLOWED_ORIGINS", f"{origin},{nobody}")
+        addresses = {"gone": f"{origin}/gone", "busy": f"{origin}/busy", "silent": f"{nobody}/a"}
+        began = time.monotonic()
+
+        accept_request(request("spring", *({"title_id": name, "mezzanine": uri} for name, uri in addresses.items())))
+
+        assert time.monotonic() - began < 3
+        server.shutdown()
+    assert {title.title_id for title in catalog.titles.find()} == {"busy", "silent"}
+
+
+def test_a_title_whose_mezzanine_is_there_already_waits_for_none(
+    catalog: Catalog, settings: Settings, airflow: AirflowServer
+) -> None:
+    path = settings.mezzanine_roots[0] / "here.mov"
+    path.write_bytes(b"x")
+    os.utime(path, (1, 1))
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    accept_request(request("spring", {"title_id": "here", "mezzanine": path.as_uri(), "wait_until": later}))
+
+    release_batch("spring")
+
+    assert airflow.started == ["here__1"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -32,6 +32,7 @@ class Batches(Part):
         pipeline_version: int,
         now: datetime,
         valued: Mapping[str, tuple[Work, Valuation]] | None = None,
+        arrived: Collection[str] = (),
     ) -> bool:
         """Enter a batch with its titles, refusals, events and webhooks.
 
@@ -40,6 +41,7 @@ class Batches(Part):
             pipeline_version: Of the batch's pipeline.
             now: The time.
             valued: Predicted work and valuation by title id, so that no title is ever released unvalued.
+            arrived: Ids of the titles whose mezzanine was seen: they wait for none.
 
         Returns:
             True for a new batch, False for one that is known with the same content: then nothing changes.
@@ -69,7 +71,8 @@ class Batches(Part):
             )
             for title in batch.titles:
                 known = (valued or {}).get(title.title_id)
-                _insert_title(connection, title, envelope, batch, valued=known, now=now)
+                seen = title.title_id in arrived
+                _insert_title(connection, title, envelope, batch, valued=known, seen=seen, now=now)
             for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
                 faults = [refusal.model_dump(mode="json") for refusal in group]
                 for fault in faults:
@@ -196,6 +199,7 @@ def _insert_title(
     batch: ParsedBatch,
     *,
     valued: tuple[Work, Valuation] | None,
+    seen: bool,
     now: datetime,
 ) -> None:
     row = {**envelope, "title_id": title.title_id, "request_id": f"{envelope['batch_id']}/{title.title_id}"}
@@ -210,7 +214,8 @@ def _insert_title(
             state=State.WAITING,
             attempt=1,
             publish_at=title.publish_at,
-            not_before=title.wait_until,
+            not_before=None if seen else title.wait_until,
+            arrived_at=now if seen and title.wait_until else None,
             rungs=[],
             created_at=now,
             **(valued_columns(*valued) if valued else {}),

@@ -138,7 +138,7 @@ class TitleRecord(OpenTitle):
     task: str | None
     """The task that was last heard of."""
     arrived_at: datetime | None
-    """When its mezzanine was seen, of a title that waits for it (``wait_until``)."""
+    """When its mezzanine was seen, of a title that may wait for it (``wait_until``)."""
     reason: str | None
     message: str | None
     version: int | None

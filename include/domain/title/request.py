@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -245,6 +246,24 @@ class ParsedBatch(Document):
     origin_request_id: str | None = None
     """The request that this batch repeats; None for a new one."""
 
+    def without(self, faults: Mapping[str, Refusal]) -> ParsedBatch:
+        """The batch without the titles at fault, by title id; a refusal's position is put in here.
+
+        Raises :class:`RequestRejected` where no title is left.
+        """
+        refused = {each.index for each in self.refusals}
+        free = (index for index in range(len(self.titles) + len(refused)) if index not in refused)
+        found = [
+            faults[title.title_id].model_copy(update={"index": index})
+            for index, title in zip(free, self.titles, strict=True)
+            if title.title_id in faults
+        ]
+        refusals = tuple(sorted((*self.refusals, *found), key=lambda refusal: refusal.index))
+        titles = tuple(title for title in self.titles if title.title_id not in faults)
+        if not titles:
+            raise _none_left(refusals)
+        return self.model_copy(update={"titles": titles, "refusals": refusals})
+
 
 class _Envelope(Document):
     """The batch around its titles, which are validated one by one."""
@@ -303,7 +322,7 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
         titles[title.title_id] = title
 
     if not titles:
-        raise RequestRejected("; ".join(str(refusal) for refusal in refusals), reason="no_valid_title")
+        raise _none_left(refusals)
     return ParsedBatch(
         batch_id=envelope.batch_id,
         pipeline=envelope.pipeline,
@@ -312,6 +331,10 @@ def parse_batch(conf: Any, *, pipelines: frozenset[str]) -> ParsedBatch:
         titles=tuple(titles.values()),
         refusals=tuple(refusals),
     )
+
+
+def _none_left(refusals: Iterable[Refusal]) -> RequestRejected:
+    return RequestRejected("; ".join(str(refusal) for refusal in refusals), reason="no_valid_title")
 
 
 def _envelope(conf: dict[Any, Any], pipelines: frozenset[str]) -> _Envelope:
