@@ -21,7 +21,7 @@ from include.adapters.ffmpeg.opening import CONTAINERS, MAX_SIDE
 from include.adapters.ffmpeg.reading import cut_short, judge_probe
 from include.adapters.ffmpeg.spacing import Read
 from include.adapters.ffmpeg.steady import steadies
-from include.adapters.mezzanine import called_as_requested, forget_copy, identify, local_path, open_identified
+from include.adapters.mezzanine import called_as_requested, forget_copy, identify, open_identified, reader
 from include.base.errors import MezzanineRejected, MezzanineUnreachable
 from include.domain.media.changes import picture_finding, with_changes
 from include.domain.media.clock import clock_findings
@@ -174,8 +174,7 @@ def _checked(ctx: StageContext, address: str, found: Probe) -> Fields:
 
 def _head(ctx: StageContext, identity: MezzanineIdentity) -> bytes:
     """The first bytes of the mezzanine."""
-    with local_path(ctx, identity).open("rb") as source:
-        return source.read(HEAD_BYTES)
+    return reader(ctx, identity)(0, HEAD_BYTES)
 
 
 def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tuple[VideoStream, list[Finding]]:
