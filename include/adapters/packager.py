@@ -9,6 +9,7 @@ from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 from pathlib import Path
 
+from include.adapters.manifests.contents import DASH, IFRAMES, MEDIA
 from include.adapters.process import Finished, run
 from include.adapters.tools import packager
 from include.base.errors import PackagerFailed
@@ -16,7 +17,6 @@ from include.base.settings import Settings
 
 PACKAGER_MASTER = "packager.m3u8"
 """The packager writes media playlists only together with a master; ours is written from what is measured."""
-DASH = "dash.mpd"
 SEGMENT = "$Number%05d$.m4s"
 INPUTS = "inputs"
 
@@ -105,7 +105,7 @@ def make_set(
 
 def _video(video: VideoInput) -> dict[str, str]:
     folder = f"video/{video.name}"
-    playlists = {"playlist_name": f"{folder}/media.m3u8", "iframe_playlist_name": f"{folder}/iframe.m3u8"}
+    playlists = {"playlist_name": f"{folder}/{MEDIA}", "iframe_playlist_name": f"{folder}/{IFRAMES}"}
     return {
         "in": f"{INPUTS}/{video.name}.mp4",
         "stream": "video",
@@ -124,7 +124,7 @@ def _audio(audio: AudioInput) -> dict[str, str]:
         # No language: the tool refuses tags that it does not know, and a mezzanine may carry any. The manifests say it.
         "init_segment": f"{folder}/init.mp4",
         "segment_template": f"{folder}/{SEGMENT}",
-        "playlist_name": f"{folder}/media.m3u8",
+        "playlist_name": f"{folder}/{MEDIA}",
         "hls_group_id": audio.group,
         "hls_name": audio.name,
         # Two tracks of one language would share an adaptation set, as if one were a rung of the other.

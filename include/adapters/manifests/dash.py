@@ -96,8 +96,7 @@ def _add_text(period: ElementTree.Element, number: int, text: TextEntry) -> None
     ElementTree.SubElement(adaptation, f"{{{_MPD}}}Label").text = text.label
     if text.hearing_impaired:
         # The schema has accessibility before roles. 2 of this scheme is "for the hard of hearing".
-        purpose = {"schemeIdUri": "urn:tva:metadata:cs:AudioPurposeCS:2007", "value": "2"}
-        ElementTree.SubElement(adaptation, f"{{{_MPD}}}Accessibility", purpose)
+        adaptation.append(_descriptor("Accessibility", _PURPOSE_SCHEME, "2"))
     kind = "forced-subtitle" if text.forced else "caption" if text.hearing_impaired else "subtitle"
     adaptation.extend([_role("main")] if text.default else [])
     adaptation.append(_role(kind))
