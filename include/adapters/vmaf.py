@@ -11,6 +11,7 @@ from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine, loglevel
 from include.adapters.ffmpeg.picture import Node, decoder_options, scaled, source_filters
+from include.adapters.ffmpeg.steady import SCALER
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
@@ -22,7 +23,6 @@ from include.domain.recipe.treatment import SourceTreatment
 LEAD_IN_FRAMES = 12
 """Decoded before a window and thrown away: a seek may miss its first frame, and deinterlacing needs neighbours."""
 _LOG = "vmaf.json"
-_SCALER = "bicubic+accurate_rnd+full_chroma_int"
 
 
 def vmaf_argv(
@@ -71,7 +71,7 @@ def vmaf_argv(
     seek = {"ss": f"{start_s:.6f}"} if start_s else {}
     encoded = graph.input(f"file:{rendition}", threads=threads, **seek).video
     encoded = _cut(encoded.filter("fps", fps=frame_rate, start_time=f"{start_s:.6f}", round="near"), cut)
-    encoded = encoded.filter("scale", width, height, flags=_SCALER).filter("setsar", 1).filter("format", "yuv420p")
+    encoded = encoded.filter("scale", width, height, flags=SCALER).filter("setsar", 1).filter("format", "yuv420p")
     compared = graph.filter(
         [_counted(encoded, frame_rate), _counted(reference, frame_rate)],
         "libvmaf",

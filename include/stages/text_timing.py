@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from include.adapters.ffmpeg.ffprobe import packet_times
+from include.adapters.ffmpeg.ffprobe import packets
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.tools import ffprobe
 from include.domain.media.cue_checks import misplaced
@@ -24,9 +24,9 @@ def text_verdicts(ctx: StageContext, source: Inspection, tracks: Sequence[TextRe
 
 def _verdict(ctx: StageContext, source: Inspection, track: TextRendition, stream: int) -> TextVerdict:
     opened = open_mezzanine(ctx, source)
-    times_s = packet_times(ffprobe(ctx.settings), opened.address, index=stream, timeout_s=ctx.time_left_s)
+    listed = packets(ffprobe(ctx.settings), opened.address, index=stream, timeout_s=ctx.time_left_s)
     cues = read_webvtt(ctx.store.get_bytes(track.uri).decode()).cues
-    wrong = misplaced([round((time_s - opened.origin_s) * 1000) for time_s in times_s], cues)
+    wrong = misplaced([round((time_s - opened.origin_s) * 1000) for time_s in listed.times_s], cues)
     return TextVerdict(
         track=track.name,
         outcome=CheckOutcome.FAIL if wrong else CheckOutcome.PASS,

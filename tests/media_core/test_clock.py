@@ -214,7 +214,7 @@ def test_a_stretch_is_read_from_a_keyframe_that_was_found(tmp_path: Path, clips:
 def found(*, errors: int = 0, first_s: float | None = 0.0, last_s: float = 29.96, frames: int = 750) -> Decoded:
     cost = Cost(wall_s=0, cpu_s=0, peak_memory_mb=0)
     return Decoded(
-        frames=frames, decoded_frames=frames, errors=errors, audio_errors=0, first_s=first_s, last_s=last_s, sounds={},
+        frames=frames, errors=errors, audio_errors=0, first_s=first_s, last_s=last_s, sounds={},
         looks=(), cut_short=False, message="", cost=cost,
     )  # fmt: skip
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 
+from include.adapters.ffmpeg.ffprobe import number
 from include.domain.media.changes import PictureState, SoundState, distinct
 
 MAX_STATES = 1000
@@ -61,9 +61,9 @@ def picture_states(stderr: str, *, start_s: float) -> tuple[PictureState, ...]:
 def _later(first: PictureState, line: str) -> list[PictureState]:
     other, again = _OTHER.search(line), _AGAIN.search(line)
     if again is not None:
-        at_s = _seconds(again[1])
+        at_s = number(again[1])
         return [] if at_s is None else [dataclasses.replace(first, at_s=at_s)]
-    at_s = _seconds(other[7]) if other else None
+    at_s = number(other[7]) if other else None
     if other is None or at_s is None:
         return []
     # The first format is told by its name and its number, all others by their number alone.
@@ -84,18 +84,10 @@ def sound_states(stderr: str) -> tuple[SoundState, ...]:
     states: list[SoundState] = []
     for line in stderr.splitlines():
         found = _SOUND.search(line[:MAX_LINE]) if "_ashowinfo_" in line else None
-        at_s = _seconds(found[1]) if found else None
+        at_s = number(found[1]) if found else None
         if found is None or at_s is None or len(states) >= MAX_STATES:
             continue
         state = SoundState(at_s=at_s, channels=int(found[2]), layout=found[3], rate_hz=int(found[4]))
         if not states or dataclasses.replace(state, at_s=states[-1].at_s) != states[-1]:
             states.append(state)
     return tuple(states)
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

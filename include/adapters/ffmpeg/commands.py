@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from include.adapters.ffmpeg.encoders.registry import encoder_options
-from include.adapters.ffmpeg.opening import OpenedMezzanine
+from include.adapters.ffmpeg.opening import OpenedMezzanine, arguments
 from include.adapters.ffmpeg.picture import decoder_options, scaled, source_filters
-from include.adapters.ffmpeg.steady import arguments, steady_options
+from include.adapters.ffmpeg.steady import steady_options
 from include.domain.media.media import VideoStream, Window
 from include.domain.recipe.rungs import Rendition
 
@@ -188,7 +188,7 @@ def analysis_argv(
     """
     filters = ",".join(
         (
-            f"trim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}",
+            f"trim={_stretch(window)}",
             # Some matrices the scaler refuses, and no measure here needs one.
             "setparams=colorspace=unknown",
             # Combing and black bars show at full size only.
@@ -204,21 +204,8 @@ def analysis_argv(
             "metadata=mode=print:file=-",
         )
     )
-    return [
-        *prelude(program, level="level+warning"),
-        "-threads",
-        str(threads),
-        *source.argv(from_s=from_s),
-        "-map",
-        f"0:{video_index}",
-        "-vf",
-        filters,
-        "-fps_mode",
-        "passthrough",
-        "-f",
-        "null",
-        "-",
-    ]
+    command = prelude(program, level="level+warning")
+    return [*command, *_filtered(source, filters, video_index=video_index, from_s=from_s, threads=threads)]
 
 
 def matched_argv(
@@ -246,27 +233,36 @@ def matched_argv(
     """
     filters = ",".join(
         (
-            f"trim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}",
+            f"trim={_stretch(window)}",
             f"fps=fps={frame_rate}:round=near",
             f"fieldmatch=order={'tff' if top_field_first else 'bff'}:combmatch=full",
             "signalstats",
             "metadata=mode=print:key=lavfi.signalstats.YDIF:file=-",
         )
     )
+    command = prelude(program, level="error")
+    return [*command, *_filtered(source, filters, video_index=video_index, from_s=from_s, threads=threads)]
+
+
+def _filtered(source: OpenedMezzanine, filters: str, *, video_index: int, from_s: float, threads: int) -> list[str]:
+    """Arguments that send every decoded picture through filters, and nowhere else."""
     return [
-        *prelude(program, level="error"),
         *("-threads", str(threads)),
         *source.argv(from_s=from_s),
         *("-map", f"0:{video_index}", "-vf", filters, "-fps_mode", "passthrough", "-f", "null", "-"),
     ]
 
 
+def _stretch(window: Window) -> str:
+    """Options of the filters ``trim`` and ``atrim``."""
+    return f"start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}"
+
+
 def loudness_argv(program: str, source: OpenedMezzanine, *, audio_index: int, windows: Sequence[Window]) -> list[str]:
     """The command that measures the loudness of one track over all windows together."""
     inputs = [part for window in windows for part in source.argv(from_s=window.start_s)]
     cuts = "".join(
-        f"[{number}:{audio_index}]atrim=start={window.start_s:.6f}:end={window.start_s + window.duration_s:.6f}"
-        f",asetpts=PTS-STARTPTS[{number}];"
+        f"[{number}:{audio_index}]atrim={_stretch(window)},asetpts=PTS-STARTPTS[{number}];"
         for number, window in enumerate(windows)
     )
     joined = "".join(f"[{number}]" for number in range(len(windows)))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from include.adapters.ffmpeg.changes import picture_states
 from include.adapters.ffmpeg.commands import decode_argv
 from include.adapters.ffmpeg.opening import OpenedMezzanine
-from include.adapters.ffmpeg.reading import cut_short, decode_errors, last_complaint, meaning
+from include.adapters.ffmpeg.reading import cut_short, decode_errors, frame_time_s, last_complaint, meaning
 from include.adapters.process import run
 from include.domain.media.changes import PictureState
 from include.domain.outcome.results import Cost
@@ -25,8 +23,6 @@ class Decoded:
 
     frames: int
     """Video frames behind the filters."""
-    decoded_frames: int
-    """Video frames as they came from the decoder."""
     errors: int
     """Video frames that were lost or came out damaged."""
     audio_errors: int
@@ -61,16 +57,15 @@ class _Seen:
         try:
             kind, *values = line.split()
             if kind == "v":
-                # Seconds would come with six digits: 10000.1 for 10000.04.
-                self.last_s = int(values[0]) * _tick_s(values[1])
+                self.last_s = frame_time_s(values[0], values[1])
                 self.first_s = self.last_s if self.first_s is None else self.first_s
                 self.frames += 1
                 self.on_time(self.last_s)
             elif kind == "a":
                 # The picture is stream 0 of those that are decoded.
                 index = self.audio_indexes[int(values[0]) - 1]
-                start = int(values[1]) * _tick_s(values[3])
-                end = start + int(values[2]) * _tick_s(values[3])
+                start = frame_time_s(values[1], values[3])
+                end = start + frame_time_s(values[2], values[3])
                 known = self.sounds.get(index, (start, end))
                 self.sounds[index] = (min(start, known[0]), max(end, known[1]))
         except (ValueError, IndexError, ZeroDivisionError):
@@ -122,7 +117,6 @@ def decode(
     counted = decode_errors(finished.stderr, video_index=video_index)
     return Decoded(
         frames=seen.frames,
-        decoded_frames=counted.frames,
         errors=counted.errors,
         audio_errors=counted.audio_errors,
         first_s=seen.first_s,
@@ -141,9 +135,3 @@ def _told(stderr: str) -> str:
     if complaint:
         log.info("the decoder's last complaint: %s", complaint)
     return meaning(complaint)
-
-
-@functools.cache
-def _tick_s(time_base: str) -> float:
-    """``1/90000`` in seconds."""
-    return float(Fraction(time_base))

@@ -12,14 +12,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.ffmpeg.opening import input_options
+from include.adapters.ffmpeg.opening import arguments, input_options, target_of
 from include.adapters.ffmpeg.picture import decoder_options
+from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.ffmpeg.steady import steady_picture
 from include.adapters.process import Finished, run
 from include.base.errors import StorageError
@@ -39,8 +39,6 @@ _PICTURE_OPTIONS = {
     # Counts of the container's own clock: seconds would come with six digits, and rounded to whole pictures.
     "enc_time_base:v": "demux",
 }
-_OFF_CLOCK_S = 60.0
-"""Sound further from its window than this is not read: a jump of the source's clock would fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def source_argv(
     moment = None if back_s is None else f"{start_s - back_s:.6f}"
     seek = {} if moment is None else {"noaccurate_seek": None, "seek_timestamp": 1, "ss": moment}
     options = {"threads": threads, **input_options(address), **decoder_options(video), **seek}
-    opened = graph.input(address if "://" in address else f"file:{address}", copyts=None, **options)
+    opened = graph.input(target_of(address), copyts=None, **options)
     shown = steady_picture(opened[str(video.index)], video, interlaced=False)
     shown = shown.filter("trim", start=f"{start_s:.6f}", end=f"{pictures_end_s:.6f}")
     shown = shown.filter("scale", SIDE, SIDE, flags="area")
@@ -119,7 +117,7 @@ def source_argv(
 def thumbnails_argv(windows: Sequence[Window]) -> list[str]:
     """Filters and output that write the thumbnails of a rendition's windows, and their times."""
     chosen = f"select='{within(windows)}',scale={SIDE}:{SIDE}:flags=area,format=gray"
-    return ["-map", "0:v:0", "-vf", chosen, *_arguments(_PICTURE_OPTIONS), _PICTURES]
+    return ["-map", "0:v:0", "-vf", chosen, *arguments(_PICTURE_OPTIONS), _PICTURES]
 
 
 def read_source(
@@ -217,8 +215,6 @@ def sound_within(scratch: Path, number: int, window: Window, *, zero_s: float) -
         length = round(count) * CHANNELS
         part, place = data[place : place + length], place + length
         start = round((time_s - zero_s - window.start_s) * RATE_HZ) * CHANNELS
-        if abs(start) > (window.duration_s + _OFF_CLOCK_S) * RATE_HZ * CHANNELS:
-            continue
         first, last = max(0, start), min(len(samples), start + len(part))
         if first < last:
             samples[first:last] = part[first - start : last - start]
@@ -246,7 +242,7 @@ def track_argv(program: str, path: Path, windows: Sequence[Window]) -> list[str]
     return [
         *prelude(program, level="error", overwrite=True, progress=True),
         *("-i", f"file:{path}", "-map", "0:a:0", "-c:a", "pcm_s16le", "-f", "s16le", "file:/dev/null"),
-        *("-map", "0:a:0", "-af", f"aselect='{within(windows)}',{few}", *_arguments(_sound_options(0)), "sound0.pcm"),
+        *("-map", "0:a:0", "-af", f"aselect='{within(windows)}',{few}", *arguments(_sound_options(0)), "sound0.pcm"),
     ]
 
 
@@ -254,10 +250,6 @@ def _sound_options(number: int) -> dict[str, str]:
     """Samples into one file, time and count of those of each frame into another."""
     times = {"stats_enc_pre:a": f"sound{number}.txt", "stats_enc_pre_fmt:a": "{pts} {tb} {samp}"}
     return {"f": "s16le", "c:a": "pcm_s16le", **times}
-
-
-def _arguments(options: dict[str, str]) -> list[str]:
-    return [part for name, value in options.items() for part in (f"-{name}", value)]
 
 
 def within(windows: Sequence[Window]) -> str:
@@ -272,7 +264,7 @@ def _fields(path: Path) -> Iterator[list[float]]:
     for line in path.read_text(encoding="ascii", errors="replace").splitlines():
         try:
             count, clock, *others = line.split()
-            yield [float(int(count) * Fraction(clock)), *map(float, others)]
+            yield [frame_time_s(count, clock), *map(float, others)]
         except (ValueError, ZeroDivisionError):
             continue
 

@@ -58,11 +58,32 @@ def probe(program: str, address: str, *, timeout_s: float) -> Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Packets:
-    """The packets of one stream, or of its beginning."""
+    """The packets of one stream, or of its beginning; those without a presentation time are left out."""
 
-    count: int
+    times_s: tuple[float, ...]
+    """On the container's clock, in order of presentation."""
     keyframes: tuple[int, ...]
     """Positions in order of presentation."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.times_s)
+
+
+def packets_argv(program: str, address: str, *, index: int, intervals: str | None, fields: str) -> list[str]:
+    """The command that lists the packets of a stream, a line each, without decoding them.
+
+    Args:
+        program: ffprobe.
+        address: Path or presigned address.
+        index: Of the stream.
+        intervals: What to read of it, as ``-read_intervals`` takes it; None for all.
+        fields: What to tell of each packet, by ffprobe's names, in its order.
+    """
+    read = [] if intervals is None else ["-read_intervals", intervals]
+    shown = ["-show_entries", f"packet={fields}", "-of", "csv=p=0"]
+    return [program, "-v", loglevel(address), "-select_streams", str(index), *read, *shown, *input_argv(address)]
 
 
 def packets(program: str, address: str, *, index: int, first_s: float | None = None, timeout_s: float) -> Packets:
@@ -73,11 +94,10 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         address: Path or presigned address.
         index: Of the stream.
         first_s: Only these first seconds; None for all.
-        timeout_s: Limit.
+        timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
     """
-    interval = [] if first_s is None else ["-read_intervals", f"%+{first_s:g}"]
-    entries = ["-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"]
-    argv = [program, "-v", loglevel(address), "-select_streams", str(index), *interval, *entries, *input_argv(address)]
+    intervals = None if first_s is None else f"%+{first_s:g}"
+    argv = packets_argv(program, address, index=index, intervals=intervals, fields="pts_time,flags")
     times: list[float] = []
     keys: set[float] = set()
 
@@ -92,31 +112,9 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
     run(argv, timeout_s=timeout_s, check=False, on_line=read)
     times.sort()
     return Packets(
-        count=len(times),
+        times_s=tuple(times),
         keyframes=tuple(position for position, time_s in enumerate(times) if time_s in keys),
     )
-
-
-def packet_times(program: str, address: str, *, index: int, timeout_s: float) -> list[float]:
-    """Time of each packet of a stream on the container's clock, in seconds; those without a time are left out.
-
-    Args:
-        program: ffprobe.
-        address: Path or presigned address.
-        index: Of the stream.
-        timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
-    """
-    entries = ["-show_entries", "packet=pts_time", "-of", "csv=p=0"]
-    argv = [program, "-v", loglevel(address), "-select_streams", str(index), *entries, *input_argv(address)]
-    times: list[float] = []
-
-    def read(line: str) -> None:
-        time_s = number(line.strip().strip(","))
-        if time_s is not None:
-            times.append(time_s)
-
-    run(argv, timeout_s=timeout_s, check=False, on_line=read)
-    return times
 
 
 def picture_streams(found: Probe) -> list[Fields]:

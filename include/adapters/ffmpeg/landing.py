@@ -7,10 +7,10 @@ was wanted. It lands at the same place each time, so that one short decode tells
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 from include.adapters.ffmpeg.commands import first_times_argv
 from include.adapters.ffmpeg.opening import OpenedMezzanine
+from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.process import run
 
 NO_TIME = 2**62
@@ -60,9 +60,8 @@ def first_times(
     def read(line: str) -> None:
         try:
             number, count, clock = line.split()
-            time_s = int(count) * Fraction(clock)
             if abs(int(count)) < NO_TIME:
-                found.setdefault(indexes[int(number)], float(time_s))
+                found.setdefault(indexes[int(number)], frame_time_s(count, clock))
         except (ValueError, IndexError, ZeroDivisionError):
             return
 

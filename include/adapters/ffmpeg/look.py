@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.ffprobe import tags_of
 from include.adapters.ffmpeg.opening import input_argv
 from include.adapters.process import run
 from include.base.errors import ToolTimeout
@@ -29,8 +30,7 @@ def alpha_decoder(stream: dict[str, Any]) -> str | None:
     Args:
         stream: ffprobe's fields.
     """
-    tags = {str(name).lower(): str(value) for name, value in stream.get("tags", {}).items()}
-    return ALPHA_DECODERS.get(str(stream.get("codec_name"))) if tags.get("alpha_mode") == "1" else None
+    return ALPHA_DECODERS.get(str(stream.get("codec_name"))) if tags_of(stream).get("alpha_mode") == "1" else None
 
 
 def look_argv(program: str, address: str, *, index: int, decoder: str | None) -> list[str]:

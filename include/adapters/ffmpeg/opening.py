@@ -8,7 +8,7 @@ call counts from the title's zero, which the inspection has fixed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,18 @@ def loglevel(address: str) -> str:
 
 def input_argv(address: str) -> list[str]:
     """:func:`input_options` as arguments, ``-i`` included."""
+    return [*arguments(input_options(address)), "-i", target_of(address)]
+
+
+def target_of(address: str) -> str:
+    """An address as ffmpeg takes it."""
     # Without the prefix a path with a colon would be read as a protocol.
-    target = f"file:{address}" if "://" not in address else address
-    return [
-        *(str(part) for name, value in input_options(address).items() for part in (f"-{name}", value)),
-        "-i",
-        target,
-    ]
+    return address if "://" in address else f"file:{address}"
+
+
+def arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options as arguments; None stands for one that takes no value."""
+    return [part for name, value in options.items() for part in (f"-{name}", *(() if value is None else (str(value),)))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +91,7 @@ class OpenedMezzanine:
     @property
     def target(self) -> str:
         """The address as ffmpeg takes it."""
-        # Without the prefix a path with a colon would be read as a protocol.
-        return self.address if "://" in self.address else f"file:{self.address}"
+        return target_of(self.address)
 
     def options(self, *, from_s: float = 0.0) -> dict[str, Any]:
         """Options of the input, for ffmpeg-python; those without a value are None.
@@ -107,12 +111,7 @@ class OpenedMezzanine:
 
     def argv(self, *, from_s: float = 0.0) -> list[str]:
         """:meth:`options` as arguments, ``-i`` included."""
-        parts = [
-            part
-            for name, value in self.options(from_s=from_s).items()
-            for part in ([f"-{name}"] if value is None else [f"-{name}", str(value)])
-        ]
-        return [*parts, "-i", self.target]
+        return [*arguments(self.options(from_s=from_s)), "-i", self.target]
 
     def tries(self, at_s: float) -> Iterator[float]:
         """Hints for :meth:`options`, from near before ``at_s`` to the title's beginning."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from include.adapters.ffmpeg.progressive import progressive
-from include.adapters.ffmpeg.steady import steady_options, steady_picture
+from include.adapters.ffmpeg.steady import SCALER, steady_options, steady_picture
 from include.domain.media.colour import Colours, read_as
 from include.domain.media.media import VideoStream
 from include.domain.recipe.treatment import SourceTreatment
@@ -22,7 +22,6 @@ KNEE = 0.75
 """Share of SDR's light up to which the tone map changes nothing. Above it a Möbius curve takes in all of :data:`PEAK`:
 reference white comes to 88 % of the light, which is 95 % of the signal (BT.2408 asks for 90 to 100 %), 1000 cd/m² to
 99.5 %. Middle grey (18 %, 38 % of the signal in both) comes to 42 % of the signal, against BT.709's own 41 %."""
-_SCALER = "bicubic+accurate_rnd+full_chroma_int"
 
 Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
@@ -107,7 +106,7 @@ def _bt709(node: Node, colours: Colours, *, tone_map: bool) -> Node:
 def as_jpeg(node: Node) -> Node:
     """From :func:`scaled` to what a JPEG holds: readers take BT.601's matrix and the full range for granted (JFIF)."""
     converted = node.filter(
-        "scale", flags=_SCALER, in_color_matrix="bt709", out_color_matrix="bt470bg", out_range="full"
+        "scale", flags=SCALER, in_color_matrix="bt709", out_color_matrix="bt470bg", out_range="full"
     )
     return converted.filter("format", "yuvj420p")
 
@@ -122,7 +121,7 @@ def scaled(node: Node, video: VideoStream, treatment: SourceTreatment, *, width:
             "scale",
             width,
             height,
-            flags=_SCALER,
+            flags=SCALER,
             **colours,
             out_color_matrix="bt709",
             out_range="limited",

@@ -1,12 +1,14 @@
-"""What ffmpeg and ffprobe write for people and scripts, read as facts. No other file knows their wording."""
+"""What ffmpeg and ffprobe write for people and scripts, read as facts."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from include.domain.media.content import Frame
 from include.domain.media.rejection import Reason
@@ -57,6 +59,21 @@ class Loudness:
     range_lu: float = 0.0
     threshold_lufs: float = -70.0
     offset_lu: float = 0.0
+
+
+def frame_time_s(count: str, clock: str) -> float:
+    """A frame's time in seconds from ``{pts} {tb}`` of ``-stats_enc_pre_fmt``: ticks, and what one stands for.
+
+    ffmpeg's own seconds have six digits: 10000.1 for 10000.04. Raises :class:`ValueError` for anything but numbers, and
+    :class:`ZeroDivisionError`.
+    """
+    numerator, denominator = _tick(clock)
+    return int(count) * numerator / denominator
+
+
+@functools.cache
+def _tick(clock: str) -> tuple[int, int]:
+    return Fraction(clock).as_integer_ratio()
 
 
 def parse_frames(lines: Iterable[str]) -> tuple[Frame, ...]:

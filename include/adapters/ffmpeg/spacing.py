@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from include.adapters.ffmpeg.opening import input_argv, loglevel
+from include.adapters.ffmpeg.ffprobe import number, packets_argv
 from include.adapters.process import run
 from include.domain.media.rates import LEAP_S, SET_BACK_S, ClockTurn, Spacing
 from include.domain.media.sampling import sample_windows
@@ -52,14 +52,11 @@ def read_spacing(
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
     """
     most = MOST_PACKETS if duration_s is not None and size_bytes <= WHOLE_BYTES else None
-    interval: list[str] = []
+    intervals = None
     if duration_s is not None:
-        interval = ["-read_intervals", _windows(start_s, duration_s) if most is None else f"%+#{most}"]
-    argv = [
-        *(program, "-v", loglevel(address), "-select_streams", str(index), *interval),
-        *("-show_entries", "packet=pts_time,dts_time,duration_time", "-of", "csv=p=0"),
-        *input_argv(address),
-    ]
+        intervals = _windows(start_s, duration_s) if most is None else f"%+#{most}"
+    fields = "pts_time,dts_time,duration_time"
+    argv = packets_argv(program, address, index=index, intervals=intervals, fields=fields)
     times = _Times()
     finished = run(argv, timeout_s=timeout_s, check=False, on_line=times.read)
     found = times.spacing()
@@ -91,7 +88,7 @@ class _Times:
 
     def read(self, line: str) -> None:
         """One packet: when it is shown, when decoded, for how long it is shown; in seconds."""
-        shown, decoded, length = map(_number, f"{line},,".split(",")[:3])
+        shown, decoded, length = map(number, f"{line},,".split(",")[:3])
         self.unknown += shown is None
         if decoded is not None:
             self._follow(decoded)
@@ -115,10 +112,3 @@ class _Times:
         found.end()
         found.turned = self.turned
         return found
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -25,7 +25,8 @@ from include.domain.recipe.codecs import AUDIO_RATE_HZ
 
 _TAKEN_FOR = frozenset({"smpte170m", "bt470bg"})
 """What the scaler takes an untagged picture for."""
-_SCALER = "bicubic+accurate_rnd+full_chroma_int"
+SCALER = "bicubic+accurate_rnd+full_chroma_int"
+"""How pictures are scaled, in every step and on both sides of a comparison."""
 
 Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
@@ -37,11 +38,6 @@ def steady_options(*, followed: bool) -> dict[str, Any]:
         return {}
     # No turning and cropping by ffmpeg itself: the filters for it would come first.
     return {"reinit_filter:v": 0, "noautorotate": None, "apply_cropping": "codec"}
-
-
-def arguments(options: dict[str, Any]) -> list[str]:
-    """Options as arguments; None stands for one that takes no value."""
-    return [part for name, value in options.items() for part in (f"-{name}", *(() if value is None else (str(value),)))]
 
 
 def steadies(video: VideoStream) -> bool:
@@ -60,7 +56,7 @@ def steady_picture(node: Node, video: VideoStream, *, interlaced: bool) -> Node:
     if not video.followed:
         return node
     width, height, colours = video.width, video.height, read_as(video)
-    options: dict[str, Any] = {"flags": _SCALER, **({"interl": 1} if interlaced else {})}
+    options: dict[str, Any] = {"flags": SCALER, **({"interl": 1} if interlaced else {})}
     if colours.matrix in SCALER_MATRICES:
         options["out_range"] = "full" if colours.full_range else "limited"
         # Some decoders tag pictures otherwise than their container, which is right; or not at all.
