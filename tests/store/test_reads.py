@@ -176,3 +176,4 @@ def test_a_mezzanine_is_refused_for_its_own_bytes(s3: S3, store: S3Store, clip: 
     with pytest.raises(MezzanineRejected) as caught:
         inspected(ctx)
     assert caught.value.reason == "truncated"
+    assert not [*ctx.scratch.rglob("source.bin")], "it was copied for its first bytes"
