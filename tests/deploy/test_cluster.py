@@ -11,7 +11,7 @@ import pytest
 
 from include.base.settings import Settings
 from include.domain.title.title import Tier
-from include.orchestration.runtimes.kubernetes.spec import OURS
+from include.orchestration.runtimes.kubernetes.spec import OURS, POOL_LABEL
 from tests.deploy.manifests import ROOT, named, objects, values, values_environment
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -51,6 +51,27 @@ def test_every_tier_has_a_priority_class_in_the_order_of_the_tiers_that_never_ki
     assert control["value"] > max(each["value"] for each in classes)
     components = ("scheduler", "triggerer", "dagProcessor", "apiServer")
     assert {values()[each]["priorityClassName"] for each in components} == {"callsheet-control"}
+
+
+def test_airflow_keeps_away_from_the_nodes_for_encodes_and_ends_none_for_its_own_room() -> None:
+    away = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": POOL_LABEL, "operator": "DoesNotExist"}]}]
+        }
+    }
+
+    assert values()["affinity"] == {"nodeAffinity": away}
+    own = {name: part["affinity"] for name, part in values().items() if isinstance(part, dict) and "affinity" in part}
+    # The chart takes a component's own affinity instead of the common one.
+    assert own.keys() == {
+        name for name, part in values().items() if isinstance(part, dict) and part.get("replicas") == 2
+    }
+    for name, affinity in own.items():
+        assert affinity["nodeAffinity"] == away
+        (apart,) = affinity["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        component = apart["podAffinityTerm"]["labelSelector"]["matchLabels"]["component"]
+        assert component.replace("-", "") == name.lower()
+    assert not any("nodeSelector" in part for part in (values(), *values().values()) if isinstance(part, dict))
 
 
 def test_airflow_may_run_pods_and_nothing_else() -> None:

@@ -46,6 +46,12 @@ LOG_LINE_LIMIT = 16 * 1024
 """Bytes after which the runtime splits a line."""
 PULL_ERROR = 'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
 TERMINAL = ("Succeeded", "Failed")
+DISRUPTIONS = {
+    "preempted": ("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod"),
+    "drained": ("EvictionByEvictionAPI", "Eviction API: evicting"),
+    "tainted": ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
+}
+"""Reason and message of the condition by which the control plane says that it ends a pod."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -582,10 +588,11 @@ class Cluster:
             for process in run.processes.values():
                 process.signal_group(signal.SIGSTOP)
             return
-        if fault.kind == "preempted":
-            message = fault.message or "default-scheduler: preempting to accommodate a higher priority pod"
-            self._mark_for_deletion(pod, "PreemptionByScheduler", message)
-            self.record(pod, "Normal", "Preempted", message, "default-scheduler")
+        if fault.kind in DISRUPTIONS:
+            reason, message = DISRUPTIONS[fault.kind]
+            self._mark_for_deletion(pod, reason, fault.message or message)
+            if fault.kind == "preempted":
+                self.record(pod, "Normal", "Preempted", fault.message or message, "default-scheduler")
             return
         for process in run.processes.values():
             process.kill("OOMKilled" if fault.kind == "oom" else "")
@@ -593,16 +600,21 @@ class Cluster:
                 time.sleep(0.002)
             if fault.kind == "killed_but_succeeded":
                 process.exit_code, process.reason = 0, "Completed"
+        self._report_end(pod, run, fault)
+
+    def _report_end(self, pod: Item, run: Run, fault: PodFault) -> None:
+        """What is said of a pod whose processes a fault has ended."""
         if fault.kind == "vanishes":
             run.dropped = True
             self._remove(run, force=True)
         elif fault.kind == "node_lost":
             self._lose_node(pod, run)
-        elif fault.kind == "node_silent":
+        elif fault.kind in ("node_silent", "node_not_ready"):
             # No kubelet reports the end of the processes or of the pod: its last words stand.
             run.unreachable = True
             self._update(pod, lambda draft: _condition(draft["status"], "Ready", False, "NodeNotReady"))
-            self._mark_for_deletion(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+            if fault.kind == "node_silent":
+                self._mark_for_deletion(pod, *DISRUPTIONS["tainted"])
         elif fault.kind in ("evicted", "evicted_bare"):
             self._evict(
                 pod,
@@ -642,7 +654,7 @@ class Cluster:
 
         self._update(pod, change)
         self.record(pod, "Warning", "NodeNotReady", "Node is not ready", "node-controller")
-        self._mark_for_deletion(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+        self._mark_for_deletion(pod, *DISRUPTIONS["tainted"])
 
     def _forget(self, pod: Item, run: Run) -> None:
         """Remove a pod of a node that is gone, a moment later; one of a silent node stays."""

@@ -23,11 +23,15 @@ PodFaultKind = Literal[
     "evicted",  # killed by the kubelet, with the containers' last state
     "evicted_bare",  # the same without any container status, as after a kubelet's restart
     "preempted",  # deleted by the scheduler for a pod of higher priority
+    "drained",  # deleted through the eviction API
+    "tainted",  # deleted because its node has got a taint that it does not stand
     "node_lost",  # the node is gone: Unknown, then deleted; logs cannot be read
     "node_silent",  # the node answers no more: Running for ever, then being deleted for ever, unless by force
+    "node_not_ready",  # the same, and nobody deletes its pods: every other node is silent, too
     "vanishes",  # the object is deleted without any terminal state
 ]
 ApiFaultKind = Literal[
+    "401",  # the server's keys are being changed
     "500",
     "503",
     "429",  # with Retry-After

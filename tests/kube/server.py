@@ -400,6 +400,8 @@ class Handler(BaseHTTPRequestHandler):
     # Planted faults
 
     def _fail(self, kind: ApiFaultKind, fault: ApiFault) -> None:
+        if kind == "401":
+            raise ApiError(401, "Unauthorized")
         if kind == "500":
             raise ApiError(500, "Internal error occurred: etcdserver: leader changed")
         if kind == "503":

@@ -16,7 +16,6 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from include.adapters.catalog import Catalog
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
-from include.orchestration.runtimes.kubernetes import task as pods
 from tests.kube.cluster import Node
 from tests.kube.server import Kube, kube_server
 from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401
@@ -54,7 +53,6 @@ def kube(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
     monkeypatch.setattr(kubernetes_helper_functions, "_default_wait", tenacity.wait_fixed(0.05))
     monkeypatch.setattr(KubernetesPodTrigger._get_pod.retry, "wait", tenacity.wait_fixed(0.05))  # type: ignore[attr-defined]
-    monkeypatch.setattr(pods.PodTask._write_logs.retry, "wait", tenacity.wait_fixed(0.05))
     yield cluster
     cluster.faults.clear()
     cluster.add_node(CPU_NODE)

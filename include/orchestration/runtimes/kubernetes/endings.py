@@ -38,11 +38,18 @@ from include.orchestration.runtimes.kubernetes.spec import CONTAINER, GPU, GRACE
 SILENCE_S = 120
 """How late the news of a pod's end may come. Clocks of nodes and of this machine differ by less than that."""
 
+ENDED = ("Succeeded", "Failed")
+"""Phases of a pod of which nothing runs any more."""
+NODE_REMOVED = "DeletionByPodGC"
+"""Why a pod was ended whose node is no longer part of the cluster."""
+
 _QUOTA = re.compile(
     r"exceeded quota: [^,]+, requested: (?P<requested>\S+), used: \S+, limited: (?P<limited>\S+)"
     r"|status unknown for quota"
 )
 """What the API server says where a namespace's quota is full, or where it has not counted yet what is used of it."""
+
+_NODE_GONE = ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity", NODE_REMOVED)
 
 _READS = re.compile(r"this release reads format (?P<format>\d+)")
 """What a worker says that refuses a job document of another format."""
@@ -74,44 +81,79 @@ class PodEnd:
     """Whether the pod should have ended long ago and has not: see :func:`is_lost`."""
 
 
-def is_lost(pod: Any, now: datetime) -> bool:
-    """Whether a pod should have ended long ago and has not.
+def given_up_at(pod: Any) -> datetime | None:
+    """When a pod counts as lost if it has not ended until then; None where nothing says when it has to end.
 
     A pod has to end when it is deleted, and when its deadline has passed. Its node ends it. If that does not happen
     within the grace period and :data:`SILENCE_S`, the node is gone or cut off.
     """
     status, deleted = pod.status, pod.metadata.deletion_timestamp
-    if status.phase in ("Succeeded", "Failed"):
-        return False
     silence = timedelta(seconds=SILENCE_S)
     if deleted is not None:
         # Kubernetes has added the grace period to this time already.
-        return bool(now > deleted + silence)
+        return deleted + silence  # type: ignore[no-any-return]  # the client has no types
     limit_s = pod.spec.active_deadline_seconds
     if status.start_time is None or limit_s is None:
+        return None
+    return status.start_time + timedelta(seconds=limit_s + GRACE_S) + silence  # type: ignore[no-any-return]  # the same
+
+
+def is_lost(pod: Any, now: datetime) -> bool:
+    """Whether a pod should have ended long ago and has not: see :func:`given_up_at`."""
+    if pod.status.phase in ENDED:
         return False
-    return bool(now > status.start_time + timedelta(seconds=limit_s + GRACE_S) + silence)
+    end = given_up_at(pod)
+    return end is not None and now > end
+
+
+def is_silent(pod: Any) -> bool:
+    """Whether the node of a pod that runs has stopped to answer.
+
+    The control plane then says that the pod is not ready. A worker has no probe of its own that would say so.
+    """
+    if pod.status.phase != "Running":
+        return False
+    containers = pod.status.container_statuses or []
+    ready = next((each for each in pod.status.conditions or [] if each.type == "Ready"), None)
+    return any(each.state.running for each in containers) and ready is not None and ready.status != "True"
+
+
+def disruption_of(pod: Any) -> dict[str, str] | None:
+    """Why the cluster ends a pod for reasons of its own, as reason and message; None where it does not."""
+    for condition in pod.status.conditions or []:
+        if condition.type == "DisruptionTarget" and condition.status == "True":
+            return {"reason": condition.reason or "", "message": condition.message or ""}
+    return None
+
+
+def end_by(disruption: dict[str, str], label: str) -> CallsheetError:
+    """Which of our errors it is that the cluster has ended a pod, which is gone since then."""
+    words = f"({disruption['reason']}): {disruption['message']}"
+    if disruption["reason"] == NODE_REMOVED:
+        return NodeLost(f"the node of {label}'s pod is gone {words}")
+    return PodEvicted(f"the pod of {label} was evicted {words}")
 
 
 def pod_end(pod: k8s.V1Pod, *, lost: bool = False) -> PodEnd:
     """Read from the status of a pod how it ended, or why it has not begun."""
     status = pod.status
     conditions = {condition.type: condition for condition in status.conditions or []}
-    scheduled, disruption = conditions.get("PodScheduled"), conditions.get("DisruptionTarget")
+    scheduled, disruption = conditions.get("PodScheduled"), disruption_of(pod)
     container = next((found for found in status.container_statuses or [] if found.name == CONTAINER), None)
     state = container.state if container else None
     terminated, waiting = (state.terminated, state.waiting) if state else (None, None)
     unscheduled = scheduled.message or scheduled.reason or "" if scheduled and scheduled.status != "True" else None
     limits = next(found.resources.limits or {} for found in pod.spec.containers if found.name == CONTAINER)
-    said = [status.message, terminated and terminated.message, waiting and waiting.message]
+    why = disruption["message"] if disruption and not status.message else ""
+    said = [status.message, why, terminated and terminated.message, waiting and waiting.message]
     return PodEnd(
         phase=status.phase or "",
-        reason=status.reason or (disruption.reason if disruption else "") or "",
+        reason=status.reason or (disruption["reason"] if disruption else ""),
         message=" ".join(text.strip() for text in said if text)[-1000:],
         exit_code=terminated.exit_code if terminated else None,
         container_reason=(terminated.reason if terminated else waiting.reason if waiting else "") or "",
         unscheduled=unscheduled,
-        disrupted=disruption is not None and disruption.status == "True",
+        disrupted=disruption is not None,
         memory_mb=int(parse_quantity(limits.get("memory", "0")) / 1024**2),
         lost=lost,
     )
@@ -205,13 +247,13 @@ def failure_of(
     said = f": {end.message}" if end.message else ""
     if end.lost:
         return NodeLost(f"the node of {label}'s pod does not answer: the pod should have ended long ago{said}")
-    if end.phase in ("Pending", ""):
+    if end.phase in ("Pending", "") and not end.disrupted:
         return _never_began(end, label, said, on_gpu=on_gpu, waited_s=waited_s)
-    if end.phase == "Running":
+    if end.phase == "Running" and not end.disrupted:
         return PodTimeout(f"the pod of {label} still ran at the task's own limit and was deleted{said}")
     if end.reason == "DeadlineExceeded":
         return PodTimeout(f"the pod of {label} ran past its deadline and was ended{said}")
-    if end.reason in ("NodeLost", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity") or end.phase == "Unknown":
+    if end.reason in _NODE_GONE or end.phase == "Unknown":
         return NodeLost(f"the node of {label}'s pod is gone ({end.reason or 'it does not answer'}){said}")
     if end.reason in ("Evicted", "Preempting") or end.disrupted:
         return PodEvicted(f"the pod of {label} was evicted ({end.reason}){said}")

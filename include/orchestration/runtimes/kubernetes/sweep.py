@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from include.adapters.airflow_api import AirflowApi, DagUnknown
 from include.base.settings import Settings
-from include.orchestration.runtimes.kubernetes.endings import is_lost
+from include.orchestration.runtimes.kubernetes.endings import given_up_at, is_lost, is_silent
 from include.orchestration.runtimes.kubernetes.spec import ANNOTATIONS, OURS
 from include.orchestration.runtimes.kubernetes.waiting import ClusterHook, asking_again
 
@@ -52,7 +54,9 @@ def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: An
     selector = ",".join(f"{name}={value}" for name, value in OURS.items())
     swept: list[str] = []
     states: dict[tuple[str, str], dict[tuple[str, str], str | None]] = {}
-    for pod in asking_again(core.list_namespaced_pod)(settings.worker_namespace, label_selector=selector).items:
+    pods = asking_again(core.list_namespaced_pod)(settings.worker_namespace, label_selector=selector).items
+    _tell_of_silent_nodes(pods)
+    for pod in pods:
         meta = pod.metadata
         if meta.deletion_timestamp:
             if is_lost(pod, now):
@@ -77,6 +81,20 @@ def sweep_pods(api: AirflowApi, settings: Settings, *, now: datetime, client: An
                 raise
         swept.append(meta.name)
     return swept
+
+
+def _tell_of_silent_nodes(pods: Iterable[Any]) -> None:
+    """Say which nodes do not answer while pods run there: where all nodes are silent, Kubernetes ends none of them."""
+    nodes: dict[str, list[Any]] = defaultdict(list)
+    for pod in filter(is_silent, pods):
+        nodes[pod.spec.node_name].append(pod)
+    for name, silent in sorted(nodes.items()):
+        ends = [end for end in map(given_up_at, silent) if end is not None]
+        log.warning(
+            "the node %s does not answer, and %d worker pods run there; they are waited for until they should have "
+            "ended, the first until %s",
+            name, len(silent), min(ends, default="the end of its task"),
+        )  # fmt: skip
 
 
 def _states(api: AirflowApi, dag_id: str, run_id: str) -> dict[tuple[str, str], str | None]:

@@ -12,7 +12,8 @@ It stands on the operator of Airflow's Kubernetes provider (cncf.kubernetes 10.2
   its labels. :meth:`PodTask.get_or_create_pod` also waits for the end of a pod that is being deleted; the provider
   would watch that one as if it were its own.
 - *A node that falls silent.* Its pods stay Running, or stay in deletion, for ever, and the provider waits for them.
-  :func:`is_lost` says when to give such a pod up, and :func:`delete_by_force` removes it.
+  :func:`is_lost` says when to give such a pod up, and :func:`delete_by_force` removes it. Its log is not read
+  (:mod:`~include.orchestration.runtimes.kubernetes.logs`): the provider would wait twelve minutes for it.
 - *No room in the quota, or no answer from the API server*, for minutes: no attempt fails for that. The task defers and
   asks again (:class:`Pause`); a trigger whose pod is there asks again as well (:class:`PatientHook`).
 - *A worker of another release*, while a deploy is under way: it does not try its job, and no attempt fails for that
@@ -32,7 +33,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import TRANSIENT_STATUS_CODES
 from airflow.providers.cncf.kubernetes.operators.pod import POD_IDENTIFIER_STATE_KEY, KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodManager, PodNotFoundException
 from kubernetes.client import models as k8s
@@ -61,7 +61,9 @@ from include.domain.outcome.results import Cost
 from include.domain.plan.footprint import START_MARGIN_S, Footprint, encode_footprint, more_memory, task_footprint
 from include.domain.plan.plan import EncodeJob, Plan
 from include.orchestration.runtimes.kubernetes.endings import (
+    ENDED,
     PodEnd,
+    end_by,
     failure_of,
     format_read_by,
     is_lost,
@@ -71,10 +73,12 @@ from include.orchestration.runtimes.kubernetes.endings import (
     refusal,
     said_by,
 )
+from include.orchestration.runtimes.kubernetes.logs import worker_lines
 from include.orchestration.runtimes.kubernetes.spec import CONTAINER, GPU, GRACE_S, OURS, POOL_LABEL, pod_spec
 from include.orchestration.runtimes.kubernetes.sweep import delete_by_force
 from include.orchestration.runtimes.kubernetes.waiting import (
     OUTAGE_S,
+    PASSING_CODES,
     POLL_S,
     ClusterHook,
     PatientManager,
@@ -136,6 +140,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
             **given,
         )
         self._end: PodEnd | None = None
+        self._disruption: dict[str, str] | None = None
+        """Why the cluster has ended a pod that is gone."""
         self._attempting = False
         self._since, self._asked = 0.0, 0
         """When this attempt asked for its pod first (seconds of the epoch), and how often it did in vain."""
@@ -190,6 +196,17 @@ class PodTask(TitleTask, KubernetesPodOperator):
             delete_by_force(self.client, remote_pod)
         super().cleanup(pod, remote_pod, xcom_result=xcom_result, context=context)
 
+    def _write_logs(  # type: ignore[override]  # the provider's is decorated
+        self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None
+    ) -> None:
+        """Copy the worker's last lines into the task's log, unless the node that has them is lost."""
+        if is_lost(pod, datetime.now(UTC)):
+            log.warning("the log of pod %s is not read: its node does not answer", pod.metadata.name)
+            return
+        for line in worker_lines(self.client, pod, since=since_time):
+            if line:
+                self.log.info("[%s] logs: %s", self.base_container_name, line)
+
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """The pod of this task that still runs, or a new one; never a second one, and none that is being deleted."""
         self._clear_the_way(context)
@@ -227,6 +244,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         context: Context,
         event: dict[str, Any],
     ) -> dict[str, Any] | None:
+        self._disruption = event.get("disruption")
         task_job = self._shape(task_job, settings, store, context)
         return self._until_done(partial(super().trigger_reentry, context, event), task_job, settings, store, context)
 
@@ -265,7 +283,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if not isinstance(failure, ApiException | HTTPError):
             return
         no_room = is_without_room(failure)
-        if not no_room and isinstance(failure, ApiException) and failure.status not in TRANSIENT_STATUS_CODES:
+        if not no_room and isinstance(failure, ApiException) and failure.status not in PASSING_CODES:
             return
         now = time.time()
         since = self._since or now
@@ -378,8 +396,10 @@ class PodTask(TitleTask, KubernetesPodOperator):
         limit = time.monotonic() + DYING_LIMIT_S
         while True:
             pods = self._own_pods(context)
+            # One that has ended and is deleted is held by a finalizer: nothing of it runs, and it may stay.
+            pods = [pod for pod in pods if not (pod.metadata.deletion_timestamp and pod.status.phase in ENDED)]
             dying = [pod for pod in pods if pod.metadata.deletion_timestamp]
-            ended = [pod for pod in pods if pod not in dying and pod.status.phase in ("Succeeded", "Failed")]
+            ended = [pod for pod in pods if pod not in dying and pod.status.phase in ENDED]
             living = [pod for pod in pods if pod not in dying and pod not in ended]
             # There may be two: the request of an attempt that has died can be carried out late, after the next attempt
             # has looked for a pod. The one that this task has noted is kept, else the oldest.
@@ -424,6 +444,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
                 on_gpu=bool(self.tolerations),
                 waited_s=self.schedule_timeout_seconds,
             )
+        if self._disruption is not None:
+            return end_by(self._disruption, task_job.label)
         if failure is None or isinstance(failure, PodNotFoundException):
             return NodeLost(f"the pod of {task_job.label} is gone and has left no result of {', '.join(missing)}")
         if isinstance(failure, CallsheetError):

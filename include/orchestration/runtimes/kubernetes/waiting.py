@@ -25,8 +25,11 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import (
 from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes.client import models as k8s
+from kubernetes_asyncio import client as async_client
+from kubernetes_asyncio.watch import Watch
 
-from include.orchestration.runtimes.kubernetes.endings import is_lost
+from include.orchestration.runtimes.kubernetes.endings import disruption_of, given_up_at, is_lost, is_silent
+from include.orchestration.runtimes.kubernetes.logs import LogReader
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,13 @@ OUTAGE_S = 1800
 """How long to wait for an API server that does not answer: an upgrade of its cluster takes minutes."""
 
 POLL_S = 5
-"""Seconds between two looks at a pod, and the length of a watch: the API server takes whole numbers only."""
+"""Seconds between two looks at a pod, and the length of a watch of its events: the server takes whole numbers only."""
+
+WATCH_S = 50
+"""The length of a watch of the pod itself; the provider's client ends every request after 60 s."""
+
+PASSING_CODES = TRANSIENT_STATUS_CODES | {401}
+"""Answers of an API server that does better later. With 401 its keys are being changed, and it knows no token yet."""
 
 
 def asking_again(request: _Request) -> _Request:
@@ -64,15 +73,25 @@ class PatientHook(AsyncKubernetesHook):
                 return await super().get_pod(name, namespace)
             except Exception as error:
                 passing = isinstance(error, (*TRANSIENT_CONNECTION_ERRORS, TimeoutError))
-                passing = passing or getattr(error, "status", None) in TRANSIENT_STATUS_CODES
-                if not passing or time.monotonic() > end:
+                status = getattr(error, "status", None)
+                if not (passing or status in PASSING_CODES) or time.monotonic() > end:
                     raise
+                if status == 401:
+                    # The account's token may be another one by now.
+                    self._config_loaded = False
                 log.warning("the Kubernetes API does not answer, asking again: %s", str(error).partition("\n")[0])
             await asyncio.sleep(POLL_S)
 
 
 class PodTrigger(KubernetesPodTrigger):
-    """The provider's trigger; it does not fail while the API server is away, and does not wait for a lost pod."""
+    """The provider's trigger; it does not fail while the API server is away, and does not wait for a lost pod.
+
+    It watches the pod as well, and its event says why the cluster ended the pod (``disruption``): a pod that is
+    preempted, or whose node is drained or tainted, is gone within moments, before the next look at it.
+    """
+
+    _disruption: dict[str, str] | None = None
+    _silent = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -89,8 +108,52 @@ class PodTrigger(KubernetesPodTrigger):
             connection_extras=self.connection_extras,
         )
 
+    @cached_property
+    def pod_manager(self) -> LogReader:
+        """What reads the worker's log."""
+        return LogReader(async_hook=self.hook)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the end of the pod, or for the time to look at its log."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            async for event in super().run():
+                if self._disruption:
+                    event.payload["disruption"] = self._disruption
+                yield event
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Note why the cluster ends the pod, while there is a pod that says so."""
+        while True:
+            try:
+                async with self.hook.get_conn() as connection, Watch() as stream:
+                    core = async_client.CoreV1Api(connection)
+                    only = f"metadata.name={self.pod_name}"
+                    async for change in stream.stream(
+                        core.list_namespaced_pod, self.pod_namespace, field_selector=only, timeout_seconds=WATCH_S
+                    ):
+                        self._note(change["object"])
+            except Exception as error:  # of many kinds; without a watch the looks at the pod have to do
+                log.debug("pod %s cannot be watched: %s", self.pod_name, error)
+                await asyncio.sleep(POLL_S)
+
+    def _note(self, pod: Any) -> None:
+        """Keep what will not be seen later, and say in the task's log that the node has stopped to answer."""
+        self._disruption = disruption_of(pod) or self._disruption
+        silent = is_silent(pod)
+        if silent and not self._silent:
+            log.warning(
+                "the node %s of pod %s does not answer: the worker may run on, and nobody knows. The pod is waited for "
+                "until %s at most",
+                pod.spec.node_name, pod.metadata.name, given_up_at(pod) or "the end of the task",
+            )  # fmt: skip
+        self._silent = silent
+
     async def _get_pod(self) -> Any:  # type: ignore[override]  # the provider's is decorated
         pod = await super()._get_pod()
+        self._note(pod)
         if is_lost(pod, datetime.now(UTC)):
             # With this error the provider gives a pod up and does not wait for its end.
             raise PodLaunchTimeoutException(f"pod {self.pod_name} should have ended; its node does not answer")
