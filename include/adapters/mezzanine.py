@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
@@ -114,8 +115,8 @@ def open_identified(ctx: Workplace, known: MezzanineIdentity) -> str:
         raise _changed(error.message) from error
     if now != known:
         raise _changed(
-            f"{known.uri} was {known.size_bytes} bytes of {known.marker} when it was inspected, "
-            f"and is {now.size_bytes} bytes of {now.marker} now"
+            f"{known.uri} had {known.size_bytes} bytes, last written {_written(known)}, when it was inspected; "
+            f"it has {now.size_bytes} bytes, last written {_written(now)}, now"
         )
     return str(path)
 
@@ -366,6 +367,15 @@ def sized(size: int, limit: int) -> None:
             "(CALLSHEET_MAX_FILE_SIZE)",
             reason=Reason.TOO_LARGE,
         )
+
+
+def _written(file: MezzanineIdentity) -> str:
+    """When a file was written last, for people; a clock far beside itself is shown as it is."""
+    seconds, nanoseconds = divmod(int(file.marker), 10**9)
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{nanoseconds // 1000:06} UTC"
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds} s after 1970"
 
 
 def shown_address(uri: str) -> str:

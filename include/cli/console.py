@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from include.adapters.catalog.census import Counts
+from include.cli.columns import aligned
 from include.domain.cost.calibration import Spread
 from include.domain.title.title import State
 from include.services.doctor import Examination, Level
@@ -28,6 +28,9 @@ STYLES = {
     State.CANCELLED: "dim",
 }
 
+BAR = 10
+"""Columns of a progress bar."""
+
 
 def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[dict[str, Any]]:
     """Show the titles until they settle; returns their last state. In place on a terminal, else a line a change."""
@@ -35,7 +38,7 @@ def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             for last in snapshots:
-                live.update(progress_table(last))
+                live.update(progress_lines(last, console.width))
         return last
     seen: dict[str, str] = {}
     for last in snapshots:
@@ -47,60 +50,54 @@ def follow(snapshots: Iterable[list[dict[str, Any]]], console: Console) -> list[
     return last
 
 
-def progress_table(titles: list[dict[str, Any]]) -> RenderableType:
-    """One row a title: state, how far, what runs now."""
-    table = Table(box=None, pad_edge=False, expand=False)
-    table.add_column("title", style="bold", no_wrap=True)
-    table.add_column("tier")
-    table.add_column("state")
-    table.add_column("", width=24)
-    table.add_column("", justify="right", width=5)
-    table.add_column("now", overflow="ellipsis", no_wrap=True, max_width=60)
+def progress_lines(titles: list[dict[str, Any]], width: int) -> RenderableType:
+    """A line for each title: state, how far, what runs now as far as there is room."""
+    rows = []
     for title in titles:
-        table.add_row(
-            Text(title["title_id"]),
-            title["tier"],
+        done = round((title["progress"] or 0.0) * BAR)
+        bar = Text.assemble(("━" * done, "green"), ("·" * (BAR - done), "dim"))
+        cells = [state_text(title["state"]), bar, Text(_percent(title)), Text(_doing(title))]
+        rows.append((Text(title["title_id"], style="bold"), cells))
+    return Group(*aligned(("title", "state", "", "done", "now"), rows, width=width, elastic=True))
+
+
+def show_batch(titles: list[dict[str, Any]], console: Console) -> None:
+    """What people read first of a batch: each title's state, how far it is, when it will be done, and its deadline."""
+    rows = []
+    for title in titles:
+        valued = title["valuation"]
+        is_open = valued is not None and not State(title["state"]).final
+        cells = [
             state_text(title["state"]),
-            ProgressBar(total=1.0, completed=title["progress"] or 0.0, width=24),
-            _percent(title),
-            Text(_doing(title)),
-        )
-    return table
+            Text(_percent(title)),
+            eta_text(valued["admission"]) if is_open else Text(f"took {_took(title)}" if _took(title) else ""),
+            deadline_text(title),
+        ]
+        rows.append((Text(title["title_id"], style="bold"), cells))
+    _print_lines(aligned(("title", "state", "done", "ETA p50–p90", "deadline"), rows, width=console.width), console)
+    for title in titles:
+        if title["message"]:
+            _print_lines([_message(title)], console)
 
 
 def show_results(titles: list[dict[str, Any]], console: Console) -> None:
-    """What became of the titles: each rung with codec, size, bitrate and VMAF, time, deadline, manifests."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    # The titles give way, so that the rest fits a terminal of 80 columns.
-    table.add_column("title", min_width=9, overflow="fold")
-    for name in ("state", "rung", "codec", "size"):
-        table.add_column(name, no_wrap=True)
-    for name in ("kbit/s", "VMAF", "took"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("deadline", no_wrap=True)
-    # Where something is still to come: 100 columns instead of 80.
-    is_open = any(not State(title["state"]).final and title["valuation"] for title in titles)
-    if is_open:
-        table.add_column("score", justify="right", no_wrap=True)
-        table.add_column("ETA p50–p90", no_wrap=True)
+    """What became of each title: time, deadline, each rung with codec, size, bit rate and VMAF, manifests."""
     for title in titles:
-        rungs = list(reversed(title["rungs"])) or [None]
-        for position, rung in enumerate(rungs):
-            first = position == 0
-            table.add_row(
-                Text(title["title_id"], style="bold") if first else "",
-                state_text(title["state"]) if first else "",
-                *_rung_cells(rung),
-                _took(title) if first else "",
-                deadline_text(title) if first else "",
-                *(_prospect_cells(title, first=first) if is_open else ()),
-                end_section=position == len(rungs) - 1,
-            )
-    console.print(table)
-    for title in titles:
-        for line in _where(title):
-            # An address that is broken over two lines cannot be clicked or copied.
-            console.print(line, soft_wrap=True, highlight=False)
+        name, facts = Text(title["title_id"], style="bold"), Text("  ").join(_facts(title))
+        if name.cell_len + 2 + facts.cell_len > console.width:
+            _print_lines([name], console)
+            name = Text()
+        _print_lines([Text.assemble(name, "  ", facts)], console)
+        if title["rungs"]:
+            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+            for column in ("  rung", "codec", "size"):
+                table.add_column(column, no_wrap=True)
+            for column in ("kbit/s", "VMAF"):
+                table.add_column(column, justify="right", no_wrap=True)
+            for rung in reversed(title["rungs"]):
+                table.add_row(*_rung_cells(rung))
+            console.print(table)
+        _print_lines(_where(title), console)
 
 
 def show_valuation(title: dict[str, Any], console: Console) -> None:
@@ -126,31 +123,19 @@ def show_valuation(title: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def show_queue(queue: dict[str, Any], console: Console) -> None:
-    """Open titles in the policy's order."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ("#", "score", "prio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    # On a narrow terminal words wrap, so that no column is lost: that of the titles went first.
-    table.add_column("title", min_width=12, overflow="fold")
-    for name, least in (("tier", 8), ("state", 8), ("deadline", 8), ("ETA p50–p90", 11), ("verdict", 10)):
-        table.add_column(name, min_width=least)
-    for title in queue["titles"]:
-        score, priority, quote = title["score"], title["priority"], title["admission"]
-        mark = "held" if title["held"] else "pinned" if title["pinned"] else None
-        state = state_text(title["state"]) + (f", {mark}" if mark else "")
-        table.add_row(
-            str(title["place"]),
-            str(score["points"]) if score else "",
-            str(priority["points"]) if priority else "",
-            Text(title["request_id"]),
-            title["tier"],
-            state,
-            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "",
-            eta_text(quote) if quote else "",
-            verdict_text(quote, short=True) if quote else "",
-        )
-    console.print(table)
+def show_queue(queue: dict[str, Any], console: Console, *, wide: bool = False) -> None:
+    """Open titles in the policy's order; with ``wide`` all that is known of their places, on a broad terminal."""
+    if wide:
+        console.print(_queue_table(queue))
+    else:
+        rows = []
+        for title in queue["titles"]:
+            quote = title["admission"]
+            eta = eta_text(quote) if quote else Text("")
+            eta.stylize(verdict_text(quote).style if quote and title["deadline"] else "")
+            name = Text.assemble((f"{title['place']:>3} ", "dim"), (title["request_id"], "bold"))
+            rows.append((name, [_queued_state(title), Text(_percent(title)), eta]))
+        _print_lines(aligned(("  # title", "state", "done", "ETA p50–p90"), rows, width=console.width), console)
     counts = queue["counts"]
     shown = f", {len(queue['titles'])} shown" if len(queue["titles"]) < counts["open"] else ""
     console.print(
@@ -160,27 +145,54 @@ def show_queue(queue: dict[str, Any], console: Console) -> None:
     )
 
 
+def _queue_table(queue: dict[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in ("#", "score", "prio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    # On a narrow terminal words wrap, so that no column is lost: that of the titles went first.
+    table.add_column("title", min_width=12, overflow="fold")
+    for name, least in (("tier", 8), ("state", 8), ("deadline", 8), ("ETA p50–p90", 11), ("verdict", 10)):
+        table.add_column(name, min_width=least)
+    for title in queue["titles"]:
+        score, priority, quote = title["score"], title["priority"], title["admission"]
+        table.add_row(
+            str(title["place"]),
+            str(score["points"]) if score else "",
+            str(priority["points"]) if priority else "",
+            Text(title["request_id"]),
+            title["tier"],
+            _queued_state(title),
+            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "",
+            eta_text(quote) if quote else "",
+            verdict_text(quote, short=True) if quote else "",
+        )
+    return table
+
+
+def _queued_state(title: dict[str, Any]) -> Text:
+    mark = "held" if title["held"] else "pinned" if title["pinned"] else None
+    return state_text(title["state"]) + (f", {mark}" if mark else "")
+
+
 def show_quote(quote: dict[str, Any], console: Console) -> None:
     """What a batch would come to, and whom it would displace."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("title", min_width=12, overflow="fold")
-    for name in ("score", "work", "ahead"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("deadline", "ETA p50–p90", "verdict"):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for title in quote["titles"]:
         valued = title["valuation"]
-        table.add_row(
-            Text(title["title_id"]),
-            str(valued["score"]["points"]),
-            duration(valued["admission"]["work"]["p50_s"]),
-            str(valued["ahead"]),
-            f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "none",
+        cells = [
+            Text(str(valued["score"]["points"])),
+            Text(duration(valued["admission"]["work"]["p50_s"])),
+            Text(str(valued["ahead"])),
+            Text(f"{_moment(title['deadline']):%H:%M}" if title["deadline"] else "none"),
             eta_text(valued["admission"]),
-            verdict_text(valued["admission"]),
-        )
-    console.print(table)
-    console.print("Nothing was entered. Work is in slot seconds (p50), times are UTC.", highlight=False)
+            verdict_text(valued["admission"], short=True),
+        ]
+        rows.append((Text(title["title_id"]), cells))
+    header = ("title", "score", "work", "ahead", "due", "ETA p50–p90", "verdict")
+    _print_lines(aligned(header, rows, width=console.width), console)
+    console.print(
+        "Nothing was entered. Work is in slot time (p50), shares are chances of a miss, times are UTC.", highlight=False
+    )
     for each in quote["displaced"]:
         later = f"{each['request_id']} would be finished {duration(each['later_s'])} later"
         style = "red" if each["misses"] else ""
@@ -282,12 +294,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
-    if rung is None:
-        return ("", "", "", "", "")
+def _rung_cells(rung: dict[str, Any]) -> tuple[str, str, str, str, str]:
     vmaf = "–" if rung["vmaf"] is None else f"{rung['vmaf']:.1f}"  # not measured, which is not 0
     return (
-        rung["rendition"].partition("_")[2],
+        "  " + rung["rendition"].partition("_")[2],
         rung["codec"],
         f"{rung['width']}×{rung['height']}",
         f"{rung['average_bandwidth'] / 1000:.0f}",
@@ -295,11 +305,18 @@ def _rung_cells(rung: dict[str, Any] | None) -> tuple[str, str, str, str, str]:
     )
 
 
-def _prospect_cells(title: dict[str, Any], *, first: bool) -> tuple[str, Text]:
+def _facts(title: dict[str, Any]) -> Iterator[Text]:
+    """State, and what there is to say of time."""
+    yield state_text(title["state"])
     valued = title["valuation"]
-    if not first or valued is None or State(title["state"]).final:
-        return "", Text("")
-    return str(valued["score"]["points"]), eta_text(valued["admission"])
+    if valued is not None and not State(title["state"]).final:
+        if _percent(title):
+            yield Text(_percent(title))
+        yield Text(f"score {valued['score']['points']}")
+        yield Text.assemble("ETA ", eta_text(valued["admission"]))
+    if _took(title):
+        yield Text(f"took {_took(title)}")
+    yield Text.assemble("deadline ", deadline_text(title))
 
 
 def _laxity(seconds: float) -> str:
@@ -308,14 +325,24 @@ def _laxity(seconds: float) -> str:
 
 def _where(title: dict[str, Any]) -> Iterator[Text]:
     if title["hls"]:
-        yield Text(f"{title['title_id']} v{title['version']}", style="bold")
+        yield Text(f"  v{title['version']}")
         for name in ("hls", "dash", "preview"):
             if title[name]:
                 yield Text(f"  {name:8}{title[name]}")
     if title["state"] == State.PLAYABLE:
         yield Text(f"  v{title['version']} plays with its core rungs; the full ladder follows as the next version")
     if title["message"]:
-        yield Text.assemble((title["title_id"], "bold"), f"  {title['message']}", style=STYLES.get(title["state"], ""))
+        yield _message(title)
+
+
+def _message(title: dict[str, Any]) -> Text:
+    return Text.assemble((title["title_id"], "bold"), f"  {title['message']}", style=STYLES.get(title["state"], ""))
+
+
+def _print_lines(lines: Iterable[Text], console: Console) -> None:
+    for line in lines:
+        # A name or an address that is broken over two lines cannot be clicked or copied.
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def _took(title: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ app = typer.Typer()
 @app.command()
 def queue(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Titles at most.")] = 50,
+    wide: Annotated[bool, typer.Option("--wide", help="Also score, priority, tier, deadline and verdict.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Running and waiting titles in the policy's order.
@@ -32,7 +33,7 @@ def queue(
     if as_json:
         print_json(found)
     else:
-        show_queue(found, Console())
+        show_queue(found, Console(), wide=wide)
 
 
 @app.command()

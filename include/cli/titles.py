@@ -26,7 +26,7 @@ from include.cli.common import (
     waiting_for,
     watch_to_the_end,
 )
-from include.cli.console import show_quote, show_results, show_valuation
+from include.cli.console import show_batch, show_quote, show_results, show_valuation
 from include.domain.title.request import batch_schema
 from include.domain.title.title import Tier
 
@@ -54,16 +54,21 @@ def submit(
 @app.command()
 def status(
     name: Annotated[str, typer.Argument(metavar="ID", help="A batch, <batch>/<title>, or a title.")],
+    wide: Annotated[bool, typer.Option("--wide", help="Of a batch also rungs, addresses and scores.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Where a batch or a title stands.
 
-    With --json a title also has its events.
+    A title's own view has its rungs, its addresses and how its place in the order comes about; with --json also its
+    events.
     """
     with Client.connect(load_settings()) as client:
         kind, found = client.find(name)
     if as_json:
         print_json(found)
+        return
+    if kind == "batch" and not wide:
+        show_batch(found["titles"], Console())
         return
     show_results(found["titles"] if kind == "batch" else [found], Console())
     if kind == "title":

@@ -165,7 +165,9 @@ def test_without_a_callsheet_the_way_to_one_is_told(
 def test_the_state_of_a_batch_or_a_title_is_a_table_or_json(server: str, tmp_path: Path) -> None:
     call("submit", request_file(tmp_path))
 
-    assert "640×360" in call("status", "spring").stdout
+    assert "good-one" in call("status", "spring").stdout
+    assert "640×360" in call("status", "spring", "--wide").stdout
+    assert "640×360" in call("status", "good-one").stdout
     assert json.loads(call("status", "spring", "--json").stdout)["counts"] == {"published": 1}
     for name in ("good-one", "spring/good-one"):
         assert json.loads(call("status", name, "--json").stdout)["request_id"] == "spring/good-one"

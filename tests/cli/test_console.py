@@ -10,7 +10,17 @@ import pytest
 from rich.console import Console
 
 from include.cli.bench import report, summary
-from include.cli.console import deadline_text, duration, follow, progress_table, show_queue, show_results, state_text
+from include.cli.console import (
+    deadline_text,
+    duration,
+    follow,
+    progress_lines,
+    show_batch,
+    show_queue,
+    show_quote,
+    show_results,
+    state_text,
+)
 from include.domain.title.title import State
 
 RUNG = {
@@ -93,7 +103,7 @@ def test_on_a_terminal_titles_are_shown_in_place() -> None:
 
 
 def test_progress_has_a_row_for_each_title() -> None:
-    text = printed(lambda console: console.print(progress_table([title(), title(title_id="b", progress=None)])))
+    text = printed(lambda console: console.print(progress_lines([title(), title(title_id="b", progress=None)], 80)))
 
     assert len(text.strip().splitlines()) == 3
     assert "100 %" in text
@@ -143,6 +153,66 @@ def test_failed_jobs_count_in_the_rate_and_not_in_the_latency() -> None:
     assert found["processing_latency_s"]["max"] == 155.0
 
 
+LONG = "sintel-open-movie-trailer-for-the-autumn-season"
+QUOTE = {
+    "verdict": "feasible_degraded", "finish_p50": "2026-11-22T22:32:00+00:00", "miss_chance": 0.123,
+    "finish_p90": "2026-11-23T01:29:00+00:00", "work": {"p50_s": 5000},
+}  # fmt: skip
+VALUED = {"score": {"points": 1000}, "priority": {"points": 25}, "ahead": 4321, "admission": QUOTE}
+
+
+def of_long_names() -> list[dict[str, Any]]:
+    """Open titles whose names are as long as they may be, long, and short."""
+    now = [{"stage": "encode", "item": "h264_144p", "share": 0.5}, {"stage": "audio", "item": "und stereo", "share": 0}]
+    fields = {"playable_at": None, "settled_at": None, "rungs": [], "deadline_kept": None, "valuation": VALUED,
+              "hls": None, "preview": None, "admission": QUOTE, "held": True, **VALUED}  # fmt: skip
+    return [
+        title(
+            title_id=name, request_id=f"spring/{name}", place=place, state="running", progress=0.45, now=now, **fields
+        )
+        for place, name in enumerate(("x" * 100, LONG, "big-buck-bunny"), start=1)
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize(
+    ("show", "words"),
+    [
+        (show_batch, ("running", "45 %", "22. 22:32–23. 01:29", "12:05:00 UTC")),
+        (show_results, ("running", "45 %", "22. 22:32–23. 01:29", "score 1000", "12:05:00 UTC")),
+        (lambda titles, console: console.print(progress_lines(titles, console.width)),
+         ("running", "45 %", "━━━━······", "encode h264_144p 50 %")),
+        (lambda titles, console: show_queue({"titles": titles, "counts": {"open": 3, "waiting": 0, "queued": 0,
+                                             "running": 3, "playable": 0}}, console),
+         ("running, held", "45 %", "22. 22:32–23. 01:29")),
+        (lambda titles, console: show_quote({"titles": titles, "displaced": []}, console),
+         ("1000", "1:23:20", "4321", "12:05 ", "22. 22:32–23. 01:29", "feasible degraded 12%")),
+    ],
+    ids=["batch", "titles", "progress", "queue", "quote"],
+)  # fmt: skip
+def test_what_people_read_first_fits_and_names_stay_in_one_piece(
+    show: Callable[[list[dict[str, Any]], Console], None], words: tuple[str, ...], width: int
+) -> None:
+    lines = printed(lambda console: show(of_long_names(), console), width=width).splitlines()
+
+    assert [line for line in lines if len(line) > width and "x" * 100 not in line] == []
+    assert "x" * 100 in "".join(lines)
+    for name in (LONG, "big-buck-bunny"):
+        assert any(name in line for line in lines), name
+    for word in words:
+        assert sum(word in line for line in lines) == 3, word
+
+
+def test_a_batch_says_of_settled_titles_how_long_they_took_and_why_they_failed() -> None:
+    failed = title(title_id="b", state="failed", message="x264 [fell] over", deadline_kept=False)
+
+    lines = printed(lambda console: show_batch([title(), failed], console)).splitlines()
+
+    assert lines[1].split() == ["big-buck-bunny", "published", "100", "%", "took", "2:35", "kept", "by", "3:00"]
+    assert lines[2].split()[-3:] == ["took", "2:35", "missed"]
+    assert lines[3] == "b  x264 [fell] over"
+
+
 def test_the_queue_loses_no_column_on_a_terminal_of_80() -> None:
     at = {"finish_p50": "2026-11-22T22:32:00+00:00", "finish_p90": "2026-11-23T01:29:00+00:00", "miss_chance": 1.0}
     title = {
@@ -153,7 +223,7 @@ def test_the_queue_loses_no_column_on_a_terminal_of_80() -> None:
     counts = {"open": 1, "waiting": 0, "queued": 0, "running": 0, "playable": 1}
     written = io.StringIO()
 
-    show_queue({"titles": [title], "counts": counts}, Console(width=80, file=written))
+    show_queue({"titles": [title], "counts": counts}, Console(width=80, file=written), wide=True)
 
     shown = written.getvalue()
     assert "…" not in shown

@@ -42,6 +42,11 @@ def test_a_file_is_read_where_it_lies_while_it_stays_the_same(clips: Clips, cont
     with pytest.raises(MezzanineRejected, match="the mezzanine changed") as caught:
         open_mezzanine(ctx, inspection)
     assert caught.value.reason == Reason.CHANGED
+    assert "last written 1970-01-01 00:00:00.000000 UTC, now" in caught.value.message
+    assert inspection.mezzanine.marker not in caught.value.message
+    beyond = inspection.mezzanine.model_copy(update={"marker": str(10**21)})
+    with pytest.raises(MezzanineRejected, match="last written 1000000000000 s after 1970, when it was inspected"):
+        open_identified(ctx, beyond)
     path.unlink()
     with pytest.raises(MezzanineRejected, match="the mezzanine changed"):
         open_mezzanine(ctx, inspection)
