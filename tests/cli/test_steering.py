@@ -212,11 +212,14 @@ def test_signals_of_the_wrong_form_are_422(signals: Any, said: str, asked: Any, 
     assert said in answer.json()["detail"]
 
 
-def test_weights_are_told_by_the_service_account_alone(asked: Any, held: Catalog, airflow: AirflowServer) -> None:
+def test_weights_are_told_by_whoever_may_edit_all_dags_as_the_service_account_may(
+    asked: Any, held: Catalog, airflow: AirflowServer
+) -> None:
     run(held, airflow, "alpha")
 
     assert asked("POST", "weights", user=None).status_code == 401
-    assert asked("POST", "weights", user="viewer").status_code == 403
+    for user in ("viewer", "spring_editor"):
+        assert asked("POST", "weights", user=user).status_code == 403
     answer = asked("POST", "weights", user="admin")
     assert [(each["run_id"], each["found"]) for each in answer.json()] == [("alpha__1", False)]
     assert asked("POST", "weights", user="admin").json() == []

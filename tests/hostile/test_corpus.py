@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import traceback
@@ -42,7 +43,8 @@ class Ended:
     inspection: Inspection | None = None
     verified: SourceVerdict | None = None
     complaints: int = 0
-    """Of a plain decode, counted without Callsheet's code."""
+    frames: int = 0
+    """What a plain decode finds damaged, and the frames that it shows, counted without Callsheet's code."""
 
     @property
     def published(self) -> bool:
@@ -82,18 +84,20 @@ def _taken_through(folder: Path, name: str, data: bytes) -> Ended:
     except Exception as error:
         return Ended(name=name, error=error)
     else:
-        complaints = _complaints(mezzanine, source.video.index)
-        return Ended(name=name, inspection=source, verified=verified, complaints=complaints)
+        complaints, frames = _plain_decode(mezzanine, source.video.index)
+        return Ended(name=name, inspection=source, verified=verified, complaints=complaints, frames=frames)
     finally:
         shutil.rmtree(folder)
 
 
-def _complaints(path: Path, index: int) -> int:
-    """Frames that a plain decode of the picture lost or found damaged."""
+def _plain_decode(path: Path, index: int) -> tuple[int, int]:
+    """How many frames of the picture a plain decode lost or found damaged, and how many it shows."""
     argv = [ffmpeg(Settings()), "-nostdin", "-v", "repeat+level+error", "-err_detect", "+crccheck+bitstream+buffer"]
-    argv += ["-max_error_rate", "1", "-i", f"file:{path}", "-map", f"0:{index}", "-f", "null", "-"]
+    argv += ["-max_error_rate", "1", "-i", f"file:{path}", "-map", f"0:{index}", "-fps_mode", "passthrough"]
+    argv += ["-progress", "pipe:1", "-f", "null", "-"]
     finished = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False)
-    return sum("rror" in line and "[vist#" in line for line in finished.stderr.splitlines())
+    complaints = sum("rror" in line and "[vist#" in line for line in finished.stderr.splitlines())
+    return complaints, int(re.findall(r"^frame=(\d+)$", finished.stdout, flags=re.MULTILINE)[-1])
 
 
 def test_the_corpus_is_large_and_is_met_by_verdicts_of_every_kind(ended: list[Ended]) -> None:
@@ -137,10 +141,15 @@ def test_nothing_that_decodes_with_errors_is_published_silently(ended: list[Ende
 
 
 def test_a_published_file_has_the_frames_that_its_inspection_promised(ended: list[Ended]) -> None:
+    fewer = {}
     for each in ended:
         if each.inspection is None or each.verified is None:
             continue
         video = each.inspection.video
-        promised = video.start_time_s + video.duration_s
-        assert each.verified.duration_s >= promised - 1.0, each.name
-        assert each.verified.frames > 0, each.name
+        promised = video.duration_s * float(video.fps)
+        told = {finding.code for finding in (*each.inspection.warnings, *each.verified.warnings)}
+        # One may be lost in rounding; a hole in the middle is told, and filled with the picture before it.
+        if each.frames < promised - 1 and not told & {"variable_frame_rate", "decode_errors"}:
+            fewer[each.name] = (each.frames, promised)
+        assert each.frames > 0.5 * promised, each.name
+    assert fewer == {}

@@ -33,8 +33,8 @@ from include.pipelines.runner import TaskJob
 from include.worker import SafeFormatter
 
 PIPELINES = frozenset({"vod"})
-settings.register_profile("hostile", deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
-settings.load_profile("hostile")
+hostile = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+"""For each test of this file by its name: a profile would loosen those of every module that is imported after it."""
 
 NASTY = [
     "",
@@ -122,6 +122,7 @@ def _deep(levels: int) -> Any:
     return value
 
 
+@hostile
 @given(BATCHES)
 def test_a_request_is_accepted_or_refused_with_field_and_value_and_nothing_else(conf: Any) -> None:
     batch = _parsed(conf)
@@ -192,6 +193,7 @@ def test_a_thousand_bad_titles_and_a_good_one_are_told_apart_quickly() -> None:
     assert sum(len(str(refusal)) for refusal in batch.refusals) < 1_000_000
 
 
+@hostile
 @given(TEXTS, TEXTS, st.integers())
 @example("'''\n\"\"\"", "{batch_id!r}", 1)
 def test_a_stub_is_python_that_means_its_literals_whatever_they_are(batch_id: str, pipeline: str, version: int) -> None:
@@ -209,6 +211,7 @@ def test_a_stub_is_python_that_means_its_literals_whatever_they_are(batch_id: st
     }
 
 
+@hostile
 @given(TEXTS)
 def test_a_store_key_is_inside_of_the_store_or_refused(tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
     root = tmp_path_factory.getbasetemp() / "fuzzed-store"
@@ -224,6 +227,7 @@ def test_a_store_key_is_inside_of_the_store_or_refused(tmp_path_factory: pytest.
     assert refused.message.isprintable()
 
 
+@hostile
 @given(st.text(min_size=1, max_size=60).filter(lambda text: "://" not in text))
 def test_a_path_is_one_argument_that_is_no_option(path: str) -> None:
     argv = input_argv(path)
@@ -231,6 +235,7 @@ def test_a_path_is_one_argument_that_is_no_option(path: str) -> None:
     assert argv[-2:] == ["-i", f"file:{path}"]
 
 
+@hostile
 @given(st.lists(TEXTS, min_size=1, max_size=5))
 def test_a_logged_command_is_one_line(argv: list[str]) -> None:
     line = command_line(argv)
@@ -240,6 +245,7 @@ def test_a_logged_command_is_one_line(argv: list[str]) -> None:
         assert shlex.split(line) == argv
 
 
+@hostile
 @given(TEXTS, TEXTS)
 def test_a_log_record_is_one_line(message: str, name: str) -> None:
     record = logging.LogRecord(f"include.{name}", logging.INFO, "", 0, "%s: %s", (message, name), None)
@@ -247,6 +253,7 @@ def test_a_log_record_is_one_line(message: str, name: str) -> None:
     assert SafeFormatter("%(levelname)s %(name)s: %(message)s").format(record).isprintable()
 
 
+@hostile
 @given(st.text(max_size=200) | TEXTS)
 def test_an_error_is_one_short_line_that_survives_its_document(text: str) -> None:
     error = RequestRejected(text)
@@ -260,6 +267,7 @@ def test_an_error_is_one_short_line_that_survives_its_document(text: str) -> Non
     assert len(one_line("x" * 10_000_000)) == LONGEST
 
 
+@hostile
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_name_in_slack_neither_links_nor_calls_the_channel(name: str, message: str, cause: str) -> None:
     alert = Alert(

@@ -54,17 +54,33 @@ def canary(tmp_path: Path, clip: Path) -> Path:
     return path
 
 
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
+DASH = (
+    '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" mediaPresentationDuration="PT1S" '
+    'profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" type="static" minBufferTime="PT1S">'
+    '<Period><AdaptationSet contentType="video" mimeType="video/mp4"><Representation id="1" bandwidth="1">'
+    "<BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+)
+
+
 def _boxed(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + name + content
 
 
-def _with_reference(data: bytes, location: str) -> bytes:
-    """The MP4 ``data`` whose tracks say that their samples lie at ``location``."""
+def _with_reference(data: bytes, location: str, *, level: int) -> bytes:
+    """The MP4 ``data`` without its samples: its tracks say that they lie at ``location``.
+
+    Args:
+        data: Its samples come before its boxes, so that they lie at the same place in the file at ``location``.
+        location: A path or an address.
+        level: How many names of ``location`` count from the folder of the file itself; 0 for all of it.
+    """
+    path = location.encode() + bytes(len(location) % 2)
+    # Macintosh's alias record: 130 bytes of names and dates, how many folders up and down, and the path as item 2.
+    levels = struct.pack(">HH", min(level, 1), level)
+    alias = bytes(130) + levels + bytes(16) + struct.pack(">hH", 2, len(path)) + path + b"\xff\xff\0\0"
     entry = _boxed(b"url ", bytes(4) + location.encode() + b"\0")
-    alias = _boxed(
-        b"alis", bytes(4) + bytes(150) + struct.pack(">hH", 2, len(location)) + location.encode() + b"\xff\xff"
-    )
-    dref = _boxed(b"dref", bytes(4) + struct.pack(">I", 2) + alias + entry)
+    dref = _boxed(b"dref", bytes(4) + struct.pack(">I", 2) + _boxed(b"alis", bytes(4) + alias) + entry)
 
     def rewritten(content: bytes) -> bytes:
         done, at = b"", 0
@@ -73,6 +89,8 @@ def _with_reference(data: bytes, location: str) -> bytes:
             inner = content[at + 8 : at + size]
             if name == b"dref":
                 done += dref
+            elif name == b"mdat":
+                done += _boxed(name, bytes(len(inner)))
             elif name in {b"moov", b"trak", b"mdia", b"minf", b"dinf"}:
                 done += _boxed(name, rewritten(inner))
             else:
@@ -85,12 +103,6 @@ def _with_reference(data: bytes, location: str) -> bytes:
 
 def _scripts(path: Path, url: str) -> dict[str, str]:
     """What other demuxers follow, by file name."""
-    hls = f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n#EXTINF:1,\n{{}}\n#EXT-X-ENDLIST\n'
-    dash = (
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" mediaPresentationDuration="PT1S">'
-        '<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{}</BaseURL>'
-        '<SegmentBase indexRange="0-1"/></Representation></AdaptationSet></Period></MPD>'
-    )
     imf = (
         '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016">'
         "<Id>urn:uuid:0eb3d1b9-b77b-4d3f-bbe5-7c69b15dca84</Id><EditRate>24 1</EditRate></CompositionPlaylist>"
@@ -98,7 +110,6 @@ def _scripts(path: Path, url: str) -> dict[str, str]:
     port = url.split(":")[2].partition("/")[0]
     svg = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink"><image x:href="{}"/></svg>'
     found = {
-        "ffconcat": f"ffconcat version 1.0\nfile '{path}'\nfile '{url}'\n",
         "cpl.xml": imf,
         "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
         "xspf": f'<playlist version="1"><trackList><track><location>{url}</location></track></trackList></playlist>',
@@ -106,13 +117,51 @@ def _scripts(path: Path, url: str) -> dict[str, str]:
         "smi": f'<SAMI><BODY><SYNC Start=0><P><img src="{url}"></BODY></SAMI>',
         "idx": f"# VobSub index file, v7\n# {path}\ntimestamp: 00:00:00:000, filepos: 000000000\n",
     }
-    for number, target in enumerate(
-        (str(path), url, f"file:{path}", f"concat:{path}", f"subfile,,start,0,end,0,,:{path}")
-    ):
-        found[f"{number}.m3u8"] = hls.format(target)
-        found[f"{number}.mpd"] = dash.format(target)
+    for number, target in enumerate(_targets(path, url)):
         found[f"{number}.svg"] = svg.format(target)
+        found[f"nested{number}.m3u8"] = HLS.format(target).replace("#EXTINF:1,", "#EXT-X-STREAM-INF:BANDWIDTH=1")
+    # Those of these two with a protocol inside a protocol are followed by no release that was tried.
+    for number, target in enumerate(_targets(path, url)[3:], start=3):
+        found[f"{number}.m3u8"] = HLS.format(target)
+        found[f"{number}.mpd"] = DASH.format(target)
+    return found | _leading(path, url)
+
+
+def _targets(path: Path, url: str) -> list[str]:
+    """The same clip by several names; the first three need no more than the protocols of files and addresses."""
+    return [str(path), url, f"file:{path}", f"concat:{path}", f"subfile,,start,0,end,0,,:{path}"]
+
+
+def _leading(path: Path, url: str) -> dict[str, str]:
+    """Scripts by file name that lead a tool to the clip, or to ask for ``url``, where nothing keeps it from that."""
+    key = f'#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n#EXTINF:1,'
+    found = {"key.m3u8": HLS.format("segment.mp4").replace("#EXTINF:1,", key)}
+    for number, target in enumerate(_targets(path, url)[:3]):
+        found[f"{number}.m3u8"] = HLS.format(target)
+        found[f"{number}.mpd"] = DASH.format(target)
+    for number, target in enumerate(_targets(path, url)):
+        found[f"{number}.ffconcat"] = f"ffconcat version 1.0\nfile '{target}'\n"
     return found
+
+
+def test_the_scripts_lead_to_the_clip_where_nothing_keeps_a_tool_from_it(
+    tmp_path: Path, canary: Path, listener: Server
+) -> None:
+    """Otherwise the tests below would hold whatever Callsheet does."""
+    listener.serve("/canary.mp4", canary.read_bytes())
+    url = listener.url("/canary.mp4")
+    for name, text in _leading(canary, url).items():
+        script = tmp_path / name
+        script.write_text(text)
+        listener.asked.clear()
+        argv = [ffmpeg(Settings()), "-v", "error", "-protocol_whitelist", "file,http,tcp,concat,subfile,crypto"]
+        argv += ["-safe", "0"] if script.suffix == ".ffconcat" else []
+        argv += ["-i", str(script), "-frames:v", "1", "-pix_fmt", "gray", "-f", "rawvideo", "-"]
+
+        shown = run(argv, timeout_s=20, check=False).stdout
+
+        assert bool(listener.asked) == (url in text), name
+        assert len(shown) == 112 * 80 or name == "key.m3u8", name
 
 
 @pytest.mark.parametrize("suffix", [None, "mp4", "mkv", "ts", "mxf"])
@@ -155,19 +204,36 @@ def test_no_tool_that_opens_a_mezzanine_follows_a_playlist(tmp_path: Path, canar
     assert listener.asked == []
 
 
-@pytest.mark.parametrize("place", ["{path}", "file://{path}", "{url}", "../elsewhere/canary.mp4"])
+@pytest.mark.parametrize(
+    ("place", "level", "followed"),
+    [
+        ("{path}", 0, True),
+        ("{path}", 2, True),
+        ("file://{path}", 0, False),
+        ("{url}", 0, False),
+        ("../elsewhere/canary.mp4", 0, False),
+    ],
+)
 def test_a_track_whose_samples_lie_elsewhere_is_not_followed(
-    place: str, tmp_path: Path, clip: Path, canary: Path, listener: Server
+    place: str, level: int, followed: bool, tmp_path: Path, clip: Path, listener: Server
 ) -> None:
+    elsewhere = tmp_path / "elsewhere" / "canary.mp4"
+    elsewhere.parent.mkdir()
+    os.link(clip, elsewhere)
+    listener.serve("/canary.mp4", clip.read_bytes())
     mezzanine = tmp_path / "reference.mov"
-    location = place.format(path=canary, url=listener.url("/canary.mp4"))
-    mezzanine.write_bytes(_with_reference(clip.read_bytes(), location))
+    location = place.format(path=elsewhere, url=listener.url("/canary.mp4"))
+    mezzanine.write_bytes(_with_reference(clip.read_bytes(), location, level=level))
+    allowed = ["-enable_drefs", "1", *(() if level else ("-use_absolute_path", "1"))]
+    argv = [ffmpeg(Settings()), *allowed, *input_argv(str(mezzanine)), "-f", "null", "-"]
+    # Whoever asks the demuxer for it gets the samples of the other file, by the references that it understands.
+    assert (run(argv, timeout_s=20, check=False).returncode == 0) == followed
 
     ended = _inspected(tmp_path, mezzanine)
 
+    # The file itself holds no picture.
+    assert isinstance(ended, MezzanineRejected), ended
     assert listener.asked == []
-    # The samples are taken from the file itself, or not at all.
-    assert isinstance(ended, MezzanineRejected) or (ended.video.width, ended.video.height) == (96, 64)
 
 
 NAMES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,13 +53,18 @@ def done_renditions(live: LiveStack, title_id: str) -> dict[str, tuple[int, int]
     }
 
 
-def start(live: LiveStack, title_id: str, clip: Path) -> None:
-    """Submit a title and wait until its top rung is being encoded and a lower one is finished."""
+def start(live: LiveStack, title_id: str, clip: Path) -> psutil.Process:
+    """Submit a title and wait until its top rung is being encoded, by the answer, and a lower one is finished."""
     live.submit(title_id, {"title_id": title_id, "mezzanine": clip.as_uri(), "tier": "standard"})
-    wait_for(
-        lambda: encoder_of(title_id, "h264_360p") is not None and bool(done_renditions(live, title_id)),
-        f"the encoder of {title_id}",
-    )
+    found: list[psutil.Process] = []
+
+    def is_encoding() -> bool:
+        encoder = encoder_of(title_id, "h264_360p")
+        found.extend([encoder] if encoder is not None and done_renditions(live, title_id) else [])
+        return bool(found)
+
+    wait_for(is_encoding, f"the encoder of {title_id}")
+    return found[0]
 
 
 def check_end(live: LiveStack, title_id: str, done: dict[str, tuple[int, int]]) -> None:
@@ -73,9 +79,7 @@ def check_end(live: LiveStack, title_id: str, done: dict[str, tuple[int, int]]) 
 
 
 def test_sigkill_of_the_task_leaves_no_encoder_and_a_retry_does_the_rest(live: LiveStack, clip: Path) -> None:
-    start(live, "killed", clip)
-    encoder = encoder_of("killed", "h264_360p")
-    assert encoder is not None
+    encoder = start(live, "killed", clip)
     worker = encoder.parent()
     assert worker is not None
     task = worker.parent()
@@ -89,9 +93,7 @@ def test_sigkill_of_the_task_leaves_no_encoder_and_a_retry_does_the_rest(live: L
 
 
 def test_clearing_a_running_encode_stops_it_and_encodes_the_rest_again(live: LiveStack, clip: Path) -> None:
-    start(live, "cleared", clip)
-    encoder = encoder_of("cleared", "h264_360p")
-    assert encoder is not None
+    encoder = start(live, "cleared", clip)
     done = done_renditions(live, "cleared")
     record = live.catalog.titles.find(title_id="cleared")[0]
     running = [
@@ -136,17 +138,17 @@ def test_a_task_that_times_out_takes_its_worker_and_tools_along(released: Worker
     context: Any = {"dag_run": SimpleNamespace(dag_id="batch__hung", run_id="hung__1", conf={}), "ti": None}
     me = psutil.Process()
 
-    def tools() -> list[psutil.Process]:
-        return [process for process in me.children(recursive=True) if "sleep" in process.name()]
-
     def expire(signum: int, frame: object) -> None:
-        if not tools():
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            return
-        seen.extend([*tools(), *(tool.parent() for tool in tools())])
-        raise TimedOut
+        for process in me.children(recursive=True):
+            # Others end while they are looked at: of the test session, or a tool that the worker asked for its version.
+            with suppress(psutil.Error):
+                worker = process.parent()
+                if "sleep" in process.name() and worker is not None:
+                    seen.extend([process, worker])
+                    raise TimedOut
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
 
-    seen: list[Any] = []
+    seen: list[psutil.Process] = []
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:

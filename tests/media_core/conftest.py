@@ -46,6 +46,8 @@ class Server:
             promised = len(body) if length is None else length
             if promised >= 0:
                 handler.send_header("Content-Length", str(promised))
+            if promised != len(body):  # only the end of the connection ends it
+                handler.send_header("Connection", "close")
             handler.end_headers()
             handler.wfile.write(body)
 
@@ -57,6 +59,9 @@ def start_server(context: ssl.SSLContext | None = None) -> tuple[Server, Threadi
     server = Server()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        """A client may keep the connection for its next request."""
+
         def do_GET(self) -> None:
             server.asked.append((self.headers["Host"], self.path))
             try:

@@ -289,18 +289,34 @@ def test_the_certificate_is_checked_for_the_name_though_the_connection_goes_to_a
 
     with pinned_client(Settings(allowed_origins=origins), timeout_s=5) as client:
         assert client.get(secure.url("/a", scheme="https", host="media.test")).content == b"here"
+        # Both names are one address: a connection that was kept would not ask for the certificate again.
         with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
             client.get(secure.url("/a", scheme="https", host="other.test"))
 
 
 def test_a_proxy_of_the_environment_does_not_get_around_the_policy(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.serve("/a", b"here")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    proxy, http = start_server()
+    try:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.origin)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        address = server.url("/a", host="media.test")
+        names({"media.test": [["127.0.0.1"]]})
+        server.serve("/a", b"here")
+        proxy.serve(address, b"from the proxy")
+        # The variables mean this proxy to whoever heeds them.
+        assert httpx.get(address).content == b"from the proxy"
+        proxy.asked.clear()
 
-    with pinned_client(Settings(allowed_origins=(server.origin,)), timeout_s=5) as client:
-        assert client.get(server.url("/a")).content == b"here"
+        with pinned_client(Settings(allowed_origins=(f"http://media.test:{server.port}",)), timeout_s=5) as client:
+            assert client.get(address).content == b"here"
+        assert proxy.asked == []
+    finally:
+        http.shutdown()
+        http.server_close()
 
 
 def test_the_table_of_private_networks_covers_what_python_calls_private() -> None:

@@ -231,9 +231,9 @@ def test_the_worker_and_its_tools_end_with_the_task(lab: Lab, catalog: Catalog, 
         while not pid_file.exists() or not pid_file.read_text():
             time.sleep(0.05)
         worker = psutil.Process(int(pid_file.read_text()))
-        while not worker.children():
+        while not (tools := worker.children()):
             time.sleep(0.05)
-        killed.extend([worker, *worker.children()])
+        killed.extend([worker, *tools])
         worker.terminate()
 
     thread = threading.Thread(target=kill)
