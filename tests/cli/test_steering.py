@@ -212,7 +212,7 @@ def test_signals_of_the_wrong_form_are_422(signals: Any, said: str, asked: Any, 
     assert said in answer.json()["detail"]
 
 
-def test_weights_are_told_by_whoever_may_edit_all_dags_as_the_service_account_may(
+def test_weights_are_told_by_those_alone_who_may_edit_all_dags(
     asked: Any, held: Catalog, airflow: AirflowServer
 ) -> None:
     run(held, airflow, "alpha")
