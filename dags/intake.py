@@ -46,7 +46,7 @@ def intake() -> None:
     def accept(dag_run: Any = None) -> str:
         from include.orchestration.intake import accept_request
 
-        return accept_request(dag_run.conf)
+        return accept_request(dag_run.conf, user=dag_run.triggering_user_name)
 
     @task(doc_md="Start the titles' runs, as many as the release window has room for; tell the CMS.")
     def release(batch_id: str) -> None:

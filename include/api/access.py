@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -33,14 +33,21 @@ def may(user: Any, method: str, dag_id: str) -> bool:
     )
 
 
-def batch_checker(user: Any, method: str) -> Callable[[str], bool]:
-    """A function that says of a batch whether the user may do this to it; Airflow is asked once for each batch."""
+def batch_checker(user: Any, method: str, roots: Mapping[str, str]) -> Callable[[str], bool]:
+    """A function that says of a live batch whether the user may do this to it; Airflow is asked once for each batch.
+
+    Args:
+        user: Who asks.
+        method: What they want to do.
+        roots: Of batches that repeat a title, the one whose rights count.
+    """
     known: dict[str, bool] = {}
 
     def check(batch_id: str) -> bool:
-        if batch_id not in known:
-            known[batch_id] = may(user, method, dag_id_of(batch_id))
-        return known[batch_id]
+        root = roots.get(batch_id, batch_id)
+        if root not in known:
+            known[root] = may(user, method, dag_id_of(root))
+        return known[root]
 
     return check
 
@@ -56,8 +63,8 @@ def find_newest(catalog: Catalog, title_id: str, user: Any, method: str) -> Titl
 
 
 def _allowed(found: TitleRecord | None, what: str, user: Any, method: str) -> TitleRecord:
-    if found is None or not may(user, "GET", found.dag_id):
+    if found is None or not may(user, "GET", found.rights_dag_id):
         raise HTTPException(404, f"no {what}")
-    if not may(user, method, found.dag_id):
-        raise HTTPException(403, f"this needs edit permission on {found.dag_id}")
+    if not may(user, method, found.rights_dag_id):
+        raise HTTPException(403, f"this needs edit permission on {found.rights_dag_id}")
     return found

@@ -6,6 +6,9 @@ acting needs edit permission.
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +17,8 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
+from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.store.interface import ObjectStore
 from include.adapters.store.keys import cache_control, checked_key, content_type
 from include.adapters.store.opening import open_store
 from include.api import queue, steering
@@ -25,6 +29,9 @@ from include.base.errors import BatchConflict, CallsheetError, RequestRejected, 
 from include.base.faults import faults
 from include.base.settings import Settings
 from include.services.replay import replay_title
+
+POINTER = "current.json"
+_VERSION_FOLDER = re.compile(r"v(?P<version>[0-9]{1,9})/")
 
 app = FastAPI(
     title="Callsheet",
@@ -76,7 +83,7 @@ def batches(user: GetUserDep, catalog: CatalogDep, limit: Limit = 50) -> list[di
     return [
         batch_view(batch, titles=None)
         for batch in catalog.batches.newest(limit=limit)
-        if may(user, "GET", batch.dag_id)
+        if may(user, "GET", batch.rights_dag_id)
     ]
 
 
@@ -84,7 +91,7 @@ def batches(user: GetUserDep, catalog: CatalogDep, limit: Limit = 50) -> list[di
 def batch(batch_id: str, user: GetUserDep, catalog: CatalogDep, settings: SettingsDep) -> dict[str, Any]:
     """A batch with all its titles and refusals."""
     found = catalog.batches.get(batch_id)
-    if found is None or not may(user, "GET", dag_id_of(batch_id)):
+    if found is None or not may(user, "GET", found.rights_dag_id):
         raise HTTPException(404, f"no batch {batch_id!r}")
     titles = title_views(catalog.titles.find(batch_id=batch_id), settings)
     return batch_view(found, titles=titles)
@@ -129,7 +136,7 @@ def dead_letters(user: GetUserDep, catalog: CatalogDep, limit: Limit = 100) -> l
     return [
         letter.model_dump(mode="json")
         for letter in catalog.history.dead_letters(limit)
-        if may(user, "GET", letter.dag_id)
+        if may(user, "GET", letter.rights_dag_id)
     ]
 
 
@@ -141,19 +148,21 @@ def media(
 
     Also an object on S3 passes through here (the store's ``serve`` says why).
     """
-    newest = catalog.titles.newest(title_id)
-    if newest is None or not may(user, "GET", newest.dag_id):
-        raise HTTPException(404, "no such title")
     objects, key = open_store(settings), f"titles/{title_id}/{path}"
     try:
         # The store refuses keys that are not made of safe segments, hence every way out of the folder.
         checked_key(key)
     except CallsheetError:
         raise HTTPException(404, "no such file") from None
-    headers = {
-        "Cache-Control": "no-store" if path == "current.json" else f"private, {cache_control(key)}",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"X-Content-Type-Options": "nosniff"}
+    if path == POINTER:
+        pointer = _pointer(objects, key)
+        _check_version(catalog, title_id, pointer.version, user)
+        # What was looked at is what goes out: the pointer may have moved to another batch's version meanwhile.
+        return Response(pointer.content, headers={**headers, "Cache-Control": "no-store"}, media_type=content_type(key))
+    folder = _VERSION_FOLDER.match(path)
+    _check_version(catalog, title_id, int(folder["version"]) if folder else None, user)
+    headers["Cache-Control"] = f"private, {cache_control(key)}"
     served = objects.serve(key, request.headers.get("range"))
     if served is None:
         raise HTTPException(404, "no such file")
@@ -161,6 +170,30 @@ def media(
         return FileResponse(served.file, media_type=content_type(key), headers=headers)
     status = 206 if "Content-Range" in served.headers else 200
     return StreamingResponse(served.body, status, {**headers, **served.headers}, content_type(key))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pointer:
+    """A title's pointer as it stands in the store."""
+
+    version: int | None
+    """Which version it names; None where there is no pointer, or none that can be read."""
+    content: bytes = b""
+
+
+def _pointer(objects: ObjectStore, key: str) -> _Pointer:
+    try:
+        content = objects.get_bytes(key)
+        return _Pointer(version=int(json.loads(content)["version"]), content=content)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return _Pointer(version=None)
+
+
+def _check_version(catalog: Catalog, title_id: str, version: int | None, user: Any) -> None:
+    """404 unless the user may read the batch whose request this version was made for, whoever has posted since."""
+    dag_id = None if version is None else catalog.versions.rights_dag_id(title_id, version)
+    if dag_id is None or not may(user, "GET", dag_id):
+        raise HTTPException(404, "no such file")
 
 
 def _with_events(record: TitleRecord, catalog: Catalog, settings: Settings) -> dict[str, Any]:

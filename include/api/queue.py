@@ -36,7 +36,8 @@ POLICY = (
 @router.get("/api/v1/queue")
 def queue(user: GetUserDep, catalog: CatalogDep, settings: SettingsDep, limit: Limit = 200) -> dict[str, Any]:
     """Open titles that the caller may read: running ones first, then as they will be started."""
-    may_read, may_edit = batch_checker(user, "GET"), batch_checker(user, "PUT")
+    roots = catalog.batches.roots()
+    may_read, may_edit = batch_checker(user, "GET", roots), batch_checker(user, "PUT", roots)
     counts = catalog.queue.counts()
     readable = [batch_id for batch_id in counts if may_read(batch_id)]
     # Where the caller may read everything, the database need not compare thousands of ids.
@@ -70,8 +71,8 @@ async def quotes(
 
 
 def _quote(conf: Any, user: Any, catalog: Catalog, settings: Settings) -> dict[str, Any]:
-    may_read = batch_checker(user, "GET")
-    quote = quote_request(conf, catalog, settings, now=datetime.now(UTC))
+    may_read = batch_checker(user, "GET", catalog.batches.roots())
+    quote = quote_request(conf, catalog, settings, user=user.get_name(), now=datetime.now(UTC))
     found = quote.model_dump(mode="json")
     found["displaced"] = [each for each in found["displaced"] if may_read(each["request_id"].partition("/")[0])]
     return found

@@ -1,7 +1,8 @@
-"""An upgrade, and going back: look before and after, and bring the catalog along."""
+"""An upgrade, and going back: look before and after, bring the catalog along, say whose the titles are."""
 
 from __future__ import annotations
 
+import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from include.adapters.catalog import Catalog
 from include.adapters.store.opening import open_store
-from include.base.errors import ConfigurationError
+from include.base.errors import ConfigurationError, RequestRejected
 from include.base.settings import load_settings
 from include.cli.client import Client
 from include.cli.common import JsonOption, print_json, say
@@ -71,3 +72,26 @@ def migrate(
             "once the old version is up, clear their runs in Airflow, whole, so that they begin again: "
             + ", ".join(done.under_way)
         )
+
+
+@app.command()
+def give(
+    tenant: Annotated[str, typer.Argument(help="A user that posts batches, or a tenant of CALLSHEET_TENANTS.")],
+    title_ids: Annotated[list[str] | None, typer.Argument(metavar="[TITLE_ID]...", help="Ids of titles.")] = None,
+    without_owner: Annotated[
+        bool, typer.Option("--without-owner", help="All titles that were posted before ids had owners.")
+    ] = False,
+) -> None:
+    """Make a tenant the owner of title ids: it alone posts them from now on.
+
+    An id belongs to whoever posted it first. Works on the catalog itself, as `migrate` does.
+    """
+    catalog = Catalog(load_settings().catalog_url)
+    given = sorted({*(title_ids or ()), *(catalog.owners.without_owner() if without_owner else ())})
+    if not given and not without_owner:
+        raise RequestRejected("nothing is given: name title ids, or --without-owner", reason="invalid_request")
+    try:
+        catalog.owners.give(given, tenant, by=getpass.getuser(), now=datetime.now(UTC))
+    except LookupError as error:
+        raise RequestRejected(str(error.args[0]), reason="unknown_title") from error
+    say(f"{len(given)} titles belong to {tenant} now")

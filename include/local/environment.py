@@ -50,6 +50,8 @@ def stack_environment(
     }
     callsheet = {name: _as_text(getattr(settings, name)) for name in Settings.model_fields}
     callsheet["airflow_base_url"] = settings.airflow_base_url or f"http://127.0.0.1:{port}"
+    # On one machine a person and the CMS post for the same tenant.
+    callsheet["tenants"] = callsheet["tenants"] or "admin=cms"
     callsheet["webhook_secret"] = settings.webhook_secret.get_secret_value() or keys["webhook"]
     return {
         "AIRFLOW_HOME": str(home),

@@ -31,8 +31,12 @@ LOOKS_LIMIT_S = 4.0
 """For the looks at all mezzanines of a request: its sender waits for the answer."""
 
 
-def accept_request(conf: Any) -> str:
+def accept_request(conf: Any, *, user: str | None) -> str:
     """Enter a batch request in the catalog; returns its batch id. The same request again changes nothing.
+
+    Args:
+        conf: The request.
+        user: Who posts it, by the name that Airflow knows them by; None where Airflow does not say.
 
     Raises :class:`RequestRejected` that names field, value and reason of a request that is wholly bad, and
     :class:`BatchConflict` where its id is known with other content.
@@ -43,13 +47,16 @@ def accept_request(conf: Any) -> str:
     batch = parse_batch(conf, pipelines=frozenset(pipelines))
     _check_callback(batch, settings)
     now = datetime.now(UTC)
+    tenant = settings.tenant_of(user)
     arrived: list[str] = []
     # A batch that is known already was looked at when it came.
     if catalog.batches.check_new(batch):
-        batch, arrived = _looked_at(batch, settings, now=now)
+        batch, arrived = _looked_at(catalog.batches.as_accepted(batch, tenant=tenant), settings, now=now)
     valued = value_batch(batch, catalog, settings, now=now)
     version = pipelines[batch.pipeline].version
-    new = catalog.batches.accept(batch, pipeline_version=version, now=now, valued=valued, arrived=arrived)
+    new = catalog.batches.accept(
+        batch, pipeline_version=version, now=now, valued=valued, arrived=arrived, tenant=tenant
+    )
     for refusal in batch.refusals:
         log.warning("batch %s: refused %s", batch.batch_id, refusal)
     log.info(
@@ -64,14 +71,14 @@ def accept_request(conf: Any) -> str:
     return batch.batch_id
 
 
-def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, now: datetime) -> Quote:
+def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, user: str | None, now: datetime) -> Quote:
     """What a batch request would come to, entered now; changes nothing. Its mezzanines need not be there yet.
 
     Raises :class:`RequestRejected` and :class:`BatchConflict` as :func:`accept_request` refuses it.
     """
     batch = parse_batch(conf, pipelines=frozenset(current_pipelines()))
     _check_callback(batch, settings)
-    catalog.batches.check_new(batch)
+    batch = catalog.batches.as_accepted(batch, tenant=settings.tenant_of(user))
     return quote_batch(batch, catalog, settings, now=now)
 
 

@@ -97,6 +97,11 @@ def application(user_tokens: dict[str, str]) -> FastAPI:
     def run_of(run_id: str) -> tuple[str, str]:
         return load_settings().catalog_url, run_id
 
+    users = {f"Bearer {token}": user for user, token in user_tokens.items()}
+
+    def user_of(request: Request) -> str | None:
+        return users.get(request.headers.get("authorization", ""))
+
     @root.post("/auth/token", status_code=201)
     async def token(request: Request) -> dict[str, str]:
         body = await request.json()
@@ -114,7 +119,7 @@ def application(user_tokens: dict[str, str]) -> FastAPI:
         catalog = Catalog(load_settings().catalog_url)
         if dag_id == "intake":
             try:
-                accept_request(body["conf"])
+                accept_request(body["conf"], user=user_of(request))
             except Exception as error:
                 runs[key], logs[key[1]] = "failed", f'ERROR "{error}"' if body["conf"].get("batch_id") else "lost"
         farm(catalog, datetime.now(UTC))

@@ -14,6 +14,7 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "spring_reader": {"batch__spring": READ},
     "spring_editor": {"batch__spring": EDIT},
     "summer_editor": {"batch__summer": EDIT},
+    "autumn_reader": {"batch__autumn": READ},
     "spring_poster": {"batch__spring": READ, "intake": frozenset({"POST"})},
 }
 """What these users may do to the runs of which DAGs. Every other user may do with all DAGs what their role says."""

@@ -20,7 +20,7 @@ from include.api.app import app
 from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
 from include.domain.title.steering import Steering
-from include.domain.title.title import State
+from include.domain.title.title import Origin, State
 from tests.catalog.samples import a_batch, publish
 from tests.cli.rights import RIGHTS
 from tests.orchestration.airflow_server import AirflowServer
@@ -119,7 +119,7 @@ def two_batches(catalog: Catalog, settings: Settings) -> Catalog:
         publish(catalog, requests[0], now=NOW)
         catalog.titles.settle(requests[0], State.PUBLISHED, now=NOW)
         for name in ("v1/hls.m3u8", "current.json"):
-            store.put_bytes(f"titles/{prefix}done/{name}", b"{}")
+            store.put_bytes(f"titles/{prefix}done/{name}", b'{"version": 1}')
         error = EncoderCrashed("x264 fell over", command="ffmpeg", stderr_tail="boom").document()
         catalog.history.record_dead_letter(requests[1], error=error, task="encode", replay_command="replay", now=NOW)
         catalog.titles.settle(requests[1], State.FAILED, reason="EncoderCrashed", message="x264 fell over", now=NOW)
@@ -227,3 +227,74 @@ def test_what_concerns_all_batches_asks_for_rights_on_all_of_them(name: str, ask
     for user in (*RIGHTS, "viewer"):
         assert asked(name, user).status_code == 403, user
     assert asked(name, "cms").status_code == 200
+
+
+def get(server: str, tokens: dict[str, str], user: str, path: str) -> int:
+    headers = {"Authorization": f"Bearer {tokens[user]}"}
+    return httpx.get(f"{server}/callsheet{path}", headers=headers).status_code
+
+
+def put_version(catalog: Catalog, store: LocalStore, request_id: str) -> int:
+    """Publish a request's version of the title ``done`` and let the pointer name it."""
+    version = publish(catalog, request_id, now=NOW)
+    store.put_bytes(f"titles/done/v{version}/hls.m3u8", b"#EXTM3U")
+    store.put_bytes("titles/done/current.json", b'{"version": %d}' % version)
+    return version
+
+
+def test_naming_a_title_in_a_batch_of_ones_own_shows_nothing_of_another_batchs_versions(
+    server: str, tokens: dict[str, str], two_batches: Catalog, settings: Settings
+) -> None:
+    """As it may be with titles of the release before, which belong to nobody."""
+    two_batches.batches.accept(a_batch("autumn", "done"), pipeline_version=3, now=NOW)
+    first, pointer, second = (f"/media/titles/done/{name}" for name in ("v1/hls.m3u8", "current.json", "v2/hls.m3u8"))
+
+    def seen(user: str) -> list[int]:
+        return [get(server, tokens, user, path) for path in (first, pointer, second)]
+
+    assert (seen("autumn_reader"), seen("spring_reader")) == ([404, 404, 404], [200, 200, 404])
+    assert put_version(two_batches, LocalStore(settings.home / "store"), "autumn/done") == 2
+    assert (seen("autumn_reader"), seen("spring_reader")) == ([404, 200, 200], [200, 404, 404])
+
+
+def test_a_repeat_is_seen_and_changed_by_those_who_have_rights_on_the_batch_that_it_repeats(
+    server: str, airflow: AirflowServer, tokens: dict[str, str], two_batches: Catalog, settings: Settings
+) -> None:
+    batch = two_batches.batches.new_request_from("spring/done", origin=Origin.REPAIR)
+    two_batches.batches.accept(batch, pipeline_version=3, now=NOW)
+    two_batches.queue.steer("spring-repair1/done", Steering(hold=True, why="set up"), by="setup", now=NOW)
+    put_version(two_batches, LocalStore(settings.home / "store"), "spring-repair1/done")
+    api, media = "/api/v1", "/media/titles/done"
+    paths = [
+        f"{api}/batches/spring-repair1", f"{api}/titles/spring-repair1/done", f"{api}/titles/done",
+        f"{media}/v2/hls.m3u8", f"{media}/current.json",
+    ]  # fmt: skip
+
+    assert {path: get(server, tokens, "spring_reader", path) for path in paths} == dict.fromkeys(paths, 200)
+    assert {path: get(server, tokens, "summer_editor", path) for path in paths} == dict.fromkeys(paths, 404)
+    listed = {
+        user: httpx.get(f"{server}/callsheet{api}/queue", headers={"Authorization": f"Bearer {tokens[user]}"}).json()
+        for user in ("spring_editor", "summer_editor")
+    }
+    repeats = {
+        user: [(each["batch_id"], each["may_edit"]) for each in queue["titles"] if each["title_id"] == "done"]
+        for user, queue in listed.items()
+    }
+    assert repeats == {"spring_editor": [("spring-repair1", True)], "summer_editor": []}
+    headers = {"Authorization": f"Bearer {tokens['spring_editor']}"}
+    assert httpx.patch(f"{server}/callsheet{api}/titles/done", json=CHANGE, headers=headers).is_success
+
+
+def test_a_quote_refuses_the_titles_of_another_tenant_as_intake_does(
+    server: str, tokens: dict[str, str], catalog: Catalog
+) -> None:
+    catalog.batches.accept(a_batch("spring", "alpha"), pipeline_version=3, now=NOW, tenant="cms")
+    mezzanine = "file:///media/a.mov"
+    body = {"batch_id": "q", "titles": [{"title_id": name, "mezzanine": mezzanine} for name in ("alpha", "new")]}
+
+    def refused(user: str) -> list[tuple[str, str]]:
+        headers = {"Authorization": f"Bearer {tokens[user]}"}
+        answer = httpx.post(f"{server}/callsheet/api/v1/quotes", json=body, headers=headers).json()
+        return [(each["title_id"], each["field"]) for each in answer["refusals"]]
+
+    assert (refused("cms"), refused("admin")) == ([], [("alpha", "title_id")])

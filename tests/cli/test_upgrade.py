@@ -178,3 +178,18 @@ def test_the_local_stack_moves_batches_before_it_starts(
         "under the newest version of their pipeline now",
     ]
     assert [stub.pipeline_version for stub in catalog.batches.stubs()] == [OLD + 1]
+
+
+def test_title_ids_are_given_to_a_tenant(catalog: Catalog) -> None:
+    accept(catalog, "spring", "alpha", "beta")
+    catalog.owners.give(["beta"], "acme", by="root", now=NOW)
+
+    for arguments, said in (
+        (("globex",), "nothing is given"),
+        (("globex", "nobody"), "the catalog has no title 'nobody'"),
+    ):
+        assert said in str(call("give", *arguments).exception)
+    assert call("give", "globex", "--without-owner").exit_code == 0
+    assert [catalog.owners.of(name) for name in ("alpha", "beta")] == ["globex", "acme"]
+    assert call("give", "globex", "beta").exit_code == 0
+    assert catalog.owners.of("beta") == "globex"

@@ -6,6 +6,8 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,3 +237,24 @@ def test_a_title_whose_mezzanine_is_there_already_waits_for_none(
     release_batch("spring")
 
     assert airflow.started == ["here__1"]
+
+
+def test_what_a_user_posts_belongs_to_its_tenant(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow says who started the run: nobody can say it of themselves."""
+    monkeypatch.setenv("CALLSHEET_TENANTS", "cms=acme, night-shift=acme")
+    accept = import_module("dags.intake").intake().get_task("accept")
+
+    def post(batch_id: str, user: str | None, *titles: dict[str, Any]) -> None:
+        run = SimpleNamespace(conf=request(batch_id, *titles), triggering_user_name=user)
+        assert accept.python_callable(dag_run=run) == batch_id
+
+    post("spring", "cms")
+    post("summer", "night-shift")
+    post("foreign", "rival", GOOD, {**GOOD, "title_id": "theirs"})
+    post("odd", None, GOOD, {**GOOD, "title_id": "nobodys"})
+
+    assert [catalog.owners.of(name) for name in ("alpha", "theirs", "nobodys")] == ["acme", "rival", None]
+    assert [title.request_id for title in catalog.titles.find(title_id="alpha")] == ["spring/alpha", "summer/alpha"]
+    assert "refused alpha: title_id: this id belongs to another tenant" in caplog.text

@@ -8,6 +8,7 @@ from include.adapters.catalog.census import Census
 from include.adapters.catalog.database import Database
 from include.adapters.catalog.history import History
 from include.adapters.catalog.outbox import Outbox
+from include.adapters.catalog.owners import Owners
 from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
     BatchRecord,
@@ -60,6 +61,7 @@ class Catalog:
         self.database = Database(url)
         self.batches = Batches(self.database)
         self.titles = Titles(self.database)
+        self.owners = Owners(self.database)
         self.queue = Queue(self.database)
         self.versions = Versions(self.database)
         self.repairs = Repairs(self.database)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, exists, func, insert, select, update
 
 from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
+from include.adapters.catalog.owners import own_all, without_foreign
 from include.adapters.catalog.records import BatchRecord, Stub, dag_id_of, valued_columns
 from include.adapters.catalog.schema import batches, titles
 from include.base.document import digest
@@ -33,6 +34,7 @@ class Batches(Part):
         now: datetime,
         valued: Mapping[str, tuple[Work, Valuation]] | None = None,
         arrived: Collection[str] = (),
+        tenant: str | None = None,
     ) -> bool:
         """Enter a batch with its titles, refusals, events and webhooks.
 
@@ -42,15 +44,21 @@ class Batches(Part):
             now: The time.
             valued: Predicted work and valuation by title id, so that no title is ever released unvalued.
             arrived: Ids of the titles whose mezzanine was seen: they wait for none.
+            tenant: Who posts it. Titles whose ids belong to another are refused; the others are this tenant's from now
+                on. None where nobody can say: such a batch gets ids that belong to nobody, and leaves them so.
 
         Returns:
             True for a new batch, False for one that is known with the same content: then nothing changes.
 
-        Raises :class:`BatchConflict` where the id is known with other content.
+        Raises :class:`BatchConflict` where the id is known with other content, and :class:`RequestRejected` where every
+        title belongs to another tenant.
         """
         with self._write() as connection:
             if not _is_new(connection, batch):
                 return False
+            batch = without_foreign(connection, batch, tenant)
+            own_all(connection, batch, tenant, now)
+            repeated = batch.origin_request_id and request_row(connection, batch.origin_request_id)
             envelope: dict[str, Any] = {
                 "batch_id": batch.batch_id,
                 "dag_id": dag_id_of(batch.batch_id),
@@ -59,6 +67,7 @@ class Batches(Part):
                 "callback_url": batch.callback_url,
                 "content_hash": batch.content_hash,
                 "refusals": [each.model_dump(mode="json") for each in batch.refusals],
+                "root_batch_id": _root(connection, repeated) if repeated else None,
                 "created_at": now,
             }
             connection.execute(insert(batches).values(envelope))
@@ -73,21 +82,25 @@ class Batches(Part):
                 known = (valued or {}).get(title.title_id)
                 seen = title.title_id in arrived
                 _insert_title(connection, title, envelope, batch, valued=known, seen=seen, now=now)
-            for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
-                faults = [refusal.model_dump(mode="json") for refusal in group]
-                for fault in faults:
-                    add_event(connection, "title.refused", batch_id=batch.batch_id, now=now, detail=fault)
-                # One webhook a title: its first fault in the fields that every rejection has, all of them beside.
-                first = {name: faults[0][name] for name in ("index", "field", "value", "reason")}
-                shown = [{name: fault[name] for name in ("field", "value", "reason")} for fault in faults]
-                row = {**envelope, "title_id": faults[0]["title_id"]}
-                enqueue(connection, "rejected", row, now=now, **first, faults=shown)
+            _tell_refusals(connection, envelope, batch, now=now)
             return True
 
     def check_new(self, batch: ParsedBatch) -> bool:
-        """Whether :meth:`accept` would enter the batch; raises as it does. Changes nothing."""
+        """Whether :meth:`accept` would enter the batch; raises as it does for its id. Changes nothing."""
         with self._read() as connection:
             return _is_new(connection, batch)
+
+    def as_accepted(self, batch: ParsedBatch, *, tenant: str | None) -> ParsedBatch:
+        """The batch as :meth:`accept` would enter it for this tenant; raises as it does. Changes nothing."""
+        with self._read() as connection:
+            return without_foreign(connection, batch, tenant) if _is_new(connection, batch) else batch
+
+    def roots(self) -> dict[str, str]:
+        """Of the live batches that repeat a title: in which batch it first came."""
+        query = select(batches.c.batch_id, batches.c.root_batch_id)
+        query = query.where(batches.c.root_batch_id.is_not(None), batches.c.retired_at.is_(None))
+        with self._read() as connection:
+            return {row.batch_id: row.root_batch_id for row in connection.execute(query)}
 
     def get(self, batch_id: str) -> BatchRecord | None:
         """The batch, None where there is none."""
@@ -190,6 +203,18 @@ def _is_new(connection: Connection, batch: ParsedBatch) -> bool:
             reason="batch_conflict",
         )
     return known is None
+
+
+def _tell_refusals(connection: Connection, envelope: Row, batch: ParsedBatch, *, now: datetime) -> None:
+    for _, group in groupby(batch.refusals, key=lambda refusal: refusal.index):
+        faults = [refusal.model_dump(mode="json") for refusal in group]
+        for fault in faults:
+            add_event(connection, "title.refused", batch_id=batch.batch_id, now=now, detail=fault)
+        # One webhook a title: its first fault in the fields that every rejection has, all of them beside.
+        first = {name: faults[0][name] for name in ("index", "field", "value", "reason")}
+        shown = [{name: fault[name] for name in ("field", "value", "reason")} for fault in faults]
+        row = {**envelope, "title_id": faults[0]["title_id"]}
+        enqueue(connection, "rejected", row, now=now, **first, faults=shown)
 
 
 def _insert_title(

@@ -97,7 +97,7 @@ class History(Part):
     def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         """Dead letters, newest first."""
         query = (
-            select(dead_letters, titles.c.title_id, titles.c.run_id, batches.c.dag_id)
+            select(dead_letters, titles.c.title_id, titles.c.run_id, batches.c.dag_id, batches.c.root_batch_id)
             .join(titles, titles.c.request_id == dead_letters.c.request_id)
             .join(batches, batches.c.batch_id == titles.c.batch_id)
             .order_by(dead_letters.c.created_at.desc(), titles.c.seq.desc())

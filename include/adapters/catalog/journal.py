@@ -21,6 +21,7 @@ def request_row(connection: Connection, request_id: str) -> Row:
             select(
                 titles,
                 batches.c.dag_id,
+                batches.c.root_batch_id,
                 batches.c.pipeline,
                 batches.c.pipeline_version,
                 batches.c.callback_url,

@@ -52,11 +52,23 @@ class Stub(Document):
         return dag_id_of(self.batch_id)
 
 
-class BatchRecord(Document):
+class UnderRights(Document):
+    """What only those may see and change who have rights on a batch's DAG."""
+
+    dag_id: str
+    root_batch_id: str | None
+    """Of a replay, a repair or a back-fill: the batch in which its title first came; None for every other."""
+
+    @property
+    def rights_dag_id(self) -> str:
+        """The DAG whose rights count: nobody was ever given any on the DAG of a repeat."""
+        return dag_id_of(self.root_batch_id) if self.root_batch_id else self.dag_id
+
+
+class BatchRecord(UnderRights):
     """A batch as it stands."""
 
     batch_id: str
-    dag_id: str
     pipeline: str
     pipeline_version: int
     callback_url: str | None
@@ -118,11 +130,10 @@ class OpenTitle(Document):
         )
 
 
-class TitleRecord(OpenTitle):
+class TitleRecord(OpenTitle, UnderRights):
     """One request of a title as it stands."""
 
     batch_id: str
-    dag_id: str
     state: State
     attempt: int
     run_id: str | None
@@ -273,7 +284,7 @@ class Event(Document):
     detail: dict[str, Any]
 
 
-class DeadLetter(Document):
+class DeadLetter(UnderRights):
     """A title that came to nothing, and how to try again."""
 
     request_id: str
@@ -282,7 +293,6 @@ class DeadLetter(Document):
     error: ErrorDocument
     replay_command: str
     created_at: datetime
-    dag_id: str
     run_id: str | None
 
 

@@ -86,10 +86,20 @@ batches = Table(
     Column("callback_url", Prose),
     Column("content_hash", String(64), nullable=False),
     Column("refusals", JSON, nullable=False),
+    # Of a batch that repeats a title: the batch in which it first came. Whoever has rights on that one has them here.
+    Column("root_batch_id", IDENTIFIER),
     Column("created_at", Moment, nullable=False),
     # When an upgrade last gave it another version of its pipeline.
     Column("moved_at", Moment),
     Column("retired_at", Moment, index=True),
+)
+
+title_owners = Table(
+    "title_owners",
+    metadata,
+    Column("title_id", IDENTIFIER, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("since", Moment, nullable=False),
 )
 
 titles = Table(

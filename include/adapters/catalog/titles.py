@@ -430,9 +430,8 @@ _SHOWN = [titles.c[name] for name in TitleRecord.model_fields if name in titles.
 
 def select_titles() -> Select[Any]:
     """All columns of :class:`TitleRecord`; the rows are for :func:`title_record`."""
-    return select(*_SHOWN, batches.c.dag_id, batches.c.pipeline, batches.c.pipeline_version).join(
-        batches, batches.c.batch_id == titles.c.batch_id
-    )
+    of_batch = (batches.c.dag_id, batches.c.root_batch_id, batches.c.pipeline, batches.c.pipeline_version)
+    return select(*_SHOWN, *of_batch).join(batches, batches.c.batch_id == titles.c.batch_id)
 
 
 def title_record(row: Row) -> TitleRecord:

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
-from include.adapters.catalog.records import VersionRecord
-from include.adapters.catalog.schema import availability, current_versions, renditions, titles, versions
+from include.adapters.catalog.records import UnderRights, VersionRecord
+from include.adapters.catalog.schema import availability, batches, current_versions, renditions, titles, versions
 from include.base.errors import StaleRequest
 from include.domain.outcome.results import PackagedRendition, PackageResult, PublishResult
 from include.domain.title.title import State
@@ -54,6 +54,18 @@ class Versions(Part):
         """Sequence number of the request whose version is current, None where nothing is published."""
         with self._read() as connection:
             return connection.scalar(select(current_versions.c.seq).where(current_versions.c.title_id == title_id))
+
+    def rights_dag_id(self, title_id: str, version: int) -> str | None:
+        """The DAG whose rights count for a version: of the request that it was made for; None for an unknown one."""
+        query = (
+            select(batches.c.dag_id, batches.c.root_batch_id)
+            .join(titles, titles.c.batch_id == batches.c.batch_id)
+            .join(versions, versions.c.request_id == titles.c.request_id)
+            .where(versions.c.title_id == title_id, versions.c.version == version)
+        )
+        with self._read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return UnderRights(**row).rights_dag_id if row else None
 
     def is_published(self, request_id: str, *, whole: bool, place: int = 0) -> bool:
         """Whether the request's whole set, or one of the editions before it, was published."""

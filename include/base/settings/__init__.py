@@ -16,6 +16,7 @@ from include.base.settings.media import MediaSettings
 from include.base.settings.runtime import RuntimeSettings
 from include.base.settings.store import StoreSettings
 from include.base.settings.telling import TellingSettings
+from include.base.settings.tenants import TenantSettings
 
 __all__ = [
     "FarmSettings",
@@ -24,12 +25,13 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TellingSettings",
+    "TenantSettings",
     "available_cores",
     "load_settings",
 ]
 
 
-class Settings(TellingSettings, RuntimeSettings, FarmSettings, MediaSettings, StoreSettings):
+class Settings(TellingSettings, TenantSettings, RuntimeSettings, FarmSettings, MediaSettings, StoreSettings):
     """Settings of one process, and what must hold between those of different owners."""
 
     @model_validator(mode="after")
