@@ -22,6 +22,7 @@ from tests.kube.policies import Policies, containers_of
 from tests.kube.selectors import (
     DNS_LABEL,
     DNS_SUBDOMAIN,
+    canonical,
     label_key_error,
     label_value_error,
     parse_time,
@@ -137,7 +138,7 @@ def conform(item: Item, *, field_validation: str, warnings: list[str], problems:
 
 
 def _check_amounts(item: Item) -> None:
-    """400 where a quantity is none; a number becomes a text."""
+    """400 where a quantity is none; the others get their canonical form."""
     for path, amounts in _amounts(item):
         for name, amount in amounts.items():
             try:
@@ -146,7 +147,7 @@ def _check_amounts(item: Item) -> None:
                 raise bad_request(
                     f'Pod in version "v1" cannot be handled as a Pod: {path}.{name}: {error} (was "{amount}")'
                 ) from None
-            amounts[name] = str(amount)
+            amounts[name] = canonical(amount)
 
 
 def admit(pod: Item, *, namespace: str, registered: Registered, policies: Policies, dice: random.Random) -> Item:

@@ -49,6 +49,7 @@ TERMINAL = ("Succeeded", "Failed")
 DISRUPTIONS = {
     "preempted": ("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod"),
     "drained": ("EvictionByEvictionAPI", "Eviction API: evicting"),
+    "node_lost": ("DeletionByPodGC", "PodGC: node no longer exists"),
     "tainted": ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
 }
 """Reason and message of the condition by which the control plane says that it ends a pod."""
@@ -358,15 +359,32 @@ class Cluster:
         if not nodes:
             return "no nodes available to schedule pods"
         reasons: Counter[str] = Counter()
+        full = 0
         for node in nodes:
             found = self._misfits(pod, node)
             if not found:
                 self._bind(pod, node)
                 return ""
             reasons.update(found)
-        listed = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
-        hopeless = f"0/{len(nodes)} nodes are available: {len(nodes)} Preemption is not helpful for scheduling."
-        return f"0/{len(nodes)} nodes are available: {listed}. preemption: {hopeless}"
+            full += self._would_fit_if_empty(pod, node, found)
+        available = f"0/{len(nodes)} nodes are available: "
+        if pod["spec"].get("preemptionPolicy") == "Never":
+            preemption = "not eligible due to preemptionPolicy=Never."
+        else:
+            words = {
+                "No preemption victims found for incoming pod": full,
+                "Preemption is not helpful for scheduling": len(nodes) - full,
+            }
+            preemption = available + _counted(words) + "."
+        return f"{available}{_counted(reasons)}. no new claims to deallocate, preemption: {preemption}"
+
+    def _would_fit_if_empty(self, pod: Item, node: Item, misfits: list[str]) -> bool:
+        """Whether nothing but other pods keeps this one off the node."""
+        has = {name: quantity(amount) for name, amount in node["status"]["allocatable"].items()}
+        wanted = effective_requests(pod["spec"])
+        return all(each.startswith(("Insufficient", "Too many")) for each in misfits) and all(
+            amount <= has.get(name, Decimal(0)) for name, amount in wanted.items()
+        )
 
     def _misfits(self, pod: Item, node: Item) -> list[str]:
         spec = pod["spec"]
@@ -376,7 +394,7 @@ class Cluster:
             if taint["effect"] != "PreferNoSchedule" and not any(
                 _tolerates(each, taint) for each in spec["tolerations"]
             ):
-                return [f"node(s) had untolerated taint {{{taint['key']}: {taint['value']}}}"]
+                return ["node(s) had untolerated taint(s)"]
         labels = node["metadata"]["labels"]
         if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
             return ["node(s) didn't match Pod's node affinity/selector"]
@@ -588,7 +606,7 @@ class Cluster:
             for process in run.processes.values():
                 process.signal_group(signal.SIGSTOP)
             return
-        if fault.kind in DISRUPTIONS:
+        if fault.kind in ("preempted", "drained", "tainted"):
             reason, message = DISRUPTIONS[fault.kind]
             self._mark_for_deletion(pod, reason, fault.message or message)
             if fault.kind == "preempted":
@@ -660,6 +678,8 @@ class Cluster:
         """Remove a pod of a node that is gone, a moment later; one of a silent node stays."""
         is_due = run.lost is not None and time.monotonic() - run.lost > NODE_LOST_S
         if is_due or (run.lost is None and self._node_is_gone(pod)):
+            # The collector of such pods says why before it removes one.
+            self._mark_for_deletion(pod, *DISRUPTIONS["node_lost"])
             self._remove(run, force=True)
 
     def _node_is_gone(self, pod: Item) -> bool:
@@ -969,6 +989,10 @@ def _condition(status: Item, kind: str, holds: bool, reason: str = "", message: 
     else:
         before.clear()
         before.update(item)
+
+
+def _counted(words: Mapping[str, int]) -> str:
+    return ", ".join(sorted(f"{count} {text}" for text, count in words.items() if count))
 
 
 def _size(folder: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -147,21 +147,9 @@ class Faults:
                     return kind, fault, latency
         return None, ApiFault(), latency
 
-    def as_json(self) -> list[dict[str, Any]]:
-        with self._lock:
-            return [{"of": type(fault).__name__, **asdict(fault)} for fault in (*self._pods, *self._api)]
-
 
 def _small_enough(pod: dict[str, Any], fault: PodFault) -> bool:
     if fault.memory_mb is None:
         return True
     limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory")
     return limit is not None and quantity(limit) <= fault.memory_mb * 1024**2
-
-
-def fault_from_json(item: dict[str, Any]) -> PodFault | ApiFault:
-    """What :meth:`Faults.as_json` makes; ``of`` is PodFault or ApiFault."""
-    given = dict(item)
-    if given.pop("of", "PodFault") == "PodFault":
-        return PodFault(**given)
-    return ApiFault(**{name: tuple(value) if name == "kinds" else value for name, value in given.items()})

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.kube.selectors import quantity
+from tests.kube.selectors import canonical, quantity
 from tests.kube.status import forbidden
 
 Item = dict[str, Any]
@@ -29,13 +29,14 @@ SAFE_VOLUMES = {
     "projected",
     "secret",
 }
+RBAC = "rbac.authorization.k8s.io"
 PROFILES = ("RuntimeDefault", "Localhost")
 
 
 class Policies:
     """The rules of every namespace."""
 
-    def __init__(self, manifests: Iterable[Path] = (), account: str = "callsheet-scheduler") -> None:
+    def __init__(self, manifests: Iterable[Path] = (), account: str = "airflow:callsheet-scheduler") -> None:
         self.items: dict[str, list[Item]] = defaultdict(list)
         """Manifests by kind."""
         for path in manifests:
@@ -43,10 +44,25 @@ class Policies:
                 if item:
                     self.items[item["kind"]].append(item)
         self.account = account
+        """Namespace and name of the service account that asks."""
+        self.user = f"system:serviceaccount:{account}"
+        self.bind()
+
+    def bind(self) -> None:
+        """Find what the account may by the roles and bindings as they are now."""
         self._rules = list(self._granted())
 
+    def _is_account(self, subject: Item) -> bool:
+        """Whether a binding's subject is the account: itself, as a user, or by one of its groups."""
+        namespace, _, name = self.account.partition(":")
+        if subject["kind"] == "ServiceAccount":
+            return (subject.get("apiGroup", ""), subject.get("namespace"), subject["name"]) == ("", namespace, name)
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+        known = {"User": (self.user,), "Group": groups}.get(subject["kind"], ())
+        return subject.get("apiGroup", RBAC) == RBAC and subject["name"] in known
+
     def _granted(self) -> Iterator[tuple[str | None, Item]]:
-        """(namespace or None for all, rule) for the account."""
+        """(namespace or None for all, rule) for the account; a binding to a role that is not there grants nothing."""
         roles = {
             (kind, item["metadata"].get("namespace"), item["metadata"]["name"]): item["rules"]
             for kind in ("Role", "ClusterRole")
@@ -54,32 +70,41 @@ class Policies:
         }
         for kind in ("RoleBinding", "ClusterRoleBinding"):
             for binding in self.items[kind]:
-                if any(subject["name"] == self.account for subject in binding["subjects"]):
+                if any(self._is_account(subject) for subject in binding.get("subjects") or []):
                     namespace = binding["metadata"].get("namespace")
                     role = binding["roleRef"]
                     where = namespace if role["kind"] == "Role" else None
-                    for rule in roles[role["kind"], where, role["name"]]:
-                        yield namespace, rule
+                    if role["apiGroup"] == RBAC:
+                        for rule in roles.get((role["kind"], where, role["name"]), ()):
+                            yield namespace, rule
 
-    def allows(self, verb: str, resource: str, namespace: str | None) -> bool:
-        """Whether the account may; without any role in the manifests it may everything."""
+    def allows(self, verb: str, resource: str, namespace: str | None, name: str = "") -> bool:
+        """Whether the account may; without any role in the manifests it may everything.
+
+        ``name`` is the object's, or that of a field selector; a rule for names does not hold for a request without one.
+        """
         if not self.items["Role"] and not self.items["ClusterRole"]:
             return True
         return any(
-            where in (None, namespace) and resource in rule["resources"] and verb in rule["verbs"]
+            where in (None, namespace)
+            and {"", "*"} & set(rule["apiGroups"])
+            and {resource, "*"} & set(rule["resources"])
+            and {verb, "*"} & set(rule["verbs"])
+            and (not rule.get("resourceNames") or name in rule["resourceNames"])
             for where, rule in self._rules
         )
 
     def set_limits(self, pod: Item) -> None:
-        """The defaults of the namespace's limit ranges."""
+        """The defaults of the namespace's limit ranges. Unsaid, a limit is the maximum, a request the limit."""
         for limit in self._limits(pod):
+            default = {**(limit.get("max") or {}), **(limit.get("default") or {})}
+            requested = {**(limit.get("min") or {}), **default, **(limit.get("defaultRequest") or {})}
             for _, container in containers_of(pod["spec"]):
                 resources = container.setdefault("resources", {})
-                given = dict(resources.get("limits") or {})
-                for name, amount in (limit.get("default") or {}).items():
-                    resources.setdefault("limits", {}).setdefault(name, str(amount))
-                for name, amount in {**(limit.get("defaultRequest") or {}), **given}.items():
-                    resources.setdefault("requests", {}).setdefault(name, str(amount))
+                for name, amount in default.items():
+                    resources.setdefault("limits", {}).setdefault(name, canonical(amount))
+                for name, amount in requested.items():
+                    resources.setdefault("requests", {}).setdefault(name, canonical(amount))
 
     def check(self, pod: Item) -> None:
         """403 where a limit range or the namespace's pod security level refuses the pod."""
@@ -88,9 +113,6 @@ class Policies:
             for _, container in containers_of(pod["spec"]):
                 amounts = container["resources"].get("limits") or {}
                 for resource, most in (limit.get("max") or {}).items():
-                    if resource not in amounts:
-                        why = f"maximum {resource} usage per Container is {most}.  No limit is specified"
-                        raise forbidden("pods", name, why)
                     if quantity(amounts[resource]) > quantity(most):
                         why = f"maximum {resource} usage per Container is {most}, but limit is {amounts[resource]}"
                         raise forbidden("pods", name, why)
@@ -120,7 +142,7 @@ class Policies:
             exceeded = [key for key in sorted(hard) if used[key] + requested[key] > quantity(hard[key])]
             if exceeded:
                 parts = [
-                    f"{word}: " + ",".join(f"{key}={amounts[key]}" for key in exceeded)
+                    f"{word}: " + ",".join(f"{key}={shown(key, amounts[key])}" for key in exceeded)
                     for word, amounts in (("requested", requested), ("used", used), ("limited", hard))
                 ]
                 raise forbidden("pods", name, f"exceeded quota: {label}, {', '.join(parts)}")
@@ -138,6 +160,14 @@ class Policies:
                 labels = item["metadata"].get("labels") or {}
                 return str(labels.get("pod-security.kubernetes.io/enforce", "privileged"))
         return "privileged"
+
+
+def shown(key: str, amount: Decimal | str) -> str:
+    """An amount of a quota's key in the server's messages."""
+    if isinstance(amount, str):
+        return canonical(amount)
+    in_bytes = key.endswith(("memory", "storage")) and amount >= 1024
+    return canonical(f"{int(amount) // 1024}Ki") if in_bytes and amount % 1024 == 0 else canonical(str(amount))
 
 
 def effective_requests(spec: Item) -> dict[str, Decimal]:

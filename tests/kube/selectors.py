@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -42,6 +43,25 @@ def quantity(text: object) -> Decimal:
         raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     number, exponent, suffix = found.groups()
     return Decimal(number + (exponent or "")) * _SUFFIXES.get(suffix or "", Decimal(1))
+
+
+def canonical(amount: object) -> str:
+    """A quantity as the server gives it back: ``4096Mi`` is ``4Gi``, ``1000m`` is ``1``.
+
+    The largest suffix with which the number stays whole, powers of 1024 where they were given, thousandths at the least
+    (``Quantity.CanonicalizeBytes`` of k8s.io/apimachinery).
+    """
+    value = quantity(amount)
+    if str(amount).endswith("i") and abs(value) >= 1024:
+        return _with_suffix(math.ceil(value), 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
+    return _with_suffix(math.ceil(value * 1000), 1000, ("m", "", "k", "M", "G", "T", "P", "E"))
+
+
+def _with_suffix(number: int, base: int, suffixes: tuple[str, ...]) -> str:
+    power = 0
+    while number and number % base == 0 and power < len(suffixes) - 1:
+        number, power = number // base, power + 1
+    return f"{number}{suffixes[power]}" if number else "0"
 
 
 def utc_now() -> datetime:

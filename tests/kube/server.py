@@ -1,12 +1,11 @@
 """The API server: HTTP, authentication, the resources' verbs, watches and logs.
 
-``with kube_server(folder) as kube:`` serves on a free port of this machine; ``python -m tests.kube`` does the same in a
-process of its own. It is as strict as the real one, or stricter: what a cluster would refuse is refused here, too.
+``with kube_server(folder) as kube:`` serves on a free port of this machine what the path of a worker's pod needs: pods,
+their logs, events and nodes. It answers as contract.yaml says that the real server does.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hmac
 import io
@@ -26,15 +25,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-from tests.kube import admission, patches
+from tests.kube import admission
 from tests.kube.admission import PriorityClass, Registered
 from tests.kube.cluster import Cluster, Node, Process
-from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault, fault_from_json
+from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault
 from tests.kube.policies import Policies
 from tests.kube.selectors import field_selector, label_selector, parse_time, seconds_text, utc_now
 from tests.kube.status import (
@@ -52,12 +51,9 @@ from tests.kube.storage import Change, Item, Storage
 
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.2", "platform": "linux/amd64"}
 ACCEPTED = ("application/json", "application/*", "*/*")
-BOOKMARK_EVERY_S = 2.0
 LONGEST_WATCH_S = 1800.0
 LOOK_EVERY_S = 0.5
 """How often an idle stream looks whether its reader is still there."""
-SIDE_DOOR = "/stand-in/"
-"""Paths of the stand-in itself: planted faults, nodes, counts. No real server has them."""
 
 
 class Kube:
@@ -279,10 +275,6 @@ class Handler(BaseHTTPRequestHandler):
         self.sent: list[str] = []
         self.cut = False
         try:
-            if self.where.startswith(SIDE_DOOR):
-                self._authenticate()
-                self._json(200, side_door(self.kube, self.command, self.where, self.body))
-                return
             verb = self._verb()
             kind, fault, latency = self.kube.faults.of_request(verb, self.where)
             if latency:
@@ -328,8 +320,6 @@ class Handler(BaseHTTPRequestHandler):
         return "LIST" if self.command == "GET" and collection else self.command
 
     def _authenticate(self) -> None:
-        if self.where in ("/livez", "/readyz", "/healthz"):
-            return
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip(), self.kube.token):
             raise ApiError(401, "Unauthorized")
@@ -461,96 +451,56 @@ class Query:
 class Api:
     """What the resources' verbs do."""
 
-    RESOURCES = ("pods", "events", "nodes", "namespaces", "serviceaccounts", "configmaps", "secrets")
-
     def __init__(self, kube: Kube, handler: Handler) -> None:
         self.kube, self.http, self.query = kube, handler, handler.query
         self.storage = kube.storage
 
     def dispatch(self) -> None:
-        """Find the path and the verb; 404 and 405 for any other."""
-        method, path = self.http.command, self.http.where
-        fixed = discovery(path)
-        if fixed is not None:
-            self._only(method, "GET")
-            self.http._json(200, fixed)
-            return
-        if path in ("/livez", "/readyz", "/healthz"):
-            self.http._send(200, b"ok", "text/plain; charset=utf-8")
-            return
-        if found := re.fullmatch(r"/apis/scheduling\.k8s\.io/v1/priorityclasses(?:/([^/]+))?", path):
-            self._only(method, "GET")
-            self._priority_classes(found[1])
-            return
-        if found := re.fullmatch(r"/api/v1/namespaces(?:/([^/]+))?", path):
-            self._only(method, "GET")
-            self._namespaces(found[1])
-            return
-        if found := re.fullmatch(r"/api/v1/nodes(?:/([^/]+))?", path):
-            self._only(method, "GET")
-            self._read("nodes", "", found[1])
-            return
-        if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)/(pods|events)(?:/([^/]+)(?:/([a-z]+))?)?", path):
-            self._namespaced(*found.groups())
-            return
-        if found := re.fullmatch(r"/api/v1/(pods|events)", path):
-            self._only(method, "GET")
-            self._read(found[1], None, None)
-            return
-        if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)/serviceaccounts/([^/]+)", path):
-            self._only(method, "GET")
-            self._service_account(found[1], found[2])
-            return
-        raise no_such_path()
-
-    def _only(self, method: str, *allowed: str) -> None:
-        if method not in allowed:
+        """Find the resource and the verb, look whether the account may, and answer."""
+        found = re.fullmatch(r"/api/v1(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+)(?:/([a-z]+))?)?", self.http.where)
+        if not found:
+            raise no_such_path()
+        namespace, resource, name, part = found.groups()
+        verb = self._verb(name)
+        self._allow(verb, f"{resource}/{part}" if part else resource, namespace, name or "")
+        if (resource, part, verb) == ("pods", "log", "get") and namespace and name:
+            self._log(namespace, name)
+        elif part or resource not in ("pods", "events", "nodes"):
+            raise no_such_path()
+        elif verb in ("get", "list", "watch"):
+            self._read(verb, resource, namespace, name)
+        elif resource == "pods" and namespace and (verb == "create" or name) and verb in self.CHANGES:
+            self.CHANGES[verb](self, namespace, name or "")
+        else:
             raise ApiError(405, "the server does not allow this method on the requested resource", details={})
+
+    def _verb(self, name: str | None) -> str:
+        """What the account does, in the words of a role."""
+        if self.http.command == "GET":
+            return "get" if name else "watch" if self.query.flag("watch") else "list"
+        if self.http.command == "DELETE" and not name:
+            return "deletecollection"
+        return {"POST": "create", "PUT": "update"}.get(self.http.command, self.http.command.lower())
 
     def _allow(self, verb: str, resource: str, namespace: str | None, name: str = "") -> None:
         """Count the request and refuse what the role lacks."""
         self.kube.counts[verb, resource] += 1
-        if (verb, resource) in self.kube.denied or not self.kube.policies.allows(verb, resource, namespace):
+        found = re.fullmatch(r"metadata\.name==?([^,=]+)", self.query.get("fieldSelector"))
+        named = name or (found[1] if found else "")
+        if (verb, resource) in self.kube.denied or not self.kube.policies.allows(verb, resource, namespace, named):
             scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-            who = f"system:serviceaccount:airflow:{self.kube.policies.account}"
+            who = self.kube.policies.user
             why = f'User "{who}" cannot {verb} resource "{resource}" in API group "" {scope}'
             raise forbidden(resource, name, why)
 
-    def _namespaced(self, namespace: str, resource: str, name: str | None, part: str | None) -> None:
-        method = self.http.command
-        if part == "log" and resource == "pods" and name:
-            self._only(method, "GET")
-            self._allow("get", "pods/log", namespace, name)
-            self._log(namespace, name)
-            return
-        if part in ("exec", "attach", "portforward", "eviction", "binding"):
-            self._allow("create", f"pods/{part}", namespace, name or "")
-            raise forbidden("pods", name or "", f'User "airflow" cannot create resource "pods/{part}"')
-        if part and not (part == "status" and resource == "pods" and method == "GET"):
-            raise no_such_path()
-        if method == "GET":
-            self._read(resource, namespace, name)
-            return
-        if resource != "pods":
-            self._only(method, "GET")
-        if name is None:
-            self._only(method, "POST", "DELETE")
-            self._create(namespace) if method == "POST" else self._delete_all(namespace)
-        else:
-            self._only(method, "PUT", "PATCH", "DELETE")
-            {"PUT": self._replace, "PATCH": self._patch, "DELETE": self._delete}[method](namespace, name)
-
     # Reading
 
-    def _read(self, resource: str, namespace: str | None, name: str | None) -> None:
+    def _read(self, verb: str, resource: str, namespace: str | None, name: str | None) -> None:
         if name is not None:
-            self._allow("get", resource, namespace, name)
             self.http._json(200, self.storage.get(resource, namespace or "", name))
-        elif self.query.flag("watch"):
-            self._allow("watch", resource, namespace)
+        elif verb == "watch":
             self._watch(resource, namespace)
         else:
-            self._allow("list", resource, namespace)
             self._list(resource, namespace)
 
     def _matching(self, resource: str) -> Any:
@@ -566,32 +516,8 @@ class Api:
             )
         return int(text) if text else None
 
-    def _check_versions(self, asked: int | None, token: str) -> str:
-        """How a list's version is to be matched; 422 for combinations that make no sense."""
-        match = self.query.get("resourceVersionMatch")
-        causes = Causes()
-        if match and match not in ("Exact", "NotOlderThan"):
-            causes.one_of("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""])
-        elif match and asked is None:
-            causes.forbidden(
-                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            )
-        elif match and token:
-            causes.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-        elif match == "Exact" and asked == 0:
-            causes.forbidden(
-                "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            )
-        if causes:
-            raise invalid("ListOptions", "", causes)
-        if token and asked:
-            raise bad_request("specifying resource version is not allowed when using continue")
-        return match
-
     def _list(self, resource: str, namespace: str | None) -> None:
         matches, asked = self._matching(resource), self._version_asked()
-        token, limit = self.query.get("continue"), self.query.number("limit") or 0
-        match = self._check_versions(asked, token)
         items, version = self.storage.list(resource, namespace)
         if asked is not None and asked > version:
             raise ApiError(
@@ -600,36 +526,19 @@ class Api:
                 details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
                 retry_after_s=1,
             )
-        if match == "Exact" and asked != version:
-            # Older states are not kept here; a cluster may have compacted them just as well.
-            raise ApiError(410, f"The resourceVersion for the provided list is too old: {asked}")
-        found = [item for item in items if matches(item)]
-        metadata: Item = {"resourceVersion": str(version)}
-        if token:
-            version, after = _opened(token)
-            if version < self.storage.forgotten:
-                raise ApiError(
-                    410,
-                    "The provided continue parameter is too old to display a consistent list result. You can start a "
-                    "new list without the continue parameter, or use the continue token in this response to retrieve "
-                    "the remainder of the results.",
-                )
-            metadata["resourceVersion"] = str(version)
-            found = [item for item in found if _key(item) > after]
-        if limit and len(found) > limit:
-            metadata["continue"] = _sealed(version, _key(found[limit - 1]))
-            if not (self.query.get("labelSelector") or self.query.get("fieldSelector")):
-                metadata["remainingItemCount"] = len(found) - limit
-            found = found[:limit]
         # The items of a list carry no kind of their own.
-        bare = [{name: value for name, value in item.items() if name not in ("kind", "apiVersion")} for item in found]
+        bare = [
+            {name: value for name, value in item.items() if name not in ("kind", "apiVersion")}
+            for item in items
+            if matches(item)
+        ]
+        metadata = {"resourceVersion": str(version)}
         self.http._json(
             200, {"kind": f"{KINDS[resource]}List", "apiVersion": "v1", "metadata": metadata, "items": bare}
         )
 
     def _watch(self, resource: str, namespace: str | None) -> None:
         matches, asked = self._matching(resource), self._version_asked()
-        self._check_watch()
         asked_s = self.query.number("timeoutSeconds")
         end = time.monotonic() + (min(asked_s, LONGEST_WATCH_S) if asked_s else LONGEST_WATCH_S)
 
@@ -638,7 +547,6 @@ class Api:
 
         self.http.open_stream("application/json")
         seen = asked or self._initial_events(resource, within)
-        bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
         while not self.kube.closing.is_set():
             changes, current = self._wait_for_changes(resource, seen, end)
             if changes is None:
@@ -649,28 +557,9 @@ class Api:
                 if event := _seen_through(change, within):
                     self._event(*event)
             seen = max(seen, current)
-            now = time.monotonic()
-            if self.query.flag("allowWatchBookmarks") and (now >= bookmark_at or now >= end):
-                bookmark_at = now + BOOKMARK_EVERY_S
-                self._bookmark(resource, seen)
-            if now >= end or self.http.reader_is_gone():
+            if time.monotonic() >= end or self.http.reader_is_gone():
                 break
         self.http.close_stream()
-
-    def _check_watch(self) -> None:
-        causes = Causes()
-        if self.query.get("resourceVersionMatch"):
-            causes.forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        if self.query.get("sendInitialEvents"):
-            causes.forbidden(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
-            )
-        if causes:
-            raise invalid("ListOptions", "", causes)
 
     def _initial_events(self, resource: str, within: Callable[[Item], bool]) -> int:
         """Without a version to begin from, a watch begins with what there is."""
@@ -679,10 +568,6 @@ class Api:
             if within(item):
                 self._event("ADDED", item)
         return seen
-
-    def _bookmark(self, resource: str, version: int) -> None:
-        metadata = {"resourceVersion": str(version), "creationTimestamp": None}
-        self._event("BOOKMARK", {"kind": KINDS[resource], "apiVersion": "v1", "metadata": metadata})
 
     def _wait_for_changes(self, resource: str, seen: int, end: float) -> tuple[list[Change] | None, int]:
         """Changes after ``seen``, or none after a while; None where they are forgotten."""
@@ -731,8 +616,7 @@ class Api:
         self.http.sent += warnings
         self.kube.warnings += warnings
 
-    def _create(self, namespace: str) -> None:
-        self._allow("create", "pods", namespace)
+    def _create(self, namespace: str, _: str) -> None:
         self._document()
         warnings: list[str] = []
         pod = admission.decode(self.http.body, field_validation=self._field_validation(), warnings=warnings)
@@ -752,37 +636,19 @@ class Api:
                 pod = self.storage.create("pods", pod)
         self.http._json(201, pod)
 
-    def _replace(self, namespace: str, name: str) -> None:
-        self._allow("update", "pods", namespace, name)
-        self._document()
-        warnings: list[str] = []
-        pod = admission.decode(self.http.body, field_validation=self._field_validation(), warnings=warnings)
-        if pod.get("metadata", {}).get("name") != name:
-            raise bad_request(
-                f"the name of the object ({pod.get('metadata', {}).get('name', '')}) does not match the name on the "
-                f"URL ({name})"
-            )
-        self._warn(warnings)
-        self._store(namespace, name, lambda before: pod)
-
     def _patch(self, namespace: str, name: str) -> None:
-        self._allow("patch", "pods", namespace, name)
-        kinds = {
-            "application/json-patch+json": patches.json_patch,
-            "application/merge-patch+json": patches.merge_patch,
-            "application/strategic-merge-patch+json": patches.strategic_merge_patch,
-        }
-        apply = kinds[self._document(tuple(kinds))]
+        """Both kinds of merge: of what the path patches, labels and finalizers, they make the same."""
+        self._document(("application/merge-patch+json", "application/strategic-merge-patch+json"))
         try:
             patch = json.loads(self.http.body)
         except ValueError as error:
             raise bad_request(f"error decoding patch: {error}") from None
-        if apply is not patches.json_patch and not isinstance(patch, dict):
-            raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]")
+        if not isinstance(patch, dict) or set(patch) - {"metadata"}:
+            raise bad_request("this stand-in patches metadata alone")
         mode, warnings = self._field_validation(), list[str]()
 
         def changed(before: Item) -> Item:
-            return admission.conform(apply(before, patch), field_validation=mode, warnings=warnings)
+            return admission.conform(merge_patch(before, patch), field_validation=mode, warnings=warnings)
 
         self._store(namespace, name, changed)
         self._warn(warnings)
@@ -810,12 +676,9 @@ class Api:
             return admission.admit_update(before, after)
 
         with self.storage.changed:
-            if self._dry_run():
-                pod = change(json.loads(json.dumps(self.storage.get("pods", namespace, name))))
-            else:
-                pod = self.storage.update("pods", namespace, name, change)
-                if pod["metadata"].get("deletionTimestamp") and pod["metadata"].get("deletionGracePeriodSeconds") == 0:
-                    self._remove_unless_held(pod)
+            pod = self.storage.update("pods", namespace, name, change)
+            if pod["metadata"].get("deletionTimestamp") and pod["metadata"].get("deletionGracePeriodSeconds") == 0:
+                self._remove_unless_held(pod)
         self.http._json(200, pod)
 
     # Deleting
@@ -840,7 +703,6 @@ class Api:
         return options
 
     def _delete(self, namespace: str, name: str) -> None:
-        self._allow("delete", "pods", namespace, name)
         options = self._delete_options()
         with self.storage.changed:
             pod = self.storage.get("pods", namespace, name)
@@ -854,20 +716,8 @@ class Api:
                         f"Precondition failed: {label} in precondition: {wanted[key]}, {label} in object meta: "
                         f"{pod['metadata'][key]}",
                     )
-            if not (self._dry_run() or options.get("dryRun")):
-                pod = self._end(pod, options.get("gracePeriodSeconds"))
+            pod = self._end(pod, options.get("gracePeriodSeconds"))
         self.http._json(200, pod)
-
-    def _delete_all(self, namespace: str) -> None:
-        self._allow("deletecollection", "pods", namespace)
-        options, matches = self._delete_options(), self._matching("pods")
-        with self.storage.changed:
-            found = [pod for pod in self.storage.list("pods", namespace)[0] if matches(pod)]
-            ended = [self._end(pod, options.get("gracePeriodSeconds")) for pod in found]
-            version = str(self.storage.version)
-        self.http._json(
-            200, {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": ended}
-        )
 
     def _end(self, pod: Item, grace_s: int | None) -> Item:
         """Ask for a pod's end; it is gone at once where nothing of it can run."""
@@ -971,62 +821,8 @@ class Api:
             raise bad_request(f"container {asked} is not valid for pod {name}")
         return asked
 
-    # The small resources
-
-    def _namespaces(self, name: str | None) -> None:
-        self._allow("get" if name else "list", "namespaces", None, name or "")
-        known = sorted(self.kube.registered.namespaces)
-        if name and name not in known:
-            raise not_found("namespaces", name)
-        items = [
-            {
-                "kind": "Namespace",
-                "apiVersion": "v1",
-                "metadata": {"name": each, "resourceVersion": "1", "labels": {"kubernetes.io/metadata.name": each}},
-                "spec": {"finalizers": ["kubernetes"]},
-                "status": {"phase": "Active"},
-            }
-            for each in known
-        ]
-        if name:
-            self.http._json(200, next(each for each in items if each["metadata"]["name"] == name))
-        else:
-            self._fixed_list("NamespaceList", "v1", items)
-
-    def _priority_classes(self, name: str | None) -> None:
-        self._allow("get" if name else "list", "priorityclasses", None, name or "")
-        known = self.kube.registered.priority_classes
-        if name and name not in known:
-            raise ApiError(
-                404,
-                f'priorityclasses.scheduling.k8s.io "{name}" not found',
-                details={"name": name, "group": "scheduling.k8s.io", "kind": "priorityclasses"},
-            )
-        items = [
-            {
-                "kind": "PriorityClass",
-                "apiVersion": "scheduling.k8s.io/v1",
-                "metadata": {"name": each, "resourceVersion": "1"},
-                "value": found.value,
-                "preemptionPolicy": found.preemption,
-            }
-            for each, found in known.items()
-        ]
-        if name:
-            self.http._json(200, next(each for each in items if each["metadata"]["name"] == name))
-        else:
-            self._fixed_list("PriorityClassList", "scheduling.k8s.io/v1", items)
-
-    def _service_account(self, namespace: str, name: str) -> None:
-        self._allow("get", "serviceaccounts", namespace, name)
-        if (namespace, name) not in self.kube.registered.service_accounts:
-            raise not_found("serviceaccounts", name)
-        metadata = {"name": name, "namespace": namespace, "resourceVersion": "1"}
-        self.http._json(200, {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": metadata})
-
-    def _fixed_list(self, kind: str, version: str, items: list[Item]) -> None:
-        metadata = {"resourceVersion": str(self.storage.version)}
-        self.http._json(200, {"kind": kind, "apiVersion": version, "metadata": metadata, "items": items})
+    CHANGES: ClassVar = {"create": _create, "patch": _patch, "delete": _delete}
+    """What changes a pod, by verb."""
 
 
 class LogReader:
@@ -1063,66 +859,6 @@ class LogReader:
         return data
 
 
-def discovery(path: str) -> Item | None:
-    """Documents that say what the server speaks."""
-    if path == "/version":
-        return dict(VERSION)
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-    if path == "/apis":
-        version = {"groupVersion": "scheduling.k8s.io/v1", "version": "v1"}
-        group = {"name": "scheduling.k8s.io", "versions": [version], "preferredVersion": version}
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}
-    if path == "/api/v1":
-        names = [
-            ("pods", "Pod", True),
-            ("events", "Event", True),
-            ("nodes", "Node", False),
-            ("namespaces", "Namespace", False),
-        ]
-        resources = [
-            {
-                "name": name,
-                "singularName": "",
-                "namespaced": namespaced,
-                "kind": kind,
-                "verbs": ["get", "list", "watch"],
-            }
-            for name, kind, namespaced in names
-        ]
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources}
-    return None
-
-
-def side_door(kube: Kube, method: str, path: str, body: bytes) -> Any:
-    """Steer the stand-in from another process.
-
-    GET faults, requests, processes; POST faults (a list), nodes (one node's fields); DELETE faults, nodes/NAME;
-    POST forget.
-    """
-    what, _, name = path.removeprefix(SIDE_DOOR).partition("/")
-    if (method, what) == ("GET", "faults"):
-        return {"planted": kube.faults.as_json(), "hits": kube.faults.hits}
-    if (method, what) == ("POST", "faults"):
-        kube.faults.add(*(fault_from_json(each) for each in json.loads(body)))
-    elif (method, what) == ("DELETE", "faults"):
-        kube.faults.clear()
-    elif (method, what) == ("GET", "requests"):
-        return {f"{verb} {resource}": count for (verb, resource), count in sorted(kube.counts.items())}
-    elif (method, what) == ("GET", "processes"):
-        return kube.processes()
-    elif (method, what) == ("POST", "nodes"):
-        given = json.loads(body)
-        kube.add_node(Node(**{key: tuple(value) if key == "taints" else value for key, value in given.items()}))
-    elif (method, what) == ("DELETE", "nodes"):
-        kube.remove_node(name)
-    elif (method, what) == ("POST", "forget"):
-        kube.storage.forget()
-    else:
-        raise no_such_path()
-    return {"done": True}
-
-
 def _seen_through(change: Change, matches: Any) -> tuple[str, Item] | None:
     """A change as a watcher with a selector sees it: what leaves the selection is deleted for it."""
     now = change.type != "DELETED" and matches(change.item)
@@ -1142,17 +878,14 @@ def _waiting(pod: Item, container: str) -> str:
     return "not available"
 
 
-def _key(item: Item) -> list[str]:
-    return [item["metadata"].get("namespace", ""), item["metadata"]["name"]]
-
-
-def _sealed(version: int, after: list[str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([version, after]).encode()).decode()
-
-
-def _opened(token: str) -> tuple[int, list[str]]:
-    try:
-        version, after = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        raise bad_request("continue key is not valid: illegal base64 data") from None
-    return version, after
+def merge_patch(item: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(item) if isinstance(item, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged

@@ -17,7 +17,7 @@ from kubernetes.client.rest import ApiException
 
 from tests.kube.conftest import core, raw, soon
 from tests.kube.faults import ApiFault
-from tests.kube.samples import SLEEPS, changed, is_status, make_pod, new_name
+from tests.kube.samples import changed, is_status, make_pod, new_name
 from tests.kube.server import Kube, kube_server
 
 NS = "callsheet-workers"
@@ -60,144 +60,12 @@ def refusal(call: Any, *args: Any, **kwargs: Any) -> ApiException:
 # Requests
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "headers", "body", "code", "says"),
-    [
-        ("GET", PODS, {"Authorization": ""}, None, 401, "Unauthorized"),
-        ("GET", PODS, {"Authorization": "Bearer wrong"}, None, 401, "Unauthorized"),
-        ("POST", PODS, {"Authorization": "Bearer wrong"}, POD, 401, "Unauthorized"),
-        ("GET", "/apis/batch/v1/jobs", {}, None, 404, "could not find the requested resource"),
-        ("GET", f"{PODS}/absent", {}, None, 404, 'pods "absent" not found'),
-        ("GET", f"{PODS}/absent/log", {}, None, 404, 'pods "absent" not found'),
-        ("DELETE", f"{PODS}/absent", {}, None, 404, 'pods "absent" not found'),
-        ("PATCH", f"{PODS}/absent", {"Content-Type": "application/merge-patch+json"}, {}, 404, "not found"),
-        ("GET", "/api/v1/namespaces/absent", {}, None, 404, 'namespaces "absent" not found'),
-        ("POST", "/api/v1/namespaces/absent/pods", {}, POD, 404, 'namespaces "absent" not found'),
-        ("GET", "/apis/scheduling.k8s.io/v1/priorityclasses/absent", {}, None, 404, "absent"),
-        ("PUT", PODS, {}, POD, 405, "does not allow this method"),
-        ("POST", "/api/v1/nodes", {}, {}, 405, "does not allow this method"),
-        ("GET", PODS, {"Accept": "text/html"}, None, 406, "media types are accepted"),
-        ("POST", PODS, {"Content-Type": "text/plain"}, POD, 415, "unknown format"),
-        ("PATCH", f"{PODS}/absent", {"Content-Type": "application/json"}, {}, 415, "unknown format"),
-        ("POST", PODS, {}, b"{not json", 400, "json parse error"),
-        ("POST", PODS, {}, b'{"metadata": {"name": NaN}}', 400, "json parse error"),
-        ("POST", PODS, {}, {"apiVersion": "v1", "kind": "Job"}, 400, "must be of type Pod"),
-        ("POST", PODS, {}, changed(POD, "metadata/namespace", "other"), 400, "does not match the namespace"),
-        ("POST", PODS, {}, changed(POD, "metadata/resourceVersion", "7"), 400, "resourceVersion should not be set"),
-        ("GET", f"{PODS}?labelSelector=a%3D%3D%3Db", {}, None, 400, "unable to parse requirement"),
-        ("GET", f"{PODS}?labelSelector=-a%3Db", {}, None, 400, "name part must consist of"),
-        ("GET", f"{PODS}?fieldSelector=spec.image%3Da", {}, None, 400, "field label not supported: spec.image"),
-        ("GET", f"{PODS}?resourceVersion=abc", {}, None, 400, "invalid syntax"),
-        ("GET", f"{PODS}?resourceVersionMatch=Exact", {}, None, 422, "unless resourceVersion is provided"),
-        ("GET", f"{PODS}?resourceVersion=999999999", {}, None, 504, "Too large resource version"),
-        ("GET", f"{PODS}?watch=1&resourceVersion=1&resourceVersionMatch=Exact", {}, None, 422, "forbidden for watch"),
-        ("GET", f"{PODS}?watch=perhaps", {}, None, 400, "ParseBool"),
-        ("GET", f"{PODS}?limit=many", {}, None, 400, "ParseInt"),
-        ("GET", f"{PODS}?limit=1&continue=%21", {}, None, 400, "continue key is not valid"),
-        ("DELETE", f"{PODS}/absent?gracePeriodSeconds=soon", {}, None, 400, "ParseInt"),
-        ("DELETE", f"{PODS}/absent", {}, {"gracePeriodSecond": 1}, 400, "unknown field"),
-        ("DELETE", f"{PODS}/absent", {}, {"gracePeriodSeconds": -1}, 422, "greater than or equal to 0"),
-        ("POST", f"{PODS}/absent/exec", {}, None, 403, "is forbidden"),
-    ],
-)
-def test_what_the_real_server_refuses_is_refused_with_a_status_object(
-    http: httpx.Client, method: str, path: str, headers: dict[str, str], body: Any, code: int, says: str
-) -> None:
-    content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    typed = {"Content-Type": "application/json"} if content is not None else {}
-    answer = http.request(method, path, headers={**typed, **headers}, content=content)
-    assert (answer.status_code, is_status(answer.json(), code)) == (code, True)
-    assert says in answer.json()["message"]
-
-
-def test_a_role_without_a_verb_is_refused_by_name(kube: Kube, api: client.CoreV1Api) -> None:
-    kube.denied.add(("list", "nodes"))
-    try:
-        error = refusal(api.list_node)
-    finally:
-        kube.denied.clear()
-    assert error.status == 403
-    assert 'cannot list resource "nodes" in API group "" at the cluster scope' in json.loads(error.body)["message"]
-    assert api.list_node().items[0].status.allocatable["cpu"] == "8"
-
-
 # Pods that are refused
 
 FREE = {"name": "x", "image": "y"}
 MOUNT = [{"name": "absent", "mountPath": "/a"}]
 TWICE = [{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]
 BOTH = [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/a"}}]
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "code", "field"),
-    [
-        ("metadata/name", "Upper", 422, "metadata.name"),
-        ("metadata/name", "under_score", 422, "metadata.name"),
-        ("metadata/name", "a" * 254, 422, "metadata.name"),
-        ("metadata/name", "ends-", 422, "metadata.name"),
-        ("metadata/name", "", 422, "metadata.name"),
-        ("metadata/labels/title", "has space", 422, "metadata.labels"),
-        ("metadata/labels/title", "a" * 64, 422, "metadata.labels"),
-        ("metadata/labels/title", "-dash", 422, "metadata.labels"),
-        ("metadata/labels/title", 7, 400, "metadata.labels.title"),
-        ("metadata/labels", {"bad key": "a"}, 422, "metadata.labels"),
-        ("metadata/annotations", {"a": "b" * 262144}, 422, "metadata.annotations"),
-        ("spec/containers", [], 422, "spec.containers"),
-        ("spec/containers/0/name", "Base", 422, "spec.containers[0].name"),
-        ("spec/containers", [FREE, FREE], 422, "spec.containers[1].name"),
-        ("spec/initContainers", [{"name": "base", "image": "y"}], 422, "spec.containers[0].name"),
-        ("spec/containers/0/image", "", 422, "spec.containers[0].image"),
-        ("spec/containers/0/image", " a", 422, "spec.containers[0].image"),
-        ("spec/containers/0/imagePullPolicy", "Sometimes", 422, "spec.containers[0].imagePullPolicy"),
-        ("spec/containers/0/command", "python", 400, "spec.containers[0].command"),
-        ("spec/containers/0/env", [{"name": "A", "value": 1}], 400, "spec.containers[0].env[0].value"),
-        ("spec/containers/0/env", [{"name": "1A", "value": "b"}], 422, "spec.containers[0].env[0].name"),
-        (
-            "spec/containers/0/env",
-            [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-            422,
-            "spec.containers[0].env[0].valueFrom",
-        ),
-        (
-            "spec/containers/0/env",
-            [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.image"}}}],
-            422,
-            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath",
-        ),
-        ("spec/containers/0/volumeMounts", MOUNT, 422, "spec.containers[0].volumeMounts[0].name"),
-        ("spec/volumes", TWICE, 422, "spec.volumes[1].name"),
-        ("spec/volumes", BOTH, 422, "spec.volumes[0]"),
-        (f"{CPU}/limits", {"memory": "1GB"}, 400, "spec.containers[0].resources.limits.memory"),
-        (f"{CPU}/limits", {"memory": "-1Gi"}, 422, "spec.containers[0].resources.limits[memory]"),
-        (f"{CPU}/limits", {"gpu": "1"}, 422, "spec.containers[0].resources.limits[gpu]"),
-        (f"{CPU}/limits", {"nvidia.com/gpu": "500m"}, 422, "spec.containers[0].resources.limits[nvidia.com/gpu]"),
-        (CPU, {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}, 422, "spec.containers[0].resources.requests"),
-        (CPU, {"requests": {"nvidia.com/gpu": "1"}}, 422, "spec.containers[0].resources.limits"),
-        ("spec/restartPolicy", "never", 422, "spec.restartPolicy"),
-        ("spec/activeDeadlineSeconds", 0, 422, "spec.activeDeadlineSeconds"),
-        ("spec/activeDeadlineSeconds", 30.0, 400, "spec.activeDeadlineSeconds"),
-        ("spec/activeDeadlineSeconds", "30", 400, "spec.activeDeadlineSeconds"),
-        ("spec/nodeSelector", {"gpu": True}, 400, "spec.nodeSelector.gpu"),
-        ("spec/tolerations", [{"key": "gpu", "operator": "Equals"}], 422, "spec.tolerations[0].operator"),
-        ("spec/tolerations", [{"key": "gpu", "operator": "Exists", "value": "a"}], 422, "spec.tolerations[0].operator"),
-        ("spec/tolerations", [{"key": "gpu", "effect": "NoRun"}], 422, "spec.tolerations[0].effect"),
-        ("spec/tolerations", [{"value": "true"}], 422, "spec.tolerations[0].operator"),
-        ("spec/priorityClassName", "absent", 403, "no PriorityClass with name absent was found"),
-        ("spec/priority", 5, 403, "must not be provided in pod spec"),
-        ("spec/serviceAccountName", "absent", 403, 'serviceaccount "absent" not found'),
-    ],
-)
-def test_a_wrong_pod_is_refused_with_the_field_that_is_wrong(
-    http: httpx.Client, path: str, value: object, code: int, field: str
-) -> None:
-    answer = http.post(PODS, json=changed(POD, path, value))
-    document = answer.json()
-    assert (answer.status_code, is_status(document, code)) == (code, True)
-    if code == 422:
-        assert field in [cause["field"] for cause in document["details"]["causes"]]
-    assert field in document["message"]
-    assert http.get(f"{PODS}/sample").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -227,12 +95,6 @@ def test_a_pod_gets_what_the_server_fills_in(api: client.CoreV1Api) -> None:
         "node.kubernetes.io/not-ready",
         "node.kubernetes.io/unreachable",
     }
-
-
-def test_a_dry_run_stores_nothing(api: client.CoreV1Api) -> None:
-    name = new_name()
-    assert api.create_namespaced_pod(NS, make_pod(name=name), dry_run="All").metadata.name == name
-    assert refusal(api.read_namespaced_pod, name, NS).status == 404
 
 
 def test_generated_names_differ_and_a_name_is_taken_once(api: client.CoreV1Api) -> None:
@@ -274,68 +136,7 @@ def test_selectors_select(api: client.CoreV1Api, labels: str, fields: str, expec
     assert api.list_namespaced_pod("default", label_selector=labels).items == []
 
 
-def test_a_list_comes_in_pages_until_its_version_is_compacted(tmp_path: Path) -> None:
-    with kube_server(tmp_path, nodes=[]) as kube:
-        api = core(kube)
-        made = sorted(api.create_namespaced_pod(NS, make_pod()).metadata.name for _ in range(5))
-        first = api.list_namespaced_pod(NS, limit=2)
-        assert first.metadata.remaining_item_count == 3
-        second = api.list_namespaced_pod(NS, limit=3, _continue=first.metadata._continue)
-        assert [pod.metadata.name for pod in first.items + second.items] == made
-        assert second.metadata._continue is None
-        kube.storage.forget()
-        api.create_namespaced_pod(NS, make_pod())
-        kube.storage.forget()
-        error = refusal(api.list_namespaced_pod, NS, limit=2, _continue=first.metadata._continue)
-        assert (error.status, json.loads(error.body)["reason"]) == (410, "Expired")
-
-
 # Updates
-
-
-@pytest.mark.parametrize(
-    ("kind", "patch", "code", "says"),
-    [
-        ("merge", {"metadata": {"labels": {"checked": "true"}}}, 200, ""),
-        ("strategic-merge", {"metadata": {"labels": {"checked": "true"}}}, 200, ""),
-        ("json", [{"op": "add", "path": "/metadata/labels/checked", "value": "true"}], 200, ""),
-        ("strategic-merge", {"spec": {"containers": [{"name": "base", "image": "other:2"}]}}, 200, ""),
-        ("merge", {"spec": {"containers": [{"name": "base", "image": "other:2"}]}}, 422, "pod updates may not change"),
-        ("merge", {"spec": {"activeDeadlineSeconds": 60}}, 200, ""),
-        ("merge", {"spec": {"nodeSelector": {"a": "b"}}}, 422, "pod updates may not change"),
-        ("merge", {"metadata": {"labels": {"a": "not valid"}}}, 422, "metadata.labels"),
-        ("merge", {"metadata": {"resourceVersion": "1"}}, 409, "the object has been modified"),
-        ("merge", {"metadata": {"uid": "other"}}, 409, "UID in precondition"),
-        ("merge", {"metadata": {"name": "other"}}, 422, "field is immutable"),
-        ("json", [{"op": "remove", "path": "/metadata/labels/absent"}], 422, "rejected our request"),
-        ("json", [{"op": "test", "path": "/metadata/labels/a", "value": "z"}], 422, "rejected our request"),
-        ("json", {"metadata": {}}, 400, "error decoding patch"),
-        ("merge", [], 400, "error decoding patch"),
-        ("apply", {}, 415, "unknown format"),
-    ],
-)
-def test_a_patch_is_what_its_content_type_says(
-    api: client.CoreV1Api, http: httpx.Client, kind: str, patch: object, code: int, says: str
-) -> None:
-    name = api.create_namespaced_pod(NS, make_pod(labels={"a": "b"}, nodeSelector=NOWHERE)).metadata.name
-    headers = {"Content-Type": f"application/{kind}-patch+json"}
-    answer = http.patch(f"{PODS}/{name}", headers=headers, content=json.dumps(patch))
-    assert answer.status_code == code
-    assert says in answer.json().get("message", "")
-    after = http.get(f"{PODS}/{name}").json()["metadata"]["labels"]
-    assert after == ({"a": "b", "checked": "true"} if "checked" in json.dumps(patch) else {"a": "b"})
-
-
-def test_a_stale_replacement_is_a_conflict_and_a_status_cannot_be_written(api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, make_pod(name="replaced", labels={"a": "1"}))
-    old = ended(api, "replaced")
-    api.patch_namespaced_pod("replaced", NS, {"metadata": {"labels": {"a": "2"}}})
-    error = refusal(api.replace_namespaced_pod, "replaced", NS, old)
-    assert (error.status, json.loads(error.body)["reason"]) == (409, "Conflict")
-    fresh = api.read_namespaced_pod("replaced", NS)
-    fresh.status.phase, fresh.metadata.labels = "Running", {"a": "3"}
-    after = api.replace_namespaced_pod("replaced", NS, fresh)
-    assert (after.status.phase, after.metadata.labels) == ("Succeeded", {"a": "3"})
 
 
 # Watches
@@ -389,31 +190,6 @@ def test_an_object_that_leaves_the_selection_is_deleted_for_its_watcher(api: cli
     options = {"label_selector": "s=in", "resource_version": version, "timeout_seconds": 1}
     kinds = [event["type"] for event in watch.Watch().stream(api.list_namespaced_pod, NS, **options)]
     assert kinds == ["DELETED", "ADDED"]
-
-
-def test_a_watch_from_a_forgotten_version_says_gone_in_its_stream(tmp_path: Path) -> None:
-    with kube_server(tmp_path, nodes=[]) as kube, raw(kube) as http:
-        api = core(kube)
-        version = api.list_namespaced_pod(NS).metadata.resource_version
-        api.create_namespaced_pod(NS, make_pod())
-        kube.storage.forget()
-        answer = http.get(f"{PODS}?watch=1&resourceVersion={version}&timeoutSeconds=5")
-        (line,) = answer.text.splitlines()
-        event = json.loads(line)
-        assert (answer.status_code, event["type"], event["object"]["code"]) == (200, "ERROR", 410)
-        assert is_status(event["object"], 410)
-        stream = watch.Watch().stream(api.list_namespaced_pod, NS, resource_version=version, timeout_seconds=5)
-        assert refusal(list, stream).status == 410
-
-
-def test_bookmarks_carry_the_version_to_go_on_from(http: httpx.Client, api: client.CoreV1Api) -> None:
-    api.create_namespaced_pod(NS, make_pod(name=new_name()))
-    query = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true&labelSelector=no%3Dsuch"
-    events = [json.loads(line) for line in http.get(f"{PODS}?{query}").text.splitlines()]
-    assert {event["type"] for event in events} == {"BOOKMARK"}
-    assert int(events[-1]["object"]["metadata"]["resourceVersion"]) > 1000
-    assert "status" not in events[-1]["object"]
-    assert http.get(f"{PODS}?{query.replace('true', 'false')}").text == ""
 
 
 def test_the_asynchronous_client_watches_reads_and_deletes(kube: Kube) -> None:
@@ -606,17 +382,3 @@ def test_faults_at_a_rate_are_the_same_for_the_same_seed(tmp_path: Path) -> None
     assert first == codes(1)
     assert first != codes(2)
     assert 3 <= sum(code != 200 for code in first) <= 25
-
-
-def test_requests_are_counted_by_verb_and_resource(kube: Kube, api: client.CoreV1Api) -> None:
-    before = kube.counts["list", "pods"]
-    api.list_namespaced_pod(NS)
-    assert kube.counts["list", "pods"] == before + 1
-
-
-def test_a_pod_runs_on_while_nobody_asks(kube: Kube) -> None:
-    api = core(kube)
-    name = running(api, make_pod(*SLEEPS))
-    assert len(kube.processes()) >= 1
-    api.delete_namespaced_pod(name, NS, grace_period_seconds=0)
-    soon(lambda: kube.processes() == [], "the end of the process", 10)

@@ -181,7 +181,12 @@ def test_of_two_living_pods_of_one_task_one_goes_on_and_the_other_ends(
             '.403.: .*serviceaccount "absent" not found',
         ),
         ("CALLSHEET_WORKER_IMAGE", " spaced", "ConfigurationError", ".422.: .*containers.0..image: Invalid value"),
-        ("CALLSHEET_WORKER_NAMESPACE", "elsewhere", "PlatformUnavailable", '.404.: namespaces "elsewhere" not found'),
+        (
+            "CALLSHEET_WORKER_NAMESPACE",
+            "elsewhere",
+            "ConfigurationError",
+            '.403.: .*cannot list resource "pods" in API group "" in the namespace "elsewhere"',
+        ),
     ],
 )
 def test_what_the_api_server_refuses_is_told_in_its_words(
@@ -250,7 +255,7 @@ def test_out_of_memory_is_heeded_though_the_attempt_did_not_live_to_see_it(bench
 
     deferred = bench.start()
 
-    assert (asked, memory(bench)) == (["4096Mi"], ["6144Mi"])
+    assert (asked, memory(bench)) == (["4Gi"], ["6Gi"])
     assert bench.finish(deferred) is None
 
 

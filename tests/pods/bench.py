@@ -21,7 +21,7 @@ from include.pipelines.runner import TaskJob
 from tests.kube.server import Kube
 from tests.orchestration.lab import TaskInstance
 
-NAMESPACE = "callsheet"
+NAMESPACE = "callsheet-workers"
 Item = dict[str, Any]
 
 

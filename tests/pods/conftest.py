@@ -16,6 +16,7 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from include.adapters.catalog import Catalog
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
+from tests.deploy.manifests import MANIFESTS
 from tests.kube.cluster import Node
 from tests.kube.server import Kube, kube_server
 from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401
@@ -24,7 +25,6 @@ from tests.pods.bench import NAMESPACE, Bench
 
 CPU_NODE = Node(name="cpu-1", memory="64Gi", labels={"callsheet/pool": "cpu"})
 GPU_NODE = Node(name="gpu-1", gpu=1, labels={"callsheet/pool": "gpu"}, taints=("gpu=true:NoSchedule",))
-TIERS = ("premium", "standard", "ugc")
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, lab_project: Path) -> Iter
         tmp_path_factory.mktemp("kube"),
         nodes=[CPU_NODE],
         env=environment,
-        namespaces=["default", NAMESPACE],
-        priority_classes={f"callsheet-{tier}": 1000 for tier in TIERS},
+        # Its pods meet what an administrator lays down: rights, quota, limits, pod security, priority classes.
+        manifests=MANIFESTS,
         secrets_={"store-keys": {"AWS_ACCESS_KEY_ID": "key"}},
     ) as running:
         yield running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -78,9 +79,14 @@ def test_a_pod_that_the_cluster_takes_away_is_evicted_and_not_lost(
     kind: Any, words: str, bench: Bench, tmp_path: Path
 ) -> None:
     hanging(bench, tmp_path)
-    bench.kube.faults.add(PodFault(kind=kind, after_s=1))
+    watched = bench.kube.counts["watch", "pods"]
     deferred = bench.start()
 
+    def take_away() -> None:
+        soon(lambda: bench.kube.counts["watch", "pods"] > watched, "the trigger's watch")
+        bench.kube.faults.add(PodFault(kind=kind))
+
+    threading.Thread(target=take_away).start()
     # The next look at the pod finds none: what was seen of its end was seen by the watch.
     deferred.trigger.poll_interval = 3
     with pytest.raises(AirflowException, match=f"^PodEvicted: the pod of look-around was evicted .{words}"):
@@ -89,12 +95,18 @@ def test_a_pod_that_the_cluster_takes_away_is_evicted_and_not_lost(
     assert bench.pods() == []
 
 
-def test_a_pod_whose_node_was_removed_is_lost() -> None:
-    gone = {"reason": "DeletionByPodGC", "message": "PodGC: node no longer exists"}
+@pytest.mark.parametrize(
+    ("reason", "message", "silent"),
+    [
+        ("DeletionByPodGC", "PodGC: node no longer exists", False),
+        ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", True),
+    ],
+)
+def test_a_pod_whose_node_was_removed_or_silent_is_lost(reason: str, message: str, silent: bool) -> None:
+    error = endings.end_by({"reason": reason, "message": message, "silent": silent}, "encode")
 
-    assert str(endings.end_by(gone, "encode")) == (
-        "the node of encode's pod is gone (DeletionByPodGC): PodGC: node no longer exists"
-    )
+    assert type(error).__name__ == "NodeLost"
+    assert str(error) == f"the node of encode's pod is gone ({reason}): {message}"
 
 
 def test_where_every_node_is_silent_a_pod_is_waited_for_until_it_should_have_ended_and_the_log_says_so(
@@ -118,7 +130,9 @@ def test_where_every_node_is_silent_a_pod_is_waited_for_until_it_should_have_end
     assert bench.pods() == []
     # The next attempt's pod waits in the scheduler's queue, and the error has the scheduler's words.
     bench.patience_s = 1
-    with pytest.raises(AirflowException, match=r"PodUnschedulable: .*untolerated taint.*unreachable"):
+    with pytest.raises(
+        AirflowException, match=r"PodUnschedulable: .*0/1 nodes are available: 1 node.s. had untolerated taint.s."
+    ):
         bench.attempt()
 
 

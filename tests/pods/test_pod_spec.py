@@ -25,6 +25,7 @@ from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from include.recipes import load_recipes
 from tests.kube.server import Kube
+from tests.pods.bench import NAMESPACE
 from tests.predictions import predicted
 
 Item = dict[str, Any]
@@ -207,10 +208,10 @@ def test_a_server_takes_the_pods_and_warns_of_nothing(kube: Kube) -> None:
     """Schemas do not know every rule: labels, quantities and names are the server's to judge."""
     from tests.kube.conftest import core
 
-    settings = SETTINGS.model_copy(update={"worker_namespace": "callsheet"})
+    settings = SETTINGS.model_copy(update={"worker_namespace": NAMESPACE})
     for task in WORKERS:
         pod = a_pod(task, settings=settings, of=title(title_id="A.b_c-9" * 15))
-        core(kube).create_namespaced_pod("callsheet", pod, dry_run="All")
+        core(kube).create_namespaced_pod(NAMESPACE, pod, dry_run="All")
     assert kube.warnings == []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import Clips
+from tests.deploy.manifests import MANIFESTS
 from tests.farm import Farm, farm
 from tests.kube.cluster import Node
 from tests.kube.faults import ApiFault
@@ -50,8 +51,7 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
         nodes=[NODE],
         env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         faults=[ApiFault(rate=FAULTS)],
-        namespaces=["default", NAMESPACE],
-        priority_classes={f"callsheet-{tier}": 1000 for tier in ("premium", "standard", "ugc")},
+        manifests=MANIFESTS,
         secrets_={"store-keys": CREDENTIALS},
     ) as running:
         yield running

@@ -11,6 +11,7 @@ import pytest
 from tests.clips import Clips
 from tests.farm import Farm
 from tests.kube.faults import PodFault
+from tests.kube.selectors import quantity
 from tests.kube.server import Kube
 from tests.production.chaos import named_files, workers
 from tests.production.conftest import CDN
@@ -160,7 +161,7 @@ def encode_pods(kube: Kube, title_id: str) -> dict[str, dict[str, Any]]:
     """Pods of a title's encodes, by name: what they asked for, how far they are, whose they are."""
     return {
         pod["metadata"]["name"]: {
-            "memory_mb": int(pod["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Mi")),
+            "memory_mb": int(quantity(pod["spec"]["containers"][0]["resources"]["limits"]["memory"]) / 1024**2),
             "phase": pod["status"]["phase"],
             "map_index": int(pod["metadata"]["annotations"]["callsheet/map-index"]),
         }

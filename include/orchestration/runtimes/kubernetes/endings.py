@@ -126,10 +126,15 @@ def disruption_of(pod: Any) -> dict[str, str] | None:
     return None
 
 
-def end_by(disruption: dict[str, str], label: str) -> CallsheetError:
-    """Which of our errors it is that the cluster has ended a pod, which is gone since then."""
+def end_by(disruption: dict[str, Any], label: str) -> CallsheetError:
+    """Which of our errors it is that the cluster has ended a pod, which is gone since then.
+
+    Args:
+        disruption: What :func:`disruption_of` said, and whether the node was ``silent`` when the pod was seen last.
+        label: Name of the task, for the message.
+    """
     words = f"({disruption['reason']}): {disruption['message']}"
-    if disruption["reason"] == NODE_REMOVED:
+    if disruption["reason"] == NODE_REMOVED or disruption.get("silent"):
         return NodeLost(f"the node of {label}'s pod is gone {words}")
     return PodEvicted(f"the pod of {label} was evicted {words}")
 

@@ -140,7 +140,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
             **given,
         )
         self._end: PodEnd | None = None
-        self._disruption: dict[str, str] | None = None
+        self._disruption: dict[str, Any] | None = None
         """Why the cluster has ended a pod that is gone."""
         self._attempting = False
         self._since, self._asked = 0.0, 0

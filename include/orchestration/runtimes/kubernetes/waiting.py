@@ -119,7 +119,7 @@ class PodTrigger(KubernetesPodTrigger):
         try:
             async for event in super().run():
                 if self._disruption:
-                    event.payload["disruption"] = self._disruption
+                    event.payload["disruption"] = {**self._disruption, "silent": self._silent}
                 yield event
         finally:
             watching.cancel()
