@@ -88,6 +88,16 @@ def test_a_title_above_all_that_are_open_goes_beyond_the_window_and_only_so_far(
     assert claimed(catalog, window=2, express=2) == [], "e is not above f"
 
 
+def test_a_place_beyond_the_window_is_not_for_a_title_as_high_as_one_that_is_open(catalog: Catalog) -> None:
+    accept(catalog, "spring", *"abc")
+    value(catalog, a=50, b=50, c=50)
+
+    assert claimed(catalog, window=1, express=1) == ["a"]
+    assert claimed(catalog, window=1, express=1) == []
+    value(catalog, b=51)
+    assert claimed(catalog, window=1, express=1) == ["b"]
+
+
 def test_the_queue_shows_running_titles_first_then_by_priority_and_held_ones_last(catalog: Catalog) -> None:
     accept(catalog, "spring", *"abcde")
     accept(catalog, "other", "x")

@@ -5,6 +5,7 @@ import logging
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,6 +55,38 @@ def test_a_titles_webhooks_arrive_in_order_signed_and_with_what_happened(
     assert last.json["data"]["title_id"] == "alpha"
     assert last.json["data"]["hls"].endswith("/v1/hls.m3u8")
     assert send(catalog, settings) == Delivered(sent=0, failed=0)
+
+
+def a_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What webhooks take for the seconds of the machine; the last one counts."""
+    seconds = [0.0]
+    monkeypatch.setattr(webhooks, "time", SimpleNamespace(monotonic=lambda: seconds[-1]))
+    return seconds
+
+
+def test_a_webhook_is_signed_with_the_time_of_its_own_sending(
+    catalog: Catalog, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = a_clock(monkeypatch)
+    monkeypatch.setattr(webhooks, "CLAIM", 1)
+    accept(catalog, "spring", "alpha", "beta", **to(receiver))
+    receiver.answer = lambda received, handler: seconds.append(seconds[-1] + 20) or 200  # type: ignore[func-returns-value]
+
+    assert send(catalog, settings).sent == 2
+    signed = [int(received.headers["webhook-timestamp"]) - int(NOW.timestamp()) for received in receiver.requests]
+    assert signed == [0, 20]
+
+
+def test_one_call_claims_no_more_webhooks_when_its_time_is_up(
+    catalog: Catalog, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = a_clock(monkeypatch)
+    monkeypatch.setattr(webhooks, "CLAIM", 1)
+    accept(catalog, "spring", "alpha", "beta", "gamma", **to(receiver))
+    receiver.answer = lambda received, handler: seconds.append(seconds[-1] + 20) or 200  # type: ignore[func-returns-value]
+
+    assert send(catalog, settings) == Delivered(sent=2, failed=0)
+    assert send(catalog, settings) == Delivered(sent=1, failed=0)
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 404, 429, 500])

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.decode import Decoded, decode
 from include.base.errors import EncoderCrashed, MezzanineRejected, ToolTimeout
 from include.domain.media.rejection import Reason
 from include.domain.outcome.results import SourceVerdict
@@ -15,6 +19,8 @@ from include.stages.verify_source import verify_source
 from tests.clips import Clips
 from tests.media_core.conftest import inspected
 
+stage = sys.modules[verify_source.function.__module__]
+"""The module: in the package its name is the stage's."""
 Context = Callable[..., StageContext]
 
 
@@ -93,6 +99,24 @@ def test_damage_that_the_samples_missed_is_found_and_tolerated_only_where_config
     with pytest.raises(MezzanineRejected) as caught:
         verify_source.function(context(path), ctx.title, inspected(ctx))
     assert caught.value.reason == Reason.UNDECODABLE
+
+
+def test_a_mezzanine_that_is_replaced_while_it_is_decoded_has_changed(
+    clips: Clips, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "replaced.mp4"
+    path.write_bytes(clips("served-plain.mp4").read_bytes())
+
+    def decode_and_replace(*arguments: Any, **options: Any) -> Decoded:
+        decoded = decode(*arguments, **options)
+        os.utime(path, ns=(1, 1))
+        return decoded
+
+    monkeypatch.setattr(stage, "decode", decode_and_replace)
+
+    with pytest.raises(MezzanineRejected) as caught:
+        verdict(context(path))
+    assert caught.value.reason == Reason.CHANGED
 
 
 def test_a_mezzanine_far_shorter_than_its_container_says_is_truncated(clips: Clips, context: Context) -> None:

@@ -234,6 +234,8 @@ def track(**changes: Any) -> AudioRendition:
         ({"duration_s": 9.5}, ["aac_en_stereo: lasts 9.50 s, the video 10.00 s"]),
         ({"loudness_lufs": None}, ["aac_en_stereo: no loudness to measure (silent, or too short)"]),
         ({"loudness_lufs": -19.0}, ["aac_en_stereo: loudness is -19.0 LUFS, the target -23.0"]),
+        ({"true_peak_dbtp": -0.6}, []),
+        ({"true_peak_dbtp": -0.4}, ["aac_en_stereo: true peak is -0.4 dBTP, the ceiling -1.0"]),
         ({"true_peak_dbtp": 0.2}, ["aac_en_stereo: true peak is 0.2 dBTP, the ceiling -1.0"]),
         ({"true_peak_dbtp": None}, []),
     ],

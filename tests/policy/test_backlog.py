@@ -65,6 +65,14 @@ def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:
     assert wait(demand(1, 500), *running) == pytest.approx(wait(demand(1, 500), *running[:2]))
 
 
+def test_of_what_will_arrive_as_much_goes_first_as_of_what_came_lately() -> None:
+    lately, long_ago, behind = demand(2, 600, fresh=True), demand(3, 600), demand(4, 400)
+
+    assert wait(demand(1, 500), lately, long_ago, behind, fresh_load=0.4) == pytest.approx(100 / (1 - 0.4))
+    behind = demand(4, 400, work_s=300, fresh=True)
+    assert wait(demand(1, 500), lately, long_ago, behind, fresh_load=0.4) == pytest.approx(100 / (1 - 0.1))
+
+
 def test_a_long_film_ahead_leaves_the_slots_that_it_cannot_use() -> None:
     film = demand(0, 900, work_s=80_000, slots=7)
 

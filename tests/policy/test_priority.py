@@ -73,6 +73,16 @@ def test_of_two_as_urgent_the_more_valuable_goes_first() -> None:
     assert of(score=900, laxity_s=0) > of(score=400, laxity_s=0)
 
 
+@pytest.mark.parametrize(("score", "left", "share"), [(1000, 0, 1), (1000, 0.5, 0.25), (500, 0.5, 0.125), (1000, 1, 0)])
+def test_urgency_grows_with_the_square_of_the_time_that_is_used_up_and_with_the_score(
+    score: int, left: float, share: float
+) -> None:
+    told = full(score, laxity_s=left * POLICY.urgency_horizon_h * 3600)
+
+    points = {term.name: term.points for term in told.terms}
+    assert points["urgency"] == pytest.approx(share * POLICY.urgency_points, abs=0.1)
+
+
 def test_even_the_least_valuable_title_goes_first_once_it_has_waited_for_the_bound() -> None:
     bound_s = POLICY.waiting_bound_h * 3600
 

@@ -13,6 +13,7 @@ from include.domain.cost.forecast import NOTHING
 from include.domain.cost.rates import SourceShape
 from include.domain.cost.work import title_work
 from include.domain.order.admission import Verdict
+from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
@@ -92,6 +93,38 @@ def test_a_title_waits_for_what_goes_before_it_and_for_no_held_one() -> None:
     assert alone.admission.wait.p50_s == unhindered.admission.wait.p50_s == 0
     assert behind.admission.wait.p50_s > 30
     assert behind.admission.finish_p50 > alone.admission.finish_p50
+
+
+def test_only_what_came_lately_says_how_much_more_will_come_before_a_title() -> None:
+    first = standing("first", 1, tier=Tier.PREMIUM, created_at=NOW - timedelta(seconds=FRESH_S + 1))
+    queue = (first, standing("second", 2, tier=Tier.UGC))
+
+    assert valued(*queue, fresh_load=0.4)["second"].admission.wait == valued(*queue)["second"].admission.wait
+
+
+def test_a_title_holds_no_more_slots_than_it_has_tasks_however_large_its_share() -> None:
+    film = standing("film", 1, tier=Tier.PREMIUM, pinned=True, seconds=600_000)
+    tasks = len(film.work.full.encodes) + 1
+    slots = 4 * tasks
+
+    found = valued(film, standing("clip", 2, tier=Tier.UGC), slots=slots)
+
+    assert found["film"].slots > tasks
+    own_s = found["clip"].remaining.mean_s
+    assert found["clip"].admission.wait.p50_s == pytest.approx(own_s / (slots - tasks) - own_s / slots)
+
+
+def test_what_is_given_up_for_a_deadline_is_reckoned_on_all_slots() -> None:
+    slots, overhead_s = 4, 5.0
+    known = work(6000, Tier.UGC)
+    due = timedelta(seconds=known.full.elapsed(slots).p90_s + overhead_s + 1)
+
+    title = valued(standing("a", 1, tier=Tier.UGC, seconds=6000, due=due), slots=slots, overhead_s=overhead_s)["a"]
+
+    assert title.slots < slots
+    assert title.admission.verdict is not Verdict.FEASIBLE
+    taken_s = (title.admission.finish_p50 - NOW).total_seconds()
+    assert taken_s == pytest.approx(known.least.elapsed(slots).p50_s + overhead_s, abs=0.01)
 
 
 def test_what_a_running_title_has_done_is_ahead_of_nobody() -> None:
