@@ -8,8 +8,11 @@ wait. It notes every command line, so that what is encoded twice shows.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -309,6 +312,28 @@ def upgrade(home: Home) -> None:
     home.stack = local_stack.up(home.settings, say=home.said.append, extra=_extra(home))
     assert revision(home.settings) == RELEASES[VERSION]
     home.pause("dispatch", paused=False)
+
+
+def go_back(home: Home) -> str:
+    """Stop today's release and start the one of before on the home, as docs/deploy.md has it for one machine.
+
+    Returns what ``callsheet migrate --back`` says.
+    """
+    assert local_stack.down(home.settings)
+    environment = {
+        **os.environ,
+        **home.services.extra,
+        "CALLSHEET_HOME": str(home.settings.home),
+        "CALLSHEET_CATALOG_URL": home.settings.catalog_url,
+        "CALLSHEET_STORE_URI": home.settings.store_uri,
+    }
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("callsheet")), "migrate", "--back"],
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    home.stack = home.past.up(home.settings, extra=_extra(home))
+    return done.stderr
 
 
 def reach(reached: Callable[[], bool], what: str, limit_s: float = STATE_LIMIT_S) -> None:

@@ -13,7 +13,7 @@ from include.base.release import RELEASES, VERSION
 from include.domain.title.title import State
 from tests.benchmarks.smallest import printed
 from tests.upgrade import looks
-from tests.upgrade.home import AtStop, Home, fill, old_home, stop, upgrade
+from tests.upgrade.home import AtStop, Home, as_json, fill, go_back, is_settled, old_home, reach, stop, upgrade
 from tests.upgrade.past import LAST, Past, revision
 
 pytestmark = pytest.mark.timeout(1500)  # two starts of Airflow, and the lives of a dozen titles between them
@@ -112,3 +112,24 @@ def test_the_benchmark_counts_what_was_seen(upgraded: Upgraded, capsys: pytest.C
     assert (found["metrics"]["stops"], found["metrics"]["titles"]) == (1, len(upgraded.home.expected.ends))
     assert (found["metrics"]["titles_lost"], found["metrics"]["renditions_encoded_twice"]) == (0, 0)
     assert found["metrics"]["renditions_finished"] == len(upgraded.at_stop.finished)
+
+
+def test_one_step_back_the_release_of_before_goes_on_with_the_home(upgraded: Upgraded) -> None:
+    """The last test of this file: it leaves the home to the release of before."""
+    home = upgraded.home
+    before = home.states()
+
+    said = go_back(home)
+
+    assert revision(home.settings) == RELEASES[LAST], said
+    assert home.states() == before
+    home.submit("later", {"title_id": "queued", "tier": "ugc"})
+    with home.client() as client:
+        client.steer("next/held", {"hold": False, "why": "the upgrade's test"})
+    reach(lambda: is_settled(home, "later/queued", "next/held"), "the ends of titles after going back")
+    assert [home.states()[name] for name in ("later/queued", "next/held")] == ["published", "published"]
+    assert as_json(home, "titles/queued/current.json")["version"] == 2
+    # What today's release published is still there for the one of before.
+    assert home.store.size("titles/mid/v1/report.json") is not None
+    assert looks.import_errors(home) == []
+    home.tell()
