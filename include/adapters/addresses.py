@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 import threading
 import time
@@ -160,6 +161,12 @@ class _PinnedTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         self.inner.close()
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address that was checked before: what may be shown where its path holds a token."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}"
 
 
 def _parsed(url: str) -> httpx.URL:

@@ -22,7 +22,7 @@ from include.adapters.store.interface import ObjectStore
 from include.adapters.store.keys import cache_control, checked_key, content_type
 from include.adapters.store.opening import open_store
 from include.api import queue, steering
-from include.api.access import CatalogDep, Limit, SettingsDep, find_newest, find_request, may
+from include.api.access import CatalogDep, Limit, LoginFirst, SettingsDep, find_newest, find_request, may
 from include.api.health import health_report
 from include.api.views import batch_view, title_views
 from include.base.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
@@ -38,6 +38,7 @@ app = FastAPI(
     description="Batches, titles and published sets. Reading needs read permission on the batch's DAG.",
     version="1",
 )
+app.router.route_class = LoginFirst
 app.include_router(steering.router)
 app.include_router(queue.router)
 

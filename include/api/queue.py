@@ -12,14 +12,14 @@ from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse
 
 from include.adapters.catalog import Catalog
-from include.api.access import CatalogDep, Limit, SettingsDep, batch_checker, may
+from include.api.access import CatalogDep, Limit, LoginFirst, SettingsDep, batch_checker, may
 from include.api.steering import on_own_thread
 from include.api.views import queued_view
 from include.base.settings import Settings
 from include.domain.title.title import State
 from include.services.intake import quote_request
 
-router = APIRouter()
+router = APIRouter(route_class=LoginFirst)
 
 PAGE = Path(__file__).parent / "queue_page"
 PAGE_FILES = {

@@ -22,7 +22,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException
 
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, TitleRecord
-from include.api.access import CatalogDep, SettingsDep, find_newest, find_request
+from include.api.access import CatalogDep, LoginFirst, SettingsDep, find_newest, find_request
 from include.api.views import title_views
 from include.base.settings import Settings
 from include.domain.title.steering import SignalUpdate, Steering
@@ -31,7 +31,7 @@ from include.services.release import release
 from include.services.steering import steer_title, stop_run, take_signals
 
 log = logging.getLogger(__name__)
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=LoginFirst)
 
 _steering = CapacityLimiter(4)
 _afterwards = CapacityLimiter(1)

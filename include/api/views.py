@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from include.adapters.addresses import origin_of
 from include.adapters.catalog import BatchRecord, TitleRecord
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
@@ -17,8 +18,13 @@ LIVE = {State.RUNNING, State.PLAYABLE}
 
 
 def batch_view(batch: BatchRecord, *, titles: list[dict[str, Any]] | None) -> dict[str, Any]:
-    """A batch as JSON; with ``titles`` where they are asked for."""
+    """A batch as JSON; with ``titles`` where they are asked for.
+
+    Of its callback address the origin alone: path and query may hold a token, and whoever reads a batch is not the CMS.
+    """
     view = batch.model_dump(mode="json")
+    if batch.callback_url is not None:
+        view["callback_url"] = origin_of(batch.callback_url)
     if titles is not None:
         view["titles"] = titles
     return view

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from include.adapters.addresses import check_address
+from include.adapters.addresses import check_address, origin_of
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.arrival import Found
 from include.adapters.catalog import Catalog
@@ -120,7 +120,7 @@ def _check_callback(batch: ParsedBatch, settings: Settings) -> None:
     if not settings.webhook_keys:
         raise RequestRejected(
             "callback_url: this deployment signs no webhooks; set CALLSHEET_WEBHOOK_SECRET "
-            f"(got {batch.callback_url!a})",
+            f"(got {origin_of(batch.callback_url)!a})",
             reason="webhooks_off",
         )
     check_address(batch.callback_url, settings)

@@ -149,6 +149,37 @@ def test_nobody_gets_anything_without_a_login(name: str, asked: Any, two_batches
     assert len(two_batches.history.events()) == before
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, endpoint in ENDPOINTS.items() if endpoint.body is not None or name.startswith("P")]
+)
+@pytest.mark.parametrize("authorization", [None, "Bearer forged"])
+def test_no_body_is_read_before_the_login(name: str, authorization: str | None, server: str) -> None:
+    """A body that is never sent whole would be waited for, and one that is no JSON answered with 422."""
+    method, path = name.split(" ")
+    headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
+    address = f"{server}/callsheet{ENDPOINTS[name].path or path}"
+
+    answer = httpx.request(method, address, content=b"{no json", headers=headers)
+
+    assert answer.status_code == (403 if authorization else 401)
+
+
+def test_a_reader_of_a_batch_sees_the_origin_of_its_callback_and_no_token(
+    server: str, tokens: dict[str, str], catalog: Catalog
+) -> None:
+    for number, rest in enumerate(("/hooks/t0ken?key=t0ken", "?t0ken", "#t0ken", "/t0ken@x")):
+        address = f"https://cms.example:8443{rest}"
+        batch = a_batch(f"spring-{number}", "alpha", callback_url=address)
+        catalog.batches.accept(batch, pipeline_version=3, now=NOW)
+    headers = {"Authorization": f"Bearer {tokens['viewer']}"}
+
+    for path in ("batches", "batches/spring-0"):
+        answer = httpx.get(f"{server}/callsheet/api/v1/{path}", headers=headers)
+        assert "t0ken" not in answer.text
+        found = answer.json() if path == "batches" else [answer.json()]
+        assert {each["callback_url"] for each in found} == {"https://cms.example:8443"}
+
+
 @pytest.mark.parametrize("name", which("login"))
 @pytest.mark.parametrize("user", RIGHTS)
 def test_what_is_about_no_batch_is_open_to_every_user(name: str, user: str, asked: Any) -> None:
