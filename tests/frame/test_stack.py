@@ -165,6 +165,7 @@ def test_every_process_of_the_stack_gets_the_same_settings(
         assert getattr(told, name) == getattr(settings, name), name
     assert told.webhook_secret.get_secret_value() == keys["webhook"]
     assert told.airflow_base_url == "http://127.0.0.1:8123"
+    assert environment["AIRFLOW__API__HOST"] == "127.0.0.1", "nobody on the network reaches a local stack"
     assert environment["AIRFLOW__CORE__PARALLELISM"] == "9"
     assert environment["CALLSHEET_GPU_SLOTS"] == "2"
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8123/execution/"

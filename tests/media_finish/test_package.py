@@ -312,6 +312,12 @@ def test_the_page_works_without_the_player_s_script(title: Title, packaged: Pack
     assert "player/hls.min.js" not in page
     assert "<script>alert(1)" not in page
     assert page.count("<script") == 1
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+    assert re.sub(r"'sha256-[A-Za-z0-9+/]{43}='", "HASH", policy).split("; ") == [
+        "default-src 'none'", "script-src 'self' HASH", "style-src HASH", "img-src 'self'",
+        "media-src 'self' blob: data:", "connect-src 'self'", "worker-src blob:", "base-uri 'none'",
+        "form-action 'none'",
+    ]  # fmt: skip
 
 
 def test_text_that_reaches_over_the_end_of_a_title_is_in_the_last_segment(clips: Clips, tmp_path: Path) -> None:
