@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from include.adapters.addresses import origin_of
@@ -9,6 +10,7 @@ from include.adapters.catalog import BatchRecord, TitleRecord
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
 from include.base.settings import Settings
+from include.domain.order.valuation import Valuation
 from include.domain.title.title import State
 from include.domain.title.work import progress_folder
 from include.pipelines.core import find_pipeline
@@ -46,7 +48,10 @@ def _title_view(title: TitleRecord, store: ObjectStore | None) -> dict[str, Any]
         "deadline_kept": deadline_kept(title),
         "metadata": title.request.metadata,
         "now": [],
+        "source_known": title.source_known,
     }
+    if title.valuation is not None and not title.state.final:
+        view["valuation"]["admission"] = _admission(title.valuation)
     if store is not None and title.state in LIVE:
         view["now"] = [progress.model_dump(mode="json") for progress in running_stages(title, store)]
     return view
@@ -81,13 +86,23 @@ def queued_view(title: TitleRecord, place: int) -> dict[str, Any]:
         "admission": None,
         "ahead": None,
         "at_risk": False,
+        "source_known": title.source_known,
         "valued_at": None,
     }
     if title.valuation is not None:
         valued = title.valuation.model_dump(mode="json")
-        view |= {name: valued[name] for name in ("score", "priority", "laxity_s", "admission", "ahead")}
-        view |= {"at_risk": title.valuation.at_risk, "valued_at": valued["at"]}
+        view |= {name: valued[name] for name in ("score", "priority", "laxity_s", "ahead")}
+        view |= {
+            "admission": _admission(title.valuation),
+            "at_risk": title.valuation.at_risk,
+            "valued_at": valued["at"],
+        }
     return view
+
+
+def _admission(valuation: Valuation) -> dict[str, Any]:
+    """The quote of an open title, which is up to a minute old: no finish that it tells lies in the past."""
+    return valuation.admission.as_of(datetime.now(UTC)).model_dump(mode="json")
 
 
 def deadline_kept(title: TitleRecord) -> bool | None:

@@ -70,7 +70,9 @@ def show_batch(titles: list[dict[str, Any]], console: Console) -> None:
         cells = [
             state_text(title["state"]),
             Text(_percent(title)),
-            eta_text(valued["admission"]) if is_open else Text(f"took {_took(title)}" if _took(title) else ""),
+            _finish_text(title, valued["admission"])
+            if is_open
+            else Text(f"took {_took(title)}" if _took(title) else ""),
             deadline_text(title),
         ]
         rows.append((Text(title["title_id"], style="bold"), cells))
@@ -114,6 +116,8 @@ def show_valuation(title: dict[str, Any], console: Console) -> None:
         for term in valued[name]["terms"]:
             table.add_row(f"  {term['name']}", f"{term['points']:.0f}", Text(term["why"], style="dim"))
     quote = valued["admission"]
+    if not title.get("source_known", True):
+        table.add_row(Text("ETA", style="bold"), "", Text("unknown until it is inspected; this is of a typical title"))
     waiting = "" if title["released_at"] else f"{valued['ahead']} titles go before it"
     table.add_row(Text("finish", style="bold"), eta_text(quote), Text(waiting, style="dim"))
     table.add_row(Text("verdict", style="bold"), "", verdict_text(quote))
@@ -131,7 +135,7 @@ def show_queue(queue: dict[str, Any], console: Console, *, wide: bool = False) -
         rows = []
         for title in queue["titles"]:
             quote = title["admission"]
-            eta = eta_text(quote) if quote else Text("")
+            eta = _finish_text(title, quote) if quote else Text("")
             eta.stylize(verdict_text(quote).style if quote and title["deadline"] else "")
             name = Text.assemble((f"{title['place']:>3} ", "dim"), (title["request_id"], "bold"))
             rows.append((name, [_queued_state(title), Text(_percent(title)), eta]))
@@ -163,7 +167,7 @@ def _queue_table(queue: dict[str, Any]) -> Table:
             title["tier"],
             _queued_state(title),
             f"{_moment(title['deadline']):%H:%M:%S}" if title["deadline"] else "",
-            eta_text(quote) if quote else "",
+            _finish_text(title, quote) if quote else "",
             verdict_text(quote, short=True) if quote else "",
         )
     return table
@@ -184,7 +188,7 @@ def show_quote(quote: dict[str, Any], console: Console) -> None:
             Text(duration(valued["admission"]["work"]["p50_s"])),
             Text(str(valued["ahead"])),
             Text(f"{_moment(title['deadline']):%H:%M}" if title["deadline"] else "none"),
-            eta_text(valued["admission"]),
+            _finish_text(title, valued["admission"]),
             verdict_text(valued["admission"], short=True),
         ]
         rows.append((Text(title["title_id"]), cells))
@@ -259,6 +263,12 @@ def eta_text(quote: dict[str, Any]) -> Text:
     return Text(f"{first:%H:%M}–{last:%H:%M}" if first.date() == last.date() else f"{first:%d. %H:%M}–{last:%d. %H:%M}")
 
 
+def _finish_text(title: dict[str, Any], quote: dict[str, Any]) -> Text:
+    """:func:`eta_text` of a title, or that nobody knows: neither its request nor an inspection says how long it is."""
+    # A server of an older release does not tell.
+    return eta_text(quote) if title.get("source_known", True) else Text("not inspected yet")
+
+
 def verdict_text(quote: dict[str, Any], *, short: bool = False) -> Text:
     """The admission's word, and the chance that it is wrong."""
     style = {"feasible": "green", "feasible_degraded": "yellow"}.get(quote["verdict"], "red")
@@ -313,7 +323,7 @@ def _facts(title: dict[str, Any]) -> Iterator[Text]:
         if _percent(title):
             yield Text(_percent(title))
         yield Text(f"score {valued['score']['points']}")
-        yield Text.assemble("ETA ", eta_text(valued["admission"]))
+        yield Text.assemble("ETA ", _finish_text(title, valued["admission"]))
     if _took(title):
         yield Text(f"took {_took(title)}")
     yield Text.assemble("deadline ", deadline_text(title))

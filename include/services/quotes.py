@@ -25,6 +25,8 @@ class TitleQuote(Document):
     name: str | None
     tier: Tier
     deadline: datetime | None
+    source_known: bool
+    """Whether the request says length and size of the mezzanine: else the expected finish is a guess."""
     valuation: Valuation
 
 
@@ -71,6 +73,7 @@ def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now
                 name=request.name,
                 tier=request.tier,
                 deadline=request.publish_at,
+                source_known=request.source_known,
                 valuation=after[new[request.title_id].request_id],
             )
             for request in batch.titles

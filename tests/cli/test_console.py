@@ -230,3 +230,17 @@ def test_the_queue_loses_no_column_on_a_terminal_of_80() -> None:
     assert max(map(len, shown.splitlines())) <= 80
     for word in ("4321", "1000", "6213", "look/t1", "standard", "playable,", "held", "21:49:55", "feasible", "100%"):
         assert word in shown, word
+
+
+def test_a_title_of_unknown_length_is_promised_no_time() -> None:
+    titles = [{**each, "source_known": False} for each in of_long_names()[2:]]
+    counts = {"open": 1, "waiting": 0, "queued": 0, "running": 1, "playable": 0}
+    for show in (
+        lambda console: show_batch(titles, console),
+        lambda console: show_results(titles, console),
+        lambda console: show_queue({"titles": titles, "counts": counts}, console),
+        lambda console: show_quote({"titles": titles, "displaced": []}, console),
+    ):
+        text = printed(show)
+        assert "not inspected yet" in text
+        assert "22:32" not in text

@@ -13,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 from include.adapters.catalog import Catalog
 from include.api.queue import PAGE_FILES
+from include.base.settings import load_settings
 from include.cli import app as cli
 from include.domain.title.title import State
+from include.services.valuation import value_batch
 from tests.catalog.samples import a_batch, find, publish
 from tests.orchestration.airflow_server import AirflowServer
 from tests.stack import wait_for
@@ -427,3 +429,20 @@ def test_a_dry_run_quotes_and_submits_nothing(server: str, catalog: Catalog, tmp
     file.write_text(json.dumps(batch(title("small"))))
     assert "infeasible" not in call("submit", str(file), "--dry-run").stdout
     assert [each.batch_id for each in catalog.batches.newest()] == ["spring"]
+
+
+def test_no_finish_in_the_past_is_told_and_none_that_nobody_knows(asked: Any, catalog: Catalog) -> None:
+    size = {"duration_s": 60, "width": 640, "height": 360}
+    for batch_id, source in (("known", size), ("unknown", {"duration_s": 60})):
+        request = a_batch(batch_id, batch_id, source=source)
+        long_ago = datetime.now(UTC) - timedelta(days=2)
+        valued = value_batch(request, catalog, load_settings(), now=long_ago)
+        catalog.batches.accept(request, pipeline_version=3, now=long_ago, valued=valued)
+    before = datetime.now(UTC)
+
+    shown = {title["title_id"]: title for title in asked("GET", "queue").json()["titles"]}
+    alone = asked("GET", "titles/known/known").json()
+
+    assert {name: title["source_known"] for name, title in shown.items()} == {"known": True, "unknown": False}
+    for quote in (shown["known"]["admission"], alone["valuation"]["admission"]):
+        assert datetime.fromisoformat(quote["finish_p50"]) >= before

@@ -121,3 +121,14 @@ def test_a_later_deadline_is_never_less_feasible(
         return order.index(quote.verdict)
 
     assert verdict(due_s) <= verdict(due_s + more_s)
+
+
+def test_a_finish_that_should_have_come_is_expected_at_once_and_one_ahead_stays() -> None:
+    work = Forecast(p50_s=60, p90_s=600)
+    quote = admit(now=NOW, deadline=None, wait=NOTHING, full=work, degraded=work, work=work, policy=POLICY)
+    later = NOW + timedelta(seconds=90)
+
+    assert quote.as_of(NOW) == quote
+    assert (quote.as_of(later).finish_p50, quote.as_of(later).finish_p90) == (later, quote.finish_p90)
+    last = NOW + timedelta(hours=1)
+    assert (quote.as_of(last).finish_p50, quote.as_of(last).finish_p90) == (last, last)

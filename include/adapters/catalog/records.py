@@ -107,6 +107,11 @@ class OpenTitle(Document):
         """When the title has to be published."""
         return self.request.publish_at
 
+    @property
+    def source_known(self) -> bool:
+        """Whether length and size of its mezzanine are known, from the request or from its inspection."""
+        return self.request.source_known or (self.work is not None and self.work.planned)
+
     def as_queued(self, work: Work) -> QueuedTitle:
         """The title as the order sees it.
 

@@ -172,8 +172,10 @@ function fillTimes(cells, title) {
   setClass(cells.laxity, title.laxity_s !== null && title.laxity_s < 0 ? "n late" : "n");
   const quote = title.admission;
   const [p50, p90] = quote ? [new Date(quote.finish_p50), new Date(quote.finish_p90)] : [null, null];
-  setText(cells.eta.firstChild, quote ? `${clock(p50)} – ${clock(p90)}` : "not valued yet");
-  setText(cells.eta.lastChild, quote ? (p50 < Date.now() ? "any moment" : relative(p50)) : "");
+  const known = quote && title.source_known;
+  const unknown = quote ? "unknown until it is inspected" : "not valued yet";
+  setText(cells.eta.firstChild, known ? `${clock(p50)} – ${clock(p90)}` : unknown);
+  setText(cells.eta.lastChild, known ? (p50 < Date.now() ? "any moment" : relative(p50)) : "");
   const judged = quote && quote.miss_chance !== null;
   setText(cells.verdict.firstChild, judged ? VERDICTS[quote.verdict] || quote.verdict : "–");
   setClass(cells.verdict.firstChild, judged ? `verdict ${quote.verdict}` : "dim");

@@ -44,6 +44,11 @@ class Admission(Document):
     work: Forecast
     """Slot seconds that the title itself needs."""
 
+    def as_of(self, now: datetime) -> Admission:
+        """The quote as it is told at ``now``: what should have come before is expected at once."""
+        finish = {"finish_p50": max(self.finish_p50, now), "finish_p90": max(self.finish_p90, now)}
+        return self.model_copy(update=finish)
+
     def __str__(self) -> str:
         chance = "" if self.miss_chance is None else f", chance of a miss {self.miss_chance:.1%}"
         return f"{self.verdict}: finished {self.finish_p50:%H:%M:%S} (p90 {self.finish_p90:%H:%M:%S} UTC){chance}"

@@ -188,6 +188,12 @@ class TitleRequest(Document):
     metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
     """Stored and handed back, never interpreted."""
 
+    @property
+    def source_known(self) -> bool:
+        """Whether it says how long and how large the mezzanine is: without that no forecast holds."""
+        known = self.source
+        return None not in (known.duration_s, known.width, known.height)
+
     def stored(self) -> dict[str, Any]:
         """As the catalog keeps it.
 
