@@ -187,7 +187,6 @@ _FIELDS = {
         "type",
     ),
     "nodes": ("metadata.name", "spec.unschedulable"),
-    "namespaces": ("metadata.name", "status.phase"),
 }
 
 

@@ -155,7 +155,6 @@ def kube_server(
     secrets_: Mapping[str, Mapping[str, str]] | None = None,
     manifests: Iterable[Path] = (),
     seed: int = 0,
-    port: int = 0,
     enforce_limits: bool = False,
 ) -> Iterator[Kube]:
     """A running stand-in; every process of its pods is gone afterwards.
@@ -171,7 +170,6 @@ def kube_server(
         priority_classes: Value by name.
         secrets_: In each namespace, by name.
         seed: Of generated names and of faults that come at a rate.
-        port: 0 is any free one.
         manifests: Files with namespaces (and their pod security), service accounts, priority classes, quotas, limit
             ranges and roles; with any role, the account may only what its own allow.
         enforce_limits: Kill a container whose tree of processes is resident beyond its memory limit, and evict a pod
@@ -220,7 +218,7 @@ def kube_server(
     )
     handler = type("BoundHandler", (Handler,), {"kube": kube})
     try:
-        with _Server(("127.0.0.1", port), handler) as server:
+        with _Server(("127.0.0.1", 0), handler) as server:
             kube.url = f"http://127.0.0.1:{server.server_address[1]}"
             kube.write_kubeconfig()
             kube.cluster.start()

@@ -20,7 +20,7 @@ REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
-KINDS = {"pods": "Pod", "events": "Event", "nodes": "Node", "namespaces": "Namespace"}
+KINDS = {"pods": "Pod", "events": "Event", "nodes": "Node"}
 
 
 class ApiError(Exception):
