@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from include.adapters.cmaf import Segment, Track, UnreadableTrack, read_track
+from include.adapters.cmaf import Segment, Track, UnreadableTrack, peak_bps, read_track
 from include.adapters.manifests.contents import Contents, TextEntry, VideoEntry
 from include.adapters.manifests.dash import correct_dash
 from include.adapters.manifests.faults import faults
@@ -146,6 +146,10 @@ def test_tracks_begin_each_segment_anew_and_end_together(second: Track, said: li
     ]
 
     assert found == said
+
+
+def test_a_stretch_of_half_the_target_counts_for_the_peak() -> None:
+    assert peak_bps([(1000, Fraction(1)), (100, Fraction(3))], 2) == 8000
 
 
 def test_a_variants_bandwidth_counts_the_dearest_text(tmp_path: Path) -> None:
