@@ -103,6 +103,8 @@ def live_stack(home: Path) -> Iterator[LiveStack]:
         extra = {
             "AIRFLOW_CONN_CALLSHEET_SLACK": slack_connection(slack),
             "CALLSHEET_FFMPEG": str(faulty_ffmpeg(home, faults)),
+            # The script reads the faults, which no media tool could.
+            "CALLSHEET_SANDBOX": "off",
             "NO_PROXY": "127.0.0.1",
         }
         said: list[str] = []

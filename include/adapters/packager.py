@@ -95,7 +95,8 @@ def make_set(
     for name, path in sources.items():
         (inputs / f"{name}.mp4").symlink_to(os.path.abspath(path))  # noqa: PTH100  # must not follow links
     argv = packager_argv(packager(settings), videos, audios, segment_s=segment_s, gop_s=gop_s)
-    finished = run(argv, timeout_s=timeout_s, failure=PackagerFailed, cwd=folder)
+    read = [os.path.abspath(path) for path in sources.values()]  # noqa: PTH100  # the same
+    finished = run(argv, timeout_s=timeout_s, failure=PackagerFailed, cwd=folder, reads=read)
     for link in inputs.iterdir():
         link.unlink()
     inputs.rmdir()

@@ -51,7 +51,7 @@ def install(*, development: bool, project: Path = PROJECT) -> None:
     """
     only = [] if development else ["--omit=dev"]
     argv = [*npm_argv(), "ci", *only, "--no-audit", "--no-fund", "--ignore-scripts"]
-    run(argv, timeout_s=INSTALL_LIMIT_S, failure=ToolFailed, cwd=project)
+    run(argv, timeout_s=INSTALL_LIMIT_S, failure=ToolFailed, cwd=project, closed_in=False)
 
 
 def main() -> int:

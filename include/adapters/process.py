@@ -1,7 +1,8 @@
 """Runs one child process: bounded in all that it may use, accounted, and never left behind.
 
 What a media tool reads may be made to hurt it, so each runs under the kernel's limits: memory, CPU time, size of a file
-that it writes, open files, and no core dumps (docs/decisions/0011).
+that it writes, open files, and no core dumps (docs/decisions/0011). Where the machine has one, it runs in a sandbox
+(:mod:`include.adapters.sandbox`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from include.adapters.sandbox import exit_code, find_sandbox, kill_closed_in
 from include.base.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
 from include.base.settings import Settings, available_cores, load_settings
 from include.base.text import command_line, printable, redacted
@@ -72,6 +74,7 @@ _BREAK = re.compile(
 """Of the transport's words those that tell of data that did not come. 416 is only an end that was asked beyond."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_Kill = Callable[[subprocess.Popen[bytes]], None]
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -146,13 +149,17 @@ def run(
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
+    folder: Path | None = None,
+    reads: Sequence[str] = (),
+    closed_in: bool = True,
     file_bytes: int | None = None,
     secrets: Sequence[str] = (),
 ) -> Finished:
     """Run ``argv`` to its end and account for it. Call it from a thread that outlives the child.
 
     A tool that runs into a limit raises :class:`ToolTimeout`, :class:`OutOfMemory` or :class:`OutputTooLarge`, one that
-    somebody has stopped ``failure``.
+    somebody has stopped ``failure``, and one whose sandbox does not come up
+    :class:`include.base.errors.PlatformUnavailable`.
 
     Args:
         argv: Program and arguments; never a shell.
@@ -160,7 +167,10 @@ def run(
         failure: What a non-zero exit code raises.
         check: False returns the result whatever the exit code; what ran into a limit or was stopped has no result.
         on_line: Gets each line of stdout as it comes (ffmpeg's ``-progress pipe:1``); stdout is then not kept.
-        cwd: Working directory.
+        cwd: Working directory; the tool may write there.
+        folder: Where else it may write.
+        reads: Paths and addresses that it reads beside those that are arguments by themselves.
+        closed_in: False for what is no media tool and needs the machine: it runs outside the sandbox.
         file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
         secrets: Keys and the like that the tool is handed. No log, error or record shows them, whatever the tool says;
             nor the query of a presigned address in ``argv``, which needs no mention here. What is printed to stdout
@@ -169,12 +179,20 @@ def run(
     hidden = _Hidden([*secrets, *_queries(argv)])
     shown_argv = tuple(hidden.within(argument) for argument in argv)
     log.info("%s", command_line(shown_argv))
-    limits = _limits or Limits.of(load_settings())
+    settings = load_settings()
+    limits = _limits or Limits.of(settings)
     if file_bytes is not None:
         limits = dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
     cpu_s = math.ceil(timeout_s * available_cores()) + 1
+    sandbox = find_sandbox(settings) if closed_in else None
+    command = sandbox.argv(argv, limit_s=timeout_s, cwd=cwd, folder=folder, reads=reads) if sandbox else argv
     memory_kills, started = _memory_kills(), time.monotonic()
-    ended = _attend(_start(argv, cwd, _kernel_limits(limits, cpu_s)), timeout_s, on_line)
+    kill = kill_closed_in if sandbox else subprocess.Popen.kill
+    child = _start(command, cwd, _kernel_limits(limits, cpu_s), kill)
+    ended = _attend(child, timeout_s, on_line, kill)
+    if sandbox and not ended.timed_out:
+        said = ended.stderr[-STDERR_TAIL:].decode("utf-8", "replace")
+        ended = dataclasses.replace(ended, returncode=exit_code(ended.returncode, said))
     finished = Finished(
         argv=shown_argv,
         returncode=ended.returncode,
@@ -205,7 +223,9 @@ def _cost(usage: resource.struct_rusage, *, since: float) -> Cost:
     )
 
 
-def _start(argv: list[str], cwd: Path | None, kernel_limits: list[tuple[int, int, int]]) -> subprocess.Popen[bytes]:
+def _start(
+    argv: list[str], cwd: Path | None, kernel_limits: list[tuple[int, int, int]], kill: _Kill
+) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def prepare() -> None:
@@ -228,7 +248,7 @@ def _start(argv: list[str], cwd: Path | None, kernel_limits: list[tuple[int, int
         for signum in came:
             signal.raise_signal(signum)
     except BaseException:
-        child.kill()
+        kill(child)
         child.communicate()
         raise
     return child
@@ -266,7 +286,9 @@ class _Ended:
     timed_out: bool
 
 
-def _attend(child: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[[str], None] | None) -> _Ended:
+def _attend(
+    child: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[[str], None] | None, kill: _Kill
+) -> _Ended:
     """Read a child to its end, and kill it at the limit or where reading it fails."""
     assert child.stdout is not None
     assert child.stderr is not None
@@ -277,7 +299,7 @@ def _attend(child: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[
 
     def stop() -> None:
         timed_out.set()
-        child.kill()
+        kill(child)
 
     timer = threading.Timer(timeout_s, stop)
     timer.daemon = True
@@ -294,7 +316,7 @@ def _attend(child: subprocess.Popen[bytes], timeout_s: float, on_line: Callable[
     finally:
         timer.cancel()
         if child.returncode is None:
-            child.kill()
+            kill(child)
             child.wait()
         reader.join(timeout=5)
         child.stdout.close()

@@ -169,7 +169,7 @@ def _cuts(settings: Settings, files: Sequence[Path], folder: Path, say: Say) -> 
         argv = [*prelude(tools.ffmpeg(settings), level="error", overwrite=True), *given]
         options = plain_x264_options(preset="ultrafast", crf=10)
         argv += ["-t", f"{seconds:.3f}", *(part for name, value in options.items() for part in (f"-{name}", value))]
-        run([*argv, "-pix_fmt", "yuv420p", str(target)], timeout_s=LIMIT_S / 2)
+        run([*argv, "-pix_fmt", "yuv420p", str(target)], timeout_s=LIMIT_S / 2, folder=folder)
         yield content, target
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from include.adapters import tools
+from include.adapters import sandbox, tools
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog, Stub
 from include.adapters.catalog.census import Counts
@@ -84,6 +84,7 @@ def examine(settings: Settings, connect: Callable[[], AirflowApi]) -> Examinatio
     findings = (
         *_packages(),
         *_tools(settings),
+        _sandbox(settings),
         *catalog.findings(),
         _store(settings),
         *_airflow(connect),
@@ -132,6 +133,17 @@ def _tools(settings: Settings) -> Iterator[Finding]:
                 about=name, level=Level.WARNING, said=f"{found}, tested with {TOOLS[name]}",
                 do="another build may be meant; renditions of the two are told apart",
             )  # fmt: skip
+
+
+def _sandbox(settings: Settings) -> Finding:
+    """Whether media tools run closed in, as strangers' files may take them over."""
+    if settings.runtime == "kubernetes":
+        return _ok("sandbox", "media tools run in pods: the container is their sandbox")
+    said = sandbox.missing(settings)
+    if not said:
+        return _ok("sandbox", "media tools run in one (bubblewrap)")
+    do = "unset CALLSHEET_SANDBOX" if settings.sandbox == "off" else sandbox.INSTALL
+    return Finding(about="sandbox", level=Level.WARNING, said=f"media tools run without one: {said}", do=do)
 
 
 class _Catalog:

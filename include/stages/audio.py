@@ -271,7 +271,7 @@ def _encode(
     )
     output = ctx.scratch / f"{name}.mp4"
     argv = encode_argv(ffmpeg(settings), opened, track, [*filters, *normalise], layout, output)
-    finished = run(argv, timeout_s=ctx.time_left_s)
+    finished = run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
     encoded_s = _encoded_duration(ctx, output, finished)
     encoded = OpenedMezzanine(address=str(output))
     result = _measured(ctx, encoded, track.model_copy(update={"index": 0, "taps": ()}), [], duration_s).loudness
@@ -327,7 +327,7 @@ def _encoded_duration(ctx: StageContext, output: Path, encoded: Finished) -> flo
     """Presented seconds of the encoded track, by a decode; raises where it does not decode."""
     argv = prelude(ffmpeg(ctx.settings), level="error", progress=True)
     argv += ["-xerror", "-i", f"file:{output}", "-f", "null", "-"]
-    finished = run(argv, timeout_s=ctx.time_left_s)
+    finished = run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
     encoded_s = time_reached_s(finished.stdout)
     if encoded_s == 0:
         raise failed(encoded, EncoderCrashed, "ffmpeg ended well but encoded no audio")

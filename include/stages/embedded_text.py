@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRe
         threads=encode_threads(ctx.settings),
         output=str(output),
     )
-    _written(ctx, argv, "read")
+    _written(ctx, argv, "read", reads=[opened.target])
     return read_as("ass", _bounded(output), zero_ms=LEAD_S * 1000)
 
 
@@ -148,7 +148,7 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
         output=str(output),
     )
     try:
-        run(argv, timeout_s=ctx.time_left_s)
+        run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
     except ToolFailed as error:
         log.warning("%s: %s", ctx.title.request_id, error.message)
         if not output.exists() or not output.stat().st_size:
@@ -161,9 +161,9 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
     return found
 
 
-def _written(ctx: StageContext, argv: list[str], done: str) -> None:
+def _written(ctx: StageContext, argv: list[str], done: str, *, reads: Sequence[str] = ()) -> None:
     try:
-        run(argv, timeout_s=ctx.time_left_s)
+        run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch, reads=reads)
     except ToolFailed as error:
         log.warning("%s: %s", ctx.title.request_id, error.message)
         raise BadSubtitles(f"cannot be {done}") from error

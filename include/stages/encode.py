@@ -133,7 +133,11 @@ def _run(ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s
             ctx.report(share, f"{rendition.name}: frame {state.frames} of {frames}{speed}")
 
     finished = run(
-        argv, timeout_s=limit_s, on_line=progress, file_bytes=most_bytes(rendition, duration_s=source.duration_s)
+        argv,
+        timeout_s=limit_s,
+        on_line=progress,
+        folder=ctx.scratch,
+        file_bytes=most_bytes(rendition, duration_s=source.duration_s),
     )
     # A source that was replaced while it was read gives a rendition of neither.
     open_mezzanine(ctx, source)

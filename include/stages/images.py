@@ -239,4 +239,4 @@ def _run(ctx: StageContext, outputs: list[tuple[Node, Path, dict[str, Any]]]) ->
 
     nodes = [graph.output(node, str(path), map_metadata=-1, **options) for node, path, options in outputs]
     program = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
-    run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s)
+    run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s, folder=ctx.scratch)

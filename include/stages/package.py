@@ -172,7 +172,7 @@ def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
     argv += ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
     argv += ["-video_track_timescale", str(fps.numerator), "-map_metadata", "-1", "-f", "mp4", str(output)]
-    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
+    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=ctx.scratch)
     return output
 
 
@@ -295,7 +295,7 @@ def _progressive(
         argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
         argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
-        run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed)
+        run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=folder)
         names.append(name)
     return tuple(names)
 

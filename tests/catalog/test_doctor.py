@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, select, text, update
 
-from include.adapters import airflow_api, tools
+from include.adapters import airflow_api, sandbox, tools
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import batches, titles
@@ -33,6 +33,7 @@ NEWEST = current_pipelines()["vod"].version
 @pytest.fixture
 def settings(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(airflow_api, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(sandbox, "missing", lambda settings: "")
     return Settings(home=tmp_path / "home", catalog_url=url)
 
 
@@ -82,7 +83,8 @@ def test_all_is_well_where_everything_is_as_tested(
     assert seen.well
     assert set(levels(seen).values()) == {Level.OK}
     assert list(levels(seen)) == [
-        "packages", "ffmpeg", "ffprobe", "packager", "database", "schema", "batches", "store", "airflow", "plugin",
+        "packages", "ffmpeg", "ffprobe", "packager", "sandbox", "database", "schema", "batches", "store", "airflow",
+        "plugin",
     ]  # fmt: skip
     assert (seen.version, seen.format, seen.revision, seen.due) == (VERSION, FORMAT, RELEASES[VERSION], ())
     assert seen.live is not None
@@ -92,6 +94,17 @@ def test_all_is_well_where_everything_is_as_tested(
     assert LocalStore(settings.home / "store").list("work") == {}
     ((_, database),) = found(seen, "database")
     assert database.split()[0] == ("SQLite" if settings.catalog_url.startswith("sqlite") else "PostgreSQL")
+
+
+def test_a_machine_without_a_sandbox_for_its_media_tools_is_told_what_to_install(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "missing", lambda settings: "bwrap is not installed")
+
+    (finding,) = [each for each in examine(settings, no_airflow).findings if each.about == "sandbox"]
+
+    assert (finding.level, finding.said) == (Level.WARNING, "media tools run without one: bwrap is not installed")
+    assert "apt-get install bubblewrap" in finding.do
 
 
 @pytest.mark.parametrize("revision", ["0001", "0004", "0005"])

@@ -49,7 +49,7 @@ def test_a_tool_that_the_kernel_kills_for_memory_is_out_of_memory(
     count = f"open({str(events)!r}, 'w').write('oom 3\\noom_kill 3\\n'); " if counted else ""
 
     with pytest.raises(ToolFailed) as caught:
-        run([PYTHON, "-c", f"import os; {count}os.kill(os.getpid(), 9)"], timeout_s=30)
+        run([PYTHON, "-c", f"import os; {count}os.kill(os.getpid(), 9)"], timeout_s=30, folder=tmp_path)
 
     assert caught.value.retry is (Retry.MORE_MEMORY if counted else Retry.TRANSIENT)
     assert caught.value.exit_code == (137 if counted else 75)
@@ -88,7 +88,7 @@ def test_a_file_above_its_limit_ends_the_tool_for_good(tmp_path: Path) -> None:
     noise = ["-f", "lavfi", "-i", "testsrc2=size=320x240", "-t", "20", "-c:v", "rawvideo"]
 
     with pytest.raises(OutputTooLarge, match="more than 1048576 bytes") as caught:
-        run([ffmpeg(Settings()), "-v", "error", *noise, str(output)], timeout_s=60)
+        run([ffmpeg(Settings()), "-v", "error", *noise, str(output)], timeout_s=60, folder=tmp_path)
 
     assert output.stat().st_size <= MB
     assert caught.value.retry is Retry.NEVER
@@ -100,7 +100,7 @@ def test_a_tighter_bound_of_one_output_counts_and_a_looser_one_does_not(tmp_path
         writing = f"open({str(tmp_path / 'x')!r}, 'wb').write(bytes(3 * 1024**2))"
         with pytest.raises(OutputTooLarge):
             run([PYTHON, "-c", f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); {writing}"],
-                timeout_s=30, file_bytes=bound)  # fmt: skip
+                timeout_s=30, file_bytes=bound, folder=tmp_path)  # fmt: skip
         assert (tmp_path / "x").stat().st_size == wanted
 
 

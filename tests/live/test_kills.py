@@ -122,6 +122,8 @@ def released(tmp_path: Path, live: LiveStack, clip: Path, monkeypatch: pytest.Mo
     hanging.write_text("#!/bin/sh\nexec sleep 1000 # $@\n")
     hanging.chmod(0o755)
     monkeypatch.setenv("CALLSHEET_FFPROBE", str(hanging))
+    # The test looks for the worker as the tool's parent.
+    monkeypatch.setenv("CALLSHEET_SANDBOX", "off")
     catalog = Catalog(f"sqlite:///{tmp_path / 'home' / 'catalog.db'}")
     catalog.migrate()
     conf = {"batch_id": "hung", "titles": [{"title_id": "hung", "mezzanine": clip.as_uri()}]}

@@ -40,6 +40,12 @@ Ready = Callable[[CardFault], tuple[StageContext, Inspection, Plan]]
 HARDWARE = rendition(encoder="h264_nvenc", preset="p5", tune="hq", rate_control=NvencCq.like(capped(23.0)))
 
 
+@pytest.fixture(autouse=True)
+def _unclosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card's stand-in is a script of the tests' Python, which runs ffmpeg: no media tool could."""
+    monkeypatch.setenv("CALLSHEET_SANDBOX", "off")
+
+
 @pytest.fixture(scope="module")
 def planned(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Inspection, Plan]:
     """A clip, and its plan with one job for the pool of GPUs."""

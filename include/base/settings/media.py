@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
@@ -29,6 +29,8 @@ class MediaSettings(OwnerSettings):
     tool_memory_mb: int = Field(default=0, ge=0)
     """MiB of memory that one media tool may fill; 0 means the container's limit, else this machine's by encode
     slots."""
+    sandbox: Literal["auto", "off", "required"] = "auto"
+    """Whether media tools run closed in by bubblewrap: where the machine has it, never, or else not at all."""
     decode_error_tolerance: float = Field(default=0.001, ge=0, le=1)
     """Share of a mezzanine's frames that may be damaged before it is refused."""
     ffmpeg: str = ""
