@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from include.base.errors import RequestRejected
 from include.cli.client import Client, all_good
@@ -71,6 +72,17 @@ def print_json(value: Any) -> None:
 def say(line: str) -> None:
     """A line for people."""
     prose.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many bytes of how many are done, as the function that is given is told; nothing until it is."""
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=prose, transient=True,
+    ) as shown:  # fmt: skip
+        task = shown.add_task(what, visible=False)
+        yield lambda done, size: shown.update(task, completed=done, total=size, visible=True)
 
 
 @contextmanager

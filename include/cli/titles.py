@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from include.cli.common import (
     TierOption,
     VideoFile,
     print_json,
+    progress_of,
     prose,
     read_json,
     say,
@@ -29,6 +29,7 @@ from include.cli.common import (
 from include.cli.console import show_batch, show_quote, show_results, show_valuation
 from include.domain.title.request import batch_schema
 from include.domain.title.title import Tier
+from include.services import copies
 
 app = typer.Typer()
 
@@ -118,13 +119,16 @@ def encode(
     pipeline: PipelineOption = "vod",
     as_json: JsonOption = False,
 ) -> None:
-    """Encode one file on the local stack: a batch of one title, submitted and watched."""
+    """Encode one file on the local stack: a batch of one title, submitted and watched.
+
+    A file beneath a mezzanine root is read where it lies; of any other a link or a copy is made in the first root,
+    which `housekeeping` removes when the title is settled for good.
+    """
     settings = load_settings()
     stamp = f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # noqa: DTZ005 - a name for people on this machine
     title_id = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:80] or "title"
-    mezzanine = settings.mezzanine_roots[0] / f"{title_id}-{stamp}{file.suffix}"
-    mezzanine.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, mezzanine)
+    with progress_of(f"copying {file.name}") as told:
+        mezzanine = copies.placed(file, f"{title_id}-{stamp}", settings, told)
     title: dict[str, Any] = {
         "title_id": title_id,
         "name": file.name[:300],
@@ -134,7 +138,13 @@ def encode(
     }
     batch_id = f"encode-{stamp}"
     with Client.connect(settings) as client:
-        client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})
+        try:
+            accepted = client.submit({"batch_id": batch_id, "pipeline": pipeline, "titles": [title]})["titles"]
+        except BaseException:
+            copies.forget(mezzanine, settings)
+            raise
+        if not accepted:
+            copies.forget(mezzanine, settings)
         watch_to_the_end(client, batch_id, as_json=as_json)
 
 

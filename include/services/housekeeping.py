@@ -15,6 +15,7 @@ from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
 from include.domain.telling.digest import DAY, Digest, Due, Ended, digest_of
 from include.domain.title.title import FINAL_STATES, State
+from include.services.copies import clean_copies
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,22 @@ def retire(catalog: Catalog, api: AirflowApi, *, now: datetime) -> list[str]:
 
 
 def clean_work() -> list[str]:
-    """Remove the work folders of titles that settled longer ago than the configured grace; returns the folders."""
+    """Remove the work folders of titles that settled longer ago than the configured grace; returns the folders.
+
+    What workers that were killed have left, and copies of mezzanines that nothing reads any more, go as well.
+    """
     settings = load_settings()
-    before = datetime.now(UTC) - timedelta(hours=settings.work_retention_h)
+    now = datetime.now(UTC)
+    before = now - timedelta(hours=settings.work_retention_h)
     clean_scratch(settings.scratch, before=before)
     store = open_store(settings)
     swept = store.sweep(before=before)
     log.info("removed %d unfinished files from the store", len(swept))
-    return clean(Catalog(settings.catalog_url), store, before=before)
+    catalog = Catalog(settings.catalog_url)
+    live = catalog.titles.find(states=set(State) - FINAL_STATES, limit=EVERY)
+    settled = catalog.titles.find(states=FINAL_STATES, settled=(before - LOOK_BACK, now), limit=EVERY)
+    clean_copies(settings, live, settled, before=before)
+    return clean(catalog, store, before=before)
 
 
 def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str]:

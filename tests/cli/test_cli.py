@@ -250,10 +250,38 @@ def test_one_file_is_encoded_from_where_mezzanines_may_lie(
     assert title.request.tier == "ugc"
     assert str(title.deadline) == "2099-12-31 23:00:00+00:00"
     copy = Path(title.request.mezzanine.removeprefix("file://"))
-    assert copy.parent == tmp_path / "allowed"
-    assert copy.read_bytes() == b"film"
+    assert copy.parent == tmp_path / "allowed" / "callsheet-encode"
+    assert copy.samefile(file), "no second copy of the bytes where a link will do"
     assert call("encode", str(tmp_path / "none.mov")).exit_code == 2
     assert call("encode", str(file), "--publish-at", "2100-01-01T00:00:00").exit_code == 2
+
+
+def test_a_file_beneath_a_root_is_encoded_where_it_lies(
+    server: str, tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_MEZZANINE_ROOTS", f"{tmp_path / 'first'},{tmp_path / 'second'}")
+    file = tmp_path / "second" / "deep" / "good.mov"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"film")
+
+    assert call("encode", str(file), "--json").exit_code == 0
+
+    (title,) = catalog.titles.find()
+    assert title.request.mezzanine == file.as_uri()
+    assert not (tmp_path / "first").exists()
+
+
+def test_a_file_that_nobody_takes_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_MEZZANINE_ROOTS", str(tmp_path / "allowed"))
+    monkeypatch.setenv("CALLSHEET_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("CALLSHEET_API_USER", "nobody")
+    monkeypatch.setenv("CALLSHEET_API_PASSWORD", "nothing")
+    file = tmp_path / "good.mov"
+    file.write_bytes(b"film")
+
+    assert call("encode", str(file)).exit_code != 0
+
+    assert [path for path in (tmp_path / "allowed").rglob("*") if path.is_file()] == []
 
 
 def test_a_file_without_a_single_plain_letter_has_a_name_too(server: str, tmp_path: Path, catalog: Catalog) -> None:
