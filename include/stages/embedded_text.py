@@ -117,7 +117,7 @@ def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRea
         data=str(data_path),
         times=str(times_path),
     )
-    _written(ctx, argv, "read")
+    _written(ctx, argv, "read", reads=[opened.target])
     decoder, limit = DtvccDecoder(), time.monotonic() + READ_LIMIT_S
     with times_path.open() as times, data_path.open("rb") as data:
         for time_ms, triplets in caption_pictures(times, data):
