@@ -151,7 +151,7 @@ def test_sigterm_leaves_no_child_and_no_scratch(bench: Bench) -> None:
 
 def test_sigkill_of_the_worker_takes_its_tools_along(bench: Bench) -> None:
     job = bench.job(do="hang", pid_file=str(bench.folder / "pid"))
-    process = bench.start("look-around", "--job", bench.address(job))
+    process = bench.start("look-around", "--job", bench.address(job), CALLSHEET_SANDBOX="off")
     children = _children(process.pid)
 
     process.kill()
