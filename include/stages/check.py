@@ -12,15 +12,12 @@ from pathlib import Path
 from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv, written
 from include.adapters.ffmpeg.reading import frames_counted
-from include.adapters.mezzanine import open_mezzanine
-from include.adapters.process import run
+from include.adapters.process import Finished, run
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
-from include.adapters.vmaf import compare
-from include.base.errors import EncoderCrashed
+from include.adapters.vmaf import Reference
 from include.domain.media.alignment import PICTURE_S, Thumbnails, widened
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection, Window
-from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
     AudioResult,
@@ -28,7 +25,6 @@ from include.domain.outcome.results import (
     CheckResult,
     Cost,
     EncodeResult,
-    QualityScore,
     RenditionVerdict,
     SourceVerdict,
     TextResult,
@@ -37,6 +33,7 @@ from include.domain.plan.plan import Plan
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
+from include.stages.comparison import Comparison, Scored
 from include.stages.core import StageContext, stage
 from include.stages.text_timing import text_verdicts
 
@@ -62,14 +59,9 @@ def check(
     left_out = {result.rendition: str(result.degradation) for result in renditions if not result.made}
     known = _still_good(before, results)
     original = Original(ctx=ctx, source=source, ears=ears_for(audio.renditions))
-    decoded = _decode_all(ctx, plan, results, known, verified, original)
-    fresh = [each for each in plan.renditions if each.name in results and not _stands(known, decoded, each.name)]
-    scored: dict[str, _Scored] = {}
-    for position, planned in enumerate(fresh):
-        ctx.report(0.5 + position / len(plan.jobs) / 2, f"comparing {planned.name}")
-        if not decoded[planned.name].reasons:
-            scored[planned.name] = _compare(ctx, title, source, planned, results[planned.name], verified)
-    recognised = qc.recognised((decoded[name].misplaced, each.score) for name, each in scored.items())
+    comparison = Comparison(ctx=ctx, title=title, source=source, verified=verified, plan=plan)
+    decoded = _decode_all(ctx, plan, results, known, verified, original, comparison)
+    recognised = _recognised(comparison, plan, results, decoded)
     verdicts = []
     for planned in plan.renditions:
         name = planned.name
@@ -79,7 +71,7 @@ def check(
         elif _stands(known, decoded, name):
             verdicts.append(known[name])
         else:
-            verdicts.append(_verdict(results[name], decoded[name], scored.get(name), recognised=recognised))
+            verdicts.append(_verdict(results[name], decoded[name], recognised=recognised))
     degraded = qc.conclude(plan, verdicts)
     ctx.report(0.9, "listening")
     tracks = qc.with_their_stereo(audio.renditions, [track_verdict(original, track) for track in audio.renditions])
@@ -92,12 +84,33 @@ def check(
         tracks=tracks,
         texts=texts,
         degraded=degraded or lacks_sound or lacks_text,
-        cost=_sum(
-            *(verdict.check_cost for verdict in verdicts if verdict.check_cost),
-            *(verdict.check_cost for verdict in tracks),
-            *original.costs,
+        cost=Cost.sum(
+            (
+                *(verdict.check_cost for verdict in verdicts if verdict.check_cost),
+                *(verdict.check_cost for verdict in tracks),
+                *original.costs,
+                *comparison.costs,
+            )
         ),
     )
+
+
+def _recognised(
+    comparison: Comparison, plan: Plan, results: dict[str, EncodeResult], decoded: dict[str, _Decoded]
+) -> bool:
+    """Whether VMAF knows the picture where the excerpts do not; asked on every frame before the answer is no."""
+
+    def known() -> bool:
+        sound = (each for each in decoded.values() if each.scored and not each.reasons)
+        return qc.recognised((each.misplaced, each.scored.score) for each in sound if each.scored)
+
+    for planned in plan.renditions:
+        found = decoded.get(planned.name)
+        if found is None or found.reasons or not any(each.foreign for each in found.misplaced) or known():
+            continue
+        again, cost = comparison.every_frame(planned, results[planned.name])
+        decoded[planned.name] = replace(found, scored=again, cost=Cost.sum((found.cost, cost)))
+    return known()
 
 
 def _findings(ctx: StageContext, audio: AudioResult, verified: SourceVerdict) -> Iterator[str]:
@@ -120,6 +133,8 @@ class _Decoded:
     cost: Cost
     misplaced: tuple[qc.Misplaced, ...] = ()
     """What its thumbnails say against it, beside those reasons."""
+    scored: Scored | None = None
+    """How like the mezzanine it looks."""
 
 
 def _decode_all(
@@ -129,44 +144,38 @@ def _decode_all(
     known: dict[str, RenditionVerdict],
     verified: SourceVerdict,
     original: Original,
+    comparison: Comparison,
 ) -> dict[str, _Decoded]:
     """Each finished rendition by name, decoded unless its verdict is known, and held against the others."""
     decoded: dict[str, _Decoded] = {}
     for position, planned in enumerate(plan.renditions):
-        ctx.report(position / len(plan.jobs) / 2, f"decoding {planned.name}")
+        ctx.report(0.9 * position / len(plan.jobs), f"decoding and comparing {planned.name}")
         name = planned.name
         if name not in results:
             continue
         if name in known:
-            decoded[name] = _Decoded(frames=known[name].frames or 0, reasons=(), cost=known[name].check_cost or _sum())
+            cost = known[name].check_cost or Cost.sum(())
+            decoded[name] = _Decoded(frames=known[name].frames or 0, reasons=(), cost=cost)
             continue
-        facts, shown, cost = _decode(ctx, planned, results[name], original.windows)
+        facts, shown, scored, cost = _decode(ctx, planned, results[name], original.windows, comparison)
         reasons = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
         odd = misplaced_pictures(original, shown, frame_rate=parse_rate(planned.frame_rate))
-        decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost, misplaced=odd)
+        decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost, misplaced=odd, scored=scored)
     good = {name: found.frames for name, found in decoded.items() if not found.reasons}
     unlike = {name: (reason,) for name, reason in qc.unlike_the_others(good).items()}
     return {name: replace(found, reasons=unlike.get(name, found.reasons)) for name, found in decoded.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scored:
-    """The comparison of one rendition with the mezzanine."""
-
-    score: QualityScore | None
-    why_none: tuple[str, ...]
-    cost: Cost
-
-
-def _verdict(result: EncodeResult, decoded: _Decoded, scored: _Scored | None, *, recognised: bool) -> RenditionVerdict:
-    """The verdict on a rendition; one that is faulty already was not compared with the source."""
+def _verdict(result: EncodeResult, decoded: _Decoded, *, recognised: bool) -> RenditionVerdict:
+    """The verdict on a rendition; the quality of one that is faulty says nothing."""
     bad = (*decoded.reasons, *qc.picture_faults(decoded.misplaced, recognised=recognised))
+    scored = None if decoded.reasons else decoded.scored
     return RenditionVerdict(
         rendition=result.rendition,
         outcome=CheckOutcome.FAIL if bad else CheckOutcome.PASS,
         reasons=(*bad, *(scored.why_none if scored else ())),
         vmaf=scored.score if scored else None,
-        check_cost=_sum(decoded.cost, scored.cost) if scored else decoded.cost,
+        check_cost=decoded.cost,
         key=result.key,
         frames=decoded.frames,
     )
@@ -188,11 +197,22 @@ def _still_good(before: CheckResult | None, results: dict[str, EncodeResult]) ->
     }
 
 
-def decode_argv(program: str, path: Path, windows: Sequence[Window]) -> list[str]:
-    """A full decode that counts frames on stdout, tells every error on stderr, and writes thumbnails of the windows."""
+def decode_argv(
+    program: str, path: Path, windows: Sequence[Window], reference: Reference | None, *, threads: int
+) -> list[str]:
+    """A full decode that counts frames on stdout, tells every error on stderr, and writes thumbnails of the windows.
+
+    Args:
+        program: ffmpeg.
+        path: Of the rendition.
+        windows: Where thumbnails are wanted.
+        reference: What it is compared with by the way; None for nothing.
+        threads: Of the comparison.
+    """
     argv = prelude(program, level="error", overwrite=True, progress=True)
-    argv += ["-i", f"file:{path}", "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-"]
-    return [*argv, *thumbnails_argv(windows)]
+    compared, output = reference.argv(threads=threads) if reference else ([], [])
+    argv += ["-i", f"file:{path}", *compared, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-"]
+    return [*argv, *thumbnails_argv(windows), *output]
 
 
 def packets_argv(program: str, path: Path) -> list[str]:
@@ -270,15 +290,30 @@ def list_packets(program: str, path: Path, *, timeout_s: float) -> tuple[Listed,
 
 
 def _decode(
-    ctx: StageContext, planned: Rendition, result: EncodeResult, windows: Sequence[Window]
-) -> tuple[qc.RenditionFacts, Thumbnails, Cost]:
+    ctx: StageContext,
+    planned: Rendition,
+    result: EncodeResult,
+    windows: Sequence[Window],
+    comparison: Comparison,
+) -> tuple[qc.RenditionFacts, Thumbnails, Scored, Cost]:
     """What is in the rendition: decoded from first to last frame, thumbnails around the windows, its packets listed."""
     path = ctx.store.local_copy(result.uri, ctx.scratch)
     wide = [widened(window, length_s=PICTURE_S) for window in windows]
-    argv = decode_argv(ffmpeg(ctx.settings), path, wide)
-    with tempfile.TemporaryDirectory(dir=ctx.scratch) as folder:
-        decoded = written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(folder)))
-        shown = thumbnails(Path(folder), zero_s=0.0)
+    with tempfile.TemporaryDirectory(dir=ctx.scratch) as name:
+        folder, reference = Path(name), comparison.reference
+
+        def decode(reference: Reference | None) -> Finished:
+            argv = decode_argv(ffmpeg(ctx.settings), path, wide, reference, threads=encode_threads(ctx.settings))
+            return written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=folder))
+
+        decoded = decode(reference)
+        costs = [decoded.cost]
+        scored = comparison.scored(reference.scores(folder) if reference else [], decoded.stderr_tail)
+        if reference and (decoded.returncode != 0 or decoded.stderr.strip()):
+            # It may be the comparison that complains: what a decode alone says is the rendition's.
+            decoded = decode(None)
+            costs.append(decoded.cost)
+        shown = thumbnails(folder, zero_s=0.0)
     # Reasons are published: no path of this machine in them.
     errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
     if decoded.returncode != 0 and not errors:
@@ -294,52 +329,4 @@ def _decode(
         keyframes=tuple(listed.keyframes),
         decode_errors=tuple(errors),
     )
-    return facts, shown, _sum(decoded.cost, listing)
-
-
-def _compare(
-    ctx: StageContext,
-    title: TitleJob,
-    source: Inspection,
-    planned: Rendition,
-    result: EncodeResult,
-    verified: SourceVerdict,
-) -> _Scored:
-    """The score, or None and why; a measurement that fails is no verdict on the rendition."""
-    video = source.video
-    # Behind the source's last picture there is nothing to compare with: it is held.
-    picture_s = min(verified.duration_s, video.end_s)
-    windows = comparison_windows(picture_s, title.tier, frame_rate=planned.frame_rate)
-    model = qc.vmaf_model(video.display_width, video.display_height)
-    opened, path = open_mezzanine(ctx, source), ctx.store.local_copy(result.uri, ctx.scratch)
-    scores: list[float] = []
-    costs: list[Cost] = []
-    try:
-        for window in windows or (None,):
-            found, finished = compare(
-                ctx.settings,
-                opened,
-                path,
-                video,
-                planned.treatment,
-                frame_rate=planned.frame_rate,
-                model=model,
-                window=window,
-                threads=encode_threads(ctx.settings),
-                scratch=ctx.scratch,
-                timeout_s=ctx.time_left_s,
-            )
-            scores += found
-            costs.append(finished.cost)
-    except EncoderCrashed as error:
-        return _Scored(score=None, why_none=(f"VMAF was not measured: {error.message}",), cost=_sum(*costs))
-    score = qc.pool(scores, sampled=windows is not None, model=model)
-    return _Scored(score=score, why_none=(), cost=_sum(*costs))
-
-
-def _sum(*costs: Cost) -> Cost:
-    return Cost(
-        wall_s=round(sum(cost.wall_s for cost in costs), 3),
-        cpu_s=round(sum(cost.cpu_s for cost in costs), 3),
-        peak_memory_mb=max((cost.peak_memory_mb for cost in costs), default=0.0),
-    )
+    return facts, shown, scored, Cost.sum((*costs, listing))

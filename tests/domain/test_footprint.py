@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -88,4 +89,7 @@ def test_finishing_has_room_for_the_source_and_all_renditions_twice() -> None:
 
     found = task_footprint(source(size_bytes=100 * 1024**2), plan, predictor=PRIOR, max_file_bytes=0, time_limit_s=1)
 
-    assert found.scratch_mb == 100 + 2 * 2 * 100 + 512
+    # And for 40 pictures to compare with, each with its neighbours, at 1.5 bytes a pixel.
+    video = source(size_bytes=1).video
+    compared_mb = 40 * 3 * 1.5 * video.width * video.height / 1024**2
+    assert found.scratch_mb == math.ceil(100 + 2 * 2 * 100 + compared_mb) + 512

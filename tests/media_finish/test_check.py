@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.adapters import vmaf
 from include.adapters.ffmpeg.opening import OpenedMezzanine
+from include.adapters.mezzanine import open_mezzanine
 from include.adapters.vmaf import vmaf_argv
 from include.base.errors import CoreRungMissing
 from include.domain.media.media import Window
+from include.domain.media.sampling import compared_frames
 from include.domain.outcome.results import CheckOutcome, CheckResult, EncodeResult, RenditionVerdict
 from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
+from include.recipes import load_tiers
+from include.stages import alignment
 from include.stages import check as check_module
+from include.stages.comparison import Comparison, Scored
 from tests.clips import Clips, run_ffmpeg
 from tests.titles import Title, fast, make_title
 
@@ -43,6 +50,20 @@ def rendition_file(title: Title, name: str) -> Path:
     return Path(title.ctx.store.readable(uri))
 
 
+def compared(title: Title) -> int:
+    """How many of its frames are compared with the mezzanine."""
+    tier = load_tiers()[title.ctx.title.tier]
+    length_s = min(title.verified.duration_s, title.source.video.end_s)
+    return len(
+        compared_frames(
+            length_s,
+            every_s=tier.compared_every_s,
+            most=tier.compared_frames,
+            frame_rate=title.decision.frame_rate,
+        ).positions
+    )
+
+
 def test_good_renditions_pass_with_their_score_and_its_cost(title: Title, verdicts: CheckResult) -> None:
     assert [each.outcome for each in verdicts.renditions] == [CheckOutcome.PASS, CheckOutcome.PASS]
     assert verdicts.degraded is False
@@ -50,7 +71,7 @@ def test_good_renditions_pass_with_their_score_and_its_cost(title: Title, verdic
     low, high = (each.vmaf for each in verdicts.renditions)
     assert low is not None
     assert high is not None
-    assert (high.frames, high.sampled, high.model) == (title.verified.frames, False, "vmaf_v0.6.1")
+    assert (high.frames, high.sampled, high.model) == (compared(title), True, "vmaf_v0.6.1")
     assert 40 < low.mean < high.mean <= 100
     assert high.p1 <= high.harmonic_mean <= high.mean
     assert verdicts.cost.cpu_s > 0
@@ -165,7 +186,7 @@ def test_odd_sources_are_compared_in_step(clips: Clips, tmp_path: Path, name: st
     assert top is not None
     # Pictures of another time would score far below: the clip's counter and bars move in every frame.
     assert top.mean > 80
-    assert top.frames == made.verified.frames
+    assert top.frames == compared(made)
 
 
 def test_what_the_first_version_was_checked_for_is_not_checked_again(
@@ -219,19 +240,83 @@ def test_a_checked_rendition_that_is_unlike_the_others_fails_all_the_same(title:
     assert result.degraded
 
 
-def test_sampled_windows_score_as_their_frames_do_in_the_whole(clips: Clips, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sought", [False, True])
+def test_compared_frames_score_as_they_do_where_every_frame_is_compared(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sought: bool
+) -> None:
     clip = clips("long.mp4", seconds=21, size="160x90", rate=RATE, languages=(), extra=("-g", "250"))
-    made = make_title(tmp_path, clip, change=fast, tier=Tier.STANDARD)
+    made = make_title(tmp_path, clip, change=fast, tier=Tier.STANDARD, stills=False)
+    if sought:
+        # Each frame of the mezzanine is looked for by itself, as in titles whose frames lie far apart.
+        monkeypatch.setattr(vmaf, "FAR_S", 0.5)
+    every = math.ceil(21 * Fraction(RATE) / 20)
+
     sampled = made.check().renditions[-1].vmaf
 
-    premium = made.ctx.title.model_copy(update={"tier": Tier.PREMIUM})
-    whole = dataclasses.replace(made, ctx=dataclasses.replace(made.ctx, title=premium)).check().renditions[-1].vmaf
-
+    planned, result = made.decision.renditions[-1], made.renditions[-1]
+    scores, _ = vmaf.compare(
+        made.ctx.settings,
+        open_mezzanine(made.ctx, made.source),
+        made.ctx.store.local_copy(result.uri, tmp_path),
+        made.source.video,
+        planned.treatment,
+        frame_rate=planned.frame_rate,
+        model="vmaf_v0.6.1",
+        window=None,
+        threads=1,
+        scratch=tmp_path,
+        timeout_s=60,
+    )
+    assert len(scores) == made.verified.frames
     assert sampled is not None
-    assert whole is not None
-    assert (sampled.sampled, whole.sampled) == (True, False)
-    assert sampled.frames == 5 * round(4 * Fraction(RATE))
-    assert sampled.mean == pytest.approx(whole.mean, abs=1.0)
+    assert (sampled.sampled, sampled.frames) == (True, 20)
+    expected = scores[::every]
+    assert sampled.mean == pytest.approx(sum(expected) / len(expected), abs=0.01)
+    assert sampled.p1 == pytest.approx(min(expected), abs=0.01)
+
+
+def test_the_mezzanine_is_read_once_for_all_renditions(title: Title, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+    for module in (vmaf, check_module, alignment):
+        real = module.run
+
+        def noted(argv: list[str], real: Any = real, **options: Any) -> Any:
+            commands.append(" ".join(argv))
+            return real(argv, **options)
+
+        monkeypatch.setattr(module, "run", noted)
+
+    title.check()
+
+    mezzanine = str(Path(title.ctx.title.mezzanine.removeprefix("file://")))
+    assert sum(mezzanine in command for command in commands) == 1
+    assert sum("libvmaf" in command for command in commands) == len(title.renditions)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rendition_that_looks_wrong_on_a_few_frames_is_compared_on_every_frame(
+    title: Title, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    file = tmp_path / "negated.mp4"
+    recipe = ("-c:v", "libx264", "-preset", "ultrafast", "-x264-params", "scenecut=0", "-g", "48")
+    run_ffmpeg(["-i", str(rendition_file(title, TOP)), "-vf", "negate", *recipe, "-an", str(file)])
+    asked: list[str] = []
+    every_frame = Comparison.every_frame
+
+    def looked(self: Comparison, planned: Any, result: Any) -> Any:
+        asked.append(planned.name)
+        found, cost = every_frame(self, planned, result)
+        assert found.score is not None
+        assert (found.score.frames, found.score.sampled) == (title.verified.frames, False)
+        better = found.score.model_copy(update={"mean": 90.0, "p1": 80.0})
+        return Scored(score=better if known else found.score), cost
+
+    monkeypatch.setattr(Comparison, "every_frame", looked)
+
+    verdict = verdict_on(with_rendition(title, TOP, file).check(), TOP)
+
+    assert asked == [TOP]
+    assert verdict.outcome is (CheckOutcome.PASS if known else CheckOutcome.FAIL)
 
 
 def test_the_comparison_starts_a_few_frames_early_and_throws_them_away(title: Title) -> None:

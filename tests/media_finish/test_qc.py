@@ -26,7 +26,6 @@ from include.domain.plan.plan import EncodeJob, Plan
 from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
 from include.domain.recipe.treatment import SourceTreatment
-from include.domain.title.title import Tier
 from tests.predictions import predicted
 
 NTSC_FILM = "24000/1001"
@@ -247,24 +246,50 @@ def test_findings_on_audio(changes: dict[str, Any], said: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "duration_s", "whole"),
+    ("duration_s", "every_s", "most", "rate", "expected"),
     [
-        (Tier.PREMIUM, 600.0, True),
-        (Tier.PREMIUM, 600.1, False),
-        (Tier.STANDARD, 20.0, True),
-        (Tier.STANDARD, 20.1, False),
-        (Tier.UGC, 5.0, True),
+        pytest.param(10.0, 0.5, 40, "25", range(0, 250, 12), id="as often as the tier asks"),
+        pytest.param(600.0, 0.5, 40, "25", range(0, 15_000, 375), id="a long title: as many as the tier asks"),
+        pytest.param(2.0, 2.0, 10, "25", range(0, 50, 12), id="a short one: a few"),
+        pytest.param(0.4, 2.0, 10, "25", range(10), id="a very short one: all"),
+        pytest.param(0.04, 2.0, 10, "25", range(1), id="one frame"),
+        pytest.param(10.0, 1.0, 20, NTSC_FILM, range(0, 240, 24), id="a fractional rate"),
     ],
 )
-def test_premium_titles_are_compared_frame_by_frame_up_to_ten_minutes(
-    tier: Tier, duration_s: float, whole: bool
+def test_as_many_frames_are_compared_as_the_tier_asks_all_over_the_title(
+    duration_s: float, every_s: float, most: int, rate: str, expected: range
 ) -> None:
-    assert (sampling.comparison_windows(duration_s, tier, frame_rate="25") is None) == whole
+    frames = sampling.compared_frames(duration_s, every_s=every_s, most=most, frame_rate=rate)
+
+    assert frames.positions == expected
+    assert len(frames.positions) <= max(most, 12)
+
+
+@given(total=st.integers(1, 400), every=st.integers(1, 90))
+def test_each_compared_frame_is_seen_between_its_neighbours_and_counted_once(total: int, every: int) -> None:
+    frames = sampling.ComparedFrames(total=total, every=every)
+
+    seen = [number for position in frames.positions for number in frames.seen(position)]
+    assert all(0 <= number < total for number in seen)
+    assert set(frames.positions) <= set(seen)
+    if frames.neighbours:
+        assert len(seen) == len(set(seen)) == frames.count
+        # libvmaf looks at each third picture that it gets.
+        assert seen[:: sampling.TOGETHER] == list(frames.positions)
+    else:
+        assert frames.count == len(frames.positions) == total
+
+
+@pytest.mark.parametrize(("duration_s", "whole"), [(20.0, True), (20.1, False), (5.0, True)])
+def test_a_suspicious_rendition_is_compared_frame_by_frame_in_windows_of_a_long_title(
+    duration_s: float, whole: bool
+) -> None:
+    assert (sampling.comparison_windows(duration_s, frame_rate="25") is None) == whole
 
 
 @given(duration_s=st.floats(20.5, 20_000), rate=st.sampled_from(["25", NTSC_FILM, "60000/1001", "15"]))
 def test_windows_lie_within_the_title_in_order_and_start_on_frames(duration_s: float, rate: str) -> None:
-    windows = sampling.comparison_windows(duration_s, Tier.STANDARD, frame_rate=rate)
+    windows = sampling.comparison_windows(duration_s, frame_rate=rate)
 
     assert windows is not None
     assert len(windows) == sampling.WINDOWS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,4 +155,8 @@ def test_plan_work_and_pods_go_by_whatever_predictor_there_is() -> None:
     # What the worker itself needs comes on top, and a file is twice in scratch.
     assert (pod.memory_mb, pod.scratch_mb) == (401 + 384, 4 + 512)
     # Any of the title's other tasks has room in the pod.
-    assert (other.memory_mb, other.scratch_mb) == (300 + 2 * 384, 1 + 4 * len(plan.jobs) + 512)
+    compared_mb = 180 * source().video.width * source().video.height / 1024**2
+    assert (other.memory_mb, other.scratch_mb) == (
+        300 + 2 * 384,
+        math.ceil(1 + 4 * len(plan.jobs) + compared_mb) + 512,
+    )

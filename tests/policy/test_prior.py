@@ -101,18 +101,19 @@ def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "seconds", "compared_s"),
-    [(Tier.UGC, 10, 10), (Tier.UGC, 300, 20), (Tier.PREMIUM, 300, 300), (Tier.PREMIUM, 3600, 20)],
+    ("tier", "seconds", "compared"),
+    [(Tier.UGC, 10, 10), (Tier.UGC, 300, 20), (Tier.PREMIUM, 300, 20), (Tier.PREMIUM, 3600, 20)],
 )
-def test_only_short_premium_titles_are_compared_whole_and_all_are_decoded(
-    tier: Tier, seconds: float, compared_s: float
+def test_some_frames_of_each_rendition_are_compared_and_all_are_decoded(
+    tier: Tier, seconds: float, compared: int
 ) -> None:
     source = HD.model_copy(update={"duration_s": seconds})
 
     work = title_work(source, [H264], TIERS[tier], predictor=PRIOR, tier=tier)
 
-    pixels_per_s = 25 * sum(cut.pixels for cut in cut_ladder(H264.rungs, width=1280, height=720))
-    expected_ns = pixels_per_s * (compared_s * RATES.finish + seconds * RATES.decode)
+    rungs = cut_ladder(H264.rungs, width=1280, height=720)
+    compared_ns = compared * len(rungs) * 1280 * 720 * RATES.finish
+    expected_ns = compared_ns + 25 * seconds * sum(cut.pixels for cut in rungs) * RATES.decode
     assert work.finish.p50_s == pytest.approx(RATES.start_s + expected_ns * 1e-9)
     sampled_ns = 1280 * 720 * 25 * min(seconds, RATES.prepare_sample_s) * RATES.prepare
     assert work.prepare.p50_s == pytest.approx(RATES.start_s + sampled_ns * 1e-9)

@@ -14,9 +14,7 @@ from include.domain.cost.features import EncodeFeatures, SourceFeatures, TitleFe
 from include.domain.cost.forecast import spread
 from include.domain.cost.predictor import Prediction, Predictor, Quantiles, TaskPrediction, TitleTasks
 from include.domain.cost.rates import NANO, CostRates, Pair, encoding_s
-from include.domain.media.sampling import LONG_TITLE_S
 from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
-from include.domain.title.title import Tier
 
 MEBIBYTE = 1024**2
 BASE_MEMORY_MB = 256
@@ -88,8 +86,8 @@ class PriorPredictor(Predictor):
         duration_s, pixels_in = source.source_duration_s, _pixels_in(source)
         sampled_in = pixels_in * min(1.0, rates.prepare_sample_s / duration_s)
         pixels_out = sum(encode.pixels * encode.fps for encode in title.encodes) * duration_s
-        all_compared = title.tier is Tier.PREMIUM and duration_s <= LONG_TITLE_S
-        compared_out = pixels_out * (1.0 if all_compared else min(1.0, rates.finish_sample_s / duration_s))
+        compared = min(rates.finish_frames, duration_s / rates.finish_every_s) * len(title.encodes)
+        compared_out = compared * source.source_width * source.source_height
         frame_bytes = source.source_width * source.source_height * _source_bytes(source)
         memory_mb = float(math.ceil(HELD_FRAMES * frame_bytes / MEBIBYTE))
         memory = Quantiles(p50=memory_mb, p90=memory_mb)

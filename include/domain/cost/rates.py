@@ -54,9 +54,11 @@ class CostRates(Document):
     extras: float = Field(ge=0)
     """Per pixel of the source: the full decode."""
     finish: float = Field(ge=0)
-    """Per pixel of every rendition that is compared with the source."""
-    finish_sample_s: float = Field(gt=0)
-    """Seconds, at most, of a rendition that is compared in samples; all of it is decoded."""
+    """Per pixel of the source, for each frame of a rendition that is compared with it. All frames are decoded."""
+    finish_every_s: float = Field(gt=0)
+    """Seconds from one frame that is compared to the next …"""
+    finish_frames: float = Field(gt=0)
+    """… but at most so many: between what the tiers ask for."""
     start_s: float = Field(ge=0)
     """Of every worker task: the process and its first reads."""
     typical: dict[Kind, TypicalSource]

@@ -127,6 +127,8 @@ class Report(Document):
     """What was unusual, in sentences."""
     encode_cpu_s: float
     check_cost: Cost
+    check_share: float | None = None
+    """CPU time of the checks by that of the encodes; None where nothing was encoded."""
     tools: dict[str, str]
     files: dict[str, Any]
     """Entry points, relative to the report."""
@@ -156,6 +158,7 @@ def build_report(
         for result in encoded
         if result.degradation and (result.rendition in packaged or not result.made)
     )
+    encode_cpu_s = round(sum(result.cost.cpu_s for result in encoded), 3)
     findings: list[Finding] = [*source.warnings, *verified.warnings, *audio.warnings, *text.warnings]
     return Report(
         title_id=title.title_id,
@@ -187,8 +190,9 @@ def build_report(
         ),
         given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio, *verdicts.of_tracks),
-        encode_cpu_s=round(sum(result.cost.cpu_s for result in encoded), 3),
+        encode_cpu_s=encode_cpu_s,
         check_cost=verdicts.cost,
+        check_share=round(verdicts.cost.cpu_s / encode_cpu_s, 3) if encode_cpu_s else None,
         tools=tools,
         files=files,
     )

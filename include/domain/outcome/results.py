@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,6 +19,20 @@ class Cost(Document):
     wall_s: float
     cpu_s: float
     peak_memory_mb: float
+
+    @classmethod
+    def sum(cls, costs: Iterable[Cost]) -> Cost:
+        """What several pieces of work used one after the other."""
+        known = tuple(costs)
+        return cls(
+            wall_s=round(sum(cost.wall_s for cost in known), 3),
+            cpu_s=round(sum(cost.cpu_s for cost in known), 3),
+            peak_memory_mb=max((cost.peak_memory_mb for cost in known), default=0.0),
+        )
+
+    def part(self, count: int) -> Cost:
+        """What each of ``count`` equal parts used, that were done together."""
+        return self.model_copy(update={"wall_s": round(self.wall_s / count, 3), "cpu_s": round(self.cpu_s / count, 3)})
 
 
 class HardwareFault(StrEnum):

@@ -21,6 +21,9 @@ SCRATCH_MB = 512
 """Logs, documents, thumbnails, what a tool keeps beside its output."""
 START_MARGIN_S = 900
 """Between a pod's start and that of its tools, and from their end to the last byte in the store."""
+COMPARED_BYTES_PER_PIXEL = 180
+"""Of the source, for what renditions are compared with: 40 pictures of a premium title and their neighbours, at 1.5
+bytes."""
 UNKNOWN_SOURCE_MB = 4096
 """Enough to decode samples of a 4K source; a larger one runs out of memory once and is given more."""
 MEBIBYTE = 1024**2
@@ -73,7 +76,7 @@ def task_footprint(
         time_limit_s: Of the task.
     """
     size_mb = math.ceil((source.mezzanine.size_bytes if source else max_file_bytes) / MEBIBYTE)
-    cpus, memory_mb, renditions_mb = GPU_CPUS, UNKNOWN_SOURCE_MB, 0.0
+    cpus, memory_mb, made_mb = GPU_CPUS, UNKNOWN_SOURCE_MB, 0.0
     if source is not None:
         pixels = source.video.width * source.video.height
         known = source_features(source)
@@ -81,11 +84,12 @@ def task_footprint(
         (tasks,) = predictor.predict_tasks([TitleFeatures(source=known, encodes=encodes)])
         cpus, memory_mb = _cpus(pixels), 2 * WORKER_MB + math.ceil(tasks.memory_mb.p90)
     if source is not None and plan is not None:
-        renditions_mb = 2 * sum(job.prediction.size_bytes.p90 for job in plan.jobs) / MEBIBYTE
+        compared = COMPARED_BYTES_PER_PIXEL * source.video.width * source.video.height
+        made_mb = (2 * sum(job.prediction.size_bytes.p90 for job in plan.jobs) + compared) / MEBIBYTE
     return Footprint(
         cpus=cpus,
         memory_mb=memory_mb,
-        scratch_mb=size_mb + math.ceil(renditions_mb) + SCRATCH_MB,
+        scratch_mb=size_mb + math.ceil(made_mb) + SCRATCH_MB,
         deadline_s=math.ceil(time_limit_s) + START_MARGIN_S,
     )
 

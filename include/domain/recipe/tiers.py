@@ -28,6 +28,10 @@ class TierPolicy(Document):
     """Rungs of the first codec without which the title does not go out."""
     vmaf_may_lose: float = Field(default=0.0, ge=0, le=20)
     """VMAF points below the tier's own preset that an encode may give up for its deadline: the quality floor."""
+    compared_every_s: float = Field(default=2.0, gt=0)
+    """Seconds from one frame whose VMAF the checks measure to the next, before a title goes out …"""
+    compared_frames: int = Field(default=10, ge=4, le=200)
+    """… but at most so many frames, all over the title."""
     field_pictures: bool = False
     """Whether each field of interlaced video becomes a picture (50i at 50 fps), and not each frame (at 25)."""
     playable_first: FirstVersionRule = "deadline"
