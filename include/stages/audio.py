@@ -287,6 +287,7 @@ def _encode(
         channels=layout.channels,
         language=track.language,
         label="",
+        sound="",
         bitrate_kbps=round(size * 8 / 1000 / max(encoded_s, 0.001)),
         duration_s=encoded_s,
         source_lufs=measured.integrated_lufs,

@@ -203,15 +203,12 @@ def _contents(
     target_s = target_duration([*videos, *audios])
     taken: set[str] = set()
     # All layouts of a sound have its one label: players tell them apart by their channels.
-    labels = {
-        sound: unique(label, taken)
-        for sound, label in {track.sound or track.name: track.label for track in tracks}.items()
-    }
+    labels = {sound: unique(label, taken) for sound, label in {track.sound: track.label for track in tracks}.items()}
     sounds = tuple(
         AudioEntry(
             track=measured,
             language=track.language,
-            label=labels[track.sound or track.name],
+            label=labels[track.sound],
             group=_group(track),
             default=track.default,
             role=track.role,

@@ -213,6 +213,8 @@ def track(**changes: Any) -> AudioRendition:
     sound: dict[str, Any] = {
         "name": "aac_en_stereo",
         "uri": "audio/aac_en_stereo.mp4",
+        "streams": (1,),
+        "sound": "en",
         "codec": "aac",
         "channels": 2,
         "language": "en",

@@ -82,8 +82,7 @@ VERDICTS = CheckResult(
         ),
         RenditionVerdict(rendition="h264_360p", outcome=CheckOutcome.FAIL, reasons=("too short",)),
     ),
-    degraded=True,
-    cost=COST,
+    tracks=(), texts=(), degraded=True, cost=COST,
 )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ class AudioRendition(Document):
     """E.g. ``aac_en_stereo``."""
     uri: str
     """Store key of the audio-only MP4."""
-    streams: tuple[int, ...] = ()
+    streams: tuple[int, ...]
     """Indexes of the source's streams that it was made of."""
     taps: tuple[Tap, ...] = ()
     """Channels of those that it was made of; empty for all of them."""
@@ -128,7 +128,7 @@ class AudioRendition(Document):
     """Measured on the encoded track."""
     default: bool = False
     role: AudioRole = AudioRole.MAIN
-    sound: str = ""
+    sound: str
     """The same for all layouts of one sound, and for no other: ``en``, ``en_description``."""
 
 
@@ -237,8 +237,8 @@ class CheckResult(Document):
     renditions: tuple[RenditionVerdict, ...]
     audio: tuple[str, ...] = ()
     """Findings on audio tracks, and on what could not be compared, in sentences; empty is good."""
-    tracks: tuple[TrackVerdict, ...] = ()
-    texts: tuple[TextVerdict, ...] = ()
+    tracks: tuple[TrackVerdict, ...]
+    texts: tuple[TextVerdict, ...]
     degraded: bool
     """True when a rendition or track without which the title can go out is missing or failed."""
     cost: Cost
