@@ -126,6 +126,8 @@ def reference_argv(
     picture = picture.filter("tpad", stop=-1, stop_mode="clone")
     if position is None:
         count = frames.count
+        # The held picture has no end by itself: a filter that drops all that follows would ask for more for ever.
+        picture = picture.filter("trim", end_frame=frames.total)
         for expression in _chosen(frames):
             picture = picture.filter("select", expression)
     else:
