@@ -30,6 +30,12 @@ WORD = "canary-3f9c"
 """In the file that must not be read, as picture description and as text."""
 
 
+@pytest.fixture(autouse=True)
+def without_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hide whether the tools are told not to follow: what it keeps from them has tests of its own."""
+    monkeypatch.setenv("CALLSHEET_SANDBOX", "off")
+
+
 @pytest.fixture
 def listener() -> Iterator[Server]:
     """Would serve a sound clip to whoever asks; nobody must."""
