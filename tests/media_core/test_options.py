@@ -27,8 +27,9 @@ Context = Callable[..., StageContext]
 
 def bound(job: EncodeJob, option: str) -> EncodeJob:
     """The job as it binds where ``option`` is the best that fits."""
-    for left_s in range(600, -600, -1):
-        found = bind(job, publish_at=NOW + timedelta(seconds=left_s / 10), now=NOW)
+    # A small rung's presets are less than a tenth of a second apart.
+    for left_ms in range(60_000, -60_000, -10):
+        found = bind(job, publish_at=NOW + timedelta(milliseconds=left_ms), now=NOW)
         if found.binding is not None and found.binding.option == option:
             return found
     raise AssertionError(f"{job.name} never takes {option}")
