@@ -132,7 +132,8 @@ def _service_s(argv: Sequence[str], output: str | None = None) -> float:
     # Two jobs of one shape may run at once: each has a file of its own.
     command = list(argv) if output is None else [*argv[:-1], output]
     assert argv[-1].endswith(".mp4"), argv
-    return run(command, timeout_s=LIMIT_S).cost.wall_s
+    folder = Path(command[-1].removeprefix("file:")).parent
+    return run(command, timeout_s=LIMIT_S, folder=folder).cost.wall_s
 
 
 def _contended(shapes: Sequence[Shape]) -> float:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from include.adapters.sandbox import exit_code, find_sandbox, kill_closed_in
+from include.adapters.transport import without_transport
 from include.base.errors import EncoderCrashed, OutOfMemory, OutputTooLarge, StorageError, ToolFailed, ToolTimeout
 from include.base.settings import Settings, available_cores, load_settings
 from include.base.text import command_line, printable, redacted
@@ -67,11 +68,7 @@ _PASSED_ON = (
 )
 """What a media tool may see of the environment: no credentials."""
 _NO_MEMORY = re.compile(r"Cannot allocate memory|std::bad_alloc|malloc of size \d+ failed")
-_TRANSPORT = re.compile(r"\[(https?|tls|tcp) @ (\w+)\] ")
-_BREAK = re.compile(
-    r"HTTP error (?!416)|reading HTTP response|ends prematurely|returned|[Ff]ailed|timed out|certificate"
-)
-"""Of the transport's words those that tell of data that did not come. 416 is only an end that was asked beyond."""
+_TIMEOUT = "FFmpeg timeout"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _Kill = Callable[[subprocess.Popen[bytes]], None]
@@ -158,8 +155,7 @@ def run(
     """Run ``argv`` to its end and account for it. Call it from a thread that outlives the child.
 
     A tool that runs into a limit raises :class:`ToolTimeout`, :class:`OutOfMemory` or :class:`OutputTooLarge`, one that
-    somebody has stopped ``failure``, and one whose sandbox does not come up
-    :class:`include.base.errors.PlatformUnavailable`.
+    somebody has stopped ``failure``; otherwise as :func:`include.adapters.sandbox.exit_code` does.
 
     Args:
         argv: Program and arguments; never a shell.
@@ -173,26 +169,17 @@ def run(
         closed_in: False for what is no media tool and needs the machine: it runs outside the sandbox.
         file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
         secrets: Keys and the like that the tool is handed. No log, error or record shows them, whatever the tool says;
-            nor the query of a presigned address in ``argv``, which needs no mention here. What is printed to stdout
-            is given to the caller as it is.
+            nor the query of a presigned address in ``argv``, which needs no mention here. Stdout is returned as it is.
     """
     hidden = _Hidden([*secrets, *_queries(argv)])
     shown_argv = tuple(hidden.within(argument) for argument in argv)
     log.info("%s", command_line(shown_argv))
-    settings = load_settings()
-    limits = _limits or Limits.of(settings)
-    if file_bytes is not None:
-        limits = dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
+    limits = _limits_for(file_bytes)
     cpu_s = math.ceil(timeout_s * available_cores()) + 1
-    sandbox = find_sandbox(settings) if closed_in else None
+    sandbox = find_sandbox(load_settings()) if closed_in else None
     command = sandbox.argv(argv, limit_s=timeout_s, cwd=cwd, folder=folder, reads=reads) if sandbox else argv
     memory_kills, started = _memory_kills(), time.monotonic()
-    kill = kill_closed_in if sandbox else subprocess.Popen.kill
-    child = _start(command, cwd, _kernel_limits(limits, cpu_s), kill)
-    ended = _attend(child, timeout_s, on_line, kill)
-    if sandbox and not ended.timed_out:
-        said = ended.stderr[-STDERR_TAIL:].decode("utf-8", "replace")
-        ended = dataclasses.replace(ended, returncode=exit_code(ended.returncode, said))
+    ended = _carry_out(command, cwd, _kernel_limits(limits, cpu_s), timeout_s, on_line, closed_in=bool(sandbox))
     finished = Finished(
         argv=shown_argv,
         returncode=ended.returncode,
@@ -200,19 +187,47 @@ def run(
         stderr=printable(redacted(hidden.within(ended.stderr.decode("utf-8", "replace"))), keep="\n\t"),
         cost=_cost(ended.usage, since=started),
     )
-    if any(argument.startswith(("http://", "https://")) for argument in argv):
-        finished = _read_whole(finished)
+    finished = _read_whole(finished)
     if ended.timed_out:
-        text = f"FFmpeg timeout: {_tool(finished)} ran longer than {timeout_s:.0f} s"
-        raise _ended(finished, ToolTimeout, text, "timeout")
+        raise _ended(
+            finished, ToolTimeout, f"{_TIMEOUT}: {_tool(finished)} ran longer than {timeout_s:.0f} s", "timeout"
+        )
     if finished.returncode != 0:
-        # Other tasks share the cgroup, so the kernel's count must have risen while this child ran, and it must be dead.
-        killed = finished.returncode == -signal.SIGKILL and _memory_kills() > memory_kills
-        finished = _within(finished, limits, cpu_s, killed=killed)
+        finished = _within(finished, limits, cpu_s, killed=_killed_for_memory(finished, memory_kills))
     # Half of what a tool would have said is no verdict on what it has read.
     if finished.returncode in _STOPPED or (check and finished.returncode != 0):
         raise failed(finished, failure)
     return finished
+
+
+def _limits_for(file_bytes: int | None) -> Limits:
+    limits = _limits or Limits.of(load_settings())
+    if file_bytes is None:
+        return limits
+    return dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
+
+
+def _carry_out(
+    command: list[str],
+    cwd: Path | None,
+    kernel_limits: list[tuple[int, int, int]],
+    timeout_s: float,
+    on_line: Callable[[str], None] | None,
+    *,
+    closed_in: bool,
+) -> _Ended:
+    """Run a command to its end, which is that of the tool itself where it is closed in; raises as :func:`exit_code`."""
+    kill = kill_closed_in if closed_in else subprocess.Popen.kill
+    ended = _attend(_start(command, cwd, kernel_limits, kill), timeout_s, on_line, kill)
+    if ended.timed_out or not closed_in:
+        return ended
+    said = ended.stderr[-STDERR_TAIL:].decode("utf-8", "replace")
+    return dataclasses.replace(ended, returncode=exit_code(ended.returncode, said))
+
+
+def _killed_for_memory(finished: Finished, kills_before: int) -> bool:
+    """Whether the kernel did it: other tasks share the cgroup, so its count rose meanwhile, and the child is dead."""
+    return finished.returncode == -signal.SIGKILL and _memory_kills() > kills_before
 
 
 def _cost(usage: resource.struct_rusage, *, since: float) -> Cost:
@@ -350,29 +365,13 @@ def _queries(argv: Sequence[str]) -> list[str]:
 
 
 def _read_whole(finished: Finished) -> Finished:
-    """A run without what its transport said; raises :class:`StorageError` where a break was not mended.
-
-    ffmpeg takes data that no longer comes for the end of the file and ends well. And a mended break must not look to
-    those who judge a mezzanine by the tool's words as if the mezzanine were cut short.
-    """
-    open_breaks: dict[str, str] = {}
-    rest = []
-    for line in finished.stderr.splitlines(keepends=True):
-        said = _TRANSPORT.match(line)
-        if said is None:
-            rest.append(line)
-            continue
-        # Layers below HTTP do not know which connection they serve.
-        connection = said[2] if said[1].startswith("http") else "below"
-        if "Will reconnect" in line:
-            open_breaks.pop(connection, None)
-            open_breaks.pop("below", None)
-        elif _BREAK.search(line):
-            open_breaks[connection] = line[said.end() :].strip()
-    if open_breaks:
-        last = list(open_breaks.values())[-1]
-        raise StorageError(f"{_tool(finished)} could not read the store to the end: {last}", reason="unreachable")
-    return dataclasses.replace(finished, stderr="".join(rest))
+    """A run without what its transport said; raises :class:`StorageError` where a break was not mended."""
+    if not any(argument.startswith(("http://", "https://")) for argument in finished.argv):
+        return finished
+    rest, broken = without_transport(finished.stderr)
+    if broken:
+        raise StorageError(f"{_tool(finished)} could not read the store to the end: {broken}", reason="unreachable")
+    return dataclasses.replace(finished, stderr=rest)
 
 
 def _within(finished: Finished, limits: Limits, cpu_s: int, *, killed: bool) -> Finished:
@@ -380,7 +379,7 @@ def _within(finished: Finished, limits: Limits, cpu_s: int, *, killed: bool) -> 
     tool = _tool(finished)
     # ffmpeg takes SIGXCPU for a wish to end, hence the time itself.
     if finished.returncode == -signal.SIGXCPU or finished.cost.cpu_s >= cpu_s:
-        raise _ended(finished, ToolTimeout, f"FFmpeg timeout: {tool} used more than {cpu_s} s of CPU time", "cpu_time")
+        raise _ended(finished, ToolTimeout, f"{_TIMEOUT}: {tool} used more than {cpu_s} s of CPU time", "cpu_time")
     if finished.returncode == -signal.SIGXFSZ:
         text = f"{tool} wrote a file of more than {limits.file_bytes} bytes, which no sound output has"
         raise _ended(finished, OutputTooLarge, text, "output_too_large")

@@ -33,7 +33,8 @@ def ask(s3: S3, server: str, tokens: dict[str, str], catalog: Catalog) -> Ask:
     start(catalog, "spring/alpha")
     publish(catalog, "spring/alpha")
     store = open_store(load_settings())
-    for name, data in {"v1/hls.m3u8": b"#EXTM3U", "v1/1.m4s": bytes(range(100)), "current.json": b"{}"}.items():
+    files = {"v1/hls.m3u8": b"#EXTM3U", "v1/1.m4s": bytes(range(100)), "current.json": b'{"version": 1}'}
+    for name, data in files.items():
         store.put_bytes(f"titles/alpha/{name}", data)
 
     def asked(name: str, *, user: str | None = "viewer", byte_range: str | None = None) -> httpx.Response:

@@ -142,7 +142,7 @@ def test_what_a_running_title_has_done_is_ahead_of_nobody() -> None:
     [
         (None, Verdict.FEASIBLE, False),
         (timedelta(hours=1), Verdict.FEASIBLE, False),
-        (timedelta(seconds=85), Verdict.FEASIBLE_DEGRADED, True),
+        (timedelta(seconds=60), Verdict.FEASIBLE_DEGRADED, True),
         (timedelta(seconds=20), Verdict.INFEASIBLE, True),
         (timedelta(seconds=-20), Verdict.INFEASIBLE, True),
     ],

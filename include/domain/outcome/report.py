@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -182,12 +183,7 @@ def build_report(
         duration_s=verified.duration_s,
         degraded=verdicts.degraded or bool(given_up),
         whole=whole,
-        missing=(
-            *(planned.name for planned in plan.renditions if planned.name not in packaged),
-            *plan.left_out(),
-            *verdicts.withheld,
-            *(f"text_{name}" for name in verdicts.withheld_texts),
-        ),
+        missing=_missing(plan, packaged, verdicts),
         given_up=given_up,
         findings=(*(finding.message for finding in findings), *verdicts.audio, *verdicts.of_tracks),
         encode_cpu_s=encode_cpu_s,
@@ -195,6 +191,15 @@ def build_report(
         check_share=round(verdicts.cost.cpu_s / encode_cpu_s, 3) if encode_cpu_s else None,
         tools=tools,
         files=files,
+    )
+
+
+def _missing(plan: Plan, packaged: Mapping[str, PackagedRendition], verdicts: CheckResult) -> tuple[str, ...]:
+    return (
+        *(planned.name for planned in plan.renditions if planned.name not in packaged),
+        *plan.left_out(),
+        *verdicts.withheld,
+        *(f"text_{name}" for name in verdicts.withheld_texts),
     )
 
 
