@@ -162,13 +162,14 @@ def fast(decision: Plan) -> Plan:
 
 def _no_stills(ctx: StageContext) -> ImagesResult:
     names = {
-        "poster": "poster.jpg", "thumbnail": "thumbnail.jpg", "sprite": "sprite.jpg", "sprite_vtt": "sprite.vtt",
+        "poster": "poster.jpg", "thumbnail": "thumbnail.jpg", "sprite_vtt": "sprite.vtt",
         "preview_mp4": "preview.mp4", "preview_gif": "preview.gif",
     }  # fmt: skip
     keys = {field: ctx.key(f"images/{name}") for field, name in names.items()}
-    for key in keys.values():
+    sheet = ctx.key("images/sprite_001.jpg")
+    for key in (*keys.values(), sheet):
         ctx.store.put_bytes(key, b"")
-    return ImagesResult(**keys, poster_time_s=0.0)
+    return ImagesResult(**keys, sprites=(sheet,), poster_time_s=0.0)
 
 
 def _run(ctx: StageContext, stage: Any, *documents: Any, **options: Any) -> Any:

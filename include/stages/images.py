@@ -1,24 +1,24 @@
-"""Stills and moving previews: poster, thumbnail, sprite sheet with WebVTT, a five second preview as MP4 and GIF."""
+"""Stills and moving previews: poster, thumbnail, sprite sheets with WebVTT, a five second preview as MP4 and GIF."""
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.commands import frame_times, prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.picture import as_jpeg, decoder_options, scaled, source_filters
+from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed, ToolFailed
-from include.domain.media.captions import timestamp
 from include.domain.media.clock import title_frames
 from include.domain.media.media import Analysis, Inspection, VideoStream
+from include.domain.media.sprites import PATTERN, TILE, WEBVTT, Sprites, sprites_of
 from include.domain.outcome.results import ImagesResult
 from include.domain.recipe.rungs import output_frame_rate
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
@@ -27,15 +27,17 @@ from include.stages.core import StageContext, stage
 
 POSTER_BOX = (1920, 1080)
 THUMBNAIL = (320, 180)
-TILE = (128, 72)
-MAX_TILES = 100
-TILE_COLUMNS = 10
 PREVIEW_S = 5.0
 PREVIEW_BOX = (640, 360)
 GIF_BOX = (320, 180)
 GIF_FPS = 10
 LONG_S = 600.0
-"""From this duration on the sprite sheet is made from keyframes alone."""
+"""From this duration on the sprite sheets are made from keyframes alone, where those are near enough to each other."""
+KEYFRAMES_APART_S = 20.0
+"""Further apart they would leave the same picture on several tiles, though others lie between."""
+
+SPRITES_FROM, PREVIEWS_FROM = 0.1, 0.8
+"""Shares of the stage's progress at which the sprite sheets and the previews begin."""
 
 Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
@@ -53,19 +55,13 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     opened = open_mezzanine(ctx, source)
     poster_s = poster_time(analysis, duration_s)
     preview_s = max(0.0, min(poster_s, last_s, duration_s - PREVIEW_S))
-    interval_s, count = tiles(duration_s, video.fps)
+    sprites = sprites_of(duration_s, video.fps)
 
-    made = {name: ctx.scratch / name for name in FILES}
+    made = {name: ctx.scratch / name for name in (*FILES, *sprites.sheets)}
     poster_s = _still(ctx, opened, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
-    ctx.report(0.3, "sprite sheet")
-    long = duration_s > LONG_S
-    # Keyframes alone have no neighbours whose fields match theirs.
-    apart = {"inverse_telecine": False, "deinterlace": treatment.deinterlace or treatment.inverse_telecine}
-    tiled = treatment.model_copy(update=apart) if long else treatment
-    sheet = _picture(opened, video, tiled, box=TILE, frame_rate=str(1 / interval_s), keyframes=long)
-    _run(ctx, [(as_jpeg(_sheet(sheet, count)), made["sprite.jpg"], {"frames:v": 1, "q:v": 4})])
-    made["sprite.vtt"].write_text(sprite_vtt(count, interval_s, duration_s))
-    ctx.report(0.6, "previews")
+    _sprite_sheets(ctx, opened, source, treatment, sprites)
+    made[WEBVTT].write_text(sprites.webvtt(duration_s))
+    ctx.report(PREVIEWS_FROM, "previews")
     rate = output_frame_rate(video, treatment)
     moving = _picture(
         opened,
@@ -86,14 +82,14 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
             raise EncoderCrashed(f"ffmpeg ended well but wrote no {name}", command="", stderr_tail="")
         ctx.store.put_file(ctx.key(f"images/{name}"), path)
     keys = {field: ctx.key(f"images/{name}") for name, field in FILES.items()}
-    return ImagesResult(**keys, poster_time_s=round(poster_s, 3))
+    sheets = tuple(ctx.key(f"images/{name}") for name in sprites.sheets)
+    return ImagesResult(**keys, sprites=sheets, poster_time_s=round(poster_s, 3))
 
 
 FILES = {
     "poster.jpg": "poster",
     "thumbnail.jpg": "thumbnail",
-    "sprite.jpg": "sprite",
-    "sprite.vtt": "sprite_vtt",
+    WEBVTT: "sprite_vtt",
     "preview.mp4": "preview_mp4",
     "preview.gif": "preview_gif",
 }
@@ -103,28 +99,6 @@ FILES = {
 def poster_time(analysis: Analysis, duration_s: float) -> float:
     """The most representative frame that the analysis knows of, else one a third in."""
     return min(analysis.brightest_s if analysis.brightest_s is not None else duration_s / 3, duration_s)
-
-
-def tiles(duration_s: float, fps: Fraction) -> tuple[Fraction, int]:
-    """Seconds between the tiles of the sprite sheet, and how many there are: at most a hundred, at most one a second.
-
-    A clip of less than a second has one tile per frame at most.
-    """
-    exact = max(Fraction(duration_s).limit_denominator(1_000_000), 1 / fps)
-    interval = max(exact / MAX_TILES, min(Fraction(1), exact))
-    return interval, max(1, math.ceil(exact / interval))
-
-
-def sprite_vtt(count: int, interval_s: Fraction, duration_s: float) -> str:
-    """The WebVTT that says which tile shows which stretch of the title."""
-    columns, end_ms = min(TILE_COLUMNS, count), max(1, round(duration_s * 1000))
-    blocks = ["WEBVTT"]
-    for index in range(count):
-        start = round(index * interval_s * 1000)
-        end = end_ms if index == count - 1 else round((index + 1) * interval_s * 1000)
-        x, y = index % columns * TILE[0], index // columns * TILE[1]
-        blocks.append(f"{timestamp(start)} --> {timestamp(end)}\nsprite.jpg#xywh={x},{y},{TILE[0]},{TILE[1]}")
-    return "\n\n".join(blocks) + "\n"
 
 
 def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
@@ -218,11 +192,55 @@ def _letterboxed(node: Node, box: tuple[int, int]) -> Node:
     return node.filter("pad", box[0], box[1], "(ow-iw)/2", "(oh-ih)/2")
 
 
-def _sheet(node: Node, count: int) -> Node:
-    columns = min(TILE_COLUMNS, count)
-    # The last tile is repeated where the rate gives one frame fewer than counted: the sheet has no hole.
-    node = node.filter("tpad", stop=count, stop_mode="clone").filter("trim", end_frame=count)
-    return node.filter("tile", f"{columns}x{math.ceil(count / columns)}")
+def _sprite_sheets(
+    ctx: StageContext, opened: OpenedMezzanine, source: Inspection, treatment: SourceTreatment, sprites: Sprites
+) -> None:
+    """Write the sheets into scratch."""
+    if source.duration_s > LONG_S:
+        # Keyframes alone have no neighbours whose fields match theirs.
+        apart = {"inverse_telecine": False, "deinterlace": treatment.deinterlace or treatment.inverse_telecine}
+        alone = treatment.model_copy(update=apart)
+        if _tiled(ctx, opened, source, alone, sprites, keyframes=True) <= KEYFRAMES_APART_S:
+            return
+    _tiled(ctx, opened, source, treatment, sprites, keyframes=False)
+
+
+def _tiled(
+    ctx: StageContext,
+    opened: OpenedMezzanine,
+    source: Inspection,
+    treatment: SourceTreatment,
+    sprites: Sprites,
+    *,
+    keyframes: bool,
+) -> float:
+    """Write the sheets into scratch; returns the longest time between two pictures that were decoded, in seconds."""
+    import ffmpeg as graph
+
+    video, rate, count = source.video, str(1 / sprites.interval_s), sprites.count
+    picture = _picture(opened, video, treatment, box=TILE, frame_rate=rate, keyframes=keyframes)
+    # The last tile is repeated where the rate gives one picture fewer than counted: no sheet has a hole.
+    picture = picture.filter("tpad", stop=count, stop_mode="clone").filter("trim", end_frame=count)
+    sheets = as_jpeg(picture.filter("tile", f"{sprites.columns}x{sprites.rows}"))
+    written = graph.output(sheets, PATTERN, map_metadata=-1, **{"frames:v": len(sprites.sheets), "q:v": 4})
+    argv = written.compile(cmd=prelude(ffmpeg(ctx.settings), level="warning", overwrite=True))
+    before_s = longest_s = 0.0
+
+    def decoded(line: str) -> None:
+        nonlocal before_s, longest_s
+        try:
+            at_s = frame_time_s(*line.split()[:2])
+        except (TypeError, ValueError, ZeroDivisionError):
+            return
+        before_s, longest_s = at_s, max(longest_s, at_s - before_s)
+        share = min(1.0, max(0.0, at_s / source.duration_s))
+        told = f"sprite sheets: {at_s:.0f} of {source.duration_s:.0f} s"
+        ctx.report(SPRITES_FROM + share * (PREVIEWS_FROM - SPRITES_FROM), told)
+
+    # A sheet is written once it is full. That each picture is told as it is decoded shows how far the reading is.
+    argv += frame_times(video.index)
+    run(argv, timeout_s=ctx.time_left_s, on_line=decoded, cwd=ctx.scratch)
+    return max(longest_s, video.end_s - before_s)
 
 
 def _gif(preview: Path, video: VideoStream) -> Node:

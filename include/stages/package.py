@@ -99,7 +99,7 @@ def package(
     ctx.report(0.5, "measuring the set")
     contents = _contents(ctx, source, folder, finished, passed, tracks, shown)
     _write_manifests(folder, contents, verdicts, finished)
-    _copy_images(ctx, pictures, folder / "images")
+    _copy_images(ctx, pictures, folder)
     files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
     rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
     report = build_report(
@@ -115,7 +115,7 @@ def package(
         rungs,
         whole=ctx.edition is None,
         tools={"ffmpeg": ffmpeg_version(ctx.settings), "shaka_packager": packager_version(ctx.settings)},
-        files=_entry_points(contents, files),
+        files=_entry_points(contents, pictures, files),
     )
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
@@ -155,10 +155,16 @@ def _count_faults(contents: Contents, verdicts: CheckResult) -> Iterator[str]:
             yield f"{audio.track.folder}: declares {seconds:.3f} s, {samples[audio.track.name]} samples were decoded"
 
 
-def _entry_points(contents: Contents, progressive: tuple[str, ...]) -> dict[str, Any]:
-    """Where the report's reader finds what there is to play."""
+def _entry_points(contents: Contents, pictures: ImagesResult, progressive: tuple[str, ...]) -> dict[str, Any]:
+    """Where the report's reader finds what there is to play and to show."""
     chapters = {"chapters": CHAPTERS_TEXT} if contents.chapters else {}
-    return {"hls": MASTER, "dash": DASH, "progressive": list(progressive), **chapters}
+    sprites = {"sprite_vtt": _image(pictures.sprite_vtt), "sprites": [_image(key) for key in pictures.sprites]}
+    return {"hls": MASTER, "dash": DASH, "progressive": list(progressive), **sprites, **chapters}
+
+
+def _image(key: str) -> str:
+    """Path in the set of a picture that has this key."""
+    return f"images/{key.rpartition('/')[2]}"
 
 
 def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
@@ -259,17 +265,17 @@ def _cues(ctx: StageContext, key: str) -> list[Cue]:
 
 
 def _copy_images(ctx: StageContext, pictures: ImagesResult, folder: Path) -> None:
-    folder.mkdir()
+    (folder / "images").mkdir()
     keys = (
         pictures.poster,
         pictures.thumbnail,
-        pictures.sprite,
+        *pictures.sprites,
         pictures.sprite_vtt,
         pictures.preview_mp4,
         pictures.preview_gif,
     )
     for key in keys:
-        shutil.copyfile(ctx.store.local_copy(key, ctx.scratch), folder / key.rpartition("/")[2])
+        shutil.copyfile(ctx.store.local_copy(key, ctx.scratch), folder / _image(key))
 
 
 def _progressive(

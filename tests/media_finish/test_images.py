@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from include.adapters.tools import ffprobe
+from include.adapters.tools import ffmpeg, ffprobe
 from include.base.settings import Settings
+from include.domain.media.captions import timestamp
 from include.domain.media.media import Analysis
+from include.domain.media.sprites import sprites_of
 from include.domain.outcome.results import ImagesResult
 from include.stages.core import StageContext
-from include.stages.images import MAX_TILES, fitted, images, poster_time, sprite_vtt, tiles
+from include.stages.images import fitted, images, poster_time
 from include.stages.inspect import inspect
 from tests.clips import Clips, run_ffmpeg, stage_context
 
@@ -62,17 +64,19 @@ def test_every_picture_has_its_size(
 
     sizes = {
         kind: (found["codec_name"], found["width"], found["height"])
-        for kind in ("poster", "thumbnail", "sprite", "preview_mp4", "preview_gif")
+        for kind in ("poster", "thumbnail", "preview_mp4", "preview_gif")
         for found in [looked_at(ctx, getattr(result, kind))]
     }
+    (only,) = result.sprites
+    shown = looked_at(ctx, only)
     gif = fitted(*poster, (320, 180))
     assert sizes == {
         "poster": ("mjpeg", *poster),
         "thumbnail": ("mjpeg", 320, 180),
-        "sprite": ("mjpeg", *sheet),
         "preview_mp4": ("h264", *preview),
         "preview_gif": ("gif", *gif),
     }
+    assert (shown["codec_name"], shown["width"], shown["height"]) == ("mjpeg", *sheet)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_a_seek_that_lands_elsewhere_costs_no_picture(name: str, video: tuple[st
 
     assert result.poster_time_s == 11.0
     assert looked_at(ctx, result.preview_mp4)["duration"] == pytest.approx(5.0, abs=0.1)
-    assert looked_at(ctx, result.sprite)["width"] == 1280
+    assert looked_at(ctx, result.sprites[0])["width"] == 1280
 
 
 def test_the_previews_last_five_seconds(clips: Clips, tmp_path: Path) -> None:
@@ -126,8 +130,6 @@ def test_the_poster_is_the_frame_that_the_analysis_names(clips: Clips, tmp_path:
 
 
 def mean_luma(ctx: StageContext, key: str) -> float:
-    from include.adapters.tools import ffmpeg
-
     argv = [ffmpeg(Settings()), "-v", "error", "-i", ctx.store.readable(key), "-pix_fmt", "gray", "-f", "rawvideo", "-"]
     pixels = subprocess.run(argv, capture_output=True, check=True).stdout
     return sum(pixels) / len(pixels)
@@ -143,7 +145,7 @@ def test_a_poster_time_behind_the_last_frame_takes_the_first(clips: Clips, tmp_p
 def test_every_tile_that_the_webvtt_names_is_on_the_sheet(clips: Clips, tmp_path: Path) -> None:
     ctx, result = made(tmp_path, clips("images.mp4", languages=(), seconds=7))
 
-    sheet = looked_at(ctx, result.sprite)
+    sheet = looked_at(ctx, result.sprites[0])
     text = ctx.store.get_bytes(result.sprite_vtt).decode()
     boxes = [tuple(map(int, box)) for box in re.findall(r"#xywh=(\d+),(\d+),(\d+),(\d+)", text)]
     assert len(boxes) == 7
@@ -151,30 +153,71 @@ def test_every_tile_that_the_webvtt_names_is_on_the_sheet(clips: Clips, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "fps", "interval", "count"),
+    ("duration_s", "fps", "interval", "count", "sheets"),
     [
-        (0.04, "25", Fraction(1, 25), 1),
-        (0.5, "25", Fraction(1, 2), 1),
-        (14.014, "24000/1001", Fraction(1), 15),
-        (100.0, "25", Fraction(1), 100),
-        (7200.0, "25", Fraction(72), 100),
+        (0.04, "25", Fraction(1, 25), 1, 1),
+        (0.5, "25", Fraction(1, 2), 1, 1),
+        (14.014, "24000/1001", Fraction(1), 15, 1),
+        (100.0, "25", Fraction(1), 100, 1),
+        (600.0, "25", Fraction(6), 100, 1),
+        (1000.0, "25", Fraction(10), 100, 1),
+        (1000.04, "25", Fraction(10), 101, 2),
+        (7200.0, "25", Fraction(10), 720, 8),
+        (12 * 3600.0, "5", Fraction(10), 4320, 44),
     ],
 )
-def test_tiles_are_a_second_apart_and_at_most_a_hundred(
-    duration_s: float, fps: str, interval: Fraction, count: int
+def test_tiles_are_a_second_to_ten_seconds_apart(
+    duration_s: float, fps: str, interval: Fraction, count: int, sheets: int
 ) -> None:
-    assert tiles(duration_s, Fraction(fps)) == (interval, count)
-    assert count <= MAX_TILES
+    sprites = sprites_of(duration_s, Fraction(fps))
+
+    assert (sprites.interval_s, sprites.count, len(sprites.sheets)) == (interval, count, sheets)
 
 
-def test_the_sprite_s_cues_cover_the_title_without_gaps() -> None:
-    text = sprite_vtt(12, Fraction(6, 5), 14.014)
+@pytest.mark.parametrize("keyframe_each", [1, 250], ids=["keyframes", "one keyframe"])
+def test_each_tile_of_a_long_source_shows_its_own_stretch(keyframe_each: int, tmp_path: Path) -> None:
+    clip = brightening(tmp_path / "in" / "long.mkv", seconds=1250, keyframe_each=keyframe_each)
 
-    times = re.findall(r"(\S+) --> (\S+)\nsprite.jpg#xywh=(\d+),(\d+),128,72", text)
-    assert times[0][0] == "00:00:00.000"
-    assert times[-1][1] == "00:00:14.014"
-    assert all(one[1] == next_[0] for one, next_ in itertools.pairwise(times))
-    assert [(int(x), int(y)) for _, _, x, y in times[9:11]] == [(9 * 128, 0), (0, 72)]
+    ctx, result = made(tmp_path, clip, Analysis(windows=(), brightest_s=1000.0))
+
+    shown = [luma for key in result.sprites for luma in tiles_of(ctx, key)]
+    assert len(result.sprites) == 2
+    assert [round(luma / 255 * 125) for luma in shown[:125]] == pytest.approx(range(125), abs=2)
+    assert max(shown[125:]) < 10, "the last sheet is black where it has no tile"
+    assert mean_luma(ctx, result.poster) / 255 == pytest.approx(0.8, abs=0.02)
+
+
+def brightening(path: Path, *, seconds: int, keyframe_each: int) -> Path:
+    """A flat picture every ten seconds, from black at the start to white at the end."""
+    path.parent.mkdir()
+    frames = seconds // 10
+    picture = f"color=c=white:size=160x90:rate=1/10,fade=t=in:s=0:n={frames}"
+    video = ("-c:v", "libx264", "-preset", "ultrafast", "-g", str(keyframe_each), "-pix_fmt", "yuv420p")
+    run_ffmpeg(["-f", "lavfi", "-i", picture, "-frames:v", str(frames), *video, str(path)])
+    return path
+
+
+def tiles_of(ctx: StageContext, key: str) -> list[float]:
+    """The mean luma of each tile of a full sheet, 0-255."""
+    small = ("-vf", "scale=10:10:flags=area", "-pix_fmt", "gray", "-f", "rawvideo", "-")
+    argv = [ffmpeg(Settings()), "-v", "error", "-i", ctx.store.readable(key), *small]
+    return [float(luma) for luma in subprocess.run(argv, capture_output=True, check=True).stdout]
+
+
+@pytest.mark.parametrize(("duration_s", "fps"), [(14.014, "24000/1001"), (1234.5, "25"), (12 * 3600.0, "5")])
+def test_the_sprites_cues_cover_the_title_without_gaps_and_no_tile_twice(duration_s: float, fps: str) -> None:
+    sprites = sprites_of(duration_s, Fraction(fps))
+    found = re.findall(r"(\S+) --> (\S+)\n(\S+)#xywh=(\d+),(\d+),128,72\n", sprites.webvtt(duration_s))
+
+    assert len(found) == sprites.count
+    assert found[0][0] == "00:00:00.000"
+    assert found[-1][1] == timestamp(round(duration_s * 1000))
+    assert all(one[1] == next_[0] for one, next_ in itertools.pairwise(found))
+    assert list(dict.fromkeys(sheet for _, _, sheet, _, _ in found)) == list(sprites.sheets)
+    places = {(sheet, int(x), int(y)) for _, _, sheet, x, y in found}
+    assert len(places) == sprites.count
+    assert all(x % 128 == 0 and x < 128 * sprites.columns for _, x, _ in places)
+    assert all(y % 72 == 0 and y < 72 * sprites.rows for _, _, y in places)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,15 @@ def test_a_set_holds_what_its_result_lists(title: Title, packaged: PackageResult
     }
 
 
+def test_the_report_and_the_webvtt_name_the_sprite_sheets_that_are_there(title: Title, packaged: PackageResult) -> None:
+    files = report_of(title)["files"]
+    cues = (title.folder / files["sprite_vtt"]).read_text()
+
+    assert files["sprites"] == ["images/sprite_001.jpg"]
+    assert {f"images/{name}" for name in re.findall(r"^(\S+)#xywh=", cues, re.MULTILINE)} == set(files["sprites"])
+    assert set(files["sprites"]) <= packaged.files.keys()
+
+
 def test_rungs_are_measured(title: Title, packaged: PackageResult, verdicts: CheckResult) -> None:
     assert [(rung.rendition, rung.width, rung.height) for rung in packaged.rungs] == [
         ("h264_144p", 256, 144),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from playwright.sync_api import Page
 
+from include.domain.media.sprites import sprites_of
 from tests.titles import Title
 
 WAIT_MS = 30_000
@@ -26,6 +29,27 @@ def test_the_preview_page_plays_pins_rungs_and_seeks_by_its_scenes(page: Page, m
     assert page.get_by_role("button", name="144p").get_attribute("aria-pressed") == "true"
     assert page.locator("#audio button").all_text_contents() == ["English", "Deutsch"]
     assert page.locator("#text button").all_text_contents() == ["Off", "English"]
+
+
+def test_the_pointer_leads_through_the_pictures_of_all_sheets(page: Page, media: str) -> None:
+    # 300 pictures on three sheets, in ten buttons: thirty in each.
+    cues = sprites_of(3000, Fraction(25)).webvtt(3000)
+    page.route("**/images/sprite.vtt", lambda route: route.fulfill(body=cues, content_type="text/vtt"))
+    page.goto(f"{media}/preview.html")
+    last = page.locator("#strip button").nth(9)
+    last.wait_for()
+    box = last.bounding_box()
+    assert box is not None
+
+    seen = []
+    for share in (0.02, 0.98):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        seen.append((last.get_attribute("title"), str(last.evaluate("button => button.style.backgroundImage"))))
+    page.mouse.move(0, 0)
+
+    assert [title for title, _ in seen] == ["00:45:00", "00:49:50"]
+    assert all("images/sprite_003.jpg" in image for _, image in seen)
+    assert last.get_attribute("title") == "00:47:30"
 
 
 def until(page: Page, condition: str) -> None:

@@ -147,6 +147,16 @@ def decode_argv(
     ]
 
 
+def frame_times(index: int) -> list[str]:
+    """A further output of a command, which prints the time of each picture of a stream as it is decoded.
+
+    Args:
+        index: Of the stream in the command's first input.
+    """
+    told = ("-stats_enc_pre", _stdout(0), "-stats_enc_pre_fmt", "{pts} {tb}")
+    return ["-map", f"0:{index}", "-fps_mode", "passthrough", *_EXACT, *told, "-f", "null", "-"]
+
+
 def _stdout(number: int) -> str:
     """A name of stdout that is the writer's own: two encoders that write under one name get in each other's way."""
     return f"pipe:{'0' * number}1"

@@ -168,7 +168,8 @@ class ImagesResult(Document):
 
     poster: str
     thumbnail: str
-    sprite: str
+    sprites: tuple[str, ...]
+    """The sheets, in order; ``sprite_vtt`` names them."""
     sprite_vtt: str
     preview_mp4: str
     preview_gif: str

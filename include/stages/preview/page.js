@@ -68,17 +68,29 @@
     const cues = [...(await answer.text()).matchAll(/([\d:.]+) --> ([\d:.]+)\n(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)/g)];
     const count = Math.min(10, cues.length);
     for (let place = 0; place < count && count > 1; place += 1) {
-      const [, start, , file, x, y, width] = cues[Math.floor((place + 0.5) * cues.length / count)];
       const button = document.createElement("button");
       button.type = "button";
-      button.title = start.replace(/\.\d+$/, "");
-      button.setAttribute("aria-label", `Go to ${button.title}`);
+      let cue;
       // Never wider than its tile, or parts of the next one would show; where it is narrower the tile's middle is shown.
-      button.style.maxWidth = `${width}px`;
-      const shift = () => { button.style.backgroundPosition = `${(button.clientWidth - Number(width)) / 2 - Number(x)}px ${-Number(y) - 9}px`; };
-      button.style.backgroundImage = `url("images/${encodeURIComponent(file)}")`;
-      button.dataset.start = String(seconds(start));
-      button.addEventListener("click", () => { video.currentTime = seconds(start); });
+      const shift = () => {
+        const [, , , , x, y, width] = cue;
+        button.style.backgroundPosition = `${(button.clientWidth - Number(width)) / 2 - Number(x)}px ${-Number(y) - 9}px`;
+      };
+      // A button stands for a tenth of the title; the pointer leads through all pictures of it.
+      const show = (share) => {
+        cue = cues[Math.min(cues.length - 1, Math.floor((place + share) * cues.length / count))];
+        const [, start, , file, , , width] = cue;
+        button.title = start.replace(/\.\d+$/, "");
+        button.setAttribute("aria-label", `Go to ${button.title}`);
+        button.style.maxWidth = `${width}px`;
+        button.style.backgroundImage = `url("images/${encodeURIComponent(file)}")`;
+        shift();
+      };
+      show(0.5);
+      button.dataset.start = String(seconds(cue[1]));
+      button.addEventListener("pointermove", (event) => show(Math.min(0.999, Math.max(0, event.offsetX / button.clientWidth))));
+      button.addEventListener("pointerleave", () => show(0.5));
+      button.addEventListener("click", () => { video.currentTime = seconds(cue[1]); });
       strip.append(button);
       new ResizeObserver(shift).observe(button);
     }
