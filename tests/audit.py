@@ -85,9 +85,10 @@ def locked(text: str, name: str, faults: list[str]) -> dict[str, str]:
 
 
 def asked_for(text: str) -> list[str]:
-    """Canonical names of an ``.in`` file."""
+    """Canonical names of an ``.in`` file, of the lines that apply here."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [canonicalize_name(Requirement(line).name) for line in lines if line and not line.startswith("-")]
+    asked = [Requirement(line) for line in lines if line and not line.startswith("-")]
+    return [canonicalize_name(each.name) for each in asked if each.marker is None or each.marker.evaluate()]
 
 
 def pins(root: Path) -> tuple[dict[str, str], list[str]]:

@@ -117,9 +117,9 @@ class Policies:
                         why = f"maximum {resource} usage per Container is {most}, but limit is {amounts[resource]}"
                         raise forbidden("pods", name, why)
         level = self._security_level(pod["metadata"]["namespace"])
-        violations = list(_violations(pod["spec"], level))
-        if violations:
-            raise forbidden("pods", name, f'violates PodSecurity "{level}:latest": {", ".join(violations)}')
+        wrong = list(violations(pod["spec"], level))
+        if wrong:
+            raise forbidden("pods", name, f'violates PodSecurity "{level}:latest": {", ".join(wrong)}')
 
     def check_quota(self, pod: Item, others: list[Item]) -> None:
         """403 where the namespace's quota has no room for the pod; finished pods do not count."""
@@ -204,8 +204,8 @@ def _charge(spec: Item, key: str) -> Decimal:
     return sum((quantity(amount) for amount in amounts), Decimal(0))
 
 
-def _violations(spec: Item, level: str) -> Iterator[str]:
-    """What the Pod Security Standards find wrong."""
+def violations(spec: Item, level: str) -> Iterator[str]:
+    """What the Pod Security Standards of this level find wrong in a pod's spec."""
     if level == "privileged":
         return
     pod = spec.get("securityContext") or {}
