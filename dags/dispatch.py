@@ -3,7 +3,7 @@
 **What** Values every open title anew, tells live runs their weights and deadlines, stops the runs of cancelled titles,
 releases waiting titles into runs, settles runs that Airflow lost, notes missed deadlines (also of titles that
 never got a run), queues repairs of degraded titles, sends alerts to Slack and webhooks to the CMS, then looks for
-mezzanines that may still arrive.
+mezzanines that may still arrive, and at the headers of those whose length and size no request says.
 **When** Every minute. Intake and the end of each title do the same at once; this run catches what they could not.
 **Reads** the catalog, Airflow's API. **Writes** the catalog; starts runs of `batch__*`; posts to Slack, callbacks.
 

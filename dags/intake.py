@@ -1,6 +1,7 @@
 """# Intake: a batch request becomes titles
 
-**What** Validates a batch request, enters it in the catalog and releases its titles as far as the farm has room.
+**What** Validates a batch request, enters it in the catalog and releases its titles as far as the farm has room; then
+looks at the headers of mezzanines whose length and size the request does not say.
 **When** Triggered over REST: `POST /api/v2/dags/intake/dagRuns` with the request as `conf` (`callsheet schema`
 prints its JSON Schema).
 **Reads** the run's conf. **Writes** the catalog (batch, titles, refusals, outbox); starts runs of `batch__<batch_id>`.

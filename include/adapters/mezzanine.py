@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
@@ -76,6 +77,26 @@ class Workplace(Protocol):
 
     def kept_key(self, name: str) -> str:
         """Store key of ``name`` in the work folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Which bytes of an object are wanted."""
+
+    start: int
+    end: int
+    """The byte after the last."""
+    on_size: Callable[[int], None]
+    """Called with the size of the whole object before its first byte, where the answer says it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """A part of a mezzanine that is no file."""
+
+    data: bytes
+    size_bytes: int
+    """Of the whole."""
 
 
 def identify(ctx: Workplace) -> MezzanineIdentity:
@@ -231,6 +252,38 @@ def pieces(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Ge
     return sources[scheme](uri, settings, limit_bytes, limit_s)
 
 
+def excerpt(uri: str, settings: Settings, *, start: int, length: int, limit_s: float) -> Excerpt | None:
+    """Part of what lies at an ``s3://``, ``https://`` or allowed ``http://`` address; errors as of :func:`fetch`.
+
+    None where the server does not say how large the whole is.
+
+    Args:
+        uri: The address.
+        settings: For buckets and allowed origins.
+        start: The first byte.
+        length: So many bytes at most.
+        limit_s: For all of it.
+    """
+    whole: list[int] = []
+    span = Span(start=start, end=start + length, on_size=whole.append)
+    source = _s3_chunks if uri.startswith("s3://") else _http_chunks
+    chunks, deadline, data = (
+        source(uri, settings, settings.max_file_size, limit_s, span),
+        time.monotonic() + limit_s,
+        bytearray(),
+    )
+    try:
+        for chunk in chunks:
+            _in_time(uri, deadline, limit_s)
+            data += chunk
+            # A server may send all of it, whatever was asked for.
+            if not whole or len(data) >= length:
+                break
+    finally:
+        chunks.close()
+    return Excerpt(data=bytes(data[:length]), size_bytes=whole[0]) if whole else None
+
+
 def _in_time(uri: str, deadline: float, limit_s: float) -> None:
     if time.monotonic() > deadline:
         raise MezzanineUnreachable(f"{shown_address(uri)} did not arrive within {limit_s:.0f} s", reason="timeout")
@@ -282,17 +335,23 @@ def _file_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float)
             yield chunk
 
 
-def _http_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
+def _http_chunks(
+    uri: str, settings: Settings, limit_bytes: int, limit_s: float, span: Span | None = None
+) -> Generator[bytes, None, None]:
     shown, end = shown_address(uri), time.monotonic() + limit_s
+    # A compressed answer could unfold into far more than was sent.
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={span.start}-{span.end - 1}"} if span else {})}
     try:
         with (
             pinned_client(settings, timeout_s=min(READ_LIMIT_S, limit_s)) as client,
             cut_off(limit_s) as extensions,
-            # A compressed answer could unfold into far more than was sent.
-            client.stream("GET", uri, headers={"Accept-Encoding": "identity"}, extensions=extensions) as response,
+            client.stream("GET", uri, headers=headers, extensions=extensions) as response,
         ):
-            _answered(response, shown)
-            sized(int(response.headers.get("content-length", 0)), limit_bytes)
+            _answered(response, shown, span)
+            size = _whole_size(response)
+            sized(size, limit_bytes)
+            if span and size:
+                span.on_size(size)
             # In pieces as they come: to collect a whole MiB of a slow one would take longer than the limit.
             yield from response.iter_raw()
     except AddressRefused as error:
@@ -302,9 +361,20 @@ def _http_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float)
         raise MezzanineUnreachable(f"{shown}: {error or type(error).__name__}") from error
 
 
-def _answered(response: httpx.Response, shown: str) -> None:
+def _whole_size(response: httpx.Response) -> int:
+    """How large the whole is of which an answer sends all or a part; 0 where it does not say."""
+    if response.status_code == httpx.codes.PARTIAL_CONTENT:
+        size = response.headers.get("content-range", "").rpartition("/")[2]
+        return int(size) if size.isdecimal() else 0
+    return int(response.headers.get("content-length", 0))
+
+
+def _answered(response: httpx.Response, shown: str, span: Span | None) -> None:
     code = response.status_code
-    if code == httpx.codes.OK:
+    good = {httpx.codes.OK} if span is None else {httpx.codes.PARTIAL_CONTENT}
+    if span and span.start == 0:
+        good.add(httpx.codes.OK)  # the whole begins alike
+    if code in good:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise MezzanineUnreachable(f"{shown} sends compressed data, which was not asked for")
         return
@@ -313,7 +383,9 @@ def _answered(response: httpx.Response, shown: str) -> None:
     raise MezzanineUnreachable(f"{shown}: the server answers {code}")
 
 
-def _s3_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -> Generator[bytes, None, None]:
+def _s3_chunks(
+    uri: str, settings: Settings, limit_bytes: int, limit_s: float, span: Span | None = None
+) -> Generator[bytes, None, None]:
     # boto3 costs half a second, which every parse of a DAG file would pay.
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -330,7 +402,12 @@ def _s3_chunks(uri: str, settings: Settings, limit_bytes: int, limit_s: float) -
     with s3_errors(uri):
         try:
             place = Bucket(s3_client(settings), bucket)
-            yield from place.stream(key, on_size=lambda size: sized(size, limit_bytes))
+            if span is None:
+                yield from place.stream(key, on_size=lambda size: sized(size, limit_bytes))
+                return
+            if head := place.head(key):
+                span.on_size(int(head["ContentLength"]))
+            yield from place.stream(key, start=span.start, end=span.end)
         except (ClientError, BotoCoreError) as error:
             raise _s3_failure(uri, error) from error
 

@@ -15,6 +15,7 @@ from include.base.pools import worker_pools
 from include.base.settings import load_settings
 from include.orchestration.runtimes.registry import runtimes_of
 from include.services.arrivals import release_arrived
+from include.services.headers import look_at_headers
 from include.services.lost_runs import settle_lost_runs
 from include.services.release import release
 from include.services.replay import take_backfills, take_repairs
@@ -55,8 +56,9 @@ def tick() -> dict[str, str]:
         for runtime in runtimes_of(worker_pools(settings)):
             if runtime.leftovers:
                 steps[runtime.leftovers] = partial(runtime.sweep, api, settings, now=now)
-        # Last, as it may wait for servers that are not ours.
+        # Last, as they may wait for servers that are not ours.
         steps["arrivals"] = lambda: release_arrived(catalog, api, settings)
+        steps["headers"] = lambda: look_at_headers(catalog, settings)
         for name, step in steps.items():
             try:
                 said[name] = str(step())

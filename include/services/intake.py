@@ -17,6 +17,7 @@ from include.base.settings import Settings, load_settings
 from include.domain.title.request import ParsedBatch, Refusal, parse_batch
 from include.pipelines.core import current_pipelines
 from include.services.arrivals import look_at_all
+from include.services.headers import look_at_headers
 from include.services.quotes import Quote, quote_batch
 from include.services.release import release_when_parsed
 from include.services.sending import send_webhooks
@@ -83,7 +84,10 @@ def quote_request(conf: Any, catalog: Catalog, settings: Settings, *, user: str 
 
 
 def release_batch(batch_id: str) -> None:
-    """Release what there is room for, waiting for the batch's DAG to be parsed, and tell the CMS what was accepted."""
+    """Tell the CMS what was accepted and release what there is room for, waiting for the batch's DAG to be parsed.
+
+    Then headers of mezzanines say how long the titles will take whose request does not tell their length and size.
+    """
     settings = load_settings()
     catalog = Catalog(settings.catalog_url)
     send_webhooks(catalog, settings, now=datetime.now(UTC))
@@ -91,6 +95,7 @@ def release_batch(batch_id: str) -> None:
         done = release_when_parsed(catalog, api, settings, patience_s=PARSE_PATIENCE_S)
     if done.not_ready:
         log.warning("batch %s: its DAG is not parsed yet; dispatch releases its titles when it is", batch_id)
+    look_at_headers(catalog, settings, batch_id=batch_id)
 
 
 def _looked_at(batch: ParsedBatch, settings: Settings, *, now: datetime) -> tuple[ParsedBatch, list[str]]:

@@ -73,7 +73,7 @@ def quote_batch(batch: ParsedBatch, catalog: Catalog, settings: Settings, *, now
                 name=request.name,
                 tier=request.tier,
                 deadline=request.publish_at,
-                source_known=request.source_known,
+                source_known=request.source.known,
                 valuation=after[new[request.title_id].request_id],
             )
             for request in batch.titles

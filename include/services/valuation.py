@@ -229,5 +229,5 @@ def farm_state(open_titles: Iterable[OpenTitle], settings: Settings, *, now: dat
 def _queued(open_titles: Iterable[OpenTitle], predictor: Predictor) -> list[QueuedTitle]:
     titles = list(open_titles)
     unknown = [title for title in titles if title.work is None]
-    works = iter(works_of_requests([(title.request, title.pipeline) for title in unknown], predictor))
+    works = iter(works_of_requests([(title.expected, title.pipeline) for title in unknown], predictor))
     return [title.as_queued(title.work or next(works)) for title in titles]

@@ -15,7 +15,7 @@ from include.domain.order.admission import Admission, Verdict
 from include.domain.order.priority import Priority
 from include.domain.order.valuation import Valuation, Work
 from include.domain.order.value import Score
-from include.domain.title.request import Signals
+from include.domain.title.request import Signals, SourceExtent
 from include.domain.title.steering import Steering
 from include.domain.title.title import State
 from tests.catalog.samples import NOW, a_batch, accept, after, find, publish, start
@@ -135,6 +135,56 @@ def test_a_valuation_is_entered_for_open_titles_and_a_changed_verdict_is_told(ca
         "title.admission", "feasible", "infeasible",
     )  # fmt: skip
     catalog.queue.value({}, now=NOW)
+
+
+def test_a_cms_is_told_a_finish_where_length_and_size_are_known_and_else_that_they_are_not(catalog: Catalog) -> None:
+    source = {"duration_s": 60, "width": 640, "height": 360}
+    for batch_id, fields in (("spring", {}), ("summer", {"source": source}), ("winter", {})):
+        entered = {"a": valued(10)}
+        catalog.batches.accept(a_batch(batch_id, "a", **fields), pipeline_version=3, now=NOW, valued=entered)
+    catalog.queue.note_headers({"winter/a": (SourceExtent(**source), None)})
+    catalog.queue.value({f"{name}/a": valued(12, verdict=Verdict.INFEASIBLE) for name in ("spring", "winter")}, now=NOW)
+
+    told = {
+        (name, webhook.type): (webhook.data["source_known"], webhook.data["admission"]["finish_p50"] is not None,
+                               webhook.data["admission"]["finish_p90"] is not None)
+        for name in ("spring", "summer", "winter")
+        for webhook in catalog.outbox.of_request(f"{name}/a")
+    }  # fmt: skip
+    assert told == {
+        ("spring", "title.accepted"): (False, False, False),
+        ("spring", "title.admission"): (False, False, False),
+        ("summer", "title.accepted"): (True, True, True),
+        ("winter", "title.accepted"): (False, False, False),
+        ("winter", "title.admission"): (True, True, True),
+    }
+
+
+def test_a_valuation_that_was_begun_before_a_plan_does_not_take_back_what_the_plan_says(catalog: Catalog) -> None:
+    accept(catalog, "spring", "a")
+    value(catalog, a=10)
+    planned = WORK.model_copy(update={"planned": True})
+    catalog.queue.note_work("spring/a", planned)
+
+    value(catalog, a=20)
+
+    assert (find(catalog, "spring/a").work, find(catalog, "spring/a").priority) == (planned, 20)
+
+
+def test_headers_to_look_at_are_those_of_open_titles_whose_mezzanines_should_be_there(catalog: Catalog) -> None:
+    accept(catalog, "spring", "a", "b", "c")
+    accept(catalog, "late", "l", wait_until=after(600).isoformat())
+    catalog.titles.settle("spring/b", State.FAILED, now=NOW)
+    catalog.queue.note_headers({"spring/c": (SourceExtent(), None)})
+
+    def unseen(seconds: float, *, limit: int = 9, batch_id: str | None = None) -> list[str]:
+        found = catalog.queue.unseen(after(seconds), limit=limit, batch_id=batch_id)
+        return [title.request_id for title in found]
+
+    assert unseen(1) == ["spring/a"]
+    assert unseen(601) == ["spring/a", "late/l"]
+    assert unseen(601, limit=1) == ["spring/a"]
+    assert unseen(601, batch_id="late") == ["late/l"]
 
 
 def test_new_signals_are_added_to_the_known_ones_with_who_and_why(catalog: Catalog) -> None:

@@ -39,7 +39,7 @@ REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggere
 STEPS = [
     "moved batches", "moved runs",
     "lost runs", "repairs", "back-fills", "values", "weights", "cancelled", "release", "overdue", "alerts", "webhooks",
-    "arrivals",
+    "arrivals", "headers",
 ]  # fmt: skip
 LONG_AFTER = NOW + LOST_AFTER * 2
 

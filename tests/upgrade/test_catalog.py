@@ -189,7 +189,7 @@ def test_the_batch_that_was_accepted_before_is_the_same_request_today(migrated: 
 
 def test_one_step_back_and_forth_again_keeps_every_title(old_url: str, migrated: Catalog) -> None:
     before = migrated.titles.find()
-    for column in ("arrived_at", "run_format"):
+    for column in ("header", "arrived_at", "run_format"):
         downgrade(migrated, "-1")
         with create_engine(old_url, poolclass=NullPool).connect() as connection:
             assert column not in {each["name"] for each in inspect(connection).get_columns("titles")}

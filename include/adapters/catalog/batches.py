@@ -247,7 +247,10 @@ def _insert_title(
         )
     )
     add_event(connection, "title.accepted", batch_id=row["batch_id"], request_id=row["request_id"], now=now)
-    quote = valued[1].model_dump(mode="json", include={"score", "admission"}) if valued else {}
+    quote: dict[str, Any] = {"source_known": title.source.known}
+    if valued:
+        score, admission = valued[1].score, valued[1].admission
+        quote |= {"score": score.model_dump(mode="json"), "admission": admission.told(source_known=title.source.known)}
     enqueue(connection, "accepted", row, now=now, origin_request_id=batch.origin_request_id, **quote)
 
 

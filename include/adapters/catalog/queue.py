@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import JSON, Connection, Select, bindparam, func, or_, select, update
 
 from include.adapters.catalog.database import Part
 from include.adapters.catalog.journal import add_event, enqueue, request_row
@@ -22,7 +22,7 @@ from include.adapters.catalog.titles import (
 )
 from include.base.errors import SteeringRefused
 from include.domain.order.valuation import Valuation, Work
-from include.domain.title.request import Signals, TitleRequest
+from include.domain.title.request import Signals, SourceExtent, TitleRequest
 from include.domain.title.steering import Steering, updated
 from include.domain.title.title import FINAL_STATES, State
 
@@ -32,15 +32,8 @@ class Queue(Part):
 
     def open_titles(self) -> list[OpenTitle]:
         """All titles that are not settled, in order of arrival."""
-        columns = [titles.c[name] for name in OpenTitle.model_fields if name in titles.c]
-        query = (
-            select(*columns, batches.c.pipeline)
-            .join(batches, batches.c.batch_id == titles.c.batch_id)
-            .where(titles.c.state.not_in(FINAL_STATES))
-            .order_by(titles.c.seq)
-        )
         with self._read() as connection:
-            return [OpenTitle(**row) for row in connection.execute(query).mappings()]
+            return [OpenTitle(**row) for row in connection.execute(_open_titles()).mappings()]
 
     def in_order(self, *, limit: int, batch_ids: Collection[str] | None = None) -> list[TitleRecord]:
         """Open titles in the policy's order: running ones first, then the waiting ones by priority, held ones last.
@@ -71,7 +64,10 @@ class Queue(Part):
         return counts
 
     def value(self, valued: Mapping[str, tuple[Work, Valuation]], *, now: datetime) -> None:
-        """Enter valuations by request id; settled titles keep their last one. A changed verdict is told."""
+        """Enter valuations by request id; settled titles keep their last one. A changed verdict is told.
+
+        The work is entered where the title has none yet: what a plan or a header has said meanwhile stays.
+        """
         with self._write() as connection:
             known = {
                 row["request_id"]: row
@@ -89,7 +85,8 @@ class Queue(Part):
             connection.execute(
                 update(titles)
                 .where(titles.c.request_id == bindparam("key"))
-                .values({name: bindparam(name) for name in ("work", "score", "priority", "valuation")}),
+                .values({name: bindparam(name) for name in ("score", "priority", "valuation")})
+                .values(work=func.coalesce(titles.c.work, bindparam("work", type_=JSON))),
                 changes,
             )
             for change in changes:
@@ -97,6 +94,35 @@ class Queue(Part):
                 valuation = valued[change["key"]][1]
                 if before is not None and before != valuation.admission.verdict:
                     _tell_verdict(connection, change["key"], before, valuation, now=now)
+
+    def unseen(self, now: datetime, *, limit: int, batch_id: str | None = None) -> list[OpenTitle]:
+        """Open titles whose mezzanine should be there and whose header nobody has looked at, in order of arrival.
+
+        Args:
+            now: The time; titles that may wait for their mezzanine are left out until it was seen.
+            limit: At most so many.
+            batch_id: Of this batch alone; None means all.
+        """
+        there = or_(titles.c.not_before.is_(None), titles.c.not_before <= now)
+        query = _open_titles().where(titles.c.header.is_(None), there).limit(limit)
+        if batch_id is not None:
+            query = query.where(titles.c.batch_id == batch_id)
+        with self._read() as connection:
+            return [OpenTitle(**row) for row in connection.execute(query).mappings()]
+
+    def note_headers(self, seen: Mapping[str, tuple[SourceExtent, Work | None]]) -> None:
+        """Enter what headers say, by request id, each with the work to be expected now, None where it stays.
+
+        What a plan has said of a title's work meanwhile stays as well.
+        """
+        with self._write() as connection:
+            rows = connection.execute(select(titles.c.request_id, titles.c.work).where(titles.c.request_id.in_(seen)))
+            planned = {row.request_id for row in rows if row.work and row.work["planned"]}
+            for request_id, (header, work) in seen.items():
+                changes: dict[str, Any] = {"header": header.without_defaults()}
+                if work is not None and request_id not in planned:
+                    changes["work"] = work.model_dump(mode="json")
+                _set(connection, request_id, **changes)
 
     def note_work(self, request_id: str, work: Work) -> None:
         """Enter what an open title will take, as its plan says."""
@@ -228,6 +254,16 @@ class Queue(Part):
             )
 
 
+def _open_titles() -> Select[Any]:
+    columns = [titles.c[name] for name in OpenTitle.model_fields if name in titles.c]
+    return (
+        select(*columns, batches.c.pipeline)
+        .join(batches, batches.c.batch_id == titles.c.batch_id)
+        .where(titles.c.state.not_in(FINAL_STATES))
+        .order_by(titles.c.seq)
+    )
+
+
 def _must_be_open(request_id: str, state: str) -> None:
     if State(state).final:
         raise SteeringRefused(f"{request_id} is settled as {state}: callsheet replay {request_id} makes a new request")
@@ -239,7 +275,8 @@ def _set(connection: Connection, request_id: str, **changes: Any) -> None:
 
 def _tell_verdict(connection: Connection, request_id: str, before: str, valuation: Valuation, *, now: datetime) -> None:
     row = request_row(connection, request_id)
-    admission = valuation.admission.model_dump(mode="json")
+    known = find_title(connection, request_id).source_known
+    admission = valuation.admission.told(source_known=known)
     add_event(
         connection,
         "title.admission",
@@ -248,4 +285,4 @@ def _tell_verdict(connection: Connection, request_id: str, before: str, valuatio
         now=now,
         detail={"old": before, "new": admission["verdict"], "miss_chance": admission["miss_chance"]},
     )
-    enqueue(connection, "admission", row, now=now, was=before, admission=admission)
+    enqueue(connection, "admission", row, now=now, was=before, admission=admission, source_known=known)

@@ -9,7 +9,7 @@ from include.base.document import Document
 from include.base.errors import ErrorDocument
 from include.domain.order.valuation import QueuedTitle, Valuation, Work
 from include.domain.outcome.results import PackagedRendition
-from include.domain.title.request import Refusal, TitleRequest
+from include.domain.title.request import Refusal, SourceExtent, TitleRequest
 from include.domain.title.title import Origin, State, SubtitleFile, TitleJob
 from include.domain.title.work import FORMAT
 
@@ -99,6 +99,9 @@ class OpenTitle(Document):
     priority: int
     """0–10,000: the highest goes first."""
     work: Work | None
+    header: SourceExtent | None
+    """What the mezzanine's header says, for forecasts alone. Empty where it was not to be read, or where nobody needs
+    it; None until somebody has looked."""
     held: bool
     pinned: bool
 
@@ -109,8 +112,13 @@ class OpenTitle(Document):
 
     @property
     def source_known(self) -> bool:
-        """Whether length and size of its mezzanine are known, from the request or from its inspection."""
-        return self.request.source_known or (self.work is not None and self.work.planned)
+        """Whether length and size of its mezzanine are known, from request, header or inspection."""
+        return self.expected.source.known or (self.work is not None and self.work.planned)
+
+    @property
+    def expected(self) -> TitleRequest:
+        """The request with what the mezzanine's header says, for forecasts."""
+        return self.request.expecting(self.header)
 
     def as_queued(self, work: Work) -> QueuedTitle:
         """The title as the order sees it.

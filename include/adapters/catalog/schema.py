@@ -146,6 +146,8 @@ titles = Table(
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("valuation", JSON),
     Column("work", JSON),
+    # What the mezzanine's header says of length and size, for the first forecast; NULL until somebody has looked.
+    Column("header", JSON),
     Column("held", Boolean, nullable=False, server_default=false()),
     Column("pinned", Boolean, nullable=False, server_default=false()),
     # The priority that the title's run in Airflow was last told.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,6 +19,8 @@ from include.domain.media.picture import sized
 
 TEXT_SUBTITLES = frozenset(ROUTES)
 MAX_TITLE = 200
+
+EVERYTHING = ("-show_format", "-show_streams", "-show_programs", "-show_chapters")
 
 Fields = dict[str, Any]
 
@@ -38,9 +41,15 @@ class Probe:
         return bool(self.container)
 
 
-def probe(program: str, address: str, *, timeout_s: float) -> Probe:
-    """Container and streams of ``address``; raises :class:`include.base.errors.ToolTimeout`."""
-    shown = ("-show_format", "-show_streams", "-show_programs", "-show_chapters")
+def probe(program: str, address: str, *, timeout_s: float, shown: Sequence[str] = EVERYTHING) -> Probe:
+    """Container and streams of ``address``; raises :class:`include.base.errors.ToolTimeout`.
+
+    Args:
+        program: ffprobe.
+        address: A path, or a presigned address of the store.
+        timeout_s: Limit.
+        shown: Options that say what it tells.
+    """
     argv = [program, "-v", loglevel(address), *shown, "-of", "json", *input_argv(address)]
     finished = run(argv, timeout_s=timeout_s, check=False)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -48,6 +49,15 @@ class Admission(Document):
         """The quote as it is told at ``now``: what should have come before is expected at once."""
         finish = {"finish_p50": max(self.finish_p50, now), "finish_p90": max(self.finish_p90, now)}
         return self.model_copy(update=finish)
+
+    def told(self, *, source_known: bool) -> dict[str, Any]:
+        """The quote as JSON for a webhook, without a finish where that would be a guess.
+
+        Args:
+            source_known: Whether length and size of the mezzanine are known.
+        """
+        unknown = {} if source_known else {"finish_p50": None, "finish_p90": None}
+        return {**self.model_dump(mode="json"), **unknown}
 
     def __str__(self) -> str:
         chance = "" if self.miss_chance is None else f", chance of a miss {self.miss_chance:.1%}"

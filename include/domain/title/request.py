@@ -126,16 +126,26 @@ class Signals(Document):
     watch_minutes_7d: Annotated[float, Field(ge=0, le=1e13)] | None = None
 
 
-class SourceHints(Document):
-    """What the platform knows of the mezzanine before anyone has looked at it.
-
-    Length, size and rate make the first forecast better; programme and audio layouts say what is to be published.
-    """
+class SourceExtent(Document):
+    """How long and how large a mezzanine is, as far as that is known before its inspection: for forecasts alone."""
 
     duration_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     width: Annotated[int, Field(ge=16, le=16_384)] | None = None
     height: Annotated[int, Field(ge=16, le=16_384)] | None = None
     frame_rate: Annotated[float, Field(gt=0, le=300)] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it says length and size: without these no forecast holds."""
+        return None not in (self.duration_s, self.width, self.height)
+
+
+class SourceHints(SourceExtent):
+    """What the platform knows of the mezzanine before anyone has looked at it.
+
+    Length, size and rate make the first forecast better; programme and audio layouts say what is to be published.
+    """
+
     programme: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Which programme of an MPEG transport stream to publish, by its number; else the first with a picture."""
     audio_layouts: Annotated[tuple[AudioLayout, ...], Field(max_length=64)] = ()
@@ -188,11 +198,11 @@ class TitleRequest(Document):
     metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
     """Stored and handed back, never interpreted."""
 
-    @property
-    def source_known(self) -> bool:
-        """Whether it says how long and how large the mezzanine is: without that no forecast holds."""
-        known = self.source
-        return None not in (known.duration_s, known.width, known.height)
+    def expecting(self, seen: SourceExtent | None) -> TitleRequest:
+        """The request for a forecast: what it does not say of the mezzanine's extent is as it was seen."""
+        said = self.source
+        missing = {name: value for name, value in seen or () if value and getattr(said, name) is None}
+        return self.model_copy(update={"source": said.model_copy(update=missing)}) if missing else self
 
     def stored(self) -> dict[str, Any]:
         """As the catalog keeps it.
