@@ -164,18 +164,22 @@ class _PinnedTransport(httpx.BaseTransport):
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of an address that was checked before: what may be shown where its path holds a token."""
+    """Scheme, host and port of an ``http(s)://`` address: what may be shown, as the rest may hold tokens and passwords.
+
+    What is no address is cut likewise, and at 200 characters.
+    """
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}"
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}"[:200]
 
 
 def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise AddressRefused(f"{ascii(url)[:200]} is not an address: {error}") from error
+        raise AddressRefused(f"{origin_of(url)!a} is not an address: {str(error).partition(':')[0]}") from error
     if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
-        raise AddressRefused(f"{ascii(url)[:200]} is not an https address of a host")
+        raise AddressRefused(f"{origin_of(url)!a} is not an https address of a host")
     if parsed.userinfo:
         raise AddressRefused(f"{_shown(parsed)}: no credentials inside an address, they would end in logs")
     return parsed
@@ -227,5 +231,5 @@ def is_public(address: str) -> bool:
 
 
 def _shown(url: httpx.URL) -> str:
-    """The address without query and credentials, which may hold a secret."""
-    return f"{url.scheme}://{url.raw_host.decode('ascii')}{f':{url.port}' if url.port else ''}{url.path}"
+    """The origin of an address: path, query and credentials may hold secrets."""
+    return f"{url.scheme}://{url.raw_host.decode('ascii')}{f':{url.port}' if url.port else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cache, partial
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -51,6 +52,11 @@ def may(user: Any, method: str, dag_id: str) -> bool:
     )
 
 
+def dag_checker(user: Any, method: str) -> Callable[[str], bool]:
+    """A function that says of a DAG whether the user may do this to its runs; Airflow is asked once for each DAG."""
+    return cache(partial(may, user, method))
+
+
 def batch_checker(user: Any, method: str, roots: Mapping[str, str]) -> Callable[[str], bool]:
     """A function that says of a live batch whether the user may do this to it; Airflow is asked once for each batch.
 
@@ -59,15 +65,8 @@ def batch_checker(user: Any, method: str, roots: Mapping[str, str]) -> Callable[
         method: What they want to do.
         roots: Of batches that repeat a title, the one whose rights count.
     """
-    known: dict[str, bool] = {}
-
-    def check(batch_id: str) -> bool:
-        root = roots.get(batch_id, batch_id)
-        if root not in known:
-            known[root] = may(user, method, dag_id_of(root))
-        return known[root]
-
-    return check
+    check = dag_checker(user, method)
+    return lambda batch_id: check(dag_id_of(roots.get(batch_id, batch_id)))
 
 
 def find_request(catalog: Catalog, batch_id: str, title_id: str, user: Any, method: str) -> TitleRecord:

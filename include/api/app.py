@@ -22,7 +22,7 @@ from include.adapters.store.interface import ObjectStore
 from include.adapters.store.keys import cache_control, checked_key, content_type
 from include.adapters.store.opening import open_store
 from include.api import queue, steering
-from include.api.access import CatalogDep, Limit, LoginFirst, SettingsDep, find_newest, find_request, may
+from include.api.access import CatalogDep, Limit, LoginFirst, SettingsDep, dag_checker, find_newest, find_request, may
 from include.api.health import health_report
 from include.api.views import batch_view, title_views
 from include.base.errors import BatchConflict, CallsheetError, RequestRejected, SteeringRefused
@@ -81,11 +81,8 @@ def health(user: GetUserDep) -> JSONResponse:
 @app.get("/api/v1/batches")
 def batches(user: GetUserDep, catalog: CatalogDep, limit: Limit = 50) -> list[dict[str, Any]]:
     """The newest batches that the caller may read."""
-    return [
-        batch_view(batch, titles=None)
-        for batch in catalog.batches.newest(limit=limit)
-        if may(user, "GET", batch.rights_dag_id)
-    ]
+    readable = dag_checker(user, "GET")
+    return [batch_view(batch, titles=None) for batch in catalog.batches.newest(limit=limit, readable=readable)]
 
 
 @app.get("/api/v1/batches/{batch_id}")
@@ -134,11 +131,8 @@ def replay_webhooks(batch_id: str, title_id: str, user: GetUserDep, catalog: Cat
 @app.get("/api/v1/dead-letters")
 def dead_letters(user: GetUserDep, catalog: CatalogDep, limit: Limit = 100) -> list[dict[str, Any]]:
     """Failures with owner, command and the way to replay them, newest first."""
-    return [
-        letter.model_dump(mode="json")
-        for letter in catalog.history.dead_letters(limit)
-        if may(user, "GET", letter.rights_dag_id)
-    ]
+    readable = dag_checker(user, "GET")
+    return [letter.model_dump(mode="json") for letter in catalog.history.dead_letters(limit, readable=readable)]
 
 
 @app.get("/media/titles/{title_id}/{path:path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,22 @@ def test_a_catalog_is_brought_to_this_versions_tables(tmp_path: Path, monkeypatc
     assert [line.split(":")[0] for line in applied][::7] == ["migration 0001 applied", "migration 0008 applied"]
     assert call("migrate").stderr == "the catalog is up to date\n"
     assert Catalog(f"sqlite:///{tmp_path / 'fresh' / 'catalog.db'}").batches.stubs() == []
+
+
+def test_a_home_that_migrating_makes_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "new" / "fresh"
+    monkeypatch.setenv("CALLSHEET_HOME", str(home))
+    was = os.umask(0o022)
+    try:
+        assert call("migrate").exit_code == 0
+        with Catalog(f"sqlite:///{home / 'catalog.db'}").database.write():
+            rights = {path.name: oct(path.stat().st_mode & 0o777) for path in (home, *home.iterdir())}
+    finally:
+        os.umask(was)
+
+    assert rights.pop("fresh") == "0o700"
+    assert {"catalog.db", "catalog.db-wal", "catalog.db.lock"} <= set(rights)
+    assert set(rights.values()) == {"0o600"}
 
 
 def test_one_file_is_encoded_from_where_mezzanines_may_lie(

@@ -227,6 +227,22 @@ def test_a_list_names_the_batches_alone_that_its_reader_may_read(
         assert other not in answer.text
 
 
+@pytest.mark.parametrize("path", ["batches", "dead-letters"])
+def test_what_a_reader_may_not_see_takes_no_place_in_a_short_list(
+    path: str, server: str, tokens: dict[str, str], two_batches: Catalog
+) -> None:
+    """Both lists tell the newest first, and the batch ``summer`` is the newer one."""
+
+    def listed(user: str) -> set[str]:
+        headers = {"Authorization": f"Bearer {tokens[user]}"}
+        found = httpx.get(f"{server}/callsheet/api/v1/{path}?limit=1", headers=headers).json()
+        return {each.get("batch_id") or each["request_id"].partition("/")[0] for each in found}
+
+    assert {user: listed(user) for user in ("viewer", "spring_reader", "summer_editor", "autumn_reader")} == {
+        "viewer": {"summer"}, "spring_reader": {"spring"}, "summer_editor": {"summer"}, "autumn_reader": set(),
+    }  # fmt: skip
+
+
 def test_the_queue_counts_what_its_reader_may_read_and_says_what_they_may_edit(
     asked: Any, two_batches: Catalog
 ) -> None:

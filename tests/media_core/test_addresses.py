@@ -114,6 +114,30 @@ def test_an_address_is_refused_before_anything_connects(url: str, words: str) ->
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize("rest", ["/t0ken", "?t0ken", "#t0ken", "/\x00t0ken", "/a@t0ken"])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://example.com", "ftp://example.com", "https://", "https://u:t0ken@example.com", "https://[::1",
+     "https://u:t0ken@[::1", "https://example.com:t", "https://127.0.0.1"],
+)  # fmt: skip
+def test_a_refusal_tells_the_origin_alone_of_an_address_whose_rest_may_be_a_secret(origin: str, rest: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        check_address(origin + rest, NOBODY)
+
+    assert "t0ken" not in caught.value.message
+
+
+def test_a_redirect_is_told_by_origins_alone(server: Server) -> None:
+    server.serve("/t0ken", b"", status=302, Location="https://8.8.8.8/t0ken?t0ken")
+
+    with (
+        pinned_client(Settings(allowed_origins=(server.origin,)), timeout_s=5) as client,
+        pytest.raises(AddressRefused, match=r"redirects to another origin, https://8\.8\.8\.8: not followed") as caught,
+    ):
+        client.get(server.url("/t0ken"))
+    assert "t0ken" not in caught.value.message
+
+
 def test_a_name_with_one_private_address_among_public_ones_is_refused(names: Names) -> None:
     names({"mixed.test": [["8.8.8.8", "10.0.0.7"]]})
 

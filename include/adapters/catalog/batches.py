@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
 
-from include.adapters.catalog.database import Part
+from include.adapters.catalog.database import Part, first_shown
 from include.adapters.catalog.journal import Row, add_event, enqueue, request_row
 from include.adapters.catalog.owners import own_all, without_foreign
-from include.adapters.catalog.records import BatchRecord, Stub, dag_id_of, valued_columns
+from include.adapters.catalog.records import BatchRecord, Stub, dag_id_of, under_rights, valued_columns
 from include.adapters.catalog.schema import batches, titles
 from include.base.document import digest
 from include.base.errors import BatchConflict
@@ -108,11 +108,16 @@ class Batches(Part):
             rows = connection.execute(select(batches).where(batches.c.batch_id == batch_id)).mappings().all()
             return next(iter(_records(connection, rows)), None)
 
-    def newest(self, *, limit: int = 100) -> list[BatchRecord]:
-        """Batches, newest first."""
+    def newest(self, *, limit: int = 100, readable: Callable[[str], bool] = lambda dag_id: True) -> list[BatchRecord]:
+        """Batches, newest first.
+
+        Args:
+            limit: At most so many.
+            readable: Says of the DAG whose rights count whether its batches may be shown.
+        """
+        newest = select(batches).order_by(batches.c.created_at.desc(), batches.c.batch_id.desc())
         with self._read() as connection:
-            newest = select(batches).order_by(batches.c.created_at.desc(), batches.c.batch_id.desc()).limit(limit)
-            return _records(connection, connection.execute(newest).mappings().all())
+            return _records(connection, first_shown(connection, newest, limit=limit, shown=under_rights(readable)))
 
     def stubs(self) -> list[Stub]:
         """What the DAG bundle writes: batches that have not retired, by id."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
+    RowMapping,
+    Select,
     and_,
     create_engine,
     event,
@@ -32,6 +35,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModu
 
 from include.base.errors import ConfigurationError, PlatformUnavailable
 
+ROWS_AT_ONCE = 500
+"""Of a long answer that is read as it is needed."""
 WAIT_S = 30
 """How long a writer waits for the one before it."""
 _WRITER_LOCK = 0x63616C6C
@@ -101,12 +106,19 @@ class Database:
             return "PostgreSQL", str(connection.scalar(text("SHOW server_version"))).split()[0]
 
     def prepare_file(self) -> None:
-        """On SQLite: the folder and the write-ahead log, under a lock file: switching the log on waits for nobody."""
+        """On SQLite: the folder and the write-ahead log, under a lock file: switching the log on waits for nobody.
+
+        What is made is its owner's alone: requests are in it, with their addresses. SQLite gives its further files the
+        rights of the first.
+        """
         if not self._sqlite or not self._url.database:
             return
         path = Path(self._url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(path.name + ".lock").open("w") as lock:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_path = path.with_name(path.name + ".lock")
+        for each in (lock_path, path):
+            each.touch(mode=0o600)
+        with lock_path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with _explained(), self._engine.connect() as connection:
                 driver: Any = connection.connection.dbapi_connection
@@ -119,6 +131,20 @@ class Part:
     def __init__(self, database: Database) -> None:
         self._read = database.read
         self._write = database.write
+
+
+def first_shown(
+    connection: Connection, query: Select[Any], *, limit: int, shown: Callable[[RowMapping], bool]
+) -> list[RowMapping]:
+    """The first rows of a query that may be shown: what may not takes no place of the limit.
+
+    Rows are read as they are needed.
+    """
+    rows = connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
+    try:
+        return list(islice(filter(shown, rows), limit))
+    finally:
+        rows.close()
 
 
 def leased(until: Column[datetime | None], *, now: datetime, ttl_s: float) -> ColumnElement[bool]:

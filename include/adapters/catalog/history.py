@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import and_, func, insert, select
 
-from include.adapters.catalog.database import Part
+from include.adapters.catalog.database import Part, first_shown
 from include.adapters.catalog.journal import add_event, request_row
-from include.adapters.catalog.records import DeadLetter, Event, HistoryRow
+from include.adapters.catalog.records import DeadLetter, Event, HistoryRow, under_rights
 from include.adapters.catalog.schema import batches, dead_letters, events, history, titles
 from include.base.errors import ErrorDocument
 
@@ -94,14 +95,16 @@ class History(Part):
                 detail={"type": error.type, "owner": error.owner, "reason": error.reason, "message": error.message},
             )
 
-    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        """Dead letters, newest first."""
+    def dead_letters(
+        self, limit: int = 100, *, readable: Callable[[str], bool] = lambda dag_id: True
+    ) -> list[DeadLetter]:
+        """Dead letters, newest first; arguments as of :meth:`include.adapters.catalog.batches.Batches.newest`."""
         query = (
             select(dead_letters, titles.c.title_id, titles.c.run_id, batches.c.dag_id, batches.c.root_batch_id)
             .join(titles, titles.c.request_id == dead_letters.c.request_id)
             .join(batches, batches.c.batch_id == titles.c.batch_id)
             .order_by(dead_letters.c.created_at.desc(), titles.c.seq.desc())
-            .limit(limit)
         )
         with self._read() as connection:
-            return [DeadLetter(**row) for row in connection.execute(query).mappings()]
+            rows = first_shown(connection, query, limit=limit, shown=under_rights(readable))
+            return [DeadLetter(**row) for row in rows]

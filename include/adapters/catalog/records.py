@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,6 +23,20 @@ OutboxState = Literal["pending", "delivered", "dead"]
 def dag_id_of(batch_id: str) -> str:
     """Id of the DAG of a batch."""
     return f"batch__{batch_id}"
+
+
+def rights_dag_id_of(dag_id: str, root_batch_id: str | None) -> str:
+    """The DAG whose rights count for a batch: nobody was ever given any on the DAG of a repeat."""
+    return dag_id_of(root_batch_id) if root_batch_id else dag_id
+
+
+def under_rights(readable: Callable[[str], bool]) -> Callable[[Mapping[Any, Any]], bool]:
+    """Says of a row with ``dag_id`` and ``root_batch_id`` whether it may be shown.
+
+    Args:
+        readable: The same of a DAG whose rights count.
+    """
+    return lambda row: readable(rights_dag_id_of(row["dag_id"], row["root_batch_id"]))
 
 
 def run_id_of(title_id: str, attempt: int) -> str:
@@ -61,8 +76,8 @@ class UnderRights(Document):
 
     @property
     def rights_dag_id(self) -> str:
-        """The DAG whose rights count: nobody was ever given any on the DAG of a repeat."""
-        return dag_id_of(self.root_batch_id) if self.root_batch_id else self.dag_id
+        """The DAG whose rights count."""
+        return rights_dag_id_of(self.dag_id, self.root_batch_id)
 
 
 class BatchRecord(UnderRights):
