@@ -31,10 +31,12 @@ def test_the_preview_page_plays_pins_rungs_and_seeks_by_its_scenes(page: Page, m
     assert page.locator("#text button").all_text_contents() == ["Off", "English"]
 
 
-def test_the_pointer_leads_through_the_pictures_of_all_sheets(page: Page, media: str) -> None:
+def test_the_pointer_leads_through_the_pictures_of_all_sheets(page: Page, media: str, packaged: Title) -> None:
     # 300 pictures on three sheets, in ten buttons: thirty in each.
     cues = sprites_of(3000, Fraction(25)).webvtt(3000)
     page.route("**/images/sprite.vtt", lambda route: route.fulfill(body=cues, content_type="text/vtt"))
+    sheet = packaged.folder / "images/sprite_001.jpg"
+    page.route("**/images/sprite_*.jpg", lambda route: route.fulfill(path=sheet))
     page.goto(f"{media}/preview.html")
     last = page.locator("#strip button").nth(9)
     last.wait_for()
