@@ -29,8 +29,9 @@ from include.pipelines.core import Pipeline, Task, find_pipeline
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """Fixed: a start date that moves makes a new DAG version at every parse."""
-CEILING = timedelta(hours=12)
-"""Last resort against a task that hangs; real limits come from the plan and are kept by the worker."""
+CEILING = timedelta(days=4)
+"""Last resort against a task that hangs; real limits come from the title's length and the plan. The longest title that
+is served has 24 hours: its tasks may take 72."""
 MAX_ACTIVE_RUNS = 200
 """Above any sensible release window: how many titles run is decided by the release, not by Airflow."""
 RETRIES = 2

@@ -13,7 +13,8 @@ from pathlib import Path
 from include.adapters import tools
 from include.adapters.ffmpeg import nvenc
 from include.adapters.ffmpeg.commands import ProgressParser, encode_argv
-from include.adapters.ffmpeg.ffprobe import number, packets, picture_streams, probe
+from include.adapters.ffmpeg.ffprobe import number, picture_streams, probe
+from include.adapters.ffmpeg.listing import list_packets
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.store.documents import load_if_valid
@@ -32,7 +33,7 @@ from include.stages.core import StageContext, stage
 
 log = logging.getLogger(__name__)
 
-VERIFY_LIMIT_S = 600.0
+PROBE_LIMIT_S = 60.0
 ABOVE_THE_CAP = 4
 """No rendition comes near so many times its capped rate: libvpx may exceed it for a while, tiny ones have overhead."""
 ROOM_BYTES = 16 * 1024**2
@@ -207,21 +208,21 @@ def _verified(
     size = output.stat().st_size if output.is_file() else 0
     if size == 0:
         raise failed(finished, EncoderCrashed, f"{rendition.name}: the encoder ended well and wrote nothing")
-    program, limit_s = tools.ffprobe(ctx.settings), min(VERIFY_LIMIT_S, ctx.time_left_s)
-    found = probe(program, str(output), timeout_s=limit_s)
+    program = tools.ffprobe(ctx.settings)
+    found = probe(program, str(output), timeout_s=min(PROBE_LIMIT_S, ctx.time_left_s))
     streams = picture_streams(found)
     fps = float(parse_rate(rendition.frame_rate))
     if len(found.streams) != 1 or len(streams) != 1:
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {len(found.streams)} streams instead of one video")
     stream = streams[0]
-    counted = packets(program, str(output), index=int(stream["index"]), timeout_s=limit_s)
+    counted, _ = list_packets(program, output, timeout_s=ctx.time_left_s)
     got = (stream.get("codec_name"), stream.get("width"), stream.get("height"))
     if got != (rendition.codec, rendition.width, rendition.height):
         wanted = (rendition.codec, rendition.width, rendition.height)
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {got} came out instead of {wanted}")
     if counted.count != frames:
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {counted.count} frames came out instead of {frames}")
-    wanted_keys = tuple(range(0, counted.count, rendition.gop_frames))
+    wanted_keys = list(range(0, counted.count, rendition.gop_frames))
     if counted.keyframes != wanted_keys:
         odd = min(set(wanted_keys) ^ set(counted.keyframes))
         raise failed(

@@ -29,6 +29,7 @@ from include.domain.media.colour import colour_findings
 from include.domain.media.media import AudioStream, Finding, Inspection, MezzanineIdentity, VideoStream
 from include.domain.media.picture import as_seen, picture_findings, refused_picture, with_base_layer
 from include.domain.media.rejection import ARRIVING, Reason
+from include.domain.plan.limits import LONGEST_S
 from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
@@ -41,7 +42,6 @@ PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
 UNTIMED = frozenset({"mpeg"})
 """Containers without an index, whose length ffprobe only guesses from their ends: they are read whole for it."""
 MAX_STREAMS = 100
-MAX_DURATION_S = 24 * 3600.0
 HEAD_BYTES = 16
 PROBE_LIMIT_S = 60.0
 LOOK_LIMIT_S = 120.0
@@ -193,9 +193,9 @@ def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tup
     duration = _measured_s(read, start, number(found.container.get("duration"))) if known is None else known
     if declared is None:
         warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))
-    if duration > MAX_DURATION_S:
+    if duration > LONGEST_S:
         raise MezzanineRejected(
-            f"File too large: it claims {duration / 3600:.0f} h, at most {MAX_DURATION_S / 3600:.0f} h are served",
+            f"File too large: it claims {duration / 3600:.0f} h, at most {LONGEST_S / 3600:.0f} h are served",
             reason=Reason.TOO_LARGE,
         )
     if promised_s is not None:

@@ -7,6 +7,7 @@ from include.domain.cost.features import source_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.plan.binding import deadline_notes, laid_out, work_of
 from include.domain.plan.decide import decide
+from include.domain.plan.limits import task_limit_s
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
 from include.recipes import load_ladders, load_presets, load_tiers
@@ -36,7 +37,7 @@ def plan(
         [ladders[codec] for codec in codecs],
         policy,
         tier=title.tier.value,
-        ceiling_s=ctx.settings.ffmpeg_timeout_s,
+        ceiling_s=task_limit_s(ctx.settings.ffmpeg_timeout_s, source.duration_s),
         gpu=ctx.settings.gpu_slots > 0,
         predictor=farm_share.predictor,
     )

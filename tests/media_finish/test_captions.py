@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html.parser
+import itertools
+import time
 from fractions import Fraction
 
 import pytest
@@ -102,12 +104,38 @@ def test_cues_end_with_the_title_and_come_in_order() -> None:
 
 
 def test_a_cue_over_a_boundary_is_in_both_segments_and_empty_segments_exist() -> None:
-    segments = cut(
-        [cue(5000, 7000, "over"), cue(1000, 6000, "to the edge")], [Fraction(6), Fraction(6), Fraction(3, 2)]
+    segments = list(
+        cut([cue(5000, 7000, "over"), cue(1000, 6000, "to the edge")], [Fraction(6), Fraction(6), Fraction(3, 2)])
     )
 
     assert [("over" in each, "edge" in each) for each in segments] == [(True, True), (True, False), (False, False)]
     assert all(each.startswith("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n") for each in segments)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 9000)), max_size=12),
+    st.lists(st.integers(1, 5000), max_size=12),
+)
+def test_each_segment_has_the_cues_that_reach_into_it(times: list[tuple[int, int]], lengths_ms: list[int]) -> None:
+    cues = [cue(start, start + length, f"cue {number} ends") for number, (start, length) in enumerate(times)]
+    bounds = [0, *itertools.accumulate(lengths_ms)]
+
+    segments = list(cut(cues, [Fraction(length, 1000) for length in lengths_ms]))
+
+    assert [{each for each in range(len(cues)) if f"cue {each} ends" in text} for text in segments] == [
+        {number for number, each in enumerate(cues) if each.start_ms < end and each.end_ms > start}
+        for start, end in itertools.pairwise(bounds)
+    ]
+
+
+def test_twelve_hours_of_subtitles_are_cut_in_moments() -> None:
+    cues = [cue(3000 * number, 3000 * number + 2500) for number in range(14_400)]
+    began = time.process_time()
+
+    files = sum(1 for _ in cut(cues, [Fraction(6)] * 7200))
+
+    assert files == 7200
+    assert time.process_time() - began < 10, "each cue was held against each segment: it took minutes"
 
 
 @pytest.mark.parametrize(

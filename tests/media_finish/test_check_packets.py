@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.adapters.ffmpeg.listing import REORDERED, Listed, list_packets
 from include.adapters.process import STDOUT_LIMIT
 from include.adapters.tools import ffprobe
 from include.base.settings import Settings
-from include.stages.check import REORDERED, Listed, list_packets
 
 
 def movie(path: Path, count: int, *, gop: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,13 +15,17 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.local import LocalStore
 from include.base.errors import EXIT_CODES, ErrorDocument, Owner, Retry
+from include.base.settings import Settings
 from include.domain.title.work import result_key
+from include.orchestration.runtimes import local
 from include.orchestration.runtimes.control import ControlTask, PublishTask
 from include.orchestration.runtimes.local import WorkerTask
-from include.orchestration.runtimes.task import TitleTask
+from include.orchestration.runtimes.task import TitleTask, bound
+from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from tests.catalog.samples import accept, packaged
 from tests.clips import Clips
+from tests.media_core.samples import inspection
 from tests.orchestration.airflow_server import AirflowServer
 from tests.orchestration.lab import Lab, Supervisor, context, released
 
@@ -245,6 +250,33 @@ def test_the_worker_and_its_tools_end_with_the_task(lab: Lab, catalog: Catalog, 
     assert len(killed) == 2
     _, alive = psutil.wait_procs(killed, timeout=10)
     assert alive == []
+
+
+def test_a_worker_that_goes_on_beyond_its_limit_is_killed(
+    lab: Lab, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_FFMPEG_TIMEOUT_S", "1")
+    monkeypatch.setattr(local, "START_MARGIN_S", 1)
+    title = released(catalog, metadata={"do": "disobey", "pid_file": os.devnull})
+
+    with pytest.raises(AirflowException, match="signal 9"):
+        lab.task("look-around").execute(context(title))
+
+
+def test_a_worker_is_told_the_time_limit_of_its_titles_length(
+    catalog: Catalog, store: LocalStore, settings: Settings
+) -> None:
+    title, pipeline = released(catalog, pipeline="vod"), find_pipeline("vod", 3)
+    told = TaskJob(task="extras", title=title.job(), time_limit_s=1)
+
+    def limit_s() -> float:
+        return bound(told, title, settings, store, pipeline, resumed=False).time_limit_s
+
+    assert limit_s() == settings.ffmpeg_timeout_s
+    for hours, wanted in ((0.1, 1), (2, 1), (12, 6)):
+        found = inspection(duration_s=hours * 3600)
+        store.put_bytes(result_key(title.job(), "inspect"), found.to_json().encode())
+        assert limit_s() == wanted * settings.ffmpeg_timeout_s
 
 
 def test_a_worker_that_does_not_heed_the_end_of_its_task_is_killed(

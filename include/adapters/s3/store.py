@@ -34,6 +34,7 @@ from include.adapters.store.keys import (
 )
 from include.base.errors import ConfigurationError, StorageError
 from include.base.settings import Settings
+from include.domain.plan.limits import LONGEST_S, task_limit_s
 
 MAX_PRESIGNED_S = 7 * 24 * 3600
 """Signature version 4 allows no more."""
@@ -106,12 +107,12 @@ class S3Store:
         return {name: size for name, (size, _) in self._entries(prefix).items()}
 
     def readable(self, key: str) -> str:
-        """A presigned address: for the longest worker task and ten minutes, or as long as the credentials last.
+        """A presigned address: for the longest task of the longest title, or as long as the credentials last.
 
         See :meth:`lasts`.
         """
         full = self._full(key)
-        seconds = min(int(self.settings.ffmpeg_timeout_s) + 600, MAX_PRESIGNED_S)
+        seconds = min(int(task_limit_s(self.settings.ffmpeg_timeout_s, LONGEST_S)) + 600, MAX_PRESIGNED_S)
         with s3_errors(self._where(key)):
             given = {"Bucket": self._bucket.name, "Key": full}
             return str(self._bucket.client.generate_presigned_url("get_object", Params=given, ExpiresIn=seconds))

@@ -25,7 +25,8 @@ class MediaSettings(OwnerSettings):
     fetch_timeout_s: float = 3600.0
     """Seconds that fetching one mezzanine may take."""
     ffmpeg_timeout_s: float = 6 * 3600.0
-    """Seconds that one worker task may take at most; the plan gives encode jobs tighter limits."""
+    """Seconds that one worker task may take at most, for a title of up to two hours; a longer one has more in
+    proportion. The plan gives encode jobs tighter limits."""
     tool_memory_mb: int = Field(default=0, ge=0)
     """MiB of memory that one media tool may fill; 0 means the container's limit, else this machine's by encode
     slots."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -70,15 +70,23 @@ def webvtt(cues: Iterable[Cue], *, header: Sequence[str] = ()) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def cut(cues: Sequence[Cue], durations: Sequence[Fraction]) -> list[str]:
-    """One WebVTT file per segment, empty ones included; a cue is in every segment that it reaches into."""
-    files, start = [], Fraction(0)
+def cut(cues: Sequence[Cue], durations: Sequence[Fraction]) -> Iterator[str]:
+    """One WebVTT file per segment, empty ones included; a cue is in every segment that it reaches into.
+
+    Twelve hours are thousands of segments and of cues: each file is made when it is asked for, and a cue is looked at
+    only while it is shown.
+    """
+    ordered = sorted(cues, key=lambda cue: cue.start_ms)
+    shown: list[Cue] = []
+    begun, start_ms = 0, Fraction(0)
     for duration in durations:
-        end = start + duration
-        inside = [cue for cue in cues if cue.start_ms < end * 1000 and cue.end_ms > start * 1000]
-        files.append(webvtt(inside, header=(TIMESTAMP_MAP,)))
-        start = end
-    return files
+        end_ms = start_ms + duration * 1000
+        while begun < len(ordered) and ordered[begun].start_ms < end_ms:
+            shown.append(ordered[begun])
+            begun += 1
+        shown = [cue for cue in shown if cue.end_ms > start_ms]
+        yield webvtt(shown, header=(TIMESTAMP_MAP,))
+        start_ms = end_ms
 
 
 def timestamp(milliseconds: int) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from include.base.errors import (
     from_document,
 )
 from include.base.settings import Settings
+from include.domain.plan.footprint import START_MARGIN_S
 from include.orchestration.runtimes.runtime import Runtime
 from include.orchestration.runtimes.task import WORKER_SECRETS, TitleTask, unfinished
 from include.pipelines.core import Task
@@ -77,12 +79,17 @@ class WorkerTask(TitleTask):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         assert worker.stdout is not None
+        # As the deadline of a pod: the worker itself limits its tools alone.
+        overdue = threading.Timer(task_job.time_limit_s + START_MARGIN_S, worker.kill)
+        overdue.daemon = True
+        overdue.start()
         try:
             for line in worker.stdout:
                 log.info("%s", line.rstrip())
             _, status, usage = os.wait4(worker.pid, 0)
             worker.returncode = os.waitstatus_to_exitcode(status)
         finally:
+            overdue.cancel()
             if worker.returncode is None and worker.poll() is None:
                 worker.terminate()
                 try:

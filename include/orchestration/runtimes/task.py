@@ -30,9 +30,12 @@ from include.base.errors import (
 )
 from include.base.pools import worker_pools, worker_slots
 from include.base.settings import Settings, load_settings
+from include.domain.media.media import Inspection
 from include.domain.outcome.results import PublishResult
 from include.domain.plan.binding import bind
+from include.domain.plan.limits import task_limit_s
 from include.domain.plan.plan import Plan
+from include.domain.title.title import TitleJob
 from include.domain.title.work import result_key
 from include.orchestration.names import asked_id, jobs_id, rest_of
 from include.orchestration.weights import whole_number
@@ -193,12 +196,13 @@ def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: in
 def bound(
     task_job: TaskJob, title: TitleRecord, settings: Settings, store: ObjectStore, pipeline: Pipeline, *, resumed: bool
 ) -> TaskJob:
-    """The job document of an encode job: with the time limit that the plan gives it, and the option that it takes now.
+    """The job document with its time limit, and of an encode job with the option that it takes now.
 
-    What it takes follows from the deadline that the catalog has at this moment. A resumed task keeps what it took.
+    An encode has the limit that the plan gives it, any other task that of the title's length. What an encode takes
+    follows from the deadline that the catalog has at this moment. A resumed task keeps what it took.
     """
     if task_job.item is None:
-        return task_job
+        return task_job.model_copy(update={"time_limit_s": _limit_s(task_job.title, settings, store, pipeline)})
     plan = load_plan(task_job.title, pipeline.task(task_job.task), store)
     planned = next((job for job in plan.jobs if job.name == task_job.item), None)
     if planned is None:
@@ -212,6 +216,12 @@ def bound(
         if job.binding is not None:
             log.info("%s: %s", task_job.label, job.binding)
     return task_job.model_copy(update={"time_limit_s": planned.time_limit_s, "encode": job})
+
+
+def _limit_s(title: TitleJob, settings: Settings, store: ObjectStore, pipeline: Pipeline) -> float:
+    inspects = pipeline.maker_of(Inspection)
+    found = load_if_valid(store, result_key(title, inspects.name), Inspection) if inspects else None
+    return task_limit_s(settings.ffmpeg_timeout_s, found.duration_s if found else None)
 
 
 def _choice(task_job: TaskJob) -> dict[str, Any]:
