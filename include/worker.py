@@ -25,6 +25,7 @@ from include.adapters.store.opening import open_store
 from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, OtherRelease, StorageError, to_document
 from include.base.settings import load_settings
 from include.base.text import printable, redacted
+from include.domain.outcome.results import WorkerUsage
 from include.pipelines.runner import load_job, run_task
 from include.stages.core import StageContext
 
@@ -72,7 +73,7 @@ def _run(argv: list[str] | None) -> int:
         settings.scratch.mkdir(parents=True, exist_ok=True)
         # A folder of its own, so that two attempts of one task never meet.
         with tempfile.TemporaryDirectory(prefix=f"{job.title.title_id}.", dir=settings.scratch) as folder:
-            run_task(
+            whole = run_task(
                 job,
                 lambda **given: StageContext(settings=settings, **given),
                 store=store,
@@ -92,8 +93,9 @@ def _run(argv: list[str] | None) -> int:
         log.error("%s: %s [%s, owner %s]", document.type, document.message, document.retry, document.owner)
         return EXIT_CODES[document.retry]
     try:
-        # A pod's task has no other way to learn it.
-        store.put_bytes(job.usage_key, used_so_far(time.monotonic() - started).to_json().encode())
+        # A pod's task has no other way to learn it, and the history takes it from there.
+        used = WorkerUsage(**dict(used_so_far(time.monotonic() - started)), whole=whole)
+        store.put_bytes(job.usage_key, used.to_json().encode())
     except StorageError as refused:
         log.warning("what this worker used cannot be stored: %s", refused)
     return 0

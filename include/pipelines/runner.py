@@ -69,7 +69,7 @@ class TaskJob(Document):
 
     @property
     def usage_key(self) -> str:
-        """Store key of what the last worker used: a :class:`include.domain.outcome.results.Cost`."""
+        """Store key of what the last worker used: a :class:`include.domain.outcome.results.WorkerUsage`."""
         return usage_key(self.title, self.task, self.item)
 
 
@@ -110,8 +110,8 @@ class Progress(Document):
     at: datetime
 
 
-def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: ObjectStore, scratch: Path) -> None:
-    """Run the stages of ``job``'s task, in order.
+def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: ObjectStore, scratch: Path) -> bool:
+    """Run the stages of ``job``'s task, in order; returns whether all of them ran here, and none was done already.
 
     Args:
         job: The job document.
@@ -127,10 +127,12 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
     pipeline = find_pipeline(job.title.pipeline, job.title.pipeline_version)
     task = pipeline.task(job.task)
     deadline = time.monotonic() + job.time_limit_s
+    whole = True
     for position, node in enumerate(task.nodes):
         key = result_key(job.title, node.name, job.item if node.mapped else None)
         if load_if_valid(store, key, node.stage.result) is not None:
             log.info("stage %s is done already: %s/%s", node.name, store.uri, key)
+            whole = False
             continue
         documents = _documents(job, node, store, pipeline)
         folder = scratch / f"{job.label}.{node.stage.name}"
@@ -157,6 +159,7 @@ def run_task(job: TaskJob, make_context: Callable[..., StageContext], *, store: 
         store.put_bytes(key, result.to_json().encode())
         context.report(1.0, "done")
         log.info("stage %s took %.1f s: %s/%s", node.name, time.monotonic() - started, store.uri, key)
+    return whole
 
 
 def stage_inputs(title: TitleJob, stage: Stage, store: ObjectStore) -> list[Any] | None:

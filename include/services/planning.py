@@ -11,7 +11,7 @@ from include.adapters.catalog import Catalog
 from include.adapters.store.interface import ObjectStore
 from include.base.pools import worker_slots
 from include.base.settings import Settings
-from include.domain.cost.features import source_features
+from include.domain.cost.features import title_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.order.parallel import slots_for
 from include.domain.order.valuation import Work
@@ -20,7 +20,7 @@ from include.domain.plan.binding import FarmShare, least_work, work_of
 from include.domain.plan.plan import Plan
 from include.domain.title.title import TitleJob
 from include.pipelines.runner import find_result
-from include.recipes import load_policy
+from include.recipes import load_policy, load_tiers
 from include.services.valuation import OVERHEAD_S, farm_predictor, revalue
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ def note_planned(
         source, plan = find_result(title, Inspection, store), find_result(title, Plan, store)
         if source is None or plan is None:
             return None
-        known = source_features(source, find_result(title, Analysis, store))
-        timed, predictor = plan.earliest, farm_share().predictor
-        full, needed = (work_of(part, known, predictor=predictor, tier=title.tier) for part in (plan, timed))
+        known = title_features(title, source, find_result(title, Analysis, store))
+        timed, predictor, policy = plan.earliest, farm_share().predictor, load_tiers()[title.tier]
+        full, needed = (work_of(part, known, predictor=predictor, policy=policy) for part in (plan, timed))
         playable = needed if plan.early else None
         work = Work(full=full, least=least_work(timed, needed), playable=playable, planned=True)
         catalog.queue.note_work(title.request_id, work)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 
-from include.adapters.catalog import Catalog, HistoryRow, TitleRecord
+from include.adapters.catalog import Catalog, HistoryRow, TaskRow, TitleRecord
 from include.adapters.catalog.records import RepairKind
 from include.adapters.store.documents import load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import ConfigurationError, ErrorDocument, TitleEndedBadly
-from include.domain.cost.features import encode_features, source_features
+from include.domain.cost.features import TaskName, encode_features, source_features, task_features, title_features
 from include.domain.media.media import Analysis, Inspection
-from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult
+from include.domain.outcome.results import CheckResult, EncodeResult, PackageResult, WorkerUsage
 from include.domain.outcome.settlement import (
     NO_WORD,
     UNEXPLAINED,
@@ -25,12 +25,14 @@ from include.domain.outcome.settlement import (
     TaskFailure,
     settlement,
 )
+from include.domain.plan.binding import features_of
 from include.domain.plan.plan import Plan
 from include.domain.telling.alerts import AlertLevel
 from include.domain.title.title import Origin, State, TitleJob
-from include.domain.title.work import error_key, result_key
+from include.domain.title.work import error_key, result_key, usage_key
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import early_packages
+from include.recipes import load_tiers
 from include.stages.core import ControlContext
 from include.stages.publish import is_current, make_current
 
@@ -69,7 +71,7 @@ def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskF
     )
     if results.source is not None and results.plan is not None:
         rows = history_rows(results.source, results.analysis, results.plan, results.renditions, results.verdicts)
-        catalog.history.record(title.request_id, rows, now=now)
+        catalog.history.record(title.request_id, rows, task_rows(title, context.store, results), now=now)
     if record.state.final and record.state is not verdict.state:
         raise TitleEndedBadly(f"title is settled as {record.state} already, not as {verdict.state}", reason="settled")
     # Nobody gets a set any more that a newer request's has replaced: it needs neither a repair nor a person.
@@ -213,4 +215,37 @@ def history_rows(
                 vmaf_p1=score.p1 if score else None,
             )
         )
+    return rows
+
+
+TASKS: dict[str, TaskName] = {
+    "prepare": "prepare",
+    "extras": "extras",
+    "first_finish": "finish",
+    "finish": "finish",
+}
+"""Tasks of our pipelines whose cost is forecast, and what each of them is to the predictor."""
+
+
+def task_rows(title: TitleJob, store: ObjectStore, results: RunResults) -> list[TaskRow]:
+    """What each task beside the encodes cost, with what was known before it.
+
+    A task that an attempt before had done in part says nothing of what such a task costs, and neither does the second
+    check of a title whose first version was checked before.
+    """
+    source, plan, policy = results.source, results.plan, load_tiers()[title.tier]
+    if source is None or plan is None:
+        return []
+    known = title_features(title, source, results.analysis)
+    rows = []
+    for task, name in TASKS.items():
+        if task == "finish" and plan.editions:
+            continue
+        used = load_if_valid(store, usage_key(title, task), WorkerUsage)
+        if used is None or not used.whole:
+            continue
+        part = plan.earliest if task == "first_finish" else plan
+        features = task_features(name, features_of(part, known, policy))
+        cost = used.model_dump(exclude={"whole"})
+        rows.append(TaskRow(task=task, features=features.model_dump(mode="json"), **cost))
     return rows

@@ -20,10 +20,11 @@ from include.base.errors import StorageError
 from include.base.pools import worker_slots
 from include.base.settings import Settings
 from include.domain.cost.calibration import Calibration, calibration, ratio_of
-from include.domain.cost.features import TitleFeatures, read_features
+from include.domain.cost.features import TitleFeatures, read_features, read_task_features
 from include.domain.cost.predictor import Predictor
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import Pair, shape_of
+from include.domain.cost.tasks import task_ratio
 from include.domain.cost.work import expected_title, title_works
 from include.domain.order.backlog import FRESH_S
 from include.domain.order.valuation import FarmState, QueuedTitle, Valuation, Work, value_titles
@@ -45,6 +46,8 @@ FRESH = timedelta(seconds=FRESH_S)
 """How far back arrivals are counted to say how much work keeps coming."""
 RECENT_ENCODES = 400
 """How many past encodes calibrate the forecast."""
+RECENT_TASKS = 200
+"""The same of the tasks beside the encodes, of which each title has three."""
 CALIBRATION = "models/calibration/current.json"
 """Store key of the sample encodes that ``callsheet calibrate`` has made."""
 
@@ -156,7 +159,8 @@ def _cases(request: TitleRequest, pipeline: str, least: TierPolicy) -> list[Titl
     cases = [(chosen, policy), (chosen[:1] if rule == "never" else core, least)]
     if rule == "always":
         cases.append((core, policy))
-    return [expected_title(source, ladders, by, tier=request.tier) for ladders, by in cases]
+    languages, text_files = max(1, len(request.languages)), len(request.subtitles)
+    return [expected_title(source, ladders, by, languages=languages, text_files=text_files) for ladders, by in cases]
 
 
 def codecs_of(pipeline: str) -> tuple[str, ...]:
@@ -169,7 +173,21 @@ def codecs_of(pipeline: str) -> tuple[str, ...]:
 
 def farm_predictor(catalog: Catalog, settings: Settings) -> Predictor:
     """What this farm's forecasts go by."""
-    return PriorPredictor(rates=load_recipes().rates, factors=farm_factors(catalog, settings))
+    return PriorPredictor(
+        rates=load_recipes().rates, factors=farm_factors(catalog, settings), task_factors=task_factors(catalog)
+    )
+
+
+def task_factors(catalog: Catalog) -> dict[str, float]:
+    """How this farm differs from the prior's rates in the tasks beside the encodes, by its own recent ones."""
+    rates = load_recipes().rates
+    ratios: dict[str, list[float]] = {}
+    for row in catalog.history.recent_tasks(limit=RECENT_TASKS):
+        known = read_task_features(row.features)
+        measured = task_ratio(known, row.cpu_s, rates) if known is not None else None
+        if known is not None and measured is not None:
+            ratios.setdefault(known.task, []).append(measured)
+    return calibration(ratios)
 
 
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:

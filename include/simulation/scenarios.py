@@ -116,7 +116,7 @@ def body(name: str, drawn: Class, error: float, rng: random.Random, recipes: Rec
 def typical_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     """As the product forecasts a title that nobody has looked at."""
     ladder, policy = recipes.ladders[UNIVERSAL.name], recipes.tiers[tier]
-    return title_work(source, [ladder], policy, predictor=recipes.prior, tier=tier)
+    return title_work(source, [ladder], policy, predictor=recipes.prior)
 
 
 def shaped(
@@ -199,7 +199,7 @@ def _least_work(source: SourceShape, tier: Tier, recipes: Recipes) -> TitleWork:
     policy, predictor = recipes.tiers[tier], recipes.prior
     core = core_of(recipes.ladders[UNIVERSAL.name], policy)
     presets = quickest(policy, presets=recipes.presets, predictor=predictor)
-    return title_work(source, [core], presets, predictor=predictor, tier=tier)
+    return title_work(source, [core], presets, predictor=predictor)
 
 
 @cache

@@ -19,8 +19,8 @@ from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.base.settings import Settings
 from include.domain.media.changes import SoundState, most_channels, sound_finding
-from include.domain.media.choosing import Sound, main_first, sounds
-from include.domain.media.labels import file_name, matches, sound_label, unique
+from include.domain.media.choosing import Sound, chosen_tracks, sounds
+from include.domain.media.labels import file_name, sound_label, unique
 from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
 from include.domain.outcome.results import AudioRendition, AudioResult
 from include.domain.recipe.codecs import AUDIO_RATE_HZ
@@ -91,20 +91,6 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
         }
         renditions.append(rendition.model_copy(update=described))
     return AudioResult(renditions=tuple(renditions), warnings=(*warnings, *left_out, *silent))
-
-
-def chosen_tracks(
-    tracks: tuple[AudioStream, ...], languages: tuple[str, ...]
-) -> tuple[list[AudioStream], tuple[Finding, ...]]:
-    """The tracks to publish, the default one first: all of them where no main sound is in a wanted language."""
-    wanted = [track for track in tracks if not languages or matches(track.language, languages)]
-    warnings = []
-    if not any(track.role is AudioRole.MAIN for track in wanted) and len(wanted) < len(tracks):
-        there = ", ".join(dict.fromkeys(track.language for track in tracks))
-        message = f"no audio track in {', '.join(languages)}; all tracks are kept ({there})"
-        warnings.append(Finding(code="language_missing", message=message))
-        wanted = list(tracks)
-    return list(main_first(wanted)), tuple(warnings)
 
 
 def versions(sound: Sound) -> tuple[tuple[AudioStream, Layout], ...]:

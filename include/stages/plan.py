@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from include.base.errors import ConfigurationError
-from include.domain.cost.features import source_features
+from include.domain.cost.features import title_features
 from include.domain.media.media import Analysis, Inspection
 from include.domain.plan.binding import deadline_notes, laid_out, work_of
 from include.domain.plan.decide import decide
@@ -41,7 +41,7 @@ def plan(
         gpu=ctx.settings.gpu_slots > 0,
         predictor=farm_share.predictor,
     )
-    known, now = source_features(source, analysis), ctx.clock()
+    known, now = title_features(title, source, analysis), ctx.clock()
     due = title.binding_deadline
     decision = laid_out(
         decision,
@@ -49,14 +49,13 @@ def plan(
         policy=policy,
         presets=load_presets(),
         farm_share=farm_share,
-        tier=title.tier,
         asked=title.playable_first if ctx.editions else False,
         left_s=None if due is None else (due - now).total_seconds(),
         degrade=ctx.settings.degrade,
     )
     # The deadline is that of the edition that goes out first.
     timed = decision.earliest
-    work = work_of(timed, known, predictor=farm_share.predictor, tier=title.tier)
+    work = work_of(timed, known, predictor=farm_share.predictor, policy=policy)
     notes = [edition.message[0].upper() + edition.message[1:] + "." for edition in decision.early]
     notes += deadline_notes(timed, work, publish_at=title.publish_at, now=now, farm_share=farm_share)
     return decision.model_copy(update={"notes": (*decision.notes, *notes)})

@@ -309,8 +309,8 @@ def test_history_is_entered_once_per_rendition_however_often_the_task_runs(catal
         vmaf=94.0,
     )
     other = row.model_copy(update={"rendition": "h264_144p", "vmaf": None})
-    catalog.history.record("spring/alpha", [row], now=NOW)
-    catalog.history.record("spring/alpha", [row.model_copy(update={"cpu_s": 0.0}), other], now=after(1))
+    catalog.history.record("spring/alpha", [row], [], now=NOW)
+    catalog.history.record("spring/alpha", [row.model_copy(update={"cpu_s": 0.0}), other], [], now=after(1))
     assert catalog.history.of_request("spring/alpha") == [other, row]
 
 

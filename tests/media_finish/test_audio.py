@@ -14,12 +14,11 @@ import pytest
 from include.adapters.ffmpeg.reading import Loudness
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
-from include.domain.media.choosing import sounds
+from include.domain.media.choosing import chosen_tracks, sounds
 from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
     audio,
-    chosen_tracks,
     normalising_filters,
     versions,
 )

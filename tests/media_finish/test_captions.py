@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.domain.media.captions import Cue, clean_cue, clip, cut, timestamp, webvtt
-from include.domain.media.labels import label, matches, unique
+from include.domain.media.labels import label, unique
+from include.domain.media.languages import matches
 
 
 def cue(start_ms: int, end_ms: int, text: str = "x") -> Cue:

@@ -58,6 +58,7 @@ def encoded(catalog: Catalog, *rows: dict[str, Any], cpu_s: float = 100.0) -> No
                        wall_s=1, peak_memory_mb=1, size_bytes=1, frames=250, duration_s=10)
             for number, features in enumerate(rows)
         ],
+        [],
         now=NOW,
     )  # fmt: skip
     catalog.titles.settle("past/alpha", State.FAILED, now=NOW)

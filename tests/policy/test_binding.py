@@ -56,7 +56,7 @@ def planned(
         source(), Analysis(windows=()), ladders, TIERS[tier], tier=tier.value, ceiling_s=3600, gpu=gpu,
         predictor=predictor,
     )  # fmt: skip
-    work = work_of(plan, known, predictor=predictor, tier=tier)
+    work = work_of(plan, known, predictor=predictor, policy=TIERS[tier])
     return with_options(plan, work, known, policy=TIERS[tier], presets=PRESETS, farm_share=farm_share), work
 
 

@@ -135,7 +135,6 @@ def plan_of(*, asked: bool | None = None, left_s: float | None = None, degrade: 
         policy=TIERS[Tier.STANDARD],
         presets=PRESETS,
         farm_share=PACE,
-        tier=Tier.STANDARD,
         asked=asked,
         left_s=left_s,
         degrade=degrade,

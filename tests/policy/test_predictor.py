@@ -131,7 +131,7 @@ def test_a_job_for_a_gpu_has_room_for_either_encoder_and_the_work_of_the_softwar
 
 def test_a_predictor_is_asked_once_for_all_titles() -> None:
     learned = Learned()
-    titles = [expected_title(HD, [H264], TIERS[tier], tier=tier) for tier in (Tier.UGC, Tier.PREMIUM)]
+    titles = [expected_title(HD, [H264], TIERS[tier]) for tier in (Tier.UGC, Tier.PREMIUM)]
 
     works = title_works(titles, learned)
 
@@ -145,7 +145,7 @@ def test_plan_work_and_pods_go_by_whatever_predictor_there_is() -> None:
         predictor=Learned(),
     )  # fmt: skip
 
-    work = work_of(plan, source_features(source()), predictor=Learned(), tier=Tier.STANDARD)
+    work = work_of(plan, source_features(source()), predictor=Learned(), policy=TIERS[Tier.STANDARD])
     pod = encode_footprint(plan.jobs[0], on_gpu=False)
     other = task_footprint(source(), plan, predictor=Learned(), max_file_bytes=0, time_limit_s=1)
 

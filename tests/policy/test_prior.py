@@ -15,9 +15,9 @@ from include.domain.cost.features import EncodeFeatures, source_features
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import CostRates, SourceShape, shape_of
 from include.domain.cost.work import title_work
+from include.domain.media.media import AudioStream
 from include.domain.plan.binding import work_of
 from include.domain.plan.decide import decide
-from include.domain.recipe.rungs import cut_ladder
 from include.domain.title.title import Kind, Tier
 from include.recipes import load_cost_rates, load_ladders, load_tiers
 from tests.media_core.samples import analysis, inspection
@@ -100,25 +100,6 @@ def test_a_title_is_the_work_of_its_rungs_at_the_preset_of_its_tier() -> None:
     assert ugc.total.p50_s == pytest.approx(sum(part.p50_s for part in parts))
 
 
-@pytest.mark.parametrize(
-    ("tier", "seconds", "compared"),
-    [(Tier.UGC, 10, 10), (Tier.UGC, 300, 20), (Tier.PREMIUM, 300, 20), (Tier.PREMIUM, 3600, 20)],
-)
-def test_some_frames_of_each_rendition_are_compared_and_all_are_decoded(
-    tier: Tier, seconds: float, compared: int
-) -> None:
-    source = HD.model_copy(update={"duration_s": seconds})
-
-    work = title_work(source, [H264], TIERS[tier], predictor=PRIOR, tier=tier)
-
-    rungs = cut_ladder(H264.rungs, width=1280, height=720)
-    compared_ns = compared * len(rungs) * 1280 * 720 * RATES.finish
-    expected_ns = compared_ns + 25 * seconds * sum(cut.pixels for cut in rungs) * RATES.decode
-    assert work.finish.p50_s == pytest.approx(RATES.start_s + expected_ns * 1e-9)
-    sampled_ns = 1280 * 720 * 25 * min(seconds, RATES.prepare_sample_s) * RATES.prepare
-    assert work.prepare.p50_s == pytest.approx(RATES.start_s + sampled_ns * 1e-9)
-
-
 def test_the_forecast_before_the_inspection_is_that_of_the_plan_where_all_is_known() -> None:
     source = inspection(width=1280, height=720)
     plan = decide(
@@ -128,7 +109,8 @@ def test_the_forecast_before_the_inspection_is_that_of_the_plan_where_all_is_kno
     shape = SourceShape(duration_s=video.duration_s, width=video.width, height=video.height, fps=float(video.fps))
 
     before = title_work(shape, [H264], TIERS[Tier.STANDARD], predictor=PRIOR)
-    after = work_of(plan, source_features(source), predictor=PRIOR, tier=Tier.STANDARD)
+    source = source.model_copy(update={"audio": (AudioStream(index=1, codec="aac", channels=2, sample_rate_hz=48000),)})
+    after = work_of(plan, source_features(source), predictor=PRIOR, policy=TIERS[Tier.STANDARD])
 
     assert before == after
 

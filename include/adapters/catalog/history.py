@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, func, insert, select
 
 from include.adapters.catalog.database import Part, first_shown
 from include.adapters.catalog.journal import add_event, request_row
-from include.adapters.catalog.records import DeadLetter, Event, HistoryRow, under_rights
-from include.adapters.catalog.schema import batches, dead_letters, events, history, titles
+from include.adapters.catalog.records import DeadLetter, Event, HistoryRow, TaskRow, under_rights
+from include.adapters.catalog.schema import batches, dead_letters, events, history, task_history, titles
 from include.base.errors import ErrorDocument
 
 
@@ -29,22 +29,17 @@ class History(Part):
         with self._read() as connection:
             return [Event(**row) for row in connection.execute(query).mappings()]
 
-    def record(self, request_id: str, rows: list[HistoryRow], *, now: datetime) -> None:
-        """Enter what the renditions of this attempt cost; what is entered already stays as it is."""
+    def record(self, request_id: str, rows: Sequence[HistoryRow], tasks: Sequence[TaskRow], *, now: datetime) -> None:
+        """Enter what the renditions and the tasks of this attempt cost; what is entered already stays as it is."""
         with self._write() as connection:
-            title = request_row(connection, request_id)
-            here = and_(history.c.request_id == request_id, history.c.attempt == title["attempt"])
-            known = set(connection.scalars(select(history.c.rendition).where(here)))
-            for row in rows:
-                if row.rendition not in known:
-                    connection.execute(
-                        insert(history).values(
-                            request_id=request_id,
-                            attempt=title["attempt"],
-                            recorded_at=now,
-                            **row.model_dump(mode="json"),
-                        )
-                    )
+            attempt = request_row(connection, request_id)["attempt"]
+            for table, name, found in ((history, "rendition", rows), (task_history, "task", tasks)):
+                here = and_(table.c.request_id == request_id, table.c.attempt == attempt)
+                known = set(connection.scalars(select(table.c[name]).where(here)))
+                for row in found:
+                    if getattr(row, name) not in known:
+                        values = {"request_id": request_id, "attempt": attempt, "recorded_at": now}
+                        connection.execute(insert(table).values(**values, **row.model_dump(mode="json")))
 
     def of_request(self, request_id: str) -> list[HistoryRow]:
         """What the renditions of a request cost."""
@@ -57,6 +52,13 @@ class History(Part):
         query = select(*(history.c[name] for name in HistoryRow.model_fields)).order_by(history.c.recorded_at.desc())
         with self._read() as connection:
             return [HistoryRow(**row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def recent_tasks(self, *, limit: int) -> list[TaskRow]:
+        """What the newest tasks of all titles cost, newest first; encodes are no such tasks."""
+        columns = (task_history.c[name] for name in TaskRow.model_fields)
+        query = select(*columns).order_by(task_history.c.recorded_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [TaskRow(**row) for row in connection.execute(query).mappings()]
 
     def encode_cpu_s(self, since: datetime, until: datetime) -> float:
         """CPU seconds of the encodes that were recorded from ``since`` to ``until``."""

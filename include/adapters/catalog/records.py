@@ -298,6 +298,18 @@ class HistoryRow(Document):
     vmaf_p1: float | None = None
 
 
+class TaskRow(Document):
+    """What one task of a title that is no encode has cost."""
+
+    task: str
+    """As the pipeline calls it."""
+    features: dict[str, Any]
+    """What was known before it started (:class:`include.domain.cost.features.TaskFeatures`)."""
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
+
+
 class Event(Document):
     """Something that happened. Events are only ever added."""
 

@@ -232,6 +232,19 @@ history = Table(
     Column("recorded_at", Moment, nullable=False, index=True),
 )
 
+task_history = Table(
+    "task_history",
+    metadata,
+    Column("request_id", REQUEST_ID, ForeignKey("titles.request_id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("task", IDENTIFIER, primary_key=True),
+    Column("features", JSON, nullable=False),
+    Column("cpu_s", Float, nullable=False),
+    Column("wall_s", Float, nullable=False),
+    Column("peak_memory_mb", Float, nullable=False),
+    Column("recorded_at", Moment, nullable=False, index=True),
+)
+
 events = Table(
     "events",
     metadata,

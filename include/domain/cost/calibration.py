@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import median
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -18,6 +19,9 @@ SAMPLED_FROM = 3
 """The same of sample encodes, whose contents are chosen to differ."""
 TELLING_S = 0.5
 """An encode of less predicted work tells how long a program takes to start, not how quick the farm is."""
+
+
+K = TypeVar("K")
 
 
 class SampleEncode(Document):
@@ -98,11 +102,11 @@ def ratio_of(features: EncodeFeatures, cpu_s: float, rates: CostRates) -> float 
     return ratio(cpu_s, predicted_s)
 
 
-def calibration(measured: Mapping[Pair, Sequence[float]]) -> dict[Pair, float]:
-    """How this farm differs from the rates, by encoder and preset.
+def calibration(measured: Mapping[K, Sequence[float]]) -> dict[K, float]:
+    """How this farm differs from the rates, by encoder and preset, or by task.
 
     Args:
-        measured: Ratios of actual to predicted CPU seconds of past encodes, by encoder and preset.
+        measured: Ratios of actual to predicted CPU seconds of past work, by encoder and preset, or by task.
 
     A few encodes say little of the next title's content: a median counts from five of them on.
     """

@@ -15,13 +15,14 @@ from pydantic import Field, ValidationError
 
 from include.base.document import Document
 from include.domain.cost.rates import SourceShape
+from include.domain.media.choosing import LIKELY_SURROUND, STEREO, chosen_tracks, sounds
 from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Analysis, Inspection
 from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
 from include.domain.recipe.rate_control import RateControlKind
 from include.domain.recipe.rungs import Cut, Ladder, Rendition
 from include.domain.recipe.tiers import TierPolicy
-from include.domain.title.title import Tier
+from include.domain.title.title import TitleJob
 
 CONTENT = (
     "si_mean",
@@ -59,6 +60,12 @@ class SourceFeatures(Document):
     content_scene_cuts_per_minute: float | None = None
     content_black_share: float | None = None
     content_freeze_share: float | None = None
+    audio_renditions: int = Field(default=1, ge=0)
+    """Files of sound that are made of it: of each sound one in stereo, and one in 5.1 where the source has it."""
+    audio_channels: int = Field(default=2, ge=0)
+    """Of all these files together."""
+    subtitle_tracks: int = Field(default=0, ge=0)
+    """Of the source and of the request together."""
 
     @property
     def shape(self) -> SourceShape:
@@ -109,13 +116,50 @@ class TitleFeatures:
 
     source: SourceFeatures
     encodes: tuple[EncodeFeatures, ...]
-    tier: Tier | None = None
-    """Decides how much of the renditions is compared with the source; where it is not said, that is a sample."""
+    compared_frames: int = 0
+    """Frames of each rendition that the checks compare with the source."""
+
+    @property
+    def output_pixels(self) -> float:
+        """Of all frames of all renditions."""
+        return sum(each.pixels * each.fps for each in self.encodes) * self.source.source_duration_s
 
 
-def source_features(source: Inspection, analysis: Analysis | None = None) -> SourceFeatures:
-    """Of an inspected source, and of its analysis where there is one."""
+TaskName = Literal["prepare", "extras", "finish"]
+
+
+class TaskFeatures(SourceFeatures):
+    """What is known, before it starts, of a title's task that is no encode: a row of the history."""
+
+    version: Literal[1] = 1
+    """Of this definition, as :attr:`EncodeFeatures.version`."""
+    task: TaskName
+    renditions: int = Field(ge=0)
+    """That are checked and packaged."""
+    output_pixels: float = Field(ge=0)
+    """Of all frames of all these renditions."""
+    compared_frames: int = Field(ge=0)
+    """Of each of them."""
+
+
+def source_features(
+    source: Inspection,
+    analysis: Analysis | None = None,
+    *,
+    languages: tuple[str, ...] = (),
+    text_files: int = 0,
+) -> SourceFeatures:
+    """Of an inspected source.
+
+    Args:
+        source: The inspection.
+        analysis: Of the source, where there is one.
+        languages: That the title asks for; none asks for all.
+        text_files: Subtitles that the request brings along.
+    """
     video = source.video
+    listed, _ = sounds(chosen_tracks(source.audio, languages)[0])
+    wide = sum(each.surround is not None for each in listed)
     content = {f"content_{name}": getattr(analysis, name) for name in CONTENT} if analysis else {}
     return SourceFeatures(
         source_codec=video.codec,
@@ -125,18 +169,35 @@ def source_features(source: Inspection, analysis: Analysis | None = None) -> Sou
         source_duration_s=video.duration_s,
         source_bit_depth=video.bit_depth,
         source_bitrate_kbps=source.bitrate_kbps,
+        audio_renditions=len(listed) + wide,
+        audio_channels=len(listed) * STEREO + wide * LIKELY_SURROUND,
+        subtitle_tracks=len(source.subtitles) + text_files,
         **content,
     )
 
 
-def metadata_features(source: SourceShape) -> SourceFeatures:
-    """Of a source that nobody has inspected."""
+def title_features(title: TitleJob, source: Inspection, analysis: Analysis | None = None) -> SourceFeatures:
+    """Of an inspected source, for what ``title`` wants of it."""
+    return source_features(source, analysis, languages=title.languages, text_files=len(title.subtitles))
+
+
+def metadata_features(source: SourceShape, *, languages: int = 1, text_files: int = 0) -> SourceFeatures:
+    """Of a source that nobody has inspected: sound is taken to be stereo, in as many languages as are asked for.
+
+    Args:
+        source: How much picture it has.
+        languages: How many.
+        text_files: Subtitles that the request brings along.
+    """
     return SourceFeatures(
         source_width=source.width,
         source_height=source.height,
         source_fps=source.fps,
         source_duration_s=source.duration_s,
         source_known=source.known,
+        audio_renditions=languages,
+        audio_channels=languages * STEREO,
+        subtitle_tracks=text_files,
     )
 
 
@@ -186,6 +247,25 @@ def expected_features(
         maxrate_kbps=cut.rung.maxrate_kbps,
         gop_frames=max(1, round(ladder.gop_s * fps)),
     )
+
+
+def task_features(task: TaskName, title: TitleFeatures) -> TaskFeatures:
+    """Of one of a title's tasks that are no encodes."""
+    return TaskFeatures(
+        **_fields(title.source),
+        task=task,
+        renditions=len(title.encodes),
+        output_pixels=title.output_pixels,
+        compared_frames=title.compared_frames,
+    )
+
+
+def read_task_features(record: Mapping[str, Any]) -> TaskFeatures | None:
+    """The features that a row of the history of tasks holds; None where this release cannot read it."""
+    try:
+        return TaskFeatures.model_validate(record)
+    except ValidationError:
+        return None
 
 
 def read_features(record: Mapping[str, Any]) -> EncodeFeatures | None:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from include.domain.cost.features import EncodeFeatures, SourceFeatures, TitleFeatures
+from include.domain.cost.features import EncodeFeatures, SourceFeatures, TaskName, TitleFeatures
 from include.domain.cost.forecast import spread
 from include.domain.cost.predictor import Prediction, Predictor, Quantiles, TaskPrediction, TitleTasks
-from include.domain.cost.rates import NANO, CostRates, Pair, encoding_s
+from include.domain.cost.rates import CostRates, Pair, encoding_s
+from include.domain.cost.tasks import task_s
 from include.domain.recipe.codecs import CODECS, SOFTWARE_ENCODERS
 
 MEBIBYTE = 1024**2
@@ -45,6 +46,8 @@ class PriorPredictor(Predictor):
     rates: CostRates
     factors: Mapping[Pair, float] = field(default_factory=dict)
     """How the farm differs from the rates, by encoder and preset (:mod:`include.domain.cost.calibration`)."""
+    task_factors: Mapping[str, float] = field(default_factory=dict)
+    """The same of the tasks beside the encodes, by name (:mod:`include.domain.cost.tasks`)."""
 
     def predict_many(self, features: Sequence[EncodeFeatures]) -> list[Prediction]:
         """What each of the encodes takes. Of memory and bytes the prior knows an upper bound alone."""
@@ -82,24 +85,16 @@ class PriorPredictor(Predictor):
         return encoding_s(self.rates, features.encoder, preset, pixels_out=pixels_out, pixels_in=_pixels_in(features))
 
     def _tasks(self, title: TitleFeatures) -> TitleTasks:
-        source, rates, sigma = title.source, self.rates, self._sigma(title.source)
-        duration_s, pixels_in = source.source_duration_s, _pixels_in(source)
-        sampled_in = pixels_in * min(1.0, rates.prepare_sample_s / duration_s)
-        pixels_out = sum(encode.pixels * encode.fps for encode in title.encodes) * duration_s
-        compared = min(rates.finish_frames, duration_s / rates.finish_every_s) * len(title.encodes)
-        compared_out = compared * source.source_width * source.source_height
+        source, sigma = title.source, self._sigma(title.source)
         frame_bytes = source.source_width * source.source_height * _source_bytes(source)
         memory_mb = float(math.ceil(HELD_FRAMES * frame_bytes / MEBIBYTE))
         memory = Quantiles(p50=memory_mb, p90=memory_mb)
 
-        def task(work_s: float) -> TaskPrediction:
-            return TaskPrediction(cpu_s=spread(rates.start_s + work_s, sigma), memory_mb=memory)
+        def task(name: TaskName) -> TaskPrediction:
+            seconds = task_s(name, title, self.rates) * self.task_factors.get(name, 1.0)
+            return TaskPrediction(cpu_s=spread(self.rates.start_s + seconds, sigma), memory_mb=memory)
 
-        return TitleTasks(
-            prepare=task(sampled_in * rates.prepare * NANO),
-            extras=task(pixels_in * rates.extras * NANO),
-            finish=task((compared_out * rates.finish + pixels_out * rates.decode) * NANO),
-        )
+        return TitleTasks(prepare=task("prepare"), extras=task("extras"), finish=task("finish"))
 
     def _sigma(self, source: SourceFeatures) -> float:
         return self.rates.sigma_known if source.source_known else self.rates.sigma_unknown

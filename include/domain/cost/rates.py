@@ -40,6 +40,29 @@ class TypicalSource(Document):
     fps: float = Field(gt=0)
 
 
+class TaskRates(Document):
+    """Cost of a task that is no encode: a sum over what it has to do. Seconds and nanoseconds of one core."""
+
+    start_s: float = Field(default=0.0, ge=0)
+    """Of its tools, however short the title is; the worker's own start comes on top."""
+    rendition_s: float = Field(default=0.0, ge=0)
+    """For each rendition."""
+    sound_s: float = Field(default=0.0, ge=0)
+    """For each file of sound."""
+    source_pixel: float = Field(default=0.0, ge=0)
+    """Per pixel of the source, all of it decoded."""
+    source_frame: float = Field(default=0.0, ge=0)
+    """Per frame of the source, whatever its size."""
+    sampled_pixel: float = Field(default=0.0, ge=0)
+    """Per pixel of the samples that are measured before the plan."""
+    output_pixel: float = Field(default=0.0, ge=0)
+    """Per pixel of the renditions, all of them decoded."""
+    compared_pixel: float = Field(default=0.0, ge=0)
+    """Per pixel of the source, for each frame of a rendition that is compared with it."""
+    sample: float = Field(default=0.0, ge=0)
+    """Per sample of a channel of the sound that is made, at 48 kHz."""
+
+
 class CostRates(Document):
     """Cost per pixel, in nanoseconds of one core."""
 
@@ -47,18 +70,11 @@ class CostRates(Document):
     """By encoder and preset, per pixel of the rendition."""
     decode: float = Field(gt=0)
     """Per pixel of the source, decoding and scaling."""
-    prepare: float = Field(ge=0)
-    """Per pixel of the source in the samples that are measured."""
-    prepare_sample_s: float = Field(gt=0)
+    prepare: TaskRates
+    extras: TaskRates
+    finish: TaskRates
+    sampled_s: float = Field(gt=0)
     """Seconds of the source, at most, that are measured before the plan."""
-    extras: float = Field(ge=0)
-    """Per pixel of the source: the full decode."""
-    finish: float = Field(ge=0)
-    """Per pixel of the source, for each frame of a rendition that is compared with it. All frames are decoded."""
-    finish_every_s: float = Field(gt=0)
-    """Seconds from one frame that is compared to the next …"""
-    finish_frames: float = Field(gt=0)
-    """… but at most so many: between what the tiers ask for."""
     start_s: float = Field(ge=0)
     """Of every worker task: the process and its first reads."""
     typical: dict[Kind, TypicalSource]

@@ -12,7 +12,6 @@ from include.domain.cost.predictor import Predictor, TitleTasks
 from include.domain.cost.rates import SourceShape
 from include.domain.recipe.rungs import Cut, Ladder, Rung, cut_ladder
 from include.domain.recipe.tiers import TierPolicy
-from include.domain.title.title import Tier
 
 HIGHEST_FPS = 60.0
 """Of a rendition."""
@@ -61,7 +60,7 @@ def work_with(encodes: Sequence[Forecast], tasks: TitleTasks) -> TitleWork:
 
 
 def expected_title(
-    source: SourceShape, ladders: Sequence[Ladder], policy: TierPolicy, *, tier: Tier | None = None
+    source: SourceShape, ladders: Sequence[Ladder], policy: TierPolicy, *, languages: int = 1, text_files: int = 0
 ) -> TitleFeatures:
     """What is known of a title that nobody has inspected.
 
@@ -69,9 +68,11 @@ def expected_title(
         source: As far as it is known.
         ladders: One per codec of the pipeline.
         policy: Of the title's tier.
-        tier: Of the title.
+        languages: In which its sound is wanted.
+        text_files: Subtitles that the request brings along.
     """
-    known, fps = metadata_features(source), min(HIGHEST_FPS, source.fps)
+    known = metadata_features(source, languages=languages, text_files=text_files)
+    fps = min(HIGHEST_FPS, source.fps)
     return TitleFeatures(
         source=known,
         encodes=tuple(
@@ -79,20 +80,15 @@ def expected_title(
             for ladder in ladders
             for cut in _cuts(ladder.rungs, source.width, source.height)
         ),
-        tier=tier,
+        compared_frames=policy.frames_compared(source.duration_s),
     )
 
 
 def title_work(
-    source: SourceShape,
-    ladders: Sequence[Ladder],
-    policy: TierPolicy,
-    *,
-    predictor: Predictor,
-    tier: Tier | None = None,
+    source: SourceShape, ladders: Sequence[Ladder], policy: TierPolicy, *, predictor: Predictor
 ) -> TitleWork:
     """Predicted work of a title that nobody has inspected; arguments as of :func:`expected_title`."""
-    return title_works([expected_title(source, ladders, policy, tier=tier)], predictor)[0]
+    return title_works([expected_title(source, ladders, policy)], predictor)[0]
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from include.domain.media.languages import matches
 from include.domain.media.media import AudioRole, AudioStream, Finding, Tap
 
 WIDTHS = {"mono": 1, "stereo": 2, "5.1": 6, "7.1": 8}
@@ -267,6 +268,20 @@ def main_first(tracks: Iterable[AudioStream]) -> tuple[AudioStream, ...]:
     Of the alternatives of a QuickTime file the default one is that which is switched on.
     """
     return tuple(sorted(tracks, key=lambda track: (track.role is not AudioRole.MAIN, not track.default)))
+
+
+def chosen_tracks(
+    tracks: tuple[AudioStream, ...], languages: tuple[str, ...]
+) -> tuple[list[AudioStream], tuple[Finding, ...]]:
+    """The tracks to publish, the default one first: all of them where no main sound is in a wanted language."""
+    wanted = [track for track in tracks if not languages or matches(track.language, languages)]
+    warnings = []
+    if not any(track.role is AudioRole.MAIN for track in wanted) and len(wanted) < len(tracks):
+        there = ", ".join(dict.fromkeys(track.language for track in tracks))
+        message = f"no audio track in {', '.join(languages)}; all tracks are kept ({there})"
+        warnings.append(Finding(code="language_missing", message=message))
+        wanted = list(tracks)
+    return list(main_first(wanted)), tuple(warnings)
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ import re
 from babel import Locale, UnknownLocaleError
 
 from include.domain.media.choosing import role_of
-from include.domain.media.languages import UNDETERMINED, language_tag
+from include.domain.media.languages import UNDETERMINED
 from include.domain.media.media import AudioRole
 
 MAX_LABEL = 80
@@ -68,9 +68,3 @@ def unique(label: str, taken: set[str], *, joint: str = " ") -> str:
         chosen, number = f"{label}{joint}{number}", number + 1
     taken.add(chosen)
     return chosen
-
-
-def matches(language: str, wanted: tuple[str, ...]) -> bool:
-    """Whether ``language`` is one of ``wanted``: ``en`` or ``eng`` covers ``en-GB``, not the other way round."""
-    tag = language.lower()
-    return any(f"{tag}-".startswith(f"{language_tag(each).lower()}-") for each in wanted)

@@ -23,3 +23,9 @@ def language_tag(value: str | None) -> str:
     primary, _, rest = text.partition("-")
     primary = _SHORT.get(primary.lower(), primary.lower())
     return f"{primary}-{rest}" if rest else primary
+
+
+def matches(language: str, wanted: tuple[str, ...]) -> bool:
+    """Whether ``language`` is one of ``wanted``: ``en`` or ``eng`` covers ``en-GB``, not the other way round."""
+    tag = language.lower()
+    return any(f"{tag}-".startswith(f"{language_tag(each).lower()}-") for each in wanted)

@@ -35,6 +35,13 @@ class Cost(Document):
         return self.model_copy(update={"wall_s": round(self.wall_s / count, 3), "cpu_s": round(self.cpu_s / count, 3)})
 
 
+class WorkerUsage(Cost):
+    """What a task's last worker used."""
+
+    whole: bool = True
+    """Whether it made all of the task's results; False where an earlier attempt had left some."""
+
+
 class HardwareFault(StrEnum):
     """Why a hardware encoder was not used."""
 

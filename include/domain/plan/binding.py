@@ -20,7 +20,6 @@ from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
 from include.domain.plan.presets import Presets, faster_presets, preset_options
 from include.domain.recipe.rungs import Rendition
 from include.domain.recipe.tiers import TierPolicy
-from include.domain.title.title import Tier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +34,15 @@ class FarmShare:
     """Of its life outside of its work."""
 
 
-def work_of(plan: Plan, source: SourceFeatures, *, predictor: Predictor, tier: Tier) -> TitleWork:
+def features_of(plan: Plan, source: SourceFeatures, policy: TierPolicy) -> TitleFeatures:
+    """What is known of a planned title."""
+    compared = policy.frames_compared(source.source_duration_s)
+    return TitleFeatures(source=source, encodes=plan.features(source), compared_frames=compared)
+
+
+def work_of(plan: Plan, source: SourceFeatures, *, predictor: Predictor, policy: TierPolicy) -> TitleWork:
     """Predicted work of a planned title, with nothing given up; its encodes are those of the plan's jobs."""
-    title = TitleFeatures(source=source, encodes=plan.features(source), tier=tier)
+    title = features_of(plan, source, policy)
     return work_with([job.prediction.cpu_s for job in plan.jobs], predictor.predict_tasks([title])[0])
 
 
@@ -118,7 +123,6 @@ def laid_out(
     policy: TierPolicy,
     presets: Presets,
     farm_share: FarmShare,
-    tier: Tier,
     asked: bool | None,
     left_s: float | None,
     degrade: bool,
@@ -133,14 +137,13 @@ def laid_out(
         policy: Of the title's tier.
         presets: What quicker ones lose.
         farm_share: Of the title on this farm.
-        tier: Of the title.
         asked: Whether the request wants a first version; None leaves it to the tier's policy.
         left_s: Until the deadline that something may be given up for; None where there is none.
         degrade: Whether encodes may take quicker presets.
     """
 
     def reckoned(part: Plan) -> tuple[Plan, TitleWork, Forecast]:
-        work = work_of(part, source, predictor=farm_share.predictor, tier=tier)
+        work = work_of(part, source, predictor=farm_share.predictor, policy=policy)
         part = with_options(part, work, source, policy=policy, presets=presets, farm_share=farm_share)
         quickest = quickest_work(part, work) if degrade else work
         return part, work, time_to_publication(quickest, slots=farm_share.slots, overhead_s=farm_share.overhead_s)

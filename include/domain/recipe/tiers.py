@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -36,6 +37,10 @@ class TierPolicy(Document):
     """Whether each field of interlaced video becomes a picture (50i at 50 fps), and not each frame (at 25)."""
     playable_first: FirstVersionRule = "deadline"
     """When the core rungs go out as a first version, where the request does not say."""
+
+    def frames_compared(self, duration_s: float) -> int:
+        """Frames of each rendition that the checks of a title of ``duration_s`` compare with the source."""
+        return min(self.compared_frames, math.ceil(duration_s / self.compared_every_s))
 
     def core_of(self, rungs: Sequence[str]) -> set[str]:
         """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""

@@ -61,7 +61,7 @@ def progress_key(title: TitleJob, task: str, item: str | None = None) -> str:
 
 
 def usage_key(title: TitleJob, task: str, item: str | None = None) -> str:
-    """Store key of what a task's last worker used: a :class:`include.domain.outcome.results.Cost`."""
+    """Store key of what a task's last worker used: a :class:`include.domain.outcome.results.WorkerUsage`."""
     return f"{own_folder(title)}/usage/{label_of(task, item)}.json"
 
 

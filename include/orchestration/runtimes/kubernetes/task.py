@@ -57,7 +57,7 @@ from include.base.release import VERSION
 from include.base.settings import Settings
 from include.base.text import one_line
 from include.domain.media.media import Inspection
-from include.domain.outcome.results import Cost
+from include.domain.outcome.results import WorkerUsage
 from include.domain.plan.footprint import START_MARGIN_S, Footprint, encode_footprint, more_memory, task_footprint
 from include.domain.plan.plan import EncodeJob, Plan
 from include.orchestration.runtimes.kubernetes.endings import (
@@ -271,7 +271,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         if failure is not None:
             log.warning("%s has left all its results; its pod did not end well: %s", task_job.label, failure)
         why = _state(context).get(ON_CPUS_KEY)
-        used = load_if_valid(store, task_job.usage_key, Cost)
+        used = load_if_valid(store, task_job.usage_key, WorkerUsage)
         return {
             "pod": self.pod.metadata.name if self.pod else None,
             **({"cpu_s": used.cpu_s, "peak_memory_mb": used.peak_memory_mb} if used else {}),
