@@ -239,7 +239,7 @@ def task_rows(title: TitleJob, store: ObjectStore, results: RunResults) -> list[
     known = title_features(title, source, results.analysis)
     rows = []
     for task, name in TASKS.items():
-        if task == "finish" and plan.editions:
+        if task == "finish" and plan.early:
             continue
         used = load_if_valid(store, usage_key(title, task), WorkerUsage)
         if used is None or not used.whole:

@@ -147,6 +147,13 @@ def test_history_has_a_row_for_each_rendition(batch: dict[str, Any], live: LiveS
         assert row.frames == 75
 
 
+def test_each_other_task_leaves_a_row_too(batch: dict[str, Any], live: LiveStack) -> None:
+    rows = {row.task: row for row in live.catalog.history.recent_tasks(limit=100)}
+
+    assert set(rows) == {"prepare", "extras", "finish"}
+    assert all(row.cpu_s > 0.5 and row.peak_memory_mb > 0 for row in rows.values())
+
+
 def test_the_same_batch_again_changes_nothing(batch: dict[str, Any], live: LiveStack, clip: Path) -> None:
     request = {"title_id": "again", "mezzanine": clip.as_uri(), "tier": "ugc"}
     live.submit("again", request)

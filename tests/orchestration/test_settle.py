@@ -20,16 +20,25 @@ from include.base.errors import (
 )
 from include.base.settings import Settings
 from include.domain.media.media import Analysis, Inspection, MezzanineIdentity, VideoStream
-from include.domain.outcome.results import CheckOutcome, CheckResult, Cost, EncodeResult, QualityScore, RenditionVerdict
+from include.domain.outcome.results import (
+    CheckOutcome,
+    CheckResult,
+    Cost,
+    EncodeResult,
+    QualityScore,
+    RenditionVerdict,
+    WorkerUsage,
+)
+from include.domain.outcome.settlement import RunResults
 from include.domain.plan.degradation import Binding, Option
-from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
+from include.domain.plan.plan import Edition, EncodeJob, EncodeOption, Plan
 from include.domain.recipe.rate_control import CappedCrf
 from include.domain.recipe.rungs import Rendition
 from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Origin, State
-from include.domain.title.work import result_key
+from include.domain.title.work import result_key, usage_key
 from include.pipelines.runner import TaskJob
-from include.services.settling import conclude, history_rows, task_failures
+from include.services.settling import conclude, history_rows, task_failures, task_rows
 from include.stages.core import ControlContext
 from include.stages.settle import settle
 from tests.catalog.samples import NOW, accept, find, given_up, packaged, publish, published, start
@@ -318,3 +327,45 @@ def test_history_does_without_an_analysis_and_without_verdicts(desk: Desk) -> No
 
     assert [row.vmaf for row in rows] == [None, None]
     assert {value for name, value in rows[0].features.items() if name.startswith("content_")} == {None}
+
+
+def used(desk: Desk, task: str, cpu_s: float, *, whole: bool = True) -> None:
+    """What the last worker of a task has told."""
+    told = WorkerUsage(wall_s=1, cpu_s=cpu_s, peak_memory_mb=64, whole=whole)
+    desk.store.put_bytes(usage_key(desk.title, task), told.to_json().encode())
+
+
+def test_what_the_other_tasks_cost_goes_into_their_history_once(desk: Desk) -> None:
+    used(desk, "prepare", 2.0)
+    used(desk, "extras", 7.5)
+    used(desk, "finish", 4.0, whole=False)
+
+    for _ in range(2):
+        with pytest.raises(TitleEndedBadly):
+            desk.settle(all_results=True)
+
+    rows = {row.task: row for row in desk.catalog.history.recent_tasks(limit=10)}
+    assert {task: row.cpu_s for task, row in rows.items()} == {"prepare": 2.0, "extras": 7.5}
+    known = rows["extras"].features
+    assert (known["task"], known["renditions"], known["audio_channels"], known["source_width"]) == ("extras", 2, 0, 640)
+    assert len(desk.catalog.history.recent_tasks(limit=1)) == 1
+
+
+def test_the_check_of_a_first_version_counts_and_the_one_after_it_does_not(desk: Desk) -> None:
+    used(desk, "first_finish", 3.0)
+    used(desk, "finish", 4.0)
+    names = tuple(job.name for job in PLAN.jobs)
+    editions = (Edition(name="first", jobs=names[:1], why="tier"), Edition(name="complete", jobs=names))
+    plan = PLAN.model_copy(update={"editions": editions})
+
+    rows = task_rows(desk.title, desk.store, RunResults(source=SOURCE, plan=plan))
+
+    assert [(row.task, row.features["task"], row.features["renditions"]) for row in rows] == [
+        ("first_finish", "finish", 1)
+    ]
+
+
+def test_tasks_of_a_title_without_a_plan_say_nothing(desk: Desk) -> None:
+    used(desk, "prepare", 2.0)
+
+    assert task_rows(desk.title, desk.store, RunResults(source=SOURCE)) == []

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
-from include.adapters.catalog import Catalog, HistoryRow
+from include.adapters.catalog import Catalog, HistoryRow, TaskRow
 from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.cli import calibrate as calibration
 from include.domain.cost.calibration import MEASURED_FROM, Calibration, SampleEncode
+from include.domain.cost.features import task_features
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import SourceShape, encoder_s
+from include.domain.cost.tasks import task_s
+from include.domain.cost.work import expected_title
 from include.domain.title.request import Signals
-from include.domain.title.title import State
-from include.recipes import load_cost_rates, load_recipes
+from include.domain.title.title import State, Tier
+from include.recipes import load_cost_rates, load_ladders, load_recipes, load_tiers
 from include.services.quotes import quote_batch
 from include.services.valuation import (
     CALIBRATION,
@@ -27,8 +30,10 @@ from include.services.valuation import (
     OVERHEAD_S,
     codecs_of,
     farm_factors,
+    farm_predictor,
     farm_state,
     revalue,
+    task_factors,
     value_batch,
     work_of_request,
 )
@@ -259,3 +264,24 @@ def test_before_its_plan_a_title_is_taken_to_play_with_the_core_rungs_that_it_is
     assert (work.playable and len(work.playable.encodes)) == first
     assert len(work.least.encodes) == least
     assert work.least.total.p50_s < (work.playable or work.full).total.p50_s
+
+
+def test_a_farm_whose_other_tasks_are_slower_says_so(catalog: Catalog, settings: Settings) -> None:
+    known = expected_title(
+        SourceShape(duration_s=600, width=1280, height=720, fps=25), [load_ladders()["h264"]], load_tiers()[Tier.UGC]
+    )
+    features = task_features("extras", known).model_dump(mode="json")
+    cpu_s = PRIOR.rates.start_s + 3 * task_s("extras", known, PRIOR.rates)
+    short = {**features, "source_duration_s": 0.1, "audio_renditions": 0, "audio_channels": 0}
+    for number, given in enumerate([*[features] * MEASURED_FROM, {}, short]):
+        accept(catalog, f"past{number}")
+        start(catalog, f"past{number}/alpha")
+        row = TaskRow(task="extras", features=given, cpu_s=cpu_s, wall_s=1, peak_memory_mb=1)
+        catalog.history.record(f"past{number}/alpha", [], [row], now=NOW)
+        catalog.titles.settle(f"past{number}/alpha", State.FAILED, now=NOW)
+
+    assert task_factors(catalog) == {"extras": pytest.approx(3)}
+    slower = farm_predictor(catalog, settings).predict_tasks([known])[0]
+    usual = PRIOR.predict_tasks([known])[0]
+    assert slower.extras.cpu_s.p50_s > 2.5 * usual.extras.cpu_s.p50_s
+    assert slower.finish == usual.finish
