@@ -173,16 +173,24 @@ def _tried() -> Sandbox | str:
         return f"{'timeout' if bwrap else 'bwrap'} is not installed"
     sandbox = Sandbox(bwrap, init)
     try:
-        trial = subprocess.run(
-            sandbox.argv(["/usr/bin/true"], limit_s=TRIAL_LIMIT_S),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TRIAL_LIMIT_S,
-            check=False, env={},
-        )  # fmt: skip
+        code, said = _trial(sandbox)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bwrap does not run: {error}"
-    if trial.returncode != 0:
-        return f"this machine lets bwrap make no namespaces ({trial.stderr.strip()[:200]})"
-    return sandbox
+    return f"this machine lets bwrap make no namespaces ({said.strip()[:200]})" if code else sandbox
+
+
+def _trial(sandbox: Sandbox) -> tuple[int, str]:
+    """Exit code and words of a tool that does nothing; it is stopped as any other where this process is told to end."""
+    argv = sandbox.argv(["/usr/bin/true"], limit_s=TRIAL_LIMIT_S)
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={}
+    ) as child:
+        try:
+            _, said = child.communicate(timeout=TRIAL_LIMIT_S)
+        except BaseException:
+            kill_closed_in(child)
+            raise
+    return child.returncode, said.decode(errors="replace")
 
 
 @cache

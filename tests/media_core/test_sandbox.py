@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,33 @@ def test_nothing_of_a_tool_is_left_when_its_supervisor_is_killed(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("closed")
+@pytest.mark.usefixtures("closed")
+def test_a_process_that_is_told_to_end_while_it_tries_its_sandbox_leaves_nothing_behind(
+    fresh: pytest.MonkeyPatch,
+) -> None:
+    moments = iter(range(20))
+
+    def interrupted(child: subprocess.Popen[bytes], *given: Any, **named: Any) -> None:
+        # Bubblewrap makes its namespaces within about two milliseconds: the moments go through them.
+        time.sleep(next(moments) / 10_000)
+        raise SystemExit(143)
+
+    fresh.setattr(subprocess.Popen, "communicate", interrupted)
+    for _ in range(20):
+        with pytest.raises(SystemExit):
+            sandbox.find_sandbox(Settings())
+
+    _, alive = psutil.wait_procs([each for each in psutil.process_iter() if _tries(each)], timeout=5)
+    assert alive == []
+
+
+def _tries(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[-1:] == ["/usr/bin/true"] and "bwrap" in process.name()
+    except psutil.Error:
+        return False
+
+
 def test_a_tool_may_end_with_the_number_of_a_signal_where_it_says_the_error_of_that_number() -> None:
     # 256 less ECONNABORTED is 128 and SIGXFSZ.
     said = "import sys; print('Error opening input: Software caused connection abort', file=sys.stderr); sys.exit(153)"
