@@ -2,67 +2,78 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from include.adapters.ffmpeg.changes import sound_states
 from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.loudness import levelling, limited_lufs
 from include.adapters.ffmpeg.opening import OpenedMezzanine
-from include.adapters.ffmpeg.reading import Loudness, parse_loudnorm, parse_peaks, time_reached_s
-from include.adapters.ffmpeg.sound import mapped
+from include.adapters.ffmpeg.sound import taken
+from include.adapters.ffmpeg.steady import Branch
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
-from include.base.settings import Settings
 from include.domain.media.changes import SoundState, most_channels, sound_finding
 from include.domain.media.choosing import Sound, chosen_tracks, sounds
 from include.domain.media.labels import file_name, sound_label, unique
+from include.domain.media.loudness import Level, level, level_findings
 from include.domain.media.media import AudioRole, AudioStream, Finding, Inspection
 from include.domain.outcome.results import AudioRendition, AudioResult
 from include.domain.recipe.codecs import AUDIO_RATE_HZ
 from include.domain.title.title import TitleJob
+from include.recipes import load_recipes
 from include.stages.core import StageContext, stage
+from include.stages.listening import (
+    Heard,
+    Layout,
+    Version,
+    batches,
+    listen,
+    listen_encoded,
+    on_share,
+    track_filters,
+)
 
-LOUDEST_LUFS = 0.0
-"""The most that loudnorm takes for measured."""
-SHORTEST_MEASURED_S = 0.4
-"""One gating block of EBU R128."""
 SILENT_DBFS = -80.0
 """A track whose highest sample lies below is silent: the dither of 16 bits reaches about -87."""
-PEAKS = "astats=measure_perchannel=Peak_level:measure_overall=none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One way to publish a track."""
-
-    name: str
-    channels: int
-    filter_name: str
-    """ffmpeg's channel layout."""
-    bitrate_kbps: int
-
-
+LISTENED, ENCODED = 0.25, 0.9
+"""Shares of the stage that are done when the tracks have been measured, and when they have been encoded."""
 STEREO = Layout(name="stereo", channels=2, filter_name="stereo", bitrate_kbps=128)
 SURROUND = Layout(name="surround", channels=6, filter_name="5.1", bitrate_kbps=384)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A track as it would be encoded: how loud, the highest sample of each channel, and what changed on the way."""
+class Listened:
+    """A sound that was measured in every layout in which it is published."""
 
-    loudness: Loudness
-    peaks_dbfs: tuple[float, ...]
-    states: tuple[SoundState, ...] = ()
+    sound: Sound
+    heard: dict[str, Heard]
+    """By the layout's name."""
 
     @property
     def silent(self) -> bool:
         """Whether nothing is to be heard in it."""
-        return bool(self.peaks_dbfs) and max(self.peaks_dbfs) < SILENT_DBFS
+        return self.heard[STEREO.name].loudness.sample_peak_dbfs < SILENT_DBFS
+
+    @property
+    def states(self) -> tuple[SoundState, ...]:
+        """What changed on the way in the track that stereo is made of."""
+        return self.heard[STEREO.name].states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One encode: a version of a sound at its level."""
+
+    version: Version
+    heard: Heard
+    level: Level
+    sound: str
+    """As of its :class:`AudioRendition`."""
+    label: str
+    default: bool
 
 
 @stage
@@ -73,24 +84,14 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
     tracks, warnings = chosen_tracks(source.audio, title.languages)
     listed, left_out = sounds(tracks)
     opened = open_mezzanine(ctx, source)
-    kept, silent = _audible(ctx, opened, source, listed)
-    names = sound_names([sound for sound, _ in kept])
-    jobs = [
-        (sound, name, version, layout, measured if layout is STEREO else None)
-        for (sound, measured), name in zip(kept, names, strict=True)
-        for version, layout in versions(sound)
-    ]
+    kept, found = _audible(ctx, opened, source, listed)
+    jobs = _encode(ctx, opened, _jobs(ctx, title, kept), duration_s=source.duration_s)
+    levelled = [finding for job in jobs for finding in _level_findings(ctx, job)]
     renditions = []
-    for position, (sound, name, track, layout, known) in enumerate(jobs):
-        ctx.report(0.5 + position / len(jobs) / 2, f"audio {name} {layout.name}")
-        rendition = _encode(ctx, opened, source, track, layout, f"aac_{name}_{layout.name}", known)
-        described = {
-            "label": sound_label(track.language, sound.title, track.role),
-            "default": sound is kept[0][0],
-            "sound": name,
-        }
-        renditions.append(rendition.model_copy(update=described))
-    return AudioResult(renditions=tuple(renditions), warnings=(*warnings, *left_out, *silent))
+    for position, job in enumerate(jobs):
+        ctx.report(ENCODED + (1 - ENCODED) * position / len(jobs), f"measuring {job.version.name}")
+        renditions.append(_rendition(ctx, job))
+    return AudioResult(renditions=tuple(renditions), warnings=(*warnings, *left_out, *found, *levelled))
 
 
 def versions(sound: Sound) -> tuple[tuple[AudioStream, Layout], ...]:
@@ -111,211 +112,198 @@ def sound_names(listed: Sequence[Sound]) -> list[str]:
 
 def _audible(
     ctx: StageContext, opened: OpenedMezzanine, source: Inspection, listed: Sequence[Sound]
-) -> tuple[list[tuple[Sound, Measured]], list[Finding]]:
+) -> tuple[list[Listened], list[Finding]]:
     """The sounds in which something is to be heard, measured from end to end, and what was found of the others."""
-    measured: list[tuple[Sound, Measured]] = []
     found: list[Finding] = []
-    for position, sound in enumerate(listed):
-        ctx.report(position / len(listed) / 2, f"listening to {sound.track.language}")
-        heard = _measured_track(ctx, opened, source, sound.track, STEREO)
-        half = _half(sound.track, heard)
-        if half is not None:
-            message = f"of the mono tracks joined from stream {sound.track.index} on one is silent: the other is played"
-            found.append(Finding(code="half_silent", message=message))
-            sound = Sound(track=half)
-            heard = _measured_track(ctx, opened, source, half, STEREO)
-        elif sound.surround is None and most_channels(heard.states) > max(sound.track.channels, STEREO.channels):
-            # Its container was read where it is stereo: all of it has been heard by now.
-            sound = Sound(track=sound.track, surround=sound.track)
-        loudness = heard.loudness.integrated_lufs
-        if loudness is not None and loudness > LOUDEST_LUFS:
-            message = (
-                f"the sound ({sound.track.language}) is above full scale ({loudness:.1f} LUFS): it is brought down"
-            )
-            found.append(Finding(code="hot_audio", message=message))
-        changed = sound_finding(heard.states, sound.track.language)
+    first = _listen(ctx, opened, source, listed)
+    # What has turned out to be another sound than its container says is measured once more, in one read again.
+    others = {number: other for number, each in enumerate(first) if (other := _other(each, found)) is not None}
+    again = dict(zip(others, _listen(ctx, opened, source, list(others.values())), strict=True))
+    measured = [again.get(number, each) for number, each in enumerate(first)]
+    for each in first:
+        changed = sound_finding(each.states, each.sound.track.language)
         found += [changed] if changed else []
-        measured.append((sound, heard))
-    kept = [(sound, heard) for sound, heard in measured if not heard.silent]
-    if not any(sound.track.role is AudioRole.MAIN for sound, _ in kept):
+    kept = [each for each in measured if not each.silent]
+    if not any(each.sound.track.role is AudioRole.MAIN for each in kept):
         # A title is not left without its main sound, though that may be silence.
         kept.insert(0, measured[0])
-    lost = [sound for sound, _ in measured if all(sound is not each for each, _ in kept)]
+    lost = [each.sound.track for each in measured if all(each is not other for other in kept)]
     if lost:
-        named = ", ".join(f"{sound.track.language} (stream {sound.track.index})" for sound in lost)
+        named = ", ".join(f"{track.language} (stream {track.index})" for track in lost)
         message = f"audio tracks in which nothing is to be heard are left out: {named}"
         found.append(Finding(code="silent_audio", message=message))
     return kept, found
 
 
-def _half(track: AudioStream, heard: Measured) -> AudioStream | None:
+def _listen(ctx: StageContext, opened: OpenedMezzanine, source: Inspection, listed: Sequence[Sound]) -> list[Listened]:
+    """Each of the sounds, measured in every layout."""
+    wanted = [
+        [Version(name=f"s{number}_{layout.name}", track=track, layout=layout) for track, layout in versions(sound)]
+        for number, sound in enumerate(listed)
+    ]
+    heard = listen(
+        ctx,
+        opened,
+        [version for own in wanted for version in own],
+        duration_s=source.duration_s,
+        report=lambda share: ctx.report(LISTENED * share, f"listening: {share:.0%} of {source.duration_s:.0f} s"),
+    )
+    return [
+        Listened(sound=sound, heard={version.layout.name: heard[version.name] for version in own})
+        for sound, own in zip(listed, wanted, strict=True)
+    ]
+
+
+def _other(listened: Listened, found: list[Finding]) -> Sound | None:
+    """The sound that was really heard; None where it is what its container says. What is odd is added to ``found``."""
+    sound = listened.sound
+    half = _half(listened)
+    if half is not None:
+        message = f"of the mono tracks joined from stream {sound.track.index} on one is silent: the other is played"
+        found.append(Finding(code="half_silent", message=message))
+        return Sound(track=half)
+    if sound.surround is None and most_channels(listened.states) > max(sound.track.channels, STEREO.channels):
+        # Its container was read where it is stereo: all of it has been heard by now.
+        return Sound(track=sound.track, surround=sound.track)
+    return None
+
+
+def _half(listened: Listened) -> AudioStream | None:
     """The one of two joined mono tracks that has all the sound; None where both have, or neither."""
-    if len(track.streams) != 2 or len(track.taps) != 2 or len(heard.peaks_dbfs) != 2 or heard.silent:
+    track, peaks = listened.sound.track, listened.heard[STEREO.name].channel_peaks_dbfs
+    if len(track.streams) != 2 or len(track.taps) != 2 or len(peaks) != 2 or listened.silent:
         return None
-    loud = [tap for tap, peak in zip(track.taps, heard.peaks_dbfs, strict=True) if peak >= SILENT_DBFS]
+    loud = [tap for tap, peak in zip(track.taps, peaks, strict=True) if peak >= SILENT_DBFS]
     if len(loud) != 1:
         return None
     return track.model_copy(update={"taps": tuple(loud), "channels": 1, "channel_layout": "mono"})
 
 
-def track_filters(layout: Layout, *, duration_s: float) -> list[str]:
-    """From a decoded track to what is measured and encoded: its channels, and the title's time from 0 to its end."""
-    samples = round(duration_s * AUDIO_RATE_HZ)
-    return [
-        f"aformat=channel_layouts={layout.filter_name}",
-        # From zero on: a track that starts late gets silence, one that starts early is cut, gaps are filled.
-        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
-        "apad",
-        f"atrim=end_sample={samples}",
-    ]
+def _jobs(ctx: StageContext, title: TitleJob, kept: Sequence[Listened]) -> list[Job]:
+    """What is encoded of the sounds, each at its level."""
+    limiter_db = load_recipes().tiers[title.tier].limiter_db
+    jobs: list[Job] = []
+    names = sound_names([each.sound for each in kept])
+    for position, (each, name) in enumerate(zip(kept, names, strict=True)):
+        for track, layout in versions(each.sound):
+            heard = each.heard[layout.name]
+            chosen = level(
+                heard.loudness,
+                target_lufs=ctx.settings.loudness_target_lufs,
+                ceiling_dbtp=ctx.settings.true_peak_dbtp,
+                limiter_db=limiter_db,
+            )
+            jobs.append(
+                Job(
+                    version=Version(name=f"aac_{name}_{layout.name}", track=track, layout=layout),
+                    heard=heard,
+                    level=chosen,
+                    sound=name,
+                    label=sound_label(track.language, each.sound.title, track.role),
+                    default=position == 0,
+                )
+            )
+    return jobs
 
 
-def normalising_filters(
-    measured: Loudness, *, target_lufs: float, true_peak_dbtp: float, duration_s: float
-) -> list[str]:
-    """The second pass of loudnorm; none for silence, which has no loudness to move."""
-    if measured.integrated_lufs is None or measured.true_peak_dbtp is None:
-        return []
-    # A target below the measured range would make loudnorm compress the programme: we move its level only. A measured
-    # range of 0.0 it takes for not measured.
-    measured_range = max(0.1, measured.range_lu)
-    loudness_range = min(50.0, max(7.0, math.ceil(measured_range)))
-    lowered = []
-    if measured.integrated_lufs > LOUDEST_LUFS:
-        # It takes no measurement above full scale, which floating point can hold.
-        down_db = measured.integrated_lufs - target_lufs
-        lowered = [f"volume={-down_db:.2f}dB"]
-        measured = dataclasses.replace(
-            measured,
-            integrated_lufs=round(target_lufs, 2),
-            true_peak_dbtp=round(measured.true_peak_dbtp - down_db, 2),
-            threshold_lufs=round(measured.threshold_lufs - down_db, 2),
-        )
-    return [
-        *lowered,
-        f"loudnorm=I={target_lufs}:TP={true_peak_dbtp}:LRA={loudness_range}:linear=true"
-        f":measured_I={measured.integrated_lufs}:measured_TP={measured.true_peak_dbtp}"
-        f":measured_LRA={measured_range}:measured_thresh={measured.threshold_lufs}:offset={measured.offset_lu}",
-        # Where it has to limit peaks it works, and would go on, at 192 kHz.
-        f"aresample={AUDIO_RATE_HZ}",
-        # It fills its last block of 100 ms, and where it limits peaks it skips in its timestamps.
-        "asetpts=N/SR/TB",
-        f"atrim=end_sample={round(duration_s * AUDIO_RATE_HZ)}",
-    ]
-
-
-def measure_argv(
-    program: str,
-    source: OpenedMezzanine,
-    track: AudioStream,
-    filters: list[str],
-    settings: Settings,
-    *,
-    layout: Layout | None = None,
-) -> list[str]:
-    """The first pass of loudnorm, over a track behind ``filters``; the peak of each channel as well.
-
-    A track of a mezzanine is brought to ``layout`` first.
-    """
-    loudnorm = f"loudnorm=I={settings.loudness_target_lufs}:TP={settings.true_peak_dbtp}:print_format=json"
-    sound = mapped(track, [*filters, PEAKS, loudnorm], channel_layout=layout.filter_name if layout else None)
-    return [*prelude(program, level="info"), *source.argv(), *sound, "-f", "null", "-"]
+def _level_findings(ctx: StageContext, job: Job) -> tuple[Finding, ...]:
+    return level_findings(
+        job.heard.loudness,
+        job.level,
+        name=f"{job.version.track.language}, {job.version.layout.name}",
+        target_lufs=ctx.settings.loudness_target_lufs,
+        ceiling_dbtp=ctx.settings.true_peak_dbtp,
+    )
 
 
 def encode_argv(
-    program: str, source: OpenedMezzanine, track: AudioStream, filters: list[str], layout: Layout, output: Path
+    program: str, source: OpenedMezzanine, batch: Sequence[Sequence[Job]], folder: Path, *, duration_s: float
 ) -> list[str]:
-    """The encode of one track to an audio-only MP4."""
-    return [
-        *prelude(program, level="level+warning", overwrite=True),
-        *source.argv(),
-        *mapped(track, filters, channel_layout=layout.filter_name),
-        *("-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k", "-ac", str(layout.channels), "-ar", str(AUDIO_RATE_HZ)),
-        *("-map_metadata", "-1", "-map_chapters", "-1", "-f", "mp4", str(output)),
-    ]
+    """The command that encodes tracks of a mezzanine, each decoded once, to audio-only MP4s of their names."""
+    # Where there is a limiter, it is told how loud the sound is behind it.
+    limited = any(job.level.limited_db for own in batch for job in own)
+    argv = prelude(program, level="level+info" if limited else "level+warning", overwrite=True, progress=True)
+    argv += ["-filter_complex_threads", "1", *source.argv()]
+    for number, own in enumerate(batch):
+        branches = [
+            Branch(
+                name=f"t{number}_{job.version.layout.name}",
+                channel_layout=job.version.layout.filter_name,
+                filters=(
+                    *track_filters(job.version.layout, duration_s=duration_s),
+                    *levelling(job.level, job.version.name),
+                ),
+            )
+            for job in own
+        ]
+        argv += taken(own[0].version.track, f"t{number}", branches)
+    for number, own in enumerate(batch):
+        for job in own:
+            layout = job.version.layout
+            argv += ["-map", f"[t{number}_{layout.name}]", "-c:a", "aac", "-b:a", f"{layout.bitrate_kbps}k"]
+            argv += ["-ac", str(layout.channels), "-ar", str(AUDIO_RATE_HZ), "-map_metadata", "-1"]
+            argv += ["-map_chapters", "-1", "-f", "mp4", str(folder / f"{job.version.name}.mp4")]
+    return argv
 
 
-def _encode(
-    ctx: StageContext,
-    opened: OpenedMezzanine,
-    source: Inspection,
-    track: AudioStream,
-    layout: Layout,
-    name: str,
-    known: Measured | None,
-) -> AudioRendition:
-    """Encode one track in one layout; ``known`` is what was measured of just that."""
-    settings = ctx.settings
-    duration_s = source.duration_s
-    filters = track_filters(layout, duration_s=duration_s)
-    measured = (known or _measured_track(ctx, opened, source, track, layout)).loudness
-    normalise = normalising_filters(
-        measured,
-        target_lufs=settings.loudness_target_lufs,
-        true_peak_dbtp=settings.true_peak_dbtp,
-        duration_s=duration_s,
-    )
+def _encode(ctx: StageContext, opened: OpenedMezzanine, jobs: Sequence[Job], *, duration_s: float) -> list[Job]:
+    """Encode all tracks into the scratch folder; the same jobs, with the loudness that is due behind a limiter."""
+    by_name = {job.version.name: job for job in jobs}
+    todo = list(batches([job.version for job in jobs]))
+    due: dict[str, Job] = {}
+    for number, batch in enumerate(todo):
+        tracks = [[by_name[version.name] for version in own] for own in batch]
+        argv = encode_argv(ffmpeg(ctx.settings), opened, tracks, ctx.scratch, duration_s=duration_s)
+
+        def so_far(share: float, before: int = number) -> None:
+            done = LISTENED + (ENCODED - LISTENED) * (before + share) / len(todo)
+            ctx.report(done, f"encoding {len(jobs)} audio tracks: {share:.0%} of {duration_s:.0f} s")
+
+        finished = run(
+            argv, timeout_s=ctx.time_left_s, on_line=on_share(so_far, duration_s=duration_s), folder=ctx.scratch
+        )
+        due |= {job.version.name: _limited(finished, job) for own in tracks for job in own if job.level.limited_db}
+    return [due.get(job.version.name, job) for job in jobs]
+
+
+def _limited(finished: Finished, job: Job) -> Job:
+    """A job whose sound passed a limiter: what that took from the loudness is due to it no more."""
+    try:
+        due_lufs = limited_lufs(finished.stderr, job.version.name)
+    except ValueError as error:
+        raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
+    return replace(job, level=replace(job.level, due_lufs=due_lufs))
+
+
+def _rendition(ctx: StageContext, job: Job) -> AudioRendition:
+    """An encoded track, measured and put into the store."""
+    version, name = job.version, job.version.name
     output = ctx.scratch / f"{name}.mp4"
-    argv = encode_argv(ffmpeg(settings), opened, track, [*filters, *normalise], layout, output)
-    finished = run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-    encoded_s = _encoded_duration(ctx, output, finished)
-    encoded = OpenedMezzanine(address=str(output))
-    result = _measured(ctx, encoded, track.model_copy(update={"index": 0, "taps": ()}), [], duration_s).loudness
+    encoded_s, result = listen_encoded(ctx, output)
     size = output.stat().st_size
     key = ctx.key(f"audio/{name}.mp4")
     ctx.store.put_file(key, output)
+    source = job.heard.loudness
     return AudioRendition(
         name=name,
         uri=key,
-        streams=track.streams,
-        taps=track.taps,
+        streams=version.track.streams,
+        taps=version.track.taps,
         codec="aac",
-        channels=layout.channels,
-        language=track.language,
-        label="",
-        sound="",
+        channels=version.layout.channels,
+        language=version.track.language,
+        label=job.label,
+        default=job.default,
+        sound=job.sound,
         bitrate_kbps=round(size * 8 / 1000 / max(encoded_s, 0.001)),
         duration_s=encoded_s,
-        source_lufs=measured.integrated_lufs,
+        source_lufs=source.integrated_lufs,
+        source_range_lu=source.range_lu if source.integrated_lufs is not None else None,
+        source_peak_dbtp=source.true_peak_dbtp if source.integrated_lufs is not None else None,
+        gain_db=job.level.gain_db,
+        limited_db=job.level.limited_db,
+        due_lufs=job.level.due_lufs,
         loudness_lufs=result.integrated_lufs,
-        true_peak_dbtp=result.true_peak_dbtp,
-        role=track.role,
+        true_peak_dbtp=result.true_peak_dbtp if result.integrated_lufs is not None else None,
+        role=version.track.role,
     )
-
-
-def _measured_track(
-    ctx: StageContext, opened: OpenedMezzanine, source: Inspection, track: AudioStream, layout: Layout
-) -> Measured:
-    duration_s = source.duration_s
-    return _measured(ctx, opened, track, track_filters(layout, duration_s=duration_s), duration_s, layout=layout)
-
-
-def _measured(
-    ctx: StageContext,
-    opened: OpenedMezzanine,
-    track: AudioStream,
-    filters: list[str],
-    duration_s: float,
-    *,
-    layout: Layout | None = None,
-) -> Measured:
-    argv = measure_argv(ffmpeg(ctx.settings), opened, track, filters, ctx.settings, layout=layout)
-    finished = run(argv, timeout_s=ctx.time_left_s)
-    peaks, states = parse_peaks(finished.stderr), sound_states(finished.stderr)
-    if duration_s < SHORTEST_MEASURED_S:
-        return Measured(loudness=Loudness(integrated_lufs=None, true_peak_dbtp=None), peaks_dbfs=peaks, states=states)
-    try:
-        return Measured(loudness=parse_loudnorm(finished.stderr), peaks_dbfs=peaks, states=states)
-    except ValueError as error:
-        raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
-
-
-def _encoded_duration(ctx: StageContext, output: Path, encoded: Finished) -> float:
-    """Presented seconds of the encoded track, by a decode; raises where it does not decode."""
-    argv = prelude(ffmpeg(ctx.settings), level="error", progress=True)
-    argv += ["-xerror", "-i", f"file:{output}", "-f", "null", "-"]
-    finished = run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-    encoded_s = time_reached_s(finished.stdout)
-    if encoded_s == 0:
-        raise failed(encoded, EncoderCrashed, "ffmpeg ended well but encoded no audio")
-    return encoded_s

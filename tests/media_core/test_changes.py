@@ -258,20 +258,18 @@ def test_what_ffmpeg_says_of_pictures_that_change_is_read() -> None:
 
 
 def test_what_ffmpeg_says_of_sound_that_changes_is_read() -> None:
-    line = (
-        "[Parsed_ashowinfo_2 @ 0x7f] n:0 pts:{0} pts_time:{0} fmt:fltp channels:{1} chlayout:{2} rate:{3} nb_samples:1"
-    )
+    line = "[ashowinfo@main @ 0x7f] n:0 pts:{0} pts_time:{0} fmt:fltp channels:{1} chlayout:{2} rate:{3} nb_samples:1"
 
     told = [line.format(0, 2, "stereo", 48_000), line.format(3.008, 6, "5.1(side)", 48_000)]
 
     first = SoundState(at_s=0.0, channels=2, layout="stereo", rate_hz=48_000)
     second = SoundState(at_s=3.008, channels=6, layout="5.1(side)", rate_hz=48_000)
-    assert sound_states("\n".join((*told, told[1]))) == (first, second)
+    assert sound_states("\n".join((*told, told[1])), "main") == (first, second)
 
 
 def test_a_change_is_told_with_its_moment() -> None:
     looks = (look_of(0.0), look_of(3.0, width=160, height=90), look_of(5.0, width=160, height=90, matrix="smpte170m"))
-    hears = sound_states("") or (
+    hears = sound_states("", "main") or (
         SoundState(at_s=0.0, channels=2, layout="stereo", rate_hz=44_100),
         SoundState(at_s=3.0, channels=6, layout="5.1", rate_hz=48_000),
     )

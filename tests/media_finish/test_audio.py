@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from include.adapters.ffmpeg.reading import Loudness
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.domain.media.choosing import chosen_tracks, sounds
@@ -19,7 +18,6 @@ from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
     audio,
-    normalising_filters,
     versions,
 )
 from include.stages.core import StageContext
@@ -31,7 +29,7 @@ RATE_HZ = 48_000
 BEEP_AT_S = 1.0
 BEEP = f"aevalsrc='if(between(t,{BEEP_AT_S},{BEEP_AT_S}+0.1),0.8*sin(2*PI*1000*t),0.01*sin(2*PI*200*t))':s=48000"
 CLICK = BEEP.replace("+0.1", "+0.002").replace("0.8*", "0.89*").replace("0.01*", "0.02*")
-"""So quiet but for one peak that loudnorm has to limit it."""
+"""So quiet but for one peak that the gain to the target would lift it far above full scale."""
 
 
 def encoded(folder: Path, clip: Path, **title: Any) -> tuple[StageContext, Inspection, AudioResult]:
@@ -171,16 +169,35 @@ def test_layouts(channels: int, names: list[str]) -> None:
     assert [layout.name for _, layout in versions(sound)] == names
 
 
-def test_the_second_pass_moves_the_level_and_leaves_the_dynamics() -> None:
-    measured = Loudness(integrated_lufs=-30.0, true_peak_dbtp=-12.0, range_lu=18.2, threshold_lufs=-41.0, offset_lu=0.1)
-
-    filters = normalising_filters(measured, target_lufs=-23.0, true_peak_dbtp=-1.0, duration_s=2.0)
-
-    assert filters[0] == (
-        "loudnorm=I=-23.0:TP=-1.0:LRA=19:linear=true:measured_I=-30.0:measured_TP=-12.0"
-        ":measured_LRA=18.2:measured_thresh=-41.0:offset=0.1"
+@pytest.mark.parametrize(
+    ("tier", "limiter_db", "told"),
+    [("premium", 0.0, ["quiet_audio"]), ("standard", 3.0, ["limited_audio", "quiet_audio"])],
+)
+def test_the_gain_is_one_number_for_the_title(
+    clips: Clips, tmp_path: Path, tier: str, limiter_db: float, told: list[str]
+) -> None:
+    """A quiet tone with clicks at -3 dBFS: nothing but a limiter within the tier's bound touches its dynamics."""
+    click = "if(lt(mod(t,2),0.002)*gt(t,1),0.707*sin(2*PI*1000*t),0.01*sin(2*PI*200*t))"
+    clip = clips(
+        "clicks.mov", seconds=8, size="160x90", tone=f"aevalsrc='{click}':s=48000", audio=("-c:a", "pcm_s16le")
     )
-    assert filters[-1] == "atrim=end_sample=96000"
+    ctx, _, result = encoded(tmp_path, clip, tier=tier)
+
+    track = result.renditions[0]
+    # One channel played on two is 3 dB lower on each.
+    assert track.gain_db == pytest.approx(-1.0 + 6.0 + limiter_db, abs=0.3)
+    assert track.limited_db == limiter_db
+    assert track.loudness_lufs == pytest.approx(track.due_lufs, abs=0.6)
+    assert [finding.code for finding in result.warnings] == told
+    heard = samples(ctx, track.uri)
+    # Over whole periods of the tone between the clicks, half a second after each and before the next.
+    levels = [
+        math.sqrt(sum(value * value for value in part) / len(part))
+        for first in (0.3, 0.9, 2.5, 3.0, 3.5, 4.5, 5.5, 6.5, 7.5)
+        for part in [heard[round(first * RATE_HZ) : round((first + 0.3) * RATE_HZ)]]
+    ]
+    gains_db = [20 * math.log10(each / levels[0]) for each in levels]
+    assert gains_db == pytest.approx([0.0] * len(gains_db), abs=0.1)
 
 
 def test_sound_above_full_scale_is_brought_down_and_said(clips: Clips, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ _OTHER = re.compile(
 )
 _AGAIN = re.compile(r"video frame properties congruent with link at pts_time: (\S{1,32})")
 _SOUND = re.compile(
-    r"_ashowinfo_\d{1,3} @ \S{1,32} .{0,80}?pts_time:(\S{1,32}) +fmt:\S{1,16} channels:(\d{1,3}) chlayout:(.{1,64}?) "
-    r"rate:(\d{1,7}) "
+    r"\[ashowinfo@(\w{1,64}) @ \S{1,32} .{0,80}?pts_time:(\S{1,32}) +fmt:\S{1,16} channels:(\d{1,3}) "
+    r"chlayout:(.{1,64}?) rate:(\d{1,7}) "
 )
 
 
@@ -75,19 +75,20 @@ def _later(first: PictureState, line: str) -> list[PictureState]:
     ]
 
 
-def sound_states(stderr: str) -> tuple[SoundState, ...]:
+def sound_states(stderr: str, name: str) -> tuple[SoundState, ...]:
     """How the samples of a track were, from the first one on.
 
     Args:
         stderr: At the loglevel ``info``, of a run of :func:`include.adapters.ffmpeg.steady.steady_track`.
+        name: Of the track in that command.
     """
     states: list[SoundState] = []
     for line in stderr.splitlines():
-        found = _SOUND.search(line[:MAX_LINE]) if "_ashowinfo_" in line else None
-        at_s = number(found[1]) if found else None
-        if found is None or at_s is None or len(states) >= MAX_STATES:
+        found = _SOUND.search(line[:MAX_LINE]) if "[ashowinfo@" in line else None
+        at_s = number(found[2]) if found else None
+        if found is None or found[1] != name or at_s is None or len(states) >= MAX_STATES:
             continue
-        state = SoundState(at_s=at_s, channels=int(found[2]), layout=found[3], rate_hz=int(found[4]))
+        state = SoundState(at_s=at_s, channels=int(found[3]), layout=found[4], rate_hz=int(found[5]))
         if not states or dataclasses.replace(state, at_s=states[-1].at_s) != states[-1]:
             states.append(state)
     return tuple(states)

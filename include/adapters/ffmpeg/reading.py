@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +16,6 @@ SILENCE_LUFS = -69.0
 _FRAME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _INTEGRATED = re.compile(r"^ ++I: ++(-?[\d.]++|-inf|nan) LUFS", re.MULTILINE)
 _PEAK = re.compile(r"^ ++Peak: ++(-?[\d.]++|-inf|nan) dBFS", re.MULTILINE)
-_PEAKS = re.compile(r"Peak level dB: (-?[\d.]+|-inf|nan)")
-_REPORT = re.compile(r"\{[^{}]*+\}")
 _READ = re.compile(r"Input stream #0:(\d+) \(\w+\): [^;\n]*+; (\d+) frames decoded; (\d+) decode errors")
 _DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.{0,200}?corrupt decoded frame")
 _COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
@@ -48,17 +44,6 @@ _LEVEL = re.compile(r"\[(?:error|fatal|panic)\]")
 _MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid"})
 _SIGNATURES = (b"\x1a\x45\xdf\xa3", b"RIFF", b"\x06\x0e\x2b\x34", b"\x47", b"\x00\x00\x01\xba")
 """First bytes of Matroska and WebM, AVI, MXF, MPEG-TS and MPEG program streams."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loudness:
-    """What loudnorm measured; None for what silence has not."""
-
-    integrated_lufs: float | None
-    true_peak_dbtp: float | None
-    range_lu: float = 0.0
-    threshold_lufs: float = -70.0
-    offset_lu: float = 0.0
 
 
 def frame_time_s(count: str, clock: str) -> float:
@@ -98,28 +83,6 @@ def parse_ebur128(stderr: str) -> tuple[float | None, float | None]:
     if loudness is None or loudness <= SILENCE_LUFS:
         return None, None
     return loudness, peak
-
-
-def parse_loudnorm(stderr: str) -> Loudness:
-    """The report of ``loudnorm`` at the end of stderr; raises :class:`ValueError` where there is none."""
-    reports = [each for each in _REPORT.findall(stderr) if '"input_i"' in each]
-    if not reports:
-        raise ValueError("loudnorm has written no report")
-    values = {name: float(value) for name, value in json.loads(reports[-1]).items() if name != "normalization_type"}
-    if not all(math.isfinite(values[name]) for name in ("input_i", "input_tp")) or values["input_i"] <= -70:
-        return Loudness(integrated_lufs=None, true_peak_dbtp=None)
-    return Loudness(
-        integrated_lufs=values["input_i"],
-        true_peak_dbtp=values["input_tp"],
-        range_lu=values["input_lra"],
-        threshold_lufs=values["input_thresh"],
-        offset_lu=values["target_offset"],
-    )
-
-
-def parse_peaks(stderr: str) -> tuple[float, ...]:
-    """Highest sample of each channel in dB below full scale, as ``astats`` reports it; minus infinity for silence."""
-    return tuple(-math.inf if found in {"-inf", "nan"} else float(found) for found in _PEAKS.findall(stderr))
 
 
 def frames_counted(progress: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from include.adapters.ffmpeg.steady import steady_track
+from include.adapters.ffmpeg.steady import Branch, behind, steady_track
 from include.domain.media.media import AudioStream
 from include.domain.recipe.codecs import AUDIO_RATE_HZ
 
@@ -19,20 +19,16 @@ _WHOLE = f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0,apad"
 """Streams that are joined start together and never end before the others."""
 
 
-def mapped(track: AudioStream, filters: Sequence[str], *, channel_layout: str | None = None) -> list[str]:
-    """Arguments that select a track and send it through ``filters``.
+def taken(track: AudioStream, name: str, branches: Sequence[Branch]) -> list[str]:
+    """Arguments that decode a track once and send it through every branch, to the outputs of their names.
 
     Args:
-        track: What to select.
-        filters: In order.
-        channel_layout: Where it may change on the way: the layout that it is brought to first. The filters have to end
-            it then (:func:`include.adapters.ffmpeg.steady.steady_track`).
+        track: What to decode.
+        name: Of the track in the command: letters, digits and underscores.
+        branches: One or several.
     """
-    chain = ",".join(filters)
-    if not track.taps and channel_layout:
-        return steady_track(f"0:{track.index}", filters, channel_layout=channel_layout)
     if not track.taps:
-        return ["-map", f"0:{track.index}", *(("-af", chain) if chain else ())]
+        return steady_track(f"0:{track.index}", name, branches)
     places = _PLACES[track.channel_layout or ""]
     streams = {stream: number for number, stream in enumerate(track.streams)}
     inputs = "".join(f"[0:{stream}]{_WHOLE}[in{number}];" for stream, number in streams.items())
@@ -41,4 +37,9 @@ def mapped(track: AudioStream, filters: Sequence[str], *, channel_layout: str | 
         f"{streams[tap.stream]}.{tap.channel}-{place}" for tap, place in zip(track.taps, places, strict=True)
     )
     join = f"{labels}join=inputs={len(streams)}:channel_layout={track.channel_layout}:map={channels}"
-    return ["-filter_complex", f"{inputs}{join}{',' if chain else ''}{chain}[sound]", "-map", "[sound]"]
+    split = "".join(f"[split_{branch.name}]" for branch in branches)
+    ways = ";".join(
+        f"[split_{branch.name}]aformat=channel_layouts={branch.channel_layout}[steady_{branch.name}]"
+        for branch in branches
+    )
+    return ["-filter_complex", f"{inputs}{join},asplit={len(branches)}{split};{ways}", *behind(branches)]

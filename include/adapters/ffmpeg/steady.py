@@ -15,6 +15,7 @@ counts from the title's zero counts from there again: extra seconds, extra frame
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from include.domain.media.changes import NEARLY_ALIKE
@@ -75,21 +76,42 @@ def steady_picture(node: Node, video: VideoStream, *, interlaced: bool) -> Node:
     return node.filter("scale", **fitted, eval="frame", **options).filter("pad", width, height, -1, -1, eval="frame")
 
 
-def steady_track(selector: str, filters: Sequence[str], *, channel_layout: str) -> list[str]:
-    """Arguments that select a track and send it through ``filters``, which see one form of it whatever changes.
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One way of a track behind its decoder: in one channel layout, through filters, to one output."""
+
+    name: str
+    """Of the output, and of nothing else in the command: letters, digits and underscores."""
+    channel_layout: str
+    """ffmpeg's name of the layout that the filters see."""
+    filters: tuple[str, ...]
+    """At least one. They have to end the sound: what they get goes on in endless silence."""
+
+
+def steady_track(selector: str, name: str, branches: Sequence[Branch]) -> list[str]:
+    """Arguments that send a track through every branch, whose filters see one form of it whatever changes.
 
     Args:
         selector: The track, e.g. ``0:1``.
-        filters: They have to end the sound: what they get goes on in endless silence.
-        channel_layout: ffmpeg's name of the layout that they see.
+        name: Of the track in the command (:func:`include.adapters.ffmpeg.changes.sound_states`).
+        branches: One or several.
     """
+    split = "".join(f"[split_{branch.name}]" for branch in branches)
     steady = (
         # The first frame after each beginning says what the track is from there on.
-        f"[{selector}]asplit[all][told];[told]aselect=eq(n\\,0),ashowinfo,anullsink;"
-        f"[all]aresample={AUDIO_RATE_HZ},"
-        f"aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE_HZ}:channel_layouts={channel_layout},"
+        f"[{selector}]asplit[all][told];[told]aselect=eq(n\\,0),ashowinfo@{name},anullsink;"
+        f"[all]aresample={AUDIO_RATE_HZ},asplit={len(branches)}{split};"
+    ) + ";".join(
+        f"[split_{branch.name}]aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE_HZ}"
         # Of a graph that feeds another ffmpeg takes nothing more when it ends, and what the filters of the second
         # still hold would be lost. So it never does.
-        "apad[steady]"
+        f":channel_layouts={branch.channel_layout},apad[steady_{branch.name}]"
+        for branch in branches
     )
-    return ["-filter_complex", steady, "-filter_complex", f"[steady]{','.join(filters)}[sound]", "-map", "[sound]"]
+    return ["-filter_complex", steady, *behind(branches)]
+
+
+def behind(branches: Sequence[Branch]) -> list[str]:
+    """The second graphs: one for each branch, which waits for no other track, behind ``[steady_<name>]``."""
+    graphs = [f"[steady_{branch.name}]{','.join(branch.filters)}[{branch.name}]" for branch in branches]
+    return [part for graph in graphs for part in ("-filter_complex", graph)]

@@ -129,6 +129,16 @@ class AudioRendition(Document):
     bitrate_kbps: int
     duration_s: float
     source_lufs: float | None = None
+    """Integrated loudness of the source in this layout."""
+    source_range_lu: float | None = None
+    source_peak_dbtp: float | None = None
+    """The source's true peak in this layout."""
+    gain_db: float | None = None
+    """The one gain between source and encode."""
+    limited_db: float = 0.0
+    """How far a limiter has taken the highest peak down; 0 where there was none."""
+    due_lufs: float | None = None
+    """What it should measure after its gain, and a limiter where there was one; None where the source has none."""
     loudness_lufs: float | None = None
     """Measured on the encoded track."""
     true_peak_dbtp: float | None = None

@@ -180,16 +180,17 @@ def audio_faults(track: AudioRendition, *, video_s: float, target_lufs: float, c
     Args:
         track: The track as measured after its encode.
         video_s: Presented duration of the video.
-        target_lufs: Where its loudness should be.
+        target_lufs: Where its loudness should be, unless its peaks allow less (``due_lufs``).
         ceiling_dbtp: Where its true peak should stay below.
     """
     found = []
     if abs(track.duration_s - video_s) > AUDIO_END_TOLERANCE_S:
         found.append(f"{track.name}: lasts {track.duration_s:.2f} s, the video {video_s:.2f} s")
+    due_lufs = target_lufs if track.due_lufs is None else track.due_lufs
     if track.loudness_lufs is None:
         found.append(f"{track.name}: no loudness to measure (silent, or too short)")
-    elif abs(track.loudness_lufs - target_lufs) > LOUDNESS_TOLERANCE_LU:
-        found.append(f"{track.name}: loudness is {track.loudness_lufs:.1f} LUFS, the target {target_lufs:.1f}")
+    elif abs(track.loudness_lufs - due_lufs) > LOUDNESS_TOLERANCE_LU:
+        found.append(f"{track.name}: loudness is {track.loudness_lufs:.1f} LUFS, the target {due_lufs:.1f}")
     if track.true_peak_dbtp is not None and track.true_peak_dbtp > ceiling_dbtp + PEAK_TOLERANCE_DB:
         found.append(f"{track.name}: true peak is {track.true_peak_dbtp:.1f} dBTP, the ceiling {ceiling_dbtp:.1f}")
     return tuple(found)

@@ -35,6 +35,9 @@ class TierPolicy(Document):
     """… but at most so many frames, all over the title."""
     field_pictures: bool = False
     """Whether each field of interlaced video becomes a picture (50i at 50 fps), and not each frame (at 25)."""
+    limiter_db: float = Field(default=0.0, ge=0, le=12)
+    """How far a limiter may take the highest peaks of a sound down where the gain to the target loudness would lift
+    them above the true peak. What is beyond that is lowered: with 0 the dynamics always stay as they were made."""
     playable_first: FirstVersionRule = "deadline"
     """When the core rungs go out as a first version, where the request does not say."""
 
