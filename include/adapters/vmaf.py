@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.commands import frame_times, prelude
 from include.adapters.ffmpeg.excerpts import written
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine, loglevel
 from include.adapters.ffmpeg.picture import Node, decoder_options, scaled, source_filters
+from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.ffmpeg.steady import SCALER
 from include.adapters.process import Finished, failed, run
 from include.adapters.tools import ffmpeg
@@ -154,8 +156,11 @@ def make_reference(
     threads: int,
     scratch: Path,
     timeout_s: float,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Reference, Cost]:
     """The frames of the mezzanine that renditions are compared with, and what reading them cost.
+
+    ``on_share`` gets the share of them, 0–1, that has been read.
 
     Raises :class:`EncoderCrashed` where they cannot be had.
     """
@@ -163,6 +168,13 @@ def make_reference(
     path, part, costs = scratch / _REFERENCE, scratch / _PART, []
     path.unlink(missing_ok=True)
     width, height = _shown_size(video)
+    length_s = float(frames.total / parse_rate(frame_rate))
+
+    def read(line: str) -> None:
+        # All in one reading: the time of each picture, as it is decoded.
+        with suppress(TypeError, ValueError, ZeroDivisionError):
+            on_share(frame_time_s(*line.split()) / length_s)
+
     for position, from_s in _reads(program, source, video, frames, frame_rate=frame_rate, timeout_s=timeout_s):
         argv = reference_argv(
             program,
@@ -176,7 +188,10 @@ def make_reference(
             from_s=from_s,
             threads=threads,
         )
-        finished = written(run(argv, timeout_s=timeout_s, check=False, cwd=scratch))
+        if position is None:
+            argv += frame_times(video.index)
+        finished = written(run(argv, timeout_s=timeout_s, check=False, cwd=scratch, on_line=read))
+        on_share(1.0 if position is None else position / frames.total)
         wanted = frames.count if position is None else len(frames.seen(position))
         if finished.returncode != 0 or part.stat().st_size != wanted * width * height * 3 // 2:
             raise failed(finished, EncoderCrashed, "the pictures to compare with did not come of the mezzanine")

@@ -17,6 +17,7 @@ from include.orchestration.runtimes.registry import runtimes_of
 from include.services.arrivals import release_arrived
 from include.services.headers import look_at_headers
 from include.services.lost_runs import settle_lost_runs
+from include.services.progress import note_running
 from include.services.release import release
 from include.services.replay import take_backfills, take_repairs
 from include.services.risks import note_at_risk, note_overdue
@@ -45,6 +46,7 @@ def tick() -> dict[str, str]:
             "lost runs": lambda: settle_lost_runs(catalog, api, settings, now=now),
             "repairs": lambda: take_repairs(catalog, settings, now=now, limit=REPAIRS_AT_ONCE),
             "back-fills": lambda: take_backfills(catalog, settings, now=now),
+            "progress": lambda: note_running(catalog, settings),
             "values": lambda: note_at_risk(catalog, revalue(catalog, settings, now=now), now=now),
             "weights": api.tell_weights,
             "cancelled": lambda: stop_cancelled(catalog, api, now=now),

@@ -253,7 +253,7 @@ def _results(title: TitleJob, store: ObjectStore) -> list[tuple[str, type[Docume
 
 
 def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float:
-    """How far a title is, 0–1, from the results in its work folder."""
+    """How far a title is, 0–1, from the results in its work folder and from what its running tasks have told."""
     done = total = 0.0
     for task in pipeline.tasks:
         made_of = task.mapped_over or task.edition_of
@@ -262,10 +262,18 @@ def share_done(pipeline: Pipeline, title: TitleJob, store: ObjectStore) -> float
         if task.edition and (plan is None or plan.early_edition(task.edition) is None):
             continue
         items = [job.name for job in plan.jobs] if task.mapped_over and plan is not None else [None]
-        keys = [result_key(title, node.name, item) for node in task.nodes for item in items]
         total += task.share
-        done += task.share * sum(store.size(key) is not None for key in keys) / max(1, len(keys))
+        done += task.share * sum(_done_of(task, item, title, store) for item in items) / max(1, len(items))
     return round(done / total, 3)
+
+
+def _done_of(task: Task, item: str | None, title: TitleJob, store: ObjectStore) -> float:
+    """How far one task, or one job of a mapped task, is, 0–1."""
+    keys = [result_key(title, node.name, item) for node in task.nodes]
+    there = sum(store.size(key) is not None for key in keys) / len(keys)
+    told = load_if_valid(store, progress_key(title, task.name, item), Progress) if there < 1 else None
+    # A stage is done when its result is there: that it has told its end is not enough.
+    return max(there, min(told.share, there + 0.99 / len(keys))) if told is not None else there
 
 
 def _documents(job: TaskJob, node: Node, store: ObjectStore, pipeline: Pipeline) -> list[Any]:

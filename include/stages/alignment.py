@@ -15,10 +15,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from include.adapters.ffmpeg.commands import EncoderProgress
 from include.adapters.ffmpeg.excerpts import Ear, Excerpt, read_source, sound_within, track_argv, written
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.reading import bytes_written
 from include.adapters.mezzanine import open_mezzanine
-from include.adapters.process import run
 from include.adapters.tools import encode_threads, ffmpeg
 from include.base.errors import ToolFailed
 from include.domain.media.alignment import (
@@ -37,6 +38,7 @@ from include.domain.media.media import Inspection, Window
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import AudioRendition, CheckOutcome, Cost, TrackVerdict
 from include.stages.core import StageContext
+from include.stages.progress import Tell
 
 _BYTES = 2
 """Of a sample."""
@@ -122,14 +124,19 @@ def misplaced_pictures(original: Original, shown: Thumbnails, *, frame_rate: Fra
     return _confirmed(original, look)
 
 
-def track_verdict(original: Original, track: AudioRendition) -> TrackVerdict:
+def track_verdict(original: Original, track: AudioRendition, report: Tell) -> TrackVerdict:
     """The verdict on an encoded track: all of its samples are there, and they sound when the source's do."""
     ctx = original.ctx
     wide = [widened(window, length_s=SOUND_S) for window in original.windows]
     path = ctx.store.local_copy(track.uri, ctx.scratch)
+
+    def told(state: EncoderProgress) -> None:
+        seconds, whole_s = state.out_time_s or 0.0, original.source.duration_s
+        report(seconds / whole_s, f"decoding {track.name}: {seconds:.0f} of {whole_s:.0f} s")
+
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as scratch:
         argv = track_argv(ffmpeg(ctx.settings), path, wide)
-        finished = written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch)))
+        finished = written(follow(argv, told, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch)))
         heard = {each.start_s: sound_within(Path(scratch), 0, each, zero_s=0.0) for each in wide}
     samples = bytes_written(finished.stdout) // (_BYTES * track.channels)
     errors = [line.replace(str(path), track.name) for line in finished.stderr.splitlines() if line.strip()]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv, written
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.listing import REORDERED, list_packets
 from include.adapters.ffmpeg.reading import frames_counted
-from include.adapters.process import Finished, run
+from include.adapters.process import Finished
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import Reference
 from include.domain.media.alignment import PICTURE_S, Thumbnails, widened
@@ -34,7 +35,11 @@ from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
 from include.stages.comparison import Comparison, Scored
 from include.stages.core import StageContext, stage
+from include.stages.progress import Tell, part
 from include.stages.text_timing import text_verdicts
+
+REFERENCE_TO, LISTEN_FROM = 0.1, 0.8
+"""Shares of the stage's progress: what is read of the mezzanine ends at the first, the sound begins at the second."""
 
 
 @stage
@@ -72,8 +77,9 @@ def check(
         else:
             verdicts.append(_verdict(results[name], decoded[name], recognised=recognised))
     degraded = qc.conclude(plan, verdicts)
-    ctx.report(0.9, "listening")
-    tracks = qc.with_their_stereo(audio.renditions, [track_verdict(original, track) for track in audio.renditions])
+    listening = _parts(ctx, len(audio.renditions), first=LISTEN_FROM, last=1.0)
+    heard = [track_verdict(original, *each) for each in zip(audio.renditions, listening, strict=True)]
+    tracks = qc.with_their_stereo(audio.renditions, heard)
     lacks_sound = qc.withhold(audio.renditions, tracks)
     texts = text_verdicts(ctx, source, text.renditions)
     lacks_text = any(verdict.outcome is not CheckOutcome.PASS for verdict in texts)
@@ -147,8 +153,9 @@ def _decode_all(
 ) -> dict[str, _Decoded]:
     """Each finished rendition by name, decoded unless its verdict is known, and held against the others."""
     decoded: dict[str, _Decoded] = {}
-    for position, planned in enumerate(plan.renditions):
-        ctx.report(0.9 * position / len(plan.jobs), f"decoding and comparing {planned.name}")
+    reports = _parts(ctx, len(plan.renditions), first=REFERENCE_TO, last=LISTEN_FROM)
+    comparison.report = part(ctx, 0.0, REFERENCE_TO)
+    for planned, report in zip(plan.renditions, reports, strict=True):
         name = planned.name
         if name not in results:
             continue
@@ -156,7 +163,7 @@ def _decode_all(
             cost = known[name].check_cost or Cost.sum(())
             decoded[name] = _Decoded(frames=known[name].frames or 0, reasons=(), cost=cost)
             continue
-        facts, shown, scored, cost = _decode(ctx, planned, results[name], original.windows, comparison)
+        facts, shown, scored, cost = _decode(ctx, planned, results[name], original.windows, comparison, report)
         reasons = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
         odd = misplaced_pictures(original, shown, frame_rate=parse_rate(planned.frame_rate))
         decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost, misplaced=odd, scored=scored)
@@ -214,22 +221,45 @@ def decode_argv(
     return [*argv, *thumbnails_argv(windows), *output]
 
 
+def _parts(ctx: StageContext, count: int, *, first: float, last: float) -> list[Tell]:
+    """Reports of so many equal parts of the stage, between two shares of its progress."""
+    each = (last - first) / max(1, count)
+    return [part(ctx, first + number * each, first + (number + 1) * each) for number in range(count)]
+
+
+def _counted(
+    report: Tell, planned: Rendition, result: EncodeResult, first: float, last: float
+) -> Callable[[int], None]:
+    """Reports by the frames of a rendition that were seen, from one share of its part to another."""
+
+    def seen(frames: int) -> None:
+        share = min(1.0, frames / max(1, result.frames))
+        report(first + (last - first) * share, f"checking {planned.name}: frame {frames} of {result.frames}")
+
+    return seen
+
+
 def _decode(
     ctx: StageContext,
     planned: Rendition,
     result: EncodeResult,
     windows: Sequence[Window],
     comparison: Comparison,
+    report: Tell,
 ) -> tuple[qc.RenditionFacts, Thumbnails, Scored, Cost]:
     """What is in the rendition: decoded from first to last frame, thumbnails around the windows, its packets listed."""
     path = ctx.store.local_copy(result.uri, ctx.scratch)
     wide = [widened(window, length_s=PICTURE_S) for window in windows]
+    # Listing the packets is quicker than decoding them.
+    decoding, listing_them = _counted(report, planned, result, 0.0, 0.9), _counted(report, planned, result, 0.9, 1.0)
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as name:
         folder, reference = Path(name), comparison.reference
+        report(0.0, f"decoding and comparing {planned.name}")
 
         def decode(reference: Reference | None) -> Finished:
             argv = decode_argv(ffmpeg(ctx.settings), path, wide, reference, threads=encode_threads(ctx.settings))
-            return written(run(argv, timeout_s=ctx.time_left_s, check=False, cwd=folder))
+            limits = {"timeout_s": ctx.time_left_s, "check": False, "cwd": folder}
+            return written(follow(argv, lambda state: decoding(state.frames), **limits))
 
         decoded = decode(reference)
         costs = [decoded.cost]
@@ -243,7 +273,7 @@ def _decode(
     errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
     if decoded.returncode != 0 and not errors:
         errors = [f"ffmpeg ended with {decoded.returncode}"]
-    listed, listing = list_packets(ffprobe(ctx.settings), path, timeout_s=ctx.time_left_s)
+    listed, listing = list_packets(ffprobe(ctx.settings), path, timeout_s=ctx.time_left_s, on_count=listing_them)
     if not listed.orderly:
         errors.append(f"a picture comes more than {REORDERED} packets from its place")
     facts = qc.RenditionFacts(

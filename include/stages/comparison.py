@@ -23,6 +23,7 @@ from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.recipes import load_tiers
 from include.stages.core import StageContext
+from include.stages.progress import Tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Comparison:
     plan: Plan
     costs: list[Cost] = field(default_factory=list)
     """Of reading it."""
+    report: Tell = lambda share, message: None
+    """Gets how far the reading is."""
     failed: str = ""
     """Why it cannot be had."""
 
@@ -70,6 +73,7 @@ class Comparison:
                 threads=encode_threads(self.ctx.settings),
                 scratch=self.ctx.scratch,
                 timeout_s=self.ctx.time_left_s,
+                on_share=lambda share: self.report(share, f"reading the mezzanine to compare with, {share:.0%}"),
             )
         except EncoderCrashed as error:
             self.failed = error.message

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from include.adapters.cmaf import UnreadableTrack, read_track
-from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.commands import EncoderProgress, prelude
+from include.adapters.ffmpeg.following import follow
 from include.adapters.manifests import dash, hls
 from include.adapters.manifests.chapters import write_chapters
 from include.adapters.manifests.contents import (
@@ -53,8 +54,14 @@ from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.preview import PAGE, write_preview
+from include.stages.progress import Tell, part, watched
 
 REPORT = "report.json"
+FETCHED, PACKAGED, MEASURED, SERVED = 0.1, 0.5, 0.6, 0.7
+"""Shares of the stage's progress: what is packaged is here, the packager has ended, its set is measured, and files for
+downloading are made. What follows is the storing."""
+TOGETHER = 500
+"""Files that are stored without a word in between: seconds, where the store is far away."""
 SET = "package"
 """Folder of the complete set in the work folder; those of earlier editions have the edition's name in front."""
 
@@ -80,23 +87,19 @@ def package(
     folder.mkdir()
     results = {result.rendition: result for result in renditions}
     passed = [planned for planned in plan.renditions if planned.name in verdicts.passed]
-    paths = {
-        planned.name: _packageable(ctx, planned, ctx.store.local_copy(results[planned.name].uri, ctx.scratch))
-        for planned in passed
-    }
+    paths = _renditions(ctx, passed, results)
     tracks = _tracks(audio, verdicts)
     shown = [each for each in text.renditions if each.name not in verdicts.withheld_texts]
     sounds = {track.name: ctx.store.local_copy(track.uri, ctx.scratch) for track in tracks}
 
-    ctx.report(0.1, "packaging")
     videos = [_video_input(planned, paths[planned.name]) for planned in passed]
     audios = [AudioInput(name=track.name, path=sounds[track.name], group=_group(track)) for track in tracks]
     frame_s = 1 / parse_rate(plan.frame_rate)
     segment_s, gop_s = plan.segment_frames * frame_s, passed[0].gop_frames * frame_s
-    finished = make_set(
-        ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
-    )
-    ctx.report(0.5, "measuring the set")
+    with watched(_packaging(ctx, folder, len(videos) + len(audios), verified.duration_s / float(segment_s))):
+        finished = make_set(
+            ctx.settings, folder, videos, audios, segment_s=segment_s, gop_s=gop_s, timeout_s=ctx.time_left_s
+        )
     contents = _contents(ctx, source, folder, finished, passed, tracks, shown)
     _write_manifests(folder, contents, verdicts, finished)
     _copy_images(ctx, pictures, folder)
@@ -120,6 +123,50 @@ def package(
     (folder / REPORT).write_text(report.to_json(), encoding="utf-8")
     write_preview(folder, report)
     return _stored(ctx, folder, contents, report, rungs, files)
+
+
+def _renditions(ctx: StageContext, passed: list[Rendition], results: dict[str, EncodeResult]) -> dict[str, Path]:
+    """Each rendition as the packager takes it, by its name; fetched where the store is no folder of this machine."""
+    paths: dict[str, Path] = {}
+    for number, planned in enumerate(passed):
+        tell = part(ctx, FETCHED * number / len(passed), FETCHED * (number + 1) / len(passed))
+        paths[planned.name] = _packageable(ctx, planned, _here(ctx, results[planned.name], tell))
+    return paths
+
+
+def _here(ctx: StageContext, result: EncodeResult, tell: Tell) -> Path:
+    begun, size = _bytes_in(ctx.scratch), max(1, result.size_bytes)
+
+    def look() -> None:
+        here = _bytes_in(ctx.scratch) - begun
+        tell(here / size, f"fetching {result.rendition}: {here >> 20} of {size >> 20} MiB")
+
+    tell(0.0, f"fetching {result.rendition}")
+    with watched(look):
+        return ctx.store.local_copy(result.uri, ctx.scratch)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _packaging(ctx: StageContext, folder: Path, tracks: int, segments: float) -> Callable[[], None]:
+    """Reports how many segments the packager has written, which tells nothing itself.
+
+    Args:
+        ctx: The stage's context.
+        folder: Of the set.
+        tracks: How many it makes.
+        segments: Of each.
+    """
+    tell, whole = part(ctx, FETCHED, PACKAGED), max(1, round(tracks * segments))
+    tell(0.0, "packaging")
+
+    def look() -> None:
+        there = sum(1 for track in folder.glob("*/*") if track.is_dir() for _ in track.iterdir())
+        tell(there / whole, f"packaging: {there} of about {whole} segments")
+
+    return look
 
 
 def _tracks(audio: AudioResult, verdicts: CheckResult) -> list[AudioRendition]:
@@ -202,11 +249,15 @@ def _contents(
 ) -> Contents:
     """Measure every track of the set and write the subtitles beside them."""
     try:
-        videos = [read_track(folder, "video", planned.name) for planned in passed]
-        audios = [read_track(folder, "audio", track.name) for track in tracks]
+        wanted = [*(("video", planned.name) for planned in passed), *(("audio", track.name) for track in tracks)]
+        measured = []
+        for number, (kind, name) in enumerate(wanted):
+            part(ctx, PACKAGED, MEASURED)(number / len(wanted), f"measuring {name}")
+            measured.append(read_track(folder, kind, name))
     except UnreadableTrack as error:
         raise failed(finished, PackagerFailed, f"the packager wrote a track that cannot be read: {error}") from error
-    target_s = target_duration([*videos, *audios])
+    videos, audios = measured[: len(passed)], measured[len(passed) :]
+    target_s = target_duration(measured)
     taken: set[str] = set()
     # All layouts of a sound have its one label: players tell them apart by their channels.
     labels = {sound: unique(label, taken) for sound, label in {track.sound: track.label for track in tracks}.items()}
@@ -290,17 +341,22 @@ def _progressive(
     (folder / "progressive").mkdir()
     stereo = next((sounds[track.name] for track in tracks if track.channels <= 2), None)
     names = []
-    for planned in passed:
+    for number, planned in enumerate(passed):
         if not CODECS[planned.codec].progressive:
             continue
         name = f"progressive/{planned.name}.mp4"
         audio = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
-        argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
+        argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True, progress=True)
         argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
-        run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=folder)
+        tell = part(ctx, MEASURED + (SERVED - MEASURED) * number / len(passed), SERVED)
+        follow(argv, _written_to(name, tell), timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=folder)
         names.append(name)
     return tuple(names)
+
+
+def _written_to(name: str, tell: Tell) -> Callable[[EncoderProgress], None]:
+    return lambda state: tell(0.0, f"writing {name}: {state.out_time_s or 0:.0f} s")
 
 
 def _packaged(contents: Contents, entry: VideoEntry, verdicts: CheckResult) -> PackagedRendition:
@@ -331,8 +387,11 @@ def _stored(
     ctx.store.delete_tree(prefix)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    ctx.report(0.7, f"storing {len(paths)} files")
-    ctx.store.put_files({f"{prefix}/{name}": path for path, name in zip(paths, files, strict=True)})
+    wanted = [(f"{prefix}/{name}", path) for path, name in zip(paths, files, strict=True)]
+    tell = part(ctx, SERVED, 1.0)
+    for number in range(0, len(wanted), TOGETHER):
+        tell(number / len(wanted), f"storing the set: {number} of {len(wanted)} files")
+        ctx.store.put_files(dict(wanted[number : number + TOGETHER]))
     return PackageResult(
         prefix=prefix,
         files=files,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,24 @@ def test_a_title_is_as_far_as_its_results(run: Run, place: StageContext) -> None
         shares.append(share_done(described, place.title, place.store))
 
     assert shares == [0.0, 0.25, 0.5, 0.625, 0.75, 1.0]
+
+
+def test_what_a_running_task_has_told_counts_until_its_result_is_there(run: Run, place: StageContext) -> None:
+    described = find_pipeline("lab", 1)
+    run("look-around")
+    run("make-up-your-mind")
+    key = TaskJob(task="make-them", title=place.title, item="h264_1p", time_limit_s=1).progress_key
+
+    def told(share: float) -> float:
+        said = Progress(task="make-them", item="h264_1p", stage="make", share=share, message="", at=datetime.now(UTC))
+        place.store.put_bytes(key, said.to_json().encode())
+        return share_done(described, place.title, place.store)
+
+    assert [told(0.0), told(0.4), told(1.0)] == [0.5, 0.55, 0.624]
+    run("make-them", "h264_1p")
+    assert share_done(described, place.title, place.store) == 0.625
+    place.store.put_bytes(key, b"{}")
+    assert share_done(described, place.title, place.store) == 0.625
 
 
 def test_a_plan_without_jobs_has_progress_too(run: Run, place: StageContext) -> None:

@@ -54,6 +54,20 @@ def test_a_sound_mezzanine_is_hashed_and_counted(clips: Clips, context: Context)
     assert result.cost.cpu_s > 0
 
 
+def test_checksum_and_decode_tell_how_far_they_are(clips: Clips, context: Context) -> None:
+    told: list[tuple[float, str]] = []
+    ctx = context(clips("served-plain.mp4"))
+
+    listening = dataclasses.replace(ctx, report=lambda share, message: told.append((share, message)))
+    verify_source.function(listening, ctx.title, inspected(ctx))
+
+    shares = [share for share, _ in told]
+    told_of = [message.split(" ")[0] for share, message in told if share > 0]
+    assert (told_of[0], told_of.count("decoded")) == ("checksum", 50), "each frame moves it"
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] < 1
+
+
 @pytest.mark.parametrize("tool", ["ffmpeg", "ffprobe"])
 def test_a_tool_that_was_killed_says_nothing_about_the_mezzanine(
     tool: str, clips: Clips, context: Context, tmp_path: Path

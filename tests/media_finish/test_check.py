@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from include.adapters import vmaf
+from include.adapters.ffmpeg import following
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.vmaf import vmaf_argv
@@ -21,7 +22,6 @@ from include.domain.outcome.results import CheckOutcome, CheckResult, EncodeResu
 from include.domain.recipe.treatment import SourceTreatment
 from include.domain.title.title import Tier
 from include.recipes import load_tiers
-from include.stages import alignment
 from include.stages import check as check_module
 from include.stages.comparison import Comparison, Scored
 from tests.clips import Clips, run_ffmpeg
@@ -277,7 +277,7 @@ def test_compared_frames_score_as_they_do_where_every_frame_is_compared(
 
 def test_the_mezzanine_is_read_once_for_all_renditions(title: Title, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[str] = []
-    for module in (vmaf, check_module, alignment):
+    for module in (vmaf, following):
         real = module.run
 
         def noted(argv: list[str], real: Any = real, **options: Any) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.domain.media.captions import timestamp
 from include.domain.outcome.results import PackageResult
+from include.stages.check import LISTEN_FROM
+from include.stages.package import TOGETHER
 from tests.clips import run_ffmpeg
 from tests.titles import Title, lowest, make_title
 
@@ -24,8 +28,18 @@ EACH_S = 10
 PICTURES = DURATION_S // EACH_S
 
 
+Told = list[tuple[float, str]]
+"""Share done and message."""
+
+
 @pytest.fixture(scope="module")
-def long_title(tmp_path_factory: pytest.TempPathFactory) -> tuple[Title, PackageResult]:
+def told() -> Told:
+    """What checks and packaging of the title have told of their progress, once that is made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def long_title(tmp_path_factory: pytest.TempPathFactory, told: Told) -> tuple[Title, PackageResult]:
     """From black at its beginning to white at its end, with a subtitle every ten seconds."""
     folder = tmp_path_factory.mktemp("long")
     cues = (
@@ -41,7 +55,22 @@ def long_title(tmp_path_factory: pytest.TempPathFactory) -> tuple[Title, Package
     run_ffmpeg(["-f", "lavfi", "-i", picture, "-i", str(folder / "cues.srt"), "-map", "0:v", "-map", "1:s",
                 "-metadata:s:s:0", "language=eng", "-frames:v", str(PICTURES), *coded, str(clip)])  # fmt: skip
     title = make_title(folder, clip, change=lowest)
+    title = replace(title, ctx=replace(title.ctx, report=lambda share, message: told.append((share, message))))
     return title, title.package(title.check())
+
+
+def test_checks_and_packaging_tell_how_far_they_are(long_title: tuple[Title, PackageResult], told: Told) -> None:
+    checks, packaging = told[: told.index((0.0, "fetching h264_144p"))], told[told.index((0.0, "fetching h264_144p")) :]
+
+    assert any(f"of {PICTURES}" in message for _, message in checks)
+    for shares in ([share for share, _ in checks], [share for share, _ in packaging]):
+        assert shares == sorted(shares)
+        assert all(0 <= share <= 1 for share in shares)
+    files = sum(message.startswith("storing the set") for _, message in packaging)
+    assert files == math.ceil(len(long_title[1].files) / TOGETHER) > 3
+    assert max(share for share, message in checks if message.startswith("checking")) == pytest.approx(
+        LISTEN_FROM, abs=0.01
+    )
 
 
 def test_it_goes_out_whole_with_every_picture(long_title: tuple[Title, PackageResult]) -> None:

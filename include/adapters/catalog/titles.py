@@ -252,6 +252,17 @@ class Titles(Part):
             if event == "finished" and share is not None and share > known and row["playable_at"] is None:
                 enqueue(connection, "progress", row, now=now, task=task, progress=share)
 
+    def note_progress(self, shares: Mapping[str, float]) -> None:
+        """Enter how far running titles are, by request id. It only grows; of settled titles nothing is entered."""
+        with self._write() as connection:
+            for request_id, share in shares.items():
+                further = func.coalesce(titles.c.progress, 0.0) < share
+                connection.execute(
+                    update(titles)
+                    .where(titles.c.request_id == request_id, titles.c.state.in_(RELEASED_STATES), further)
+                    .values(progress=min(1.0, share))
+                )
+
     def settle(
         self,
         request_id: str,
