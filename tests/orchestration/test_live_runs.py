@@ -92,7 +92,8 @@ def test_telling_the_same_again_changes_nothing(seen: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("moment", "weights", "changed"),
     [
-        ("waiting", [WITHIN, WITHIN, BEYOND, BEYOND], 0),
+        ("beside_extras", [WITHIN, BEYOND, BEYOND, BEYOND], 1),
+        ("waiting", [WITHIN, WITHIN, BEYOND, BEYOND], 1),
         ("full", [WITHIN, WITHIN, BEYOND, BEYOND], 0),
         ("ending", [WITHIN, WITHIN, WITHIN, BEYOND], 1),
         ("ended", [WITHIN, WITHIN, WITHIN, BEYOND], 0),
