@@ -7,6 +7,7 @@ from typing import Any
 
 SMALLEST = {
     "farm": "tests/benchmarks/test_reports.py",
+    "forecast": "tests/benchmarks/test_reports.py",
     "chaos": "tests/production/test_chaos_benchmark.py",
     "orchestration": "tests/live/test_benchmarks.py",
     "order": "tests/live/test_benchmarks.py",

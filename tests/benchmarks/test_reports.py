@@ -189,3 +189,15 @@ def test_the_farm_prints_one_object_on_stdout_and_progress_on_stderr(extra: tupl
         assert chart.stat().st_size > 10_000
         assert found["metrics"]["premium_callsheet_titles"] > 0
         assert found["metrics"]["load_0_7_fifo_least_decile_p99_h"] > 0
+
+
+def test_the_forecast_benchmark_takes_a_title_through_its_tasks() -> None:
+    argv = [sys.executable, "-m", "benchmarks.forecast", "--json", "--smallest"]
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    figures = printed(done.stdout)["metrics"]
+    for task in ("prepare", "extras", "finish"):
+        assert figures[f"1s_{task}_cpu_s"] > 0.3
+        assert figures[f"1s_{task}_forecast_cpu_s"] > 0.3
