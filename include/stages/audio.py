@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,17 +28,17 @@ from include.stages.core import StageContext, stage
 from include.stages.listening import (
     Heard,
     Layout,
+    Reached,
     Version,
     batches,
     listen,
     listen_encoded,
-    on_share,
     track_filters,
 )
 
 SILENT_DBFS = -80.0
 """A track whose highest sample lies below is silent: the dither of 16 bits reaches about -87."""
-LISTENED, ENCODED = 0.25, 0.9
+LISTENED, ENCODED = 0.15, 0.8
 """Shares of the stage that are done when the tracks have been measured, and when they have been encoded."""
 STEREO = Layout(name="stereo", channels=2, filter_name="stereo", bitrate_kbps=128)
 SURROUND = Layout(name="surround", channels=6, filter_name="5.1", bitrate_kbps=384)
@@ -89,8 +89,12 @@ def audio(ctx: StageContext, title: TitleJob, source: Inspection) -> AudioResult
     levelled = [finding for job in jobs for finding in _level_findings(ctx, job)]
     renditions = []
     for position, job in enumerate(jobs):
-        ctx.report(ENCODED + (1 - ENCODED) * position / len(jobs), f"measuring {job.version.name}")
-        renditions.append(_rendition(ctx, job))
+
+        def so_far(share: float, job: Job = job, before: int = position) -> None:
+            done = ENCODED + (1 - ENCODED) * (before + share) / len(jobs)
+            ctx.report(done, f"measuring {job.version.name}: {share:.0%} of {source.duration_s:.0f} s")
+
+        renditions.append(_rendition(ctx, job, duration_s=source.duration_s, report=so_far))
     return AudioResult(renditions=tuple(renditions), warnings=(*warnings, *left_out, *found, *levelled))
 
 
@@ -260,7 +264,7 @@ def _encode(ctx: StageContext, opened: OpenedMezzanine, jobs: Sequence[Job], *, 
             ctx.report(done, f"encoding {len(jobs)} audio tracks: {share:.0%} of {duration_s:.0f} s")
 
         finished = run(
-            argv, timeout_s=ctx.time_left_s, on_line=on_share(so_far, duration_s=duration_s), folder=ctx.scratch
+            argv, timeout_s=ctx.time_left_s, on_line=Reached(so_far, duration_s=duration_s), folder=ctx.scratch
         )
         due |= {job.version.name: _limited(finished, job) for own in tracks for job in own if job.level.limited_db}
     return [due.get(job.version.name, job) for job in jobs]
@@ -275,11 +279,11 @@ def _limited(finished: Finished, job: Job) -> Job:
     return replace(job, level=replace(job.level, due_lufs=due_lufs))
 
 
-def _rendition(ctx: StageContext, job: Job) -> AudioRendition:
+def _rendition(ctx: StageContext, job: Job, *, duration_s: float, report: Callable[[float], None]) -> AudioRendition:
     """An encoded track, measured and put into the store."""
     version, name = job.version, job.version.name
     output = ctx.scratch / f"{name}.mp4"
-    encoded_s, result = listen_encoded(ctx, output)
+    encoded_s, result = listen_encoded(ctx, output, duration_s=duration_s, report=report)
     size = output.stat().st_size
     key = ctx.key(f"audio/{name}.mp4")
     ctx.store.put_file(key, output)

@@ -14,7 +14,6 @@ from include.adapters.ffmpeg.changes import sound_states
 from include.adapters.ffmpeg.commands import ProgressParser, prelude
 from include.adapters.ffmpeg.loudness import beyond_measure, channel_peaks, measured, measuring
 from include.adapters.ffmpeg.opening import OpenedMezzanine
-from include.adapters.ffmpeg.reading import time_reached_s
 from include.adapters.ffmpeg.sound import taken
 from include.adapters.ffmpeg.steady import Branch
 from include.adapters.process import failed, run
@@ -69,6 +68,27 @@ class Heard:
     states: tuple[SoundState, ...] = ()
 
 
+class Reached:
+    """Takes ffmpeg's progress line by line, and reports the share that is done.
+
+    Args:
+        report: Gets that share.
+        duration_s: Of the whole.
+    """
+
+    def __init__(self, report: Callable[[float], None], *, duration_s: float) -> None:
+        self.seconds = 0.0
+        """The time of the output that ffmpeg has come to."""
+        self._report, self._duration_s, self._parser = report, duration_s, ProgressParser()
+
+    def __call__(self, line: str) -> None:
+        """Take one line."""
+        state = self._parser.feed(line)
+        if state is not None and state.out_time_s is not None and self._duration_s > 0:
+            self.seconds = state.out_time_s
+            self._report(min(1.0, max(0.0, self.seconds / self._duration_s)))
+
+
 def track_filters(layout: Layout, *, duration_s: float) -> tuple[str, ...]:
     """From a decoded track to what is measured and encoded: its channels, and the title's time from 0 to its end."""
     samples = round(duration_s * AUDIO_RATE_HZ)
@@ -119,7 +139,7 @@ def listen(
         def so_far(share: float, before: int = number) -> None:
             report((before + share) / len(todo))
 
-        heard |= _run(ctx, argv, batch, duration_s=duration_s, on_line=on_share(so_far, duration_s=duration_s))
+        heard |= _run(ctx, argv, batch, duration_s=duration_s, on_line=Reached(so_far, duration_s=duration_s))
     beyond = [
         replace(version, lowered_db=math.ceil(heard[version.name].loudness.sample_peak_dbfs))
         for version in versions
@@ -156,32 +176,30 @@ def listen_argv(
     return argv
 
 
-def listen_encoded(ctx: StageContext, output: Path) -> tuple[float, Loudness]:
-    """Presented seconds and loudness of an encoded track, by one decode; raises where it does not decode."""
+def listen_encoded(
+    ctx: StageContext, output: Path, *, duration_s: float, report: Callable[[float], None]
+) -> tuple[float, Loudness]:
+    """Presented seconds and loudness of an encoded track, by one decode; raises where it does not decode.
+
+    Args:
+        ctx: The stage's context.
+        output: The encoded track.
+        duration_s: That it should have.
+        report: Gets the share that is done.
+    """
     graph = f"[0:a:0]{measuring('encoded')}[out]"
     argv = prelude(ffmpeg(ctx.settings), level="info", progress=True)
     argv += ["-xerror", "-i", f"file:{output}", "-filter_complex", graph, "-map", "[out]", *NOWHERE]
-    finished = run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-    encoded_s = time_reached_s(finished.stdout)
-    if encoded_s == 0:
+    reached = Reached(report, duration_s=duration_s)
+    finished = run(argv, timeout_s=ctx.time_left_s, on_line=reached, folder=ctx.scratch)
+    encoded_s = round(reached.seconds, 6)
+    if encoded_s <= 0:
         raise failed(finished, EncoderCrashed, "ffmpeg ended well but encoded no audio")
     try:
         loudness = measured(finished.stderr, "encoded")
     except ValueError as error:
         raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
     return encoded_s, loudness if encoded_s >= SHORTEST_MEASURED_S else replace(loudness, integrated_lufs=None)
-
-
-def on_share(report: Callable[[float], None], *, duration_s: float) -> Callable[[str], None]:
-    """What takes ffmpeg's progress, line by line, and reports the share of ``duration_s`` that is done."""
-    parser = ProgressParser()
-
-    def take(line: str) -> None:
-        state = parser.feed(line)
-        if state is not None and state.out_time_s is not None and duration_s > 0:
-            report(min(1.0, max(0.0, state.out_time_s / duration_s)))
-
-    return take
 
 
 def _run(

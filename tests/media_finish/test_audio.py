@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import dataclasses
 import itertools
 import math
 import subprocess
@@ -22,6 +23,7 @@ from include.stages.audio import (
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
+from include.stages.listening import Reached
 from tests.changing import TONES_HZ, Hear, Look, make_source
 from tests.clips import Clips, stage_context
 
@@ -198,6 +200,40 @@ def test_the_gain_is_one_number_for_the_title(
     ]
     gains_db = [20 * math.log10(each / levels[0]) for each in levels]
     assert gains_db == pytest.approx([0.0] * len(gains_db), abs=0.1)
+
+
+def test_progress_goes_on_while_sound_is_measured_and_encoded_and_measured_again(clips: Clips, tmp_path: Path) -> None:
+    reports: list[tuple[float, str]] = []
+    ctx = dataclasses.replace(
+        stage_context(tmp_path, clips("progress.mkv", seconds=2, languages=("eng", "ger"))),
+        report=lambda share, message: reports.append((share, message)),
+    )
+    source = inspect.function(ctx, ctx.title)
+    reports.clear()
+
+    audio.function(ctx, ctx.title, source)
+
+    shares = [share for share, _ in reports]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert list(dict.fromkeys(message.partition(":")[0] for _, message in reports)) == [
+        "listening",
+        "encoding 2 audio tracks",
+        "measuring aac_en_stereo",
+        "measuring aac_de_stereo",
+    ]
+
+
+def test_the_time_that_was_reached_is_that_of_the_last_block_that_names_one() -> None:
+    shares: list[float] = []
+    reached = Reached(shares.append, duration_s=2.0)
+
+    for line in ("out_time_us=N/A", "progress=continue"):
+        reached(line)
+    assert (reached.seconds, shares) == (0.0, [])
+    for line in ("out_time_us=40000", "progress=continue", "out_time_us=1000000", "progress=end"):
+        reached(line)
+    assert (reached.seconds, shares) == (1.0, [0.02, 0.5])
 
 
 def test_sound_above_full_scale_is_brought_down_and_said(clips: Clips, tmp_path: Path) -> None:
