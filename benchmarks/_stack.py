@@ -16,9 +16,11 @@ import psutil
 
 from benchmarks._report import Report, Stopped, say
 from include.adapters.catalog import Catalog, TitleRecord
+from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.client import Client
+from include.domain.outcome.report import Report as TitleReport
 from include.domain.title.title import FINAL_STATES, State
 from include.local import stack
 from include.local.environment import ROOT
@@ -40,6 +42,8 @@ class Sent:
     playable_s: float
     """From the request to the first playable set."""
     workers_cpu_s: float
+    checks_share: float
+    """CPU of the checks by that of the encodes."""
     record: TitleRecord
 
 
@@ -157,8 +161,14 @@ class Bench:
             encode_s=(min(encodes) - asked).total_seconds(),
             playable_s=(record.playable_at - asked).total_seconds(),
             workers_cpu_s=self.worker_cpu_s(record),
+            checks_share=self.report(record).check_share or 0.0,
             record=record,
         )
+
+    def report(self, record: TitleRecord) -> TitleReport:
+        """The report of the version that a title has."""
+        key = f"titles/{record.title_id}/v{record.version}/report.json"
+        return TitleReport.model_validate_json(open_store(self.settings).get_bytes(key))
 
     def visible_s(self, batch_id: str, clip: Path, **title: Any) -> float:
         """Send a batch of one title; returns the seconds until its DAG is visible over REST."""

@@ -97,6 +97,7 @@ def measure_titles(home: Path, size: Size, report: Report, *, on: Settings | Non
         if size.whole:
             minute = bench.send("minute", looped(settings, short, folder / "minute.mp4", seconds=60))
             report.metrics["request_to_playable_60s_clip_s"] = round(minute.playable_s, 2)
+            report.metrics["checks_share_of_encodes_60s_clip"] = round(minute.checks_share, 3)
             _classic(bench, size, report, short)
         _many_batches(bench, size, report, short)
     if size.whole:
@@ -206,6 +207,7 @@ def _summary(sent: Sequence[Sent], stack_cpu_s: Sequence[float], *, clip: str) -
         "request_to_first_encode_s_median": round(statistics.median(encodes), 2),
         "request_to_first_encode_s_max": round(max(encodes), 2),
         f"request_to_playable_{clip}_clip_s_median": round(statistics.median(title.playable_s for title in sent), 2),
+        f"checks_share_of_encodes_{clip}_clip_mean": round(statistics.mean(title.checks_share for title in sent), 3),
         "stack_cpu_s_per_title_median": round(statistics.median(stack_cpu_s), 2),
         "stack_cpu_s_per_title_max": round(max(stack_cpu_s), 2),
         "stack_cpu_s_per_title_first_third": round(statistics.mean(stack_cpu_s[:third]), 2),

@@ -37,7 +37,6 @@ import yaml
 from benchmarks._report import Report, Stopped, parser, run, say
 from benchmarks._stack import Bench, running, tiny_clip
 from include.adapters.catalog import TitleRecord
-from include.adapters.store.opening import open_store
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.cli.demo import fetch_clips
@@ -290,7 +289,7 @@ def _send(bench: Bench, arrivals: Sequence[Arrival], *, gap_s: float) -> Arm:
     _until_published(bench, batches)
     wall_s, used = time.monotonic() - began, bench.cpu_s() - before
     records = [each for batch_id in batches for each in bench.catalog.titles.find(batch_id=batch_id)]
-    reports = {each.title_id: _report(bench, each) for each in records}
+    reports = {each.title_id: bench.report(each) for each in records}
     published = {each.title_id: _published_at(bench, each) for each in records}
     makespan_s = (max(published.values()) - first_post).total_seconds()
     late = [each for each in arrivals if each.after > 0]
@@ -346,11 +345,6 @@ def _out_of_order(records: Sequence[TitleRecord]) -> int:
     """Titles that were released after one that came later."""
     released = [each.released_at for each in sorted(records, key=lambda each: each.seq) if each.released_at]
     return sum(any(later < moment for later in released[place:]) for place, moment in enumerate(released))
-
-
-def _report(bench: Bench, record: TitleRecord) -> TitleReport:
-    key = f"titles/{record.title_id}/v{record.version}/report.json"
-    return TitleReport.model_validate_json(open_store(bench.settings).get_bytes(key))
 
 
 def _vmaf(report: TitleReport) -> float:
