@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ import httpx
 
 from include.base.errors import RequestRejected
 from include.base.settings import MediaSettings
+from include.base.text import origin_of
 
 MAX_REDIRECTS = 5
 CONNECT_LIMIT_S = 15.0
@@ -161,16 +161,6 @@ class _PinnedTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         self.inner.close()
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an ``http(s)://`` address: what may be shown, as the rest may hold tokens and passwords.
-
-    What is no address is cut likewise, and at 200 characters.
-    """
-    scheme, _, rest = url.partition("://")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    return f"{scheme}://{authority.rpartition('@')[2]}"[:200]
 
 
 def _parsed(url: str) -> httpx.URL:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from include.adapters.addresses import origin_of
 from include.adapters.catalog import BatchRecord, TitleRecord
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
 from include.base.settings import Settings
+from include.base.text import origin_of
 from include.domain.order.valuation import Valuation
 from include.domain.title.title import State
 from include.domain.title.work import progress_folder

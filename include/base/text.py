@@ -28,6 +28,16 @@ def redacted(text: str) -> str:
     return text
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address: what may be shown, as the rest may hold tokens and passwords.
+
+    What is no address is cut likewise, and at 200 characters; of what has no scheme all may be a token.
+    """
+    scheme, separator, rest = url.partition("://")
+    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return f"{scheme}://{host}"[:200] if separator else "..."
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """``text`` with everything escaped that does not print: line ends, control characters, halves of surrogate pairs.
 

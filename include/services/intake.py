@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from include.adapters.addresses import check_address, origin_of
+from include.adapters.addresses import check_address
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.arrival import Found
 from include.adapters.catalog import Catalog
@@ -14,6 +14,7 @@ from include.adapters.mezzanine import shown_address
 from include.base.errors import RequestRejected
 from include.base.faults import shown
 from include.base.settings import Settings, load_settings
+from include.base.text import origin_of
 from include.domain.title.request import ParsedBatch, Refusal, parse_batch
 from include.pipelines.core import current_pipelines
 from include.services.arrivals import look_at_all

@@ -87,7 +87,8 @@ def test_another_batch_under_a_known_id_is_refused(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     "address",
     ["https://127.0.0.1/hook", "https://10.1.2.3/", "https://[::1]/", "https://169.254.169.254/latest",
-     "http://8.8.8.8/pw?pw", "https://[::1/pw", "https:///pw", "https://user:pw@8.8.8.8/"],
+     "http://8.8.8.8/pw?pw", "https://[::1/pw", "https:///pw", "https://user:pw@8.8.8.8/", "https://10.1.2.3/pw",
+     "ftp://cms.example/pw", "pw", "https://cms.example/pw\n", "https://cms.example/" + "pw" * 2000],
 )  # fmt: skip
 def test_a_callback_to_where_the_policy_forbids_is_refused(
     address: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch

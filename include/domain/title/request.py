@@ -13,7 +13,8 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Stri
 
 from include.base.document import Document, canonical_json, digest
 from include.base.errors import RequestRejected
-from include.base.faults import faults, shown
+from include.base.faults import Fault, faults, shown
+from include.base.text import origin_of
 from include.domain.title.title import Kind, Origin, Tier
 
 MAX_TITLES = 1000
@@ -353,12 +354,20 @@ def _none_left(refusals: Iterable[Refusal]) -> RequestRejected:
     return RequestRejected("; ".join(str(refusal) for refusal in refusals), reason="no_valid_title")
 
 
+def _got(fault: Fault, conf: dict[Any, Any]) -> str:
+    """The value of a batch's faulty field, for people; of a callback's address the origin, as its path is secret."""
+    callback = conf.get("callback_url")
+    return shown(origin_of(callback)) if fault.field == "callback_url" and isinstance(callback, str) else fault.value
+
+
 def _envelope(conf: dict[Any, Any], pipelines: frozenset[str]) -> _Envelope:
     """What a batch says beside its titles."""
     try:
         envelope = _Envelope.model_validate(conf)
     except ValidationError as error:
-        told = "; ".join(f"{fault.field or 'request'}: {fault.reason} (got {fault.value})" for fault in faults(error))
+        told = "; ".join(
+            f"{fault.field or 'request'}: {fault.reason} (got {_got(fault, conf)})" for fault in faults(error)
+        )
         raise RequestRejected(told, reason="invalid_request") from error
     if envelope.pipeline not in pipelines:
         known = ", ".join(sorted(pipelines))
