@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check docs bench lock clean
+.PHONY: help demo up down test check docs bench images lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -38,11 +38,16 @@ docs: $(VENV)/runtime ## Write the generated docs
 bench: $(VENV)/dev ## Run the benchmarks; results under benchmarks/results/
 	@$(BIN)/python -m benchmarks
 
+images: $(VENV)/dev ## Build both images with buildah and run their self-checks (root, Debian 12, minutes)
+	@CALLSHEET_TEST_IMAGES=1 $(BIN)/python -m pytest -q tests/deploy/test_builds.py
+
+# With the hashes of every file of every version, so that an index can hand out no other; uv knows which files there are.
+LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 lock: ## Compile every requirements file (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate requirements.in -o requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate requirements-dev.in -o requirements-dev.txt
-	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate docker/worker-requirements.in -o docker/worker-requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate docker/airflow-requirements.in -o docker/airflow-requirements.txt
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) docker/worker-requirements.in -o docker/worker-requirements.txt
+	$(LOCK) docker/airflow-requirements.in -o docker/airflow-requirements.txt
 
 clean: down ## Remove .venv and everything the local stack kept
 	rm -rf $(VENV) .callsheet node_modules build *.egg-info
@@ -54,12 +59,12 @@ $(VENV)/bin/python:
 # Requirements are fully pinned, so pip has nothing to resolve: --no-deps saves it the attempt.
 $(VENV)/runtime: requirements.txt pyproject.toml package.json | $(VENV)/bin/python
 	@echo "installing Callsheet into $(VENV) (a few minutes the first time)" >&2
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m include.adapters.players || echo "the preview page will use the browser's own player" >&2
 	@touch $@
 
 $(VENV)/dev: $(VENV)/runtime requirements-dev.txt
 	@echo "installing what the tests need" >&2
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@

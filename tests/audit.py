@@ -1,8 +1,9 @@
 """``python -m tests.audit``: what the dependencies are, as far as this machine can tell; part of ``make check``.
 
-Without a network: every requirement is pinned and has its line of reason, the lock files are in step with what was
-asked for and with each other, what is installed is what is locked, and every licence is one that we may use. With one:
-no known vulnerability (osv.dev). Where that service does not answer stderr says so, and the rest still counts.
+Without a network: every requirement is pinned with hashes and has its line of reason, the lock files are in step with
+what was asked for and with each other, what is installed is what is locked, and every licence is one that we may use.
+With one: no known vulnerability (osv.dev). Where that service does not answer stderr says so, and the rest still
+counts.
 """
 
 from __future__ import annotations
@@ -65,12 +66,17 @@ ACCEPTED: dict[str, str] = {}
 """Known vulnerabilities that do not concern us, by id, and why."""
 
 
+def entries(text: str) -> list[tuple[str, list[str]]]:
+    """The requirements of a lock file, each with the hashes of the files that pip may install for it."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = (line.split(" --hash=") for line in lines if line.strip() and not line.startswith("#"))
+    return [(requirement.strip(), [each.strip() for each in hashes]) for requirement, *hashes in words]
+
+
 def locked(text: str, name: str, faults: list[str]) -> dict[str, str]:
-    """Version by canonical name, of the lines that apply here; other lines than exact pins are faults."""
+    """Version by canonical name, of the entries that apply here; all but exact pins with hashes are faults."""
     found = {}
-    for line in text.splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
+    for line, hashes in entries(text):
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
@@ -79,6 +85,8 @@ def locked(text: str, name: str, faults: list[str]) -> dict[str, str]:
         pin = re.fullmatch(r"==([^*,]+)", str(requirement.specifier))
         if pin is None:
             faults.append(f"{name}: {line!r} is not pinned exactly")
+        elif not hashes or not all(_HASH.fullmatch(each) for each in hashes):
+            faults.append(f"{name}: {line!r} has no hash; run `make lock`")
         elif requirement.marker is None or requirement.marker.evaluate():
             found[canonicalize_name(requirement.name)] = pin[1]
     return found
@@ -108,6 +116,7 @@ def pins(root: Path) -> tuple[dict[str, str], list[str]]:
 
 
 _FILES = ("requirements", "requirements-dev")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 REASONS = Path("docs/decisions/0007-dependencies.md")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from include.pipelines.core import registry
+from tests.audit import entries, locked
 from tests.deploy.manifests import DOCKERFILES, ROOT, image_environment, instructions
 
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
@@ -30,8 +31,8 @@ sys.meta_path.insert(0, Blocker())
 
 
 def pins(path: str) -> dict[str, str]:
-    """Lower-case names of the distributions that a requirements file pins, each with its whole line."""
-    lines = (ROOT / path).read_text().splitlines()
+    """Lower-case names of the distributions that a requirements file pins, each with its entry, hashes and all."""
+    lines = [" ".join((line, *hashes)) for line, hashes in entries((ROOT / path).read_text())]
     return {found[1].lower().replace("_", "-"): line for line in lines if (found := PIN.match(line))}
 
 
@@ -89,6 +90,19 @@ def test_the_requirements_of_the_images_are_in_step_with_the_tested_ones() -> No
     assert {name: line.split()[0] for name, line in tested.items()} == {
         name: airflow.get(name, "missing: make lock").split()[0] for name in tested
     }
+
+
+@pytest.mark.parametrize("path", ["docker/worker-requirements.txt", "docker/airflow-requirements.txt"])
+def test_an_image_gets_no_other_files_than_the_locked_ones(path: str) -> None:
+    """One requirement without a hash, or a command that does not ask for them, and an index could hand out anything."""
+    faults: list[str] = []
+    assert len(locked((ROOT / path).read_text(), path, faults)) > 30
+    assert faults == []
+    for file in DOCKERFILES:
+        installs = [each for _, rest in instructions(file) for each in rest.split("&&") if "pip install" in each]
+        assert [
+            each for each in installs if "--require-hashes" not in each and not each.endswith("--editable . ")
+        ] == []
 
 
 def files_of_the_workers_adapters() -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from tests import audit
 
+HASH = f" --hash=sha256:{'a' * 64}"
 NOBODY = "http://127.0.0.1:1/v1/querybatch"
 
 
@@ -46,9 +47,9 @@ def service() -> Iterator[str]:
 def _root(folder: Path, **files: str) -> Path:
     known = {
         "requirements.in": "good",
-        "requirements.txt": "good==1.0",
+        "requirements.txt": f"good==1.0{HASH}",
         "requirements-dev.in": "-c requirements.txt\ntool  # why",
-        "requirements-dev.txt": "tool==2.0",
+        "requirements-dev.txt": f"tool==2.0 \\\n   {HASH} \\\n   {HASH}",
         str(audit.REASONS): "| package | why |\n|---|---|\n| good | is |\n| Tool[extra] | helps |",
     }
     for name, text in {**known, **files}.items():
@@ -72,9 +73,11 @@ def test_the_projects_own_dependencies_pass() -> None:
         ("requirements.txt", "good>=1.0", "is not pinned exactly"),
         ("requirements.txt", "good==1.*", "is not pinned exactly"),
         ("requirements.txt", "good @ https://x.example/good.whl", "is not pinned exactly"),
-        ("requirements.txt", "-e .\ngood==1.0", "is no requirement of the index"),
-        ("requirements.txt", "other==1.0", "good of requirements.in is missing"),
-        ("requirements-dev.txt", "tool==2.0\ngood==1.1", "good is 1.0 in requirements.txt and 1.1 in"),
+        ("requirements.txt", f"-e .\ngood==1.0{HASH}", "is no requirement of the index"),
+        ("requirements.txt", f"other==1.0{HASH}", "good of requirements.in is missing"),
+        ("requirements.txt", "good==1.0", "'good==1.0' has no hash"),
+        ("requirements.txt", "good==1.0 --hash=md5:aa", "has no hash"),
+        ("requirements-dev.txt", f"tool==2.0{HASH}\ngood==1.1{HASH}", "good is 1.0 in requirements.txt and 1.1 in"),
         (str(audit.REASONS), "| good | is |", "tool has no line in"),
         (str(audit.REASONS), "| good | is |\n## Rejected\n| tool | is not |", "tool has no line in"),
     ],
@@ -96,7 +99,7 @@ def test_a_service_that_does_not_answer_is_said_aloud_and_fails_nothing(
 def test_a_known_vulnerability_fails_unless_it_is_accepted(
     tmp_path: Path, service: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = _root(tmp_path, **{"requirements.txt": "good==1.0\nbad==1.0"})
+    root = _root(tmp_path, **{"requirements.txt": f"good==1.0{HASH}\nbad==1.0{HASH}"})
 
     assert audit.main(root=root, url=service) == 1
     assert "bad 1.0: GHSA-xxxx" in capsys.readouterr().err

@@ -30,6 +30,7 @@ from sqlalchemy import NullPool, create_engine, text
 from include.base.settings import Settings
 from include.local.processes import session_of
 from include.local.stack import Stack, find
+from tests.audit import entries
 from tests.requirements import missing
 from tests.upgrade import postgresql
 
@@ -110,7 +111,7 @@ def unpack(folder: Path, version: str = LAST) -> Past:
 
 def _python_for(requirements: Path) -> Path:
     """A Python that has every locked version: this one, or one in a folder that is kept for the next run."""
-    locked = [Requirement(line) for line in requirements.read_text().splitlines() if line and not line.startswith("#")]
+    locked = [Requirement(line) for line, _ in entries(requirements.read_text())]
     there = {canonicalize_name(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
     if all(
         there.get(canonicalize_name(each.name), "") in each.specifier
