@@ -39,8 +39,6 @@ PER_PLACE = {
     "CORE__SIMPLE_AUTH_MANAGER_USERS": "production has users of its own",
     "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": "production has users of its own",
     "LOGGING__BASE_LOG_FOLDER": "the image's",
-    "LOGGING__WORKER_LOG_SERVER_PORT": "the default: each container has its own",
-    "LOGGING__TRIGGER_LOG_SERVER_PORT": "the default: each container has its own",
 }
 """Options of the local stack that another place has other values of, and why. Every other one has to be the same."""
 BY_THE_CHART = {"CORE__EXECUTOR"}
@@ -124,6 +122,37 @@ def test_every_service_is_pinned_watched_and_started_in_order() -> None:
     # Our images name their user; PostgreSQL's is told to; the store's entry point drops root by itself.
     assert services["postgres"]["user"] == "postgres"
     assert {services[name]["image"] for name in OWN} == {services["scheduler"]["image"]}
+
+
+ROOT_AT_FIRST = {"store": {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}}
+"""Services whose entry point begins as root, and what it needs to own its volume and to drop root."""
+
+
+def test_no_service_can_gain_rights_or_write_outside_its_own_folders() -> None:
+    for name, service in compose()["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert set(service.get("cap_add", [])) == ROOT_AT_FIRST.get(name, set()), name
+        assert service["read_only"] is True, name
+        assert not {"privileged", "pid", "ipc", "network_mode", "devices", "userns_mode"} & set(service), name
+        assert not any("docker.sock" in each for each in service.get("volumes", [])), name
+
+
+def test_a_service_of_ours_may_write_where_its_image_does() -> None:
+    """Airflow's home, the folder of its bundles within, Callsheet's home, temporary files; logs are a volume."""
+    written = {"/tmp", "/opt/airflow", image_environment(ROOT / "docker/airflow.Dockerfile")["CALLSHEET_HOME"]}
+    bundles = image_environment(ROOT / "docker/airflow.Dockerfile")["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH"]
+    assert bundles.startswith("/opt/airflow/")
+    user = re.findall(r"^USER (\d+)$", (ROOT / "docker/airflow.Dockerfile").read_text(), re.MULTILINE)[-1]
+    for name in OWN:
+        service = compose()["services"][name]
+        mounts = [each.split(":") for each in service["tmpfs"]]
+        volumes = {
+            target for _, target, *flags in (each.split(":") for each in service["volumes"]) if "ro" not in flags
+        }
+        assert {path for path, *_ in mounts} | volumes == written | {"/opt/airflow/logs"}, name
+        for path, *options in mounts:
+            assert path == "/tmp" or f"uid={user}" in options[0].split(","), f"{name}: {path} is root's"
 
 
 def test_nothing_starts_before_its_tables_or_without_its_database() -> None:
