@@ -18,6 +18,8 @@ import httpx
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from tests.locks import entries
+
 ROOT = Path(__file__).parents[1]
 OSV = "https://api.osv.dev/v1/querybatch"
 LIMIT_S = 15.0
@@ -66,16 +68,9 @@ ACCEPTED: dict[str, str] = {}
 """Known vulnerabilities that do not concern us, by id, and why."""
 
 
-def entries(text: str) -> list[tuple[str, list[str]]]:
-    """The requirements of a lock file, each with the hashes of the files that pip may install for it."""
-    lines = text.replace("\\\n", " ").splitlines()
-    words = (line.split(" --hash=") for line in lines if line.strip() and not line.startswith("#"))
-    return [(requirement.strip(), [each.strip() for each in hashes]) for requirement, *hashes in words]
-
-
 def locked(text: str, name: str, faults: list[str]) -> dict[str, str]:
     """Version by canonical name, of the entries that apply here; all but exact pins with hashes are faults."""
-    found = {}
+    found: dict[str, str] = {}
     for line, hashes in entries(text):
         try:
             requirement = Requirement(line)

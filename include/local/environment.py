@@ -12,7 +12,6 @@ import include
 from include.adapters.airflow_api import CONNECTION_ID
 from include.base.pools import worker_slots
 from include.base.settings import Settings
-from include.local.ports import free_port
 from include.local.secrets import USERS, write_private
 
 ROOT = Path(next(iter(include.__path__))).parent
@@ -44,9 +43,6 @@ def stack_environment(
         **_patience(),
         **_database(database_url or f"sqlite:///{home / 'airflow.db'}"),
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
-        # Fixed ports by default, which a second stack would find taken.
-        "LOGGING__WORKER_LOG_SERVER_PORT": free_port(),
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": free_port(),
     }
     callsheet = {name: _as_text(getattr(settings, name)) for name in Settings.model_fields}
     callsheet["airflow_base_url"] = settings.airflow_base_url or f"http://127.0.0.1:{port}"
@@ -55,7 +51,6 @@ def stack_environment(
     callsheet["webhook_secret"] = settings.webhook_secret.get_secret_value() or keys["webhook"]
     return {
         "AIRFLOW_HOME": str(home),
-        # `standalone` finds its components by the name `airflow`.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         # Airflow puts neither the project root nor dags/ on the path; without it the plugin vanishes in silence.
         "PYTHONPATH": str(project),

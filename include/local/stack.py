@@ -23,6 +23,7 @@ from include.adapters.airflow_api import AirflowApi
 from include.adapters.catalog import Catalog
 from include.base.errors import ConfigurationError, PlatformUnavailable
 from include.base.settings import Settings
+from include.local import components
 from include.local.airflow_settings import load_airflow_settings
 from include.local.environment import ROOT, stack_environment
 from include.local.ports import kept_port
@@ -79,9 +80,9 @@ def up(
     say(f"starting Airflow at http://127.0.0.1:{port}; its log is {shown(settings.home / 'airflow.log')}")
     with (settings.home / "airflow.log").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", "standalone"],
+            [sys.executable, "-P", components.__file__],  # -P: its folder has a module called secrets
             cwd=project, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,  # SIGTERM to `standalone` alone would orphan its children
+            start_new_session=True,  # a group of its own, which SIGTERM ends as a whole
         )  # fmt: skip
     stack = Stack(
         pid=process.pid,

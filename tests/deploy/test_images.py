@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from include.pipelines.core import registry
-from tests.audit import entries, locked
+from tests.audit import locked
 from tests.deploy.manifests import DOCKERFILES, ROOT, image_environment, instructions
+from tests.locks import entries
 
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)")
 BLOCKER = """

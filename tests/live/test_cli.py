@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from include.local.processes import session_of
 from tests.clips import make_clip
 from tests.stack import LiveStack
 
@@ -51,6 +53,18 @@ def test_a_refused_request_is_one_line_with_intakes_own_reason(live: LiveStack, 
     assert (done.returncode, done.stdout) == (1, "")
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("callsheet: a: mezzanine: must start with file://")
+
+
+def test_no_other_machine_reaches_any_process_of_the_stack(live: LiveStack) -> None:
+    ours = set(session_of(live.stack.pid))
+    listening = {
+        f"{each.laddr.ip}:{each.laddr.port}"
+        for each in psutil.net_connections()
+        if each.pid in ours and each.status == psutil.CONN_LISTEN
+    }
+
+    # The API server alone: it reads the logs of running tasks itself.
+    assert listening == {live.stack.url.removeprefix("http://")}
 
 
 def test_a_second_start_finds_the_running_stack(live: LiveStack) -> None:

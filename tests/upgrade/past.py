@@ -30,7 +30,7 @@ from sqlalchemy import NullPool, create_engine, text
 from include.base.settings import Settings
 from include.local.processes import session_of
 from include.local.stack import Stack, find
-from tests.audit import entries
+from tests.locks import entries
 from tests.requirements import missing
 from tests.upgrade import postgresql
 
