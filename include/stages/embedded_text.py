@@ -10,11 +10,14 @@ from pathlib import Path
 
 from include.adapters.ffmpeg.opening import input_argv, input_options
 from include.adapters.ffmpeg.text_tracks import (
+    ASS_S,
     LEAD_S,
     ROUTES,
+    ass_script,
     caption_data_argv,
-    caption_pictures,
     captions_argv,
+    packets_argv,
+    read_packets,
     track_argv,
     user_data_argv,
 )
@@ -70,16 +73,17 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
     output = ctx.scratch / f"track{track.index}.txt"
     opened = open_mezzanine(ctx, source)
     late = replace(opened, origin_s=opened.origin_s - LEAD_S).argv()
-    _written(
-        ctx,
-        track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output)),
-        "converted",
-    )
-    text = _bounded(output)
+    route = ROUTES[track.codec]
+    argv = track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output))
+    if route.muxer == "ass":
+        text = _ass_text(ctx, source, argv, output, stream=f"0:{track.index}", encoder=route.encoder, done="converted")
+    else:
+        _written(ctx, argv, "converted")
+        text = _bounded(output)
     if track.codec == "dvb_teletext":
         # Its blanks are all of the kind at which no line may break.
         text = text.replace("\\h", " ")
-    return read_as(ROUTES[track.codec].muxer, text, zero_ms=LEAD_S * 1000)
+    return read_as(route.muxer, text, zero_ms=LEAD_S * 1000)
 
 
 def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRead:
@@ -96,8 +100,8 @@ def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRe
         threads=encode_threads(ctx.settings),
         output=str(output),
     )
-    _written(ctx, argv, "read", reads=[opened.target])
-    return read_as("ass", _bounded(output), zero_ms=LEAD_S * 1000)
+    text = _ass_text(ctx, source, argv, output, stream="0:s", encoder="ass", done="read", reads=[opened.target])
+    return read_as("ass", text, zero_ms=LEAD_S * 1000)
 
 
 def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRead] | None:
@@ -120,7 +124,7 @@ def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRea
     _written(ctx, argv, "read", reads=[opened.target])
     decoder, limit = DtvccDecoder(), time.monotonic() + READ_LIMIT_S
     with times_path.open() as times, data_path.open("rb") as data:
-        for time_ms, triplets in caption_pictures(times, data):
+        for time_ms, _, triplets in read_packets(times, data):
             decoder.picture(triplets, time_ms - LEAD_S * 1000)
             if time.monotonic() > limit:
                 raise BadSubtitles(f"take more than {READ_LIMIT_S} s to read")
@@ -159,6 +163,30 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
         found = caption_channels(iter(lambda: data.read(CHUNK_BYTES), b""))
     output.unlink()
     return found
+
+
+def _ass_text(
+    ctx: StageContext,
+    source: Inspection,
+    argv: list[str],
+    output: Path,
+    *,
+    stream: str,
+    encoder: str,
+    done: str,
+    reads: Sequence[str] = (),
+) -> str:
+    """What a command writes as ASS; of a title that is too long for the times of ASS by way of its packets."""
+    if source.duration_s + LEAD_S < ASS_S:
+        _written(ctx, argv, done, reads=reads)
+        return _bounded(output)
+    data_path, times_path = output.with_suffix(".packets"), output.with_suffix(".times")
+    outputs = packets_argv(stream, encoder=encoder, data=str(data_path), times=str(times_path))
+    _written(ctx, [*argv, *outputs], done, reads=reads)
+    head = _bounded(output)
+    _bounded(data_path)
+    with times_path.open() as times, data_path.open("rb") as data:
+        return ass_script(head, read_packets(times, data))
 
 
 def _written(ctx: StageContext, argv: list[str], done: str, *, reads: Sequence[str] = ()) -> None:

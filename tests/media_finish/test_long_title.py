@@ -40,7 +40,7 @@ def told() -> Told:
 
 @pytest.fixture(scope="module")
 def long_title(tmp_path_factory: pytest.TempPathFactory, told: Told) -> tuple[Title, PackageResult]:
-    """From black at its beginning to white at its end, with a subtitle every ten seconds."""
+    """From black at its beginning to white at its end, with a subtitle every ten seconds, once as ASS."""
     folder = tmp_path_factory.mktemp("long")
     cues = (
         f"{n + 1}\n{timestamp(n * EACH_S * 1000).replace('.', ',')} --> "
@@ -51,9 +51,11 @@ def long_title(tmp_path_factory: pytest.TempPathFactory, told: Told) -> tuple[Ti
     (folder / "in").mkdir()
     clip = folder / "in" / "long.mkv"
     picture = f"color=c=white:size=160x90:rate=1/{EACH_S},fade=t=in:s=0:n={PICTURES}"
-    coded = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "2", "-pix_fmt", "yuv420p", "-c:s", "srt")
-    run_ffmpeg(["-f", "lavfi", "-i", picture, "-i", str(folder / "cues.srt"), "-map", "0:v", "-map", "1:s",
-                "-metadata:s:s:0", "language=eng", "-frames:v", str(PICTURES), *coded, str(clip)])  # fmt: skip
+    coded = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "2", "-pix_fmt", "yuv420p")
+    texts = ("-map", "1:s", "-map", "1:s", "-c:s:0", "srt", "-metadata:s:s:0", "language=eng",
+             "-c:s:1", "ass", "-metadata:s:s:1", "language=deu")  # fmt: skip
+    inputs = ["-f", "lavfi", "-i", picture, "-i", str(folder / "cues.srt"), "-map", "0:v"]
+    run_ffmpeg([*inputs, *texts, "-frames:v", str(PICTURES), *coded, str(clip)])
     title = make_title(folder, clip, change=lowest)
     title = replace(title, ctx=replace(title.ctx, report=lambda share, message: told.append((share, message))))
     return title, title.package(title.check())
@@ -86,10 +88,10 @@ def test_it_goes_out_whole_with_every_picture(long_title: tuple[Title, PackageRe
     assert all((title.folder / "video" / rung.rendition / segment.uri).is_file() for segment in media.segments)
 
 
-def test_its_playlists_of_subtitles_reach_to_its_end(long_title: tuple[Title, PackageResult]) -> None:
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_its_playlists_of_subtitles_reach_to_its_end(language: str, long_title: tuple[Title, PackageResult]) -> None:
     title, _ = long_title
-    (track,) = title.text.renditions
-    folder = title.folder / "text" / track.name
+    folder = title.folder / "text" / language
 
     playlist = parsed(folder / "media.m3u8")
     told = [re.findall(r"Cue (\d+)", (folder / segment.uri).read_text()) for segment in playlist.segments]

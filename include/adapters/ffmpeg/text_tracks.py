@@ -8,8 +8,11 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 from include.adapters.ffmpeg.commands import prelude
+from include.domain.media.captions import timestamp
 from include.domain.recipe.codecs import USER_DATA
 
+ASS_S = 10 * 3600
+"""ASS has one digit for the hours: what its writer is given from here on comes out at 9:59:59.99."""
 LEAD_S = 3600
 """Cues are written this much late: text formats have no times below zero, and a cue may begin before the title does."""
 
@@ -124,17 +127,29 @@ def caption_data_argv(
         offset_s: What is added to the times of the container.
         threads: Of the decoder.
         data: Path of the new file for the triplets of ATSC A/53, of all pictures in the order of presentation.
-        times: Path of the new file that says which of them belong to which time, for :func:`caption_pictures`.
+        times: Path of the new file that says which of them belong to which time, for :func:`read_packets`.
     """
-    copied = ("-map", "0:s", "-c:s", "copy", "-f")
     return [
         *_captions_input(program, target, options, index=index, offset_s=offset_s, threads=threads),
-        *(*copied, "data", data, *copied, "framecrc", times),
+        *packets_argv("0:s", encoder="copy", data=data, times=times),
     ]
 
 
-def caption_pictures(times: Iterable[str], data: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Time in ms and triplets of each picture that has some, from both files of :func:`caption_data_argv`."""
+def packets_argv(stream: str, *, encoder: str, data: str, times: str) -> list[str]:
+    """Further outputs of a command: the packets of a subtitle stream as they are, and when each is shown.
+
+    Args:
+        stream: As ``-map`` takes it.
+        encoder: What makes them; ``copy`` takes them as they come.
+        data: Path of the new file for the packets.
+        times: Path of the new file for their times, for :func:`read_packets`.
+    """
+    made = ("-map", stream, "-c:s", encoder, "-f")
+    return [*made, "data", data, *made, "framecrc", times]
+
+
+def read_packets(times: Iterable[str], data: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Start and length in ms, and the bytes of each packet, from both files of :func:`packets_argv`."""
     tick = Fraction(1, 1000)
     for line in times:
         if line.startswith("#tb"):
@@ -142,7 +157,24 @@ def caption_pictures(times: Iterable[str], data: BinaryIO) -> Iterator[tuple[int
         elif not line.startswith("#"):
             # Stream, decoding time, presentation time, duration, size, checksum.
             fields = line.split(",")
-            yield round(int(fields[2]) * tick * 1000), data.read(int(fields[4]))
+            start, length = (round(int(fields[number]) * tick * 1000) for number in (2, 3))
+            yield start, length, data.read(int(fields[4]))
+
+
+def ass_script(head: str, packets: Iterable[tuple[int, int, bytes]]) -> str:
+    """ASS text of packets, whatever their times.
+
+    Args:
+        head: The script's beginning, with its styles; events in it are left out.
+        packets: Start and length in ms, and text: read order, layer and what stands behind the times of an event.
+    """
+    lines = [head.partition("\nDialogue:")[0]]
+    for start, length, packet in packets:
+        _, layer, rest = [*packet.decode("utf-8", "replace").split(",", 2), "", ""][:3]
+        # A line break would begin what is no event of this packet.
+        rest = rest.partition("\n")[0].partition("\r")[0]
+        lines.append(f"Dialogue: {layer},{timestamp(start)},{timestamp(start + max(0, length))},{rest}")
+    return "\n".join(lines)
 
 
 def _captions_input(
