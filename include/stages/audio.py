@@ -234,7 +234,7 @@ def encode_argv(
                 name=f"t{number}_{job.version.layout.name}",
                 channel_layout=job.version.layout.filter_name,
                 filters=(
-                    *track_filters(job.version.layout, duration_s=duration_s),
+                    *track_filters(job.version.track, job.version.layout, duration_s=duration_s),
                     *levelling(job.level, job.version.name),
                 ),
             )

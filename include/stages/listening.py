@@ -27,6 +27,9 @@ from include.stages.core import StageContext
 
 SHORTEST_MEASURED_S = 0.4
 """One gating block of EBU R128."""
+LATE_S = 10.0
+"""A track that starts later by more than this has its silence made piece by piece; up to so much its start may really
+be earlier than its container says."""
 MOST_TRACKS = 8
 """Decoded in one read: each has a handful of threads, and each thread a stack that counts as memory."""
 NOWHERE = ("-c:a", "pcm_f32le", "-f", "null", "-")
@@ -89,13 +92,18 @@ class Reached:
             self._report(min(1.0, max(0.0, self.seconds / self._duration_s)))
 
 
-def track_filters(layout: Layout, *, duration_s: float) -> tuple[str, ...]:
+def track_filters(track: AudioStream, layout: Layout, *, duration_s: float) -> tuple[str, ...]:
     """From a decoded track to what is measured and encoded: its channels, and the title's time from 0 to its end."""
     samples = round(duration_s * AUDIO_RATE_HZ)
+    # The silence before a track that starts late would be made at once, an hour of stereo in 3 GB: almost all of it is
+    # put in front piece by piece instead, behind what goes by the times.
+    # Joined streams start at zero already.
+    late = 0 if track.taps else max(0, int((track.start_time_s - LATE_S) * AUDIO_RATE_HZ))
     return (
         f"aformat=channel_layouts={layout.filter_name}",
-        # From zero on: a track that starts late gets silence, one that starts early is cut, gaps are filled.
-        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
+        # From there on: a track that starts late gets silence, one that starts early is cut, gaps are filled.
+        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts={late}",
+        *([f"adelay=delays={late}S:all=1"] if late else []),
         "apad",
         f"atrim=end_sample={samples}",
     )
@@ -159,7 +167,7 @@ def listen_argv(
                 name=version.name,
                 channel_layout=version.layout.filter_name,
                 filters=(
-                    *track_filters(version.layout, duration_s=duration_s),
+                    *track_filters(version.track, version.layout, duration_s=duration_s),
                     *((f"volume=-{version.lowered_db:g}dB",) if version.lowered_db else ()),
                     measuring(version.name, each_channel=bool(version.track.taps)),
                     # What leaves the graph only tells how far it is: all samples would cost as much again.

@@ -12,18 +12,22 @@ from typing import Any
 
 import pytest
 
+from include.adapters.ffmpeg.loudness import measured
+from include.adapters.mezzanine import open_mezzanine
+from include.adapters.process import run
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
 from include.domain.media.choosing import chosen_tracks, sounds
 from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
 from include.stages.audio import (
+    STEREO,
     audio,
     versions,
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
-from include.stages.listening import Reached
+from include.stages.listening import Reached, Version, listen_argv
 from tests.changing import TONES_HZ, Hear, Look, make_source
 from tests.clips import Clips, stage_context
 
@@ -60,6 +64,7 @@ def onset_s(heard: array.array[int]) -> float:
         ("mkv.mkv", {"tone": BEEP}, BEEP_AT_S),
         # The sound begins half a second late; on the video's clock the beep is later by that.
         ("late.mkv", {"tone": BEEP, "filters": "", "extra": ("-af", "asetpts=PTS+0.5/TB")}, BEEP_AT_S + 0.5),
+        ("very-late.mkv", {"tone": BEEP, "seconds": 16, "filters": "", "extra": ("-af", "asetpts=PTS+14/TB")}, 15.0),
         ("transport.ts", {"tone": BEEP}, BEEP_AT_S),
     ],
 )
@@ -222,6 +227,24 @@ def test_progress_goes_on_while_sound_is_measured_and_encoded_and_measured_again
         "measuring aac_en_stereo",
         "measuring aac_de_stereo",
     ]
+
+
+def test_silence_before_a_late_track_takes_no_memory(tmp_path: Path) -> None:
+    """Made at once it would be 300 MB here, and 3 GB for an hour."""
+    clip, rate = tmp_path / "late.mkv", ("-f", "lavfi", "-i")
+    argv = [ffmpeg(Settings()), "-v", "error", *rate, "color=s=32x32:r=1:d=370", *rate, "sine=r=48000:d=10"]
+    argv += ["-af", "asetpts=PTS+360/TB", "-c:v", "mpeg4", "-c:a", "pcm_s16le", str(clip)]
+    subprocess.run(argv, check=True, timeout=60)
+    ctx = stage_context(tmp_path, clip)
+    source: Inspection = inspect.function(ctx, ctx.title)  # type: ignore[assignment]
+    opened = open_mezzanine(ctx, source)
+    version = Version(name="late", track=source.audio[0], layout=STEREO)
+
+    finished = run(listen_argv(ffmpeg(ctx.settings), opened, [[version]], duration_s=source.duration_s), timeout_s=60)
+
+    assert source.audio[0].start_time_s == pytest.approx(360, abs=0.1)
+    assert measured(finished.stderr, "late").integrated_lufs == pytest.approx(-21, abs=3)
+    assert finished.cost.peak_memory_mb < 150
 
 
 def test_the_time_that_was_reached_is_that_of_the_last_block_that_names_one() -> None:
