@@ -145,6 +145,8 @@ def test_levels_are_those_of_full_scale() -> None:
 
     assert loudness(tone, channels=2, rate_hz=8000) == pytest.approx([20 * math.log10(20_000 / 32_768)] * 10)
     assert loudness(array("h", bytes(320)), channels=2, rate_hz=8000) == (FLOOR_DB,)
+    assert loudness(tone[:159], channels=2, rate_hz=8000) == (), "a step that is cut off has no level"
+    assert len(loudness(tone[:319], channels=2, rate_hz=8000)) == 1
     assert together([(-20.0, FLOOR_DB), (-20.0, -30.0)]) == pytest.approx((-17.0, -30.0), abs=0.02)
 
 

@@ -51,6 +51,7 @@ def test_the_first_frame_of_a_window_does_not_count_for_motion_and_cuts() -> Non
         ({"tff": 5, "progressive": 5}, {"field_order": "progressive"}, (False, None)),
         ({"tff": 10}, {"field_order": "progressive", "width": 1280, "height": 720}, (False, None)),
         ({"tff": 10}, {"frame_rate": "50"}, (False, None)),
+        ({"tff": 10}, {"frame_rate": "30"}, (True, True)),
     ],
 )
 def test_interlace_needs_combing_and_more_of_it_where_nobody_declares_it(

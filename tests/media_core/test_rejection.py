@@ -23,6 +23,22 @@ def test_a_decode_is_judged_by_frames_errors_and_end(decode: dict[str, object], 
     assert expected == (verdict[0] if verdict else None)
 
 
+@pytest.mark.parametrize(("frames", "expected"), [(50, 100), (100, 50)])
+def test_the_share_of_damage_is_that_of_all_frames_promised_or_decoded(frames: int, expected: int) -> None:
+    def judged(errors: int) -> tuple[Reason, str] | None:
+        return judge_decode(frames=frames, expected=expected, errors=errors, tolerance=0.04, ends_early=False)
+
+    assert judged(4) is None
+    assert judged(5) == (Reason.UNDECODABLE, "5 of 100 frames are damaged")
+
+
+def test_a_decode_says_how_much_of_it_is_there() -> None:
+    assert judge_decode(frames=60, expected=100, errors=0, tolerance=0, ends_early=True) == (
+        Reason.TRUNCATED, "it ends early: 60 of about 100 frames are there",
+    )  # fmt: skip
+    assert judge_decode(frames=1, expected=1, errors=0, tolerance=0, ends_early=False) is None
+
+
 @pytest.mark.parametrize(
     ("duration", "expected"),
     [(3.0, [(0.0, 3.0)]), (12.0, [(0.0, 12.0)]), (60.0, [(8.0, 4.0), (28.0, 4.0), (48.0, 4.0)])],
