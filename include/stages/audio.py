@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.loudness import levelling, limited_lufs
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.sound import taken
 from include.adapters.ffmpeg.steady import Branch
 from include.adapters.mezzanine import open_mezzanine
-from include.adapters.process import Finished, failed, run
+from include.adapters.process import Finished, failed
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.domain.media.changes import SoundState, most_channels, sound_finding
@@ -28,11 +29,11 @@ from include.stages.core import StageContext, stage
 from include.stages.listening import (
     Heard,
     Layout,
-    Reached,
     Version,
     batches,
     listen,
     listen_encoded,
+    on_share,
     track_filters,
 )
 
@@ -263,9 +264,8 @@ def _encode(ctx: StageContext, opened: OpenedMezzanine, jobs: Sequence[Job], *, 
             done = LISTENED + (ENCODED - LISTENED) * (before + share) / len(todo)
             ctx.report(done, f"encoding {len(jobs)} audio tracks: {share:.0%} of {duration_s:.0f} s")
 
-        finished = run(
-            argv, timeout_s=ctx.time_left_s, on_line=Reached(so_far, duration_s=duration_s), folder=ctx.scratch
-        )
+        told = on_share(so_far, duration_s=duration_s)
+        finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
         due |= {job.version.name: _limited(finished, job) for own in tracks for job in own if job.level.limited_db}
     return [due.get(job.version.name, job) for job in jobs]
 

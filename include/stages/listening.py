@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.adapters.ffmpeg.changes import sound_states
-from include.adapters.ffmpeg.commands import ProgressParser, prelude
+from include.adapters.ffmpeg.commands import EncoderProgress, prelude
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.loudness import beyond_measure, channel_peaks, measured, measuring
 from include.adapters.ffmpeg.opening import OpenedMezzanine
+from include.adapters.ffmpeg.reading import time_reached_s
 from include.adapters.ffmpeg.sound import taken
 from include.adapters.ffmpeg.steady import Branch
-from include.adapters.process import failed, run
+from include.adapters.process import failed
 from include.adapters.tools import ffmpeg
 from include.base.errors import EncoderCrashed
 from include.domain.media.changes import SoundState
@@ -71,25 +73,14 @@ class Heard:
     states: tuple[SoundState, ...] = ()
 
 
-class Reached:
-    """Takes ffmpeg's progress line by line, and reports the share that is done.
+def on_share(report: Callable[[float], None], *, duration_s: float) -> Callable[[EncoderProgress], None]:
+    """What takes ffmpeg's progress, and reports the share of ``duration_s`` that is done."""
 
-    Args:
-        report: Gets that share.
-        duration_s: Of the whole.
-    """
+    def told(state: EncoderProgress) -> None:
+        if state.out_time_s is not None and duration_s > 0:
+            report(min(1.0, max(0.0, state.out_time_s / duration_s)))
 
-    def __init__(self, report: Callable[[float], None], *, duration_s: float) -> None:
-        self.seconds = 0.0
-        """The time of the output that ffmpeg has come to."""
-        self._report, self._duration_s, self._parser = report, duration_s, ProgressParser()
-
-    def __call__(self, line: str) -> None:
-        """Take one line."""
-        state = self._parser.feed(line)
-        if state is not None and state.out_time_s is not None and self._duration_s > 0:
-            self.seconds = state.out_time_s
-            self._report(min(1.0, max(0.0, self.seconds / self._duration_s)))
+    return told
 
 
 def track_filters(track: AudioStream, layout: Layout, *, duration_s: float) -> tuple[str, ...]:
@@ -147,7 +138,7 @@ def listen(
         def so_far(share: float, before: int = number) -> None:
             report((before + share) / len(todo))
 
-        heard |= _run(ctx, argv, batch, duration_s=duration_s, on_line=Reached(so_far, duration_s=duration_s))
+        heard |= _run(ctx, argv, batch, duration_s=duration_s, told=on_share(so_far, duration_s=duration_s))
     beyond = [
         replace(version, lowered_db=math.ceil(heard[version.name].loudness.sample_peak_dbfs))
         for version in versions
@@ -198,10 +189,10 @@ def listen_encoded(
     graph = f"[0:a:0]{measuring('encoded')}[out]"
     argv = prelude(ffmpeg(ctx.settings), level="info", progress=True)
     argv += ["-xerror", "-i", f"file:{output}", "-filter_complex", graph, "-map", "[out]", *NOWHERE]
-    reached = Reached(report, duration_s=duration_s)
-    finished = run(argv, timeout_s=ctx.time_left_s, on_line=reached, folder=ctx.scratch)
-    encoded_s = round(reached.seconds, 6)
-    if encoded_s <= 0:
+    told = on_share(report, duration_s=duration_s)
+    finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
+    encoded_s = time_reached_s(finished.stdout)
+    if encoded_s == 0:
         raise failed(finished, EncoderCrashed, "ffmpeg ended well but encoded no audio")
     try:
         loudness = measured(finished.stderr, "encoded")
@@ -216,10 +207,10 @@ def _run(
     batch: Sequence[Sequence[Version]],
     *,
     duration_s: float,
-    on_line: Callable[[str], None],
+    told: Callable[[EncoderProgress], None],
 ) -> dict[str, Heard]:
     for attempt in range(1, TRIES + 1):
-        finished = run(argv, timeout_s=ctx.time_left_s, on_line=on_line)
+        finished = follow(argv, told, timeout_s=ctx.time_left_s)
         try:
             return {
                 version.name: _heard(finished.stderr, version, track=own[0].name, duration_s=duration_s)

@@ -13,6 +13,7 @@ from include.adapters.ffmpeg.reading import (
     meaning,
     parse_ebur128,
     parse_frames,
+    time_reached_s,
 )
 from include.domain.media.rejection import Reason
 
@@ -81,8 +82,8 @@ def test_only_errors_say_that_data_ends_early() -> None:
 def test_the_last_block_of_progress_counts() -> None:
     said = b"frame=1\nout_time_us=40000\nprogress=continue\nframe= 25\nout_time_us=1000000\nprogress=end\n"
 
-    assert frames_counted(said) == 25
-    assert frames_counted(b"") == 0
+    assert (frames_counted(said), time_reached_s(said)) == (25, 1.0)
+    assert (frames_counted(b""), time_reached_s(b"out_time_us=N/A\n")) == (0, 0.0)
 
 
 def test_errors_are_counted_by_stream_and_the_last_complaint_is_told() -> None:

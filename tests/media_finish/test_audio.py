@@ -27,7 +27,7 @@ from include.stages.audio import (
 )
 from include.stages.core import StageContext
 from include.stages.inspect import inspect
-from include.stages.listening import Reached, Version, listen_argv
+from include.stages.listening import Version, listen_argv
 from tests.changing import TONES_HZ, Hear, Look, make_source
 from tests.clips import Clips, stage_context
 
@@ -245,18 +245,6 @@ def test_silence_before_a_late_track_takes_no_memory(tmp_path: Path) -> None:
     assert source.audio[0].start_time_s == pytest.approx(360, abs=0.1)
     assert measured(finished.stderr, "late").integrated_lufs == pytest.approx(-21, abs=3)
     assert finished.cost.peak_memory_mb < 150
-
-
-def test_the_time_that_was_reached_is_that_of_the_last_block_that_names_one() -> None:
-    shares: list[float] = []
-    reached = Reached(shares.append, duration_s=2.0)
-
-    for line in ("out_time_us=N/A", "progress=continue"):
-        reached(line)
-    assert (reached.seconds, shares) == (0.0, [])
-    for line in ("out_time_us=40000", "progress=continue", "out_time_us=1000000", "progress=end"):
-        reached(line)
-    assert (reached.seconds, shares) == (1.0, [0.02, 0.5])
 
 
 def test_sound_above_full_scale_is_brought_down_and_said(clips: Clips, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _PEAK = re.compile(r"^ ++Peak: ++(-?[\d.]++|-inf|nan) dBFS", re.MULTILINE)
 _READ = re.compile(r"Input stream #0:(\d+) \(\w+\): [^;\n]*+; (\d+) frames decoded; (\d+) decode errors")
 _DAMAGED = re.compile(r"\[[av]ist#0:(\d+)/.{0,200}?corrupt decoded frame")
 _COUNTED = re.compile(rb"^frame=\s*(\d+)", re.MULTILINE)
+_REACHED_US = re.compile(rb"^out_time_us=(\d+)", re.MULTILINE)
 _WRITTEN = re.compile(rb"^total_size=(\d+)", re.MULTILINE)
 _CUT_SHORT = re.compile(r"moov atom not found|partial file|ended prematurely|truncat|end of file", re.IGNORECASE)
 _FOREIGN = re.compile(r"not on whitelist", re.IGNORECASE)
@@ -88,6 +89,12 @@ def frames_counted(progress: bytes) -> int:
     """Frames that left ffmpeg, by the last ``-progress`` block that counts them; 0 where none does."""
     found = _COUNTED.findall(progress)
     return int(found[-1]) if found else 0
+
+
+def time_reached_s(progress: bytes) -> float:
+    """Seconds of output by the last ``-progress`` block that names a time; 0 where none does."""
+    found = _REACHED_US.findall(progress)
+    return round(int(found[-1]) / 1e6, 6) if found else 0.0
 
 
 def bytes_written(progress: bytes) -> int:
