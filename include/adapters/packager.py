@@ -72,6 +72,10 @@ def packager_argv(
         "--mpd_output",
         DASH,
         "--generate_static_live_mpd",
+        # Its threads for reading and writing take 32 MiB for each file that it opens, which it clears first: with them
+        # four tracks of an hour took 590 MB and 10.7 CPU seconds, without them 48 MB and 0.9.
+        "--io_cache_size",
+        "0",
         # Without it the order in the manifests is that of a race between threads.
         "--force_cl_index",
     ]
