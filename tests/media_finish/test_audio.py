@@ -20,6 +20,7 @@ from include.base.settings import Settings
 from include.domain.media.choosing import chosen_tracks, sounds
 from include.domain.media.media import AudioStream, Inspection
 from include.domain.outcome.results import AudioResult
+from include.domain.outcome.rules import audio_faults
 from include.stages.audio import (
     STEREO,
     audio,
@@ -196,6 +197,7 @@ def test_the_gain_is_one_number_for_the_title(
     assert track.limited_db == limiter_db
     assert track.loudness_lufs == pytest.approx(track.due_lufs, abs=0.6)
     assert [finding.code for finding in result.warnings] == told
+    assert audio_faults(track, video_s=track.duration_s, target_lufs=-23.0, ceiling_dbtp=-1.0) == ()
     heard = samples(ctx, track.uri)
     # Over whole periods of the tone between the clicks, half a second after each and before the next.
     levels = [
