@@ -28,9 +28,11 @@ LABEL org.opencontainers.image.title="Callsheet worker" \
 # A fixed number, so that a pod's runAsUser and fsGroup can name it.
 RUN groupadd --gid 10001 callsheet \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /scratch --shell /usr/sbin/nologin callsheet \
-    && install -d -o 10001 -g 10001 -m 0770 /scratch
+    && install -d -o 10001 -g 10001 -m 0770 /scratch \
+    && install -d -o 10001 -g 10001 -m 0755 /run/callsheet
 COPY --from=build /opt/callsheet /opt/callsheet
-# /scratch is the only folder that is written to: the root file system may be read-only.
+# /scratch is the only folder that is written to: the root file system may be read-only. (Where one container has many
+# workers, as in compose.yaml, its socket lies in /run/callsheet.)
 ENV PATH=/opt/callsheet/venv/bin:$PATH \
     PYTHONPATH=/opt/callsheet/app \
     PYTHONDONTWRITEBYTECODE=1 \

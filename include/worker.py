@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from include.adapters.process import Limits, die_with_parent, limit_tools, used_so_far
+from include.adapters.process import PARENT_VARIABLE, Limits, die_with_parent, limit_tools, used_so_far
 from include.adapters.store.keys import key_of
 from include.adapters.store.opening import open_store
 from include.base.errors import EXIT_CODES, CallsheetError, ConfigurationError, OtherRelease, StorageError, to_document
@@ -30,9 +30,6 @@ from include.pipelines.runner import load_job, run_task
 from include.stages.core import StageContext
 
 log = logging.getLogger("include.worker")
-
-PARENT_VARIABLE = "CALLSHEET_PARENT_PID"
-"""Set by the local runtime: the worker must not outlive that process."""
 
 WORKER_NICENESS = 10
 """Encoders give way to Airflow's own processes on a shared machine."""

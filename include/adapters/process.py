@@ -75,6 +75,10 @@ _Kill = Callable[[subprocess.Popen[bytes]], None]
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
+PARENT_VARIABLE = "CALLSHEET_PARENT_PID"
+"""Set by whoever starts a worker on its own machine: the worker must not outlive that process."""
+
+
 def die_with_parent(parent: int | None) -> None:
     """Have the kernel SIGKILL this process when its parent's thread ends, however that happens (Linux only).
 

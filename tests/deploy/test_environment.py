@@ -14,7 +14,15 @@ from include.base.settings import Settings
 from include.local.environment import ROOT as PROJECT
 from include.local.environment import stack_environment
 from include.local.secrets import USERS
-from tests.deploy.manifests import COMPOSE, ROOT, compose, example_environment, image_environment, values_environment
+from tests.deploy.manifests import (
+    COMPOSE,
+    ROOT,
+    compose,
+    example_environment,
+    image_environment,
+    instructions,
+    values_environment,
+)
 
 OWN = ("migrate", "api-server", "scheduler", "dag-processor", "triggerer", "configure")
 PLACES = {
@@ -106,7 +114,7 @@ def test_every_service_is_pinned_watched_and_started_in_order() -> None:
     services = found["services"]
     once = {"migrate", "configure"}
 
-    assert set(services) == {*OWN, "postgres", "store"}
+    assert set(services) == {*OWN, "postgres", "store", "workers"}
     for name, service in services.items():
         assert re.search(r":(?=.*\d)(?!latest)[\w.-]+$", service["image"]), name
         assert service["healthcheck"] == {"disable": True} if name in once else service["healthcheck"]["test"], name
@@ -150,9 +158,48 @@ def test_a_service_of_ours_may_write_where_its_image_does() -> None:
         volumes = {
             target for _, target, *flags in (each.split(":") for each in service["volumes"]) if "ro" not in flags
         }
-        assert {path for path, *_ in mounts} | volumes == written | {"/opt/airflow/logs"}, name
+        assert {path for path, *_ in mounts} | volumes - {"/run/callsheet"} == written | {"/opt/airflow/logs"}, name
         for path, *options in mounts:
             assert path == "/tmp" or f"uid={user}" in options[0].split(","), f"{name}: {path} is root's"
+
+
+def test_the_workers_have_a_container_of_their_own_with_no_secret_but_the_store_s() -> None:
+    services = compose()["services"]
+    workers, scheduler = services["workers"], services["scheduler"]
+    variables = workers["environment"]
+
+    assert variables.items() <= scheduler["environment"].items(), "what both are told is the same"
+    told = Settings.model_fields
+    assert all(name.startswith("AWS_") or name.removeprefix("CALLSHEET_").lower() in told for name in variables)
+    assert {name for name in variables if re.search("SECRET|PASSWORD|KEY|CONN|CATALOG|JWT", name)} == {
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    }  # fmt: skip
+    # It shares a network with the store alone; everything else has the default one.
+    assert [name for name, each in services.items() if set(each.get("networks", ["default"])) & {"media"}] == [
+        "store", "workers",
+    ]  # fmt: skip
+    assert workers["networks"] == ["media"]
+    # And a volume with the scheduler alone: the socket's.
+    here, there = ({each.split(":")[0] for each in service["volumes"]} for service in (workers, scheduler))
+    assert here & there - {"../mezzanines"} == {"workers"}
+    assert not {name for name, each in services.items() if "workers:/run/callsheet" in each.get("volumes", [])} - {
+        "workers", "scheduler",
+    }  # fmt: skip
+    path = scheduler["environment"]["CALLSHEET_WORKER_SOCKET"]
+    assert workers["command"][-2:] == ["serve", path]
+    assert repr(path) in workers["healthcheck"]["test"][-1]
+    assert workers["init"] is True
+
+
+def test_what_the_workers_write_to_belongs_to_their_user() -> None:
+    """A new volume takes the owner of the folder that the image has there."""
+    made = " ".join(rest for word, rest in instructions(ROOT / "docker/worker.Dockerfile") if word == "RUN")
+    volumes = [each.split(":") for each in compose()["services"]["workers"]["volumes"]]
+
+    for _, target, *flags in volumes:
+        assert "ro" in flags or re.search(rf"install -d -o 10001 -g 10001 -m 0\d+ {target}( |$)", made), target
+    home = image_environment(ROOT / "docker/worker.Dockerfile")["CALLSHEET_HOME"]
+    assert home in {target for _, target, *_ in volumes}, "an encode fills more than memory holds"
 
 
 def test_nothing_starts_before_its_tables_or_without_its_database() -> None:

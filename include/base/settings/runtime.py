@@ -14,6 +14,9 @@ class RuntimeSettings(OwnerSettings):
 
     runtime: Literal["local", "kubernetes"] = "local"
     """Where worker tasks run: as processes on this machine, or as pods."""
+    worker_socket: str = ""
+    """Unix socket of the workers' container on this machine, for ``local`` (``docker/compose.yaml``). Empty: workers
+    are processes beside their task."""
     kubernetes_conn_id: str = "kubernetes_default"
     """Airflow connection (type kubernetes) to the cluster that runs the workers."""
     worker_namespace: str = "callsheet-workers"

@@ -15,8 +15,8 @@ from airflow.sdk.execution_time.comms import CommsDecoder
 
 import include
 from include.adapters.catalog import Catalog
-from include.adapters.process import die_with_parent
-from include.adapters.store.documents import CorruptDocument, load_document
+from include.adapters.process import PARENT_VARIABLE, die_with_parent
+from include.adapters.store.documents import CorruptDocument, load_document, load_if_valid
 from include.adapters.store.interface import ObjectStore
 from include.base.errors import (
     EXIT_CODES,
@@ -28,12 +28,12 @@ from include.base.errors import (
     from_document,
 )
 from include.base.settings import Settings
+from include.domain.outcome.results import WorkerUsage
 from include.domain.plan.footprint import START_MARGIN_S
 from include.orchestration.runtimes.runtime import Runtime
 from include.orchestration.runtimes.task import WORKER_SECRETS, TitleTask, unfinished
 from include.pipelines.core import Task
 from include.pipelines.runner import TaskJob
-from include.worker import PARENT_VARIABLE
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -70,9 +70,13 @@ class WorkerTask(TitleTask):
     ) -> dict[str, Any] | None:
         """Write the job document, run the worker, read what it left; tells what the worker's processes used."""
         die_with_supervisor()
+        store.delete(task_job.usage_key)
         store.put_bytes(task_job.key, task_job.to_json().encode())
         environment = {**RUNTIME.environment(settings), PARENT_VARIABLE: str(os.getpid())}
-        argv = [sys.executable, "-m", "include.worker", task_job.task, "--job", f"{store.uri}/{task_job.key}"]
+        # A worker's container of its own has its way in: what is started here then only stands for the worker there.
+        worker_of = ["include.adapters.worker_socket", "run", settings.worker_socket]
+        module = worker_of if settings.worker_socket else ["include.worker"]
+        argv = [sys.executable, "-m", *module, task_job.task, "--job", f"{store.uri}/{task_job.key}"]
         # No new session: Airflow ends a task by signalling its process group.
         worker = subprocess.Popen(
             argv, cwd=PROJECT_ROOT, env=environment, stdin=subprocess.DEVNULL,
@@ -105,6 +109,9 @@ class WorkerTask(TitleTask):
             raise PlatformUnavailable(
                 f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"
             )
+        if settings.worker_socket:
+            used = load_if_valid(store, task_job.usage_key, WorkerUsage)
+            return {"cpu_s": used.cpu_s, "peak_memory_mb": used.peak_memory_mb} if used else None
         # Of the worker and of every child that it waited for.
         cpu_s, peak_kb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
         return {"cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
