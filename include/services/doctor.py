@@ -139,6 +139,8 @@ def _sandbox(settings: Settings) -> Finding:
     """Whether media tools run closed in, as strangers' files may take them over."""
     if settings.runtime == "kubernetes":
         return _ok("sandbox", "media tools run in pods: the container is their sandbox")
+    if settings.worker_socket:
+        return _ok("sandbox", "media tools run in the workers' container, which is their sandbox")
     said = sandbox.missing(settings)
     if not said:
         return _ok("sandbox", "media tools run in one (bubblewrap)")

@@ -370,3 +370,25 @@ def test_releases_name_revisions_in_their_order_and_the_newest_is_this_one(catal
 
     assert sorted(RELEASES.values(), key=order.index) == list(RELEASES.values())
     assert (list(RELEASES)[-1], RELEASES[VERSION]) == (VERSION, order[-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "says"),
+    [
+        ({}, Level.WARNING, "without one: bubblewrap is not installed"),
+        (
+            {"runtime": "kubernetes", "worker_image": "worker:1", "store_uri": "s3://bucket/store"},
+            Level.OK,
+            "run in pods",
+        ),
+        ({"worker_socket": "/run/callsheet/worker.sock"}, Level.OK, "run in the workers' container"),
+    ],
+)
+def test_where_tools_run_in_a_container_of_their_own_no_sandbox_is_missed(
+    changes: dict[str, Any], level: Level, says: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "missing", lambda settings: "bubblewrap is not installed")
+
+    found = doctor._sandbox(settings.model_copy(update=changes))
+
+    assert (found.level, says in found.said) == (level, True)
