@@ -36,10 +36,12 @@ from include.stages.core import StageContext
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 4 * 1024**2
+MAX_BYTES = 12 * 1024**2
 CHUNK_BYTES = 1024**2
 READ_LIMIT_S = 120
-"""For the decoding of a picture's CEA-708; hours of the usual take a few seconds."""
+READ_SPEED = 60
+"""For the decoding of a picture's CEA-708: two minutes, and a 60th of a title of more than two hours. Hours of the
+usual take a few seconds."""
 READERS: dict[str, Callable[..., Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
 UNREAD = Finding(
     code="captions_not_read",
@@ -122,12 +124,13 @@ def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRea
         times=str(times_path),
     )
     _written(ctx, argv, "read", reads=[opened.target])
-    decoder, limit = DtvccDecoder(), time.monotonic() + READ_LIMIT_S
+    limit_s = max(READ_LIMIT_S, source.duration_s / READ_SPEED)
+    decoder, limit = DtvccDecoder(), time.monotonic() + limit_s
     with times_path.open() as times, data_path.open("rb") as data:
         for time_ms, _, triplets in read_packets(times, data):
             decoder.picture(triplets, time_ms - LEAD_S * 1000)
             if time.monotonic() > limit:
-                raise BadSubtitles(f"take more than {READ_LIMIT_S} s to read")
+                raise BadSubtitles(f"take more than {limit_s:.0f} s to read")
     data_path.unlink()
     times_path.unlink()
     if not decoder.packets:

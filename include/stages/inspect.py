@@ -34,7 +34,7 @@ from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.pace import measured_rate, packets_read
-from include.stages.samples import Timed, decode_samples, length_s, on_title_clock
+from include.stages.samples import DECODE_FROM, Timed, decode_samples, length_s, on_title_clock
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
 PICTURE_BRANDS = frozenset({"avif", "avis", "heic", "heix", "mif1", "msf1"})
@@ -83,7 +83,7 @@ def _inspect(ctx: StageContext) -> Inspection:
     ctx.report(0.2, "streams read")
     video, warnings = _video(ctx, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
-    ctx.report(0.4, "decoding samples")
+    ctx.report(DECODE_FROM, "decoding samples")
     timed, heard = _timed(ctx, address, found, video)
     video, audio = with_changes(timed.video, timed.looks), timed.audio
     changed = picture_finding(timed.looks, video, sampled=not timed.whole)

@@ -7,6 +7,7 @@ only for what a decode from its beginning shows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from include.adapters import tools
@@ -22,6 +23,8 @@ from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import RESIZED
 from include.stages.core import StageContext
 
+DECODE_FROM = 0.4
+"""Share of the inspection's progress at which decoding begins."""
 HEAD_S = 30.0
 """How far the first picture and the first samples are looked for; streams that begin later are believed."""
 WINDOW_LIMIT_S = 120.0
@@ -37,6 +40,8 @@ LATE_S = 0.5
 SAMPLES = 3
 SAMPLE_S = 1.0
 KEYFRAMES_LIMIT_S = 60.0
+KEYFRAMES_SPEED = 60
+"""Reading the keyframes may take a minute, of a title of more than an hour a 60th of its length."""
 SEEK_TOLERANCE = 0.25
 """Share of a window that may be damaged: a jump into the middle leaves pictures without their references."""
 
@@ -152,7 +157,7 @@ def _at_keyframes(ctx: StageContext, timed: Timed, seen: tuple[PictureState, ...
             video_index=timed.video.index,
             keyframes=True,
             threads=tools.encode_threads(ctx.settings),
-            timeout_s=min(KEYFRAMES_LIMIT_S, ctx.time_left_s),
+            timeout_s=min(max(KEYFRAMES_LIMIT_S, _end_s(timed) / KEYFRAMES_SPEED), ctx.time_left_s),
         ).looks
     except ToolTimeout:
         return ()
@@ -164,10 +169,14 @@ def _end_s(timed: Timed) -> float:
 
 def _all(ctx: StageContext, timed: Timed) -> Timed:
     """Decode everything and raise what is wrong."""
-    short = _end_s(timed) <= SHORT_S
-    result = _decoded(
-        ctx, timed, from_s=0.0, to_s=None, limit_s=min(WINDOW_LIMIT_S, ctx.time_left_s) if short else ctx.time_left_s
-    )
+    end_s = _end_s(timed)
+    limit_s = min(WINDOW_LIMIT_S, ctx.time_left_s) if end_s <= SHORT_S else ctx.time_left_s
+
+    def told(seconds: float) -> None:
+        share = min(1.0, max(0.0, seconds / max(1.0, end_s)))
+        ctx.report(DECODE_FROM + share * (1 - DECODE_FROM), f"decoded {seconds:.0f} of {end_s:.0f} s")
+
+    result = _decoded(ctx, timed, from_s=0.0, to_s=None, limit_s=limit_s, on_time=told)
     _judge(timed, result, None, tolerance=ctx.settings.decode_error_tolerance)
     return replace(_ended(timed, result), looks=result.looks, whole=True)
 
@@ -194,7 +203,15 @@ def _sound(ctx: StageContext, timed: Timed, window: Window, *, tail: bool) -> tu
     return None, damaged
 
 
-def _decoded(ctx: StageContext, timed: Timed, *, from_s: float, to_s: float | None, limit_s: float) -> Decoded:
+def _decoded(
+    ctx: StageContext,
+    timed: Timed,
+    *,
+    from_s: float,
+    to_s: float | None,
+    limit_s: float,
+    on_time: Callable[[float], None] = lambda seconds: None,
+) -> Decoded:
     try:
         return decode(
             tools.ffmpeg(ctx.settings),
@@ -205,6 +222,7 @@ def _decoded(ctx: StageContext, timed: Timed, *, from_s: float, to_s: float | No
             to_s=to_s,
             threads=tools.encode_threads(ctx.settings),
             timeout_s=limit_s,
+            on_time=on_time,
         )
     except ToolTimeout as error:
         raise MezzanineRejected(

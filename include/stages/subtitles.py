@@ -34,7 +34,11 @@ from include.stages.embedded_text import (
 
 log = logging.getLogger(__name__)
 
-MAX_CUES = 20_000
+MAX_CUES = 60_000
+"""One in less than a second and a half, for 24 hours."""
+MAX_SHOWN_S = 1_200_000
+"""How long all cues of a track are shown together, at most. A cue is in each segment that it reaches into: thousands
+that are all shown to the end of a long title would become gigabytes."""
 PICTURES = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "xsub"})
 """Codecs of subtitle tracks that hold bitmaps."""
 FETCH_LIMIT_S = 60.0
@@ -173,6 +177,10 @@ class _Tracks:
         if len(cues) > MAX_CUES:
             raise BadSubtitles(f"has {len(cues)} cues, the limit is {MAX_CUES}")
         shown = clip(cues, duration_ms=self.duration_ms)
+        shown_s = sum(cue.end_ms - cue.start_ms for cue in shown) / 1000
+        if shown_s > MAX_SHOWN_S:
+            most = f"at most {MAX_SHOWN_S / 3600:.0f} h are served"
+            raise BadSubtitles(f"has cues of {shown_s / 3600:.0f} h together, {most}")
         if not shown:
             raise BadSubtitles("has nothing to show within the title")
         self._judge(source, cues)

@@ -68,6 +68,17 @@ def test_checksum_and_decode_tell_how_far_they_are(clips: Clips, context: Contex
     assert 0.9 < shares[-1] < 1
 
 
+def test_an_inspection_that_has_to_decode_everything_tells_how_far_it_is(clips: Clips, context: Context) -> None:
+    told: list[tuple[float, str]] = []
+    ctx = context(clips("served-plain.mp4"))
+
+    inspected(dataclasses.replace(ctx, report=lambda share, message: told.append((share, message))))
+
+    shares = [share for share, message in told if message.startswith("decoded")]
+    assert len(shares) == 50, "each frame moves it"
+    assert shares == sorted(shares)
+
+
 @pytest.mark.parametrize("tool", ["ffmpeg", "ffprobe"])
 def test_a_tool_that_was_killed_says_nothing_about_the_mezzanine(
     tool: str, clips: Clips, context: Context, tmp_path: Path

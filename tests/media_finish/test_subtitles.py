@@ -191,6 +191,17 @@ def test_a_flood_of_cues_is_refused(clips: Clips, tmp_path: Path, monkeypatch: p
     assert "has 2 cues, the limit is 1" in result.warnings[0].message
 
 
+def test_cues_that_would_fill_every_segment_are_refused(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.stages.subtitles.MAX_SHOWN_S", 0.5)
+
+    _, result = made(tmp_path, clips("mute-text.mp4", seconds=2, languages=()), ("de", SRT.encode()))
+
+    assert [warning.code for warning in result.warnings] == ["bad_subtitles"]
+    assert "has cues of 0 h together" in result.warnings[0].message
+
+
 @pytest.mark.parametrize(
     ("track", "code"),
     [

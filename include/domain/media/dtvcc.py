@@ -34,7 +34,7 @@ SERVICES = range(1, 7)
 WINDOWS = 8
 BUFFER_BYTES = 128
 """Of a service: a delay ends when it is full."""
-MAX_CUES = 20_000
+MAX_CUES = 60_000
 MAX_CHARACTERS = 4 * 1024**2
 """Of a service, as of every track; what comes later is left out."""
 GROWING_MS = 1000
