@@ -3,31 +3,33 @@
     python -m tests.mutants [--number 320] [--seed 1] [--for-s 500] [--verdicts FILE] [--only SITE ...]
 
 Sites are drawn at random from the modules of :data:`MODULES`, the same ones for the same seed and code. Each fault is
-tried in a copy of the tree, in a process of its own that has the libraries loaded already: about a second each, where a
-new pytest takes four. Verdicts are added to a file, and what stands there is not tried again, so that a long run can be
-made in parts. A tool of the shelf was tried (cosmic-ray): of its mutants of this tree most stand in annotations, which
-nobody evaluates, and each starts a pytest of its own.
+tried in a fork of a process that has loaded everything, and goes into that fork's memory alone: a fault within a
+function replaces its code, any other has the project loaded again. Verdicts are added to a file, and what stands there
+is not tried again, so that a long run can be made in parts. A tool of the shelf was tried (cosmic-ray): of its mutants
+of this tree most stand in annotations, which nobody evaluates, and each starts a pytest of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import compileall
 import copy
+import gc
 import importlib
 import json
 import os
 import random
-import shutil
+import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
@@ -40,6 +42,7 @@ WARM = (
     "jsonschema", "numpy", "psutil", "pydantic_settings", "rich.console", "sqlalchemy.dialects.sqlite", "typer", "yaml",
 )  # fmt: skip
 """What most tests load, and nothing of this project."""
+AT_ONCE = 2
 TABLE = 8
 """A literal of more entries is a table of outside facts, whose numbers are not touched."""
 MODULES = {
@@ -214,40 +217,111 @@ def drawn(number: int, seed: int) -> list[Fault]:
     return random.Random(seed).sample(every, min(number, len(every)))
 
 
-def copied(folder: Path) -> None:
-    """The project as git knows it, in an empty folder; compiled, as what is not touched is loaded many times."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    for part in ("include", "tests"):
-        compileall.compile_dir(folder / part, quiet=2)
+def load_all(home: str) -> None:
+    """Load the libraries and what the tests load of this project.
+
+    Args:
+        home: Folder for Airflow, which writes its configuration when it is loaded.
+    """
+    os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    for name in WARM:
+        importlib.import_module(name)
+    for name in sorted({name for tests in MODULES.values() for name in tests.split()}):
+        for module in re.findall(r"^from (include[\w.]*) import", (ROOT / "tests" / name).read_text(), re.MULTILINE):
+            importlib.import_module(module)
 
 
-def tried(fault: Fault) -> str:
-    """``killed`` where a test noticed the fault, ``timeout`` where the tests did not end, else ``survived``."""
-    path = Path("include") / f"{fault.module}.py"
-    before, times = path.read_text(), path.stat()
-    path.write_text(text_with(fault))
-    os.utime(path)
-    try:
-        return _tests_say(MODULES[fault.module])
-    finally:
-        path.write_text(before)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+def put_in(fault: Fault) -> None:
+    """Put the fault into this process: the function that has it gets its new code, wherever it was imported."""
+    path, function = str(ROOT / "include" / f"{fault.module}.py"), _function_at(fault)
+    code = next(each for each in _within(compile(text_with(fault), path, "exec")) if each.co_qualname == function)
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and each.__code__.co_filename == path and each.__qualname__ == function:
+            each.__code__ = code
 
 
-def _tests_say(tests: str) -> str:
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        for number in (1, 2):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-        quiet = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore", "--hypothesis-seed=0"]
-        # The same statements on another database: slow, and not what is asked here.
-        quiet += ["-k", "not postgresql"]
-        os._exit(int(pytest.main([*quiet, *(f"tests/{name}" for name in tests.split())])))
+def put_in_anew(fault: Fault) -> None:
+    """Put a fault that is in no function into this process: what there is of this project is loaded again."""
+    path = str(ROOT / "include" / f"{fault.module}.py")
+    code, plain = compile(text_with(fault), path, "exec"), SourceFileLoader.get_code
+
+    def get_code(loader: SourceFileLoader, fullname: str) -> CodeType | None:
+        return code if loader.path == path else plain(loader, fullname)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]  # this process ends with the tests
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"include", "tests"}]:
+        del sys.modules[name]
+
+
+def _function_at(fault: Fault) -> str | None:
+    """Qualified name of the outermost function that has the fault in its body; None where it is in none."""
+    tree = _tree(fault.module)
+    node = next(each for position, each in enumerate(ast.walk(tree)) if position == fault.node)
+    for each in tree.body:
+        for function in each.body if isinstance(each, ast.ClassDef) else [each]:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            if any(part is node for line in function.body for part in ast.walk(line)):
+                return f"{each.name}.{function.name}" if isinstance(each, ast.ClassDef) else function.name
+    return None
+
+
+def _within(code: CodeType) -> Iterator[CodeType]:
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from _within(each)
+
+
+class Trial:
+    """A plugin of pytest: its tests are collected once, and run in a fork for each fault."""
+
+    def __init__(self, module: str, faults: list[Fault], keep: Path, *, end: float) -> None:
+        """Args: what is tried, where verdicts are kept, and the time at which no more is begun."""
+        self.module, self.faults, self.keep, self.end = module, faults, keep, end
+
+    def pytest_runtestloop(self) -> bool | None:
+        """In the forks pytest's own loop runs; here it is passed over."""
+        for fault in (None, *self.faults):
+            if time.monotonic() > self.end:
+                return True
+            child = os.fork()
+            if child == 0:
+                os.setpgid(0, 0)
+                if fault:
+                    put_in(fault)
+                return None
+            verdict = awaited(child)
+            note(self.keep, self.module, fault, verdict)
+            if fault is None and verdict != "survived":
+                return True
+        return True
+
+
+def run_tests(module: str, *plugins: Trial) -> None:
+    """Run the tests of a module; this process ends with them."""
+    for number in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    # The same statements on another database are slow, and not what is asked here.
+    quiet = [
+        "-x",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+        "--hypothesis-seed=0",
+        "-k",
+        "not postgresql",
+    ]
+    code = pytest.main([*quiet, *(f"tests/{name}" for name in MODULES[module].split())], plugins=list(plugins))
+    os._exit(int(code))
+
+
+def awaited(child: int) -> str:
+    """How a fork ended: ``killed`` where a test failed, ``timeout`` where they did not end, else ``survived``."""
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -259,9 +333,30 @@ def _tests_say(tests: str) -> str:
     return "timeout"
 
 
-def _keep(verdicts: Path, said: dict[str, Any]) -> None:
-    with verdicts.open("a") as output:
-        output.write(json.dumps(said) + "\n")
+def note(keep: Path, module: str, fault: Fault | None, verdict: str) -> None:
+    """Add a verdict to the file; one without a fault stands under the module's name."""
+    said = {"site": fault.site if fault else module, "verdict": verdict, **(asdict(fault) if fault else {})}
+    with keep.open("a") as output:
+        output.write(json.dumps({name: str(value)[:200] for name, value in said.items()}) + "\n")
+
+
+def try_module(module: str, faults: list[Fault], keep: Path, *, end: float) -> None:
+    """Try the faults of one module, in forks of this process, which ends with that."""
+    for fault in faults:
+        if _function_at(fault) is None and time.monotonic() < end:
+            child = os.fork()
+            if child == 0:
+                os.setpgid(0, 0)
+                put_in_anew(fault)
+                run_tests(module)
+            note(keep, module, fault, awaited(child))
+    within = [fault for fault in faults if _function_at(fault) is not None]
+    run_tests(module, Trial(module, within, keep, end=end))
+
+
+def _read(keep: Path) -> dict[str, Any]:
+    lines = keep.read_text().splitlines() if keep.exists() else []
+    return {said["site"]: said for said in map(json.loads, lines)}
 
 
 def main() -> int:
@@ -274,36 +369,29 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="sites, as the verdicts name them: tried whatever stands there")
     asked = parser.parse_args()
     end = time.monotonic() + asked.for_s
-    lines = asked.verdicts.read_text().splitlines() if asked.verdicts.exists() else []
-    known = {said["site"]: said for said in map(json.loads, lines)}
     faults = [each for each in drawn(asked.number, asked.seed) if not asked.only or each.site in asked.only]
+    known = _read(asked.verdicts)
+    todo = [fault for fault in faults if asked.only or fault.site not in known]
     with tempfile.TemporaryDirectory(prefix="callsheet-mutants-") as folder:
-        copied(Path(folder))
-        os.chdir(folder)
-        sys.path.insert(0, folder)
-        sys.dont_write_bytecode = True
-        os.environ |= {"AIRFLOW_HOME": f"{folder}/airflow", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-        for name in WARM:
-            importlib.import_module(name)
-        for fault in faults:
-            if time.monotonic() > end:
-                break
-            if asked.only or fault.site not in known:
-                known[fault.site] = asdict(fault) | {"site": fault.site, "verdict": tried(fault)}
-                _keep(asked.verdicts, known[fault.site])
-        # A module whose tests fail in any case would seem to be well tested.
-        passed = {said["module"] for said in known.values() if said["verdict"] == "survived"}
-        for module in sorted({fault.module for fault in faults if fault.site in known} - passed):
-            if time.monotonic() > end:
-                break
-            if (said := _tests_say(MODULES[module])) != "survived":
-                parser.error(f"without any fault: {said}: {MODULES[module]}")
-            known[module] = {"site": module, "module": module, "verdict": said}
-            _keep(asked.verdicts, known[module])
+        load_all(folder)
+        running: set[int] = set()
+        for module in dict.fromkeys(fault.module for fault in todo):
+            if len(running) == AT_ONCE:
+                running.remove(os.wait()[0])
+            child = os.fork()
+            if child == 0:
+                try_module(module, [fault for fault in todo if fault.module == module], asked.verdicts, end=end)
+            running.add(child)
+        for child in running:
+            os.waitpid(child, 0)
+    known = _read(asked.verdicts)
     verdicts = [known[fault.site] for fault in faults if fault.site in known]
     for each in verdicts:
         if each["verdict"] == "survived":
             print(f"{each['site']} line {each['line']}: {each['before']} -> {each['after']}".replace("\n", " "))
+    broken = [site for site, said in known.items() if site in MODULES and said["verdict"] != "survived"]
+    if broken:
+        parser.error(f"their tests fail, or do not end, without any fault: {', '.join(broken)}")
     count = Counter(each["verdict"] for each in verdicts)
     print(f"{len(verdicts)} of {len(faults)} tried: {dict(count)}", file=sys.stderr)
     return 1 if count["survived"] else 0

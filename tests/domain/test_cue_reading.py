@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,6 +256,32 @@ def test_cues_that_end_early_by_such_a_ratio_are_told() -> None:
     assert drifting(cues(3, 9600), duration_ms=10_000) is None
 
 
+@pytest.mark.parametrize(
+    ("ratio", "speed"),
+    [
+        (Fraction(25 * 1001, 24000), "23.976 fps instead of 25"),
+        (Fraction(25, 24), "24 fps instead of 25"),
+        (Fraction(24000, 25 * 1001), "25 fps instead of 23.976"),
+        (Fraction(24, 25), "25 fps instead of 24"),
+        (Fraction(5, 4), "23.976 fps instead of 29.97"),
+        (Fraction(4, 5), "29.97 fps instead of 23.976"),
+        (Fraction(30000, 25 * 1001), "25 fps instead of 29.97"),
+        (Fraction(25 * 1001, 30000), "29.97 fps instead of 25"),
+    ],
+)
+def test_every_ratio_of_two_usual_rates_is_told_by_name(ratio: Fraction, speed: str) -> None:
+    first, second = cues(100, 6_000_000), cues(100, round(6_000_000 * ratio))
+
+    assert f"the ratio of {speed}" in (drifting_apart(first, second) or "")
+
+
+def test_tracks_without_time_say_nothing_of_their_speed() -> None:
+    nothing = [Cue(start_ms=0, end_ms=0, text="x")] * 20
+
+    assert drifting_apart(nothing, cues(20, 1000)) is None
+    assert drifting_apart(cues(20, 1000), nothing) is None
+
+
 def test_two_tracks_that_run_at_different_speeds_are_told() -> None:
     assert "25 fps instead of 24" in (drifting_apart(cues(100, 5_000_000), cues(100, 4_800_000)) or "")
     assert drifting_apart(cues(100, 5_000_000), cues(100, 4_900_000)) is None
@@ -282,5 +310,8 @@ def test_cues_that_no_one_time_brings_to_packets_are_not_judged() -> None:
     assert (
         misplaced(PACKETS, starting(*(time + 300 + 37 * number % 900 for number, time in enumerate(PACKETS)))) is None
     )
+    far = [10_000 * (number + 1) for number in range(20)]
+    assert "10.00 s late" in (misplaced(far[:1], starting(20_000)) or "")
+    assert misplaced(far[:1], starting(20_001)) is None, "farther than it is looked for"
     assert misplaced([], starting(1000)) is None
     assert misplaced(PACKETS, []) is None

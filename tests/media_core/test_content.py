@@ -44,6 +44,9 @@ def test_the_first_frame_of_a_window_does_not_count_for_motion_and_cuts() -> Non
         ({"tff": 9, "progressive": 1}, {"field_order": "tt"}, (True, True)),
         ({"bff": 3, "progressive": 7}, {"field_order": "bb"}, (True, False)),
         ({"tff": 1, "progressive": 9}, {"field_order": "tt"}, (False, None)),
+        ({"tff": 1, "bff": 1, "progressive": 8}, {"field_order": "tt"}, (True, True)),
+        ({"tff": 1, "bff": 1, "progressive": 9}, {"field_order": "tt"}, (False, None)),
+        ({"tff": 1, "bff": 7, "progressive": 32}, {"field_order": "tt"}, (True, False)),
         ({"undetermined": 10}, {"field_order": "tt"}, (True, True)),
         ({"undetermined": 10}, {"field_order": "bb"}, (True, False)),
         ({"undetermined": 10}, {"field_order": "progressive"}, (False, None)),
@@ -75,8 +78,18 @@ def test_bars_are_reported_only_where_all_windows_agree() -> None:
 
     assert Crop(width=1920, height=800, x=0, y=140) == crop(letterbox, letterbox, black)
     assert crop(letterbox, full) is None
+    assert crop(letterbox) == crop(letterbox, letterbox)
+    for side in ("w", "h"):
+        assert crop(letterbox, {**letterbox, f"cropdetect__{side}": 0}) == crop(letterbox)
     assert crop(full, full) is None
     assert crop(black) is None
+
+
+def test_the_most_detailed_frame_and_the_mean_are_told() -> None:
+    measured = frames(4, siti__si=50)
+    measured[2].metadata["lavfi.siti.si"] = "90"
+
+    assert (summary(measured).si_max, summary(measured).si_mean) == (90.0, 60.0)
 
 
 def test_black_and_frozen_shares_count_frames() -> None:

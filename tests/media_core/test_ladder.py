@@ -253,6 +253,13 @@ def test_where_the_tier_asks_each_field_becomes_a_picture_and_the_notes_say_so()
     assert "Each of its fields becomes a picture." not in plan(combed=True).notes
 
 
+@pytest.mark.parametrize(("width", "height", "reduced"), [(1920, 1080, False), (1918, 1080, False), (7680, 4320, True)])
+def test_the_notes_say_that_a_source_is_reduced_where_it_is(width: int, height: int, reduced: bool) -> None:
+    notes = plan(width=width, height=height).notes
+
+    assert ("The source is larger than the largest rung and is reduced to it." in notes) is reduced
+
+
 def test_the_notes_tell_a_changed_rate_and_a_tiny_source() -> None:
     notes = " ".join(plan(width=100, height=60, frame_rate="120").notes)
 

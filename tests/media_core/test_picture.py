@@ -13,7 +13,15 @@ import pytest
 
 from include.adapters.ffmpeg.look import dolby_profile, is_mirrored, read_look
 from include.base.errors import MezzanineRejected
-from include.domain.media.picture import picture_findings, pixel_shape, quarter_turn, refused_picture
+from include.domain.media.picture import (
+    Seen,
+    as_seen,
+    picture_findings,
+    pixel_shape,
+    quarter_turn,
+    refused_picture,
+    with_base_layer,
+)
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
 from tests.clips import run_ffmpeg
@@ -236,7 +244,55 @@ def test_a_matrix_that_nothing_converts_is_refused() -> None:
     assert refused_picture(video(color_space="bt2020c"), None, None) is None
 
 
-@pytest.mark.parametrize(("tag", "expected"), [("4:3", Fraction(4, 3)), ("1:100", Fraction(1)), ("255:1", Fraction(1))])
+@pytest.mark.parametrize(
+    ("compatibility", "colours"),
+    [
+        (1, ("bt2020", "smpte2084", "bt2020nc")),
+        (2, ("bt709", "bt709", "bt709")),
+        (4, ("bt2020", "arib-std-b67", "bt2020nc")),
+        (6, ("bt2020", "smpte2084", "bt2020nc")),
+        (0, (None, None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_a_base_layer_has_the_colours_of_its_compatibility(
+    compatibility: int | None, colours: tuple[str | None, ...]
+) -> None:
+    untagged = video(color_primaries=None, color_transfer=None, color_space=None)
+
+    found = with_base_layer(untagged, (8, compatibility))
+
+    assert (found.color_primaries, found.color_transfer, found.color_space) == colours
+    assert with_base_layer(untagged, None) == untagged
+
+
+@pytest.mark.parametrize(
+    ("codec", "told", "matrix"),
+    [("h264", "bt709", "bt470bg"), ("dnxhd", "bt709", "bt709"), ("dnxhd", None, "bt470bg"), ("h264", None, "bt470bg")],
+)
+def test_the_picture_says_its_matrix_unless_its_encoder_does_not_know(
+    codec: str, told: str | None, matrix: str
+) -> None:
+    seen = Seen(
+        width=1920, height=1080, pixel_format="yuv422p", color_range=None, color_space="bt470bg", color_primaries=None,
+        color_transfer=None, turn_degrees=None,
+    )  # fmt: skip
+
+    assert as_seen(video(codec=codec, color_space=told), seen, decoder=None).color_space == matrix
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("4:3", Fraction(4, 3)),
+        ("1:8", Fraction(1, 8)),
+        ("8:1", Fraction(8)),
+        ("1:9", Fraction(1)),
+        ("9:1", Fraction(1)),
+        ("1:100", Fraction(1)),
+        ("255:1", Fraction(1)),
+    ],
+)
 def test_a_pixel_shape_that_cannot_be_true_counts_as_square(tag: str, expected: Fraction) -> None:
     assert pixel_shape(video(sample_aspect_ratio=tag)) == expected
 

@@ -151,7 +151,7 @@ def test_channels_stand_behind_a_frequency_that_is_spelled_out_and_lengths_of_se
 def test_the_channels_are_those_of_the_codecs_own_configuration(said: int, channels: int, tmp_path: Path) -> None:
     track = track_of(tmp_path, init(channels=said), segment())
 
-    assert (track.codec, track.channels) == ("mp4a.40.2", channels)
+    assert (track.codec, track.channels, track.width, track.height) == ("mp4a.40.2", channels, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,34 @@ def test_a_title_does_not_go_out_without_its_main_sound() -> None:
     assert qc.withhold([], []) is False
 
 
+def test_a_version_with_more_channels_stays_back_with_its_own_stereo_alone() -> None:
+    tracks = [
+        track(default=True), track(name="aac_en_surround", channels=6), track(name="aac_de_stereo", sound="de"),
+        track(name="aac_de_surround", sound="de", channels=6),
+    ]  # fmt: skip
+    good, bad = CheckOutcome.PASS, CheckOutcome.FAIL
+
+    def concluded(*outcomes: CheckOutcome) -> list[CheckOutcome]:
+        verdicts = [heard(each.name, outcome) for each, outcome in zip(tracks, outcomes, strict=True)]
+        found = qc.with_their_stereo(tracks, verdicts)
+        assert [each.track for each in found] == [each.name for each in tracks]
+        own = [each for each, before in zip(found, verdicts, strict=True) if each is not before]
+        assert all(each.reasons == ("the stereo version of this sound failed its checks",) for each in own)
+        return [each.outcome for each in found]
+
+    assert concluded(good, good, good, good) == [good, good, good, good]
+    assert concluded(bad, good, good, good) == [bad, bad, good, good]
+    assert concluded(good, bad, good, good) == [good, bad, good, good]
+    assert concluded(good, good, bad, bad) == [good, good, bad, bad]
+
+
+def test_scores_are_told_to_a_thousandth() -> None:
+    score = qc.pool([100 / 3, 100 / 3], sampled=True, model="m")
+
+    assert score is not None
+    assert (score.harmonic_mean, score.p1, score.mean) == (33.333, 33.333, 33.333)
+
+
 def track(**changes: Any) -> AudioRendition:
     sound: dict[str, Any] = {
         "name": "aac_en_stereo",
@@ -234,6 +262,10 @@ def track(**changes: Any) -> AudioRendition:
         ({"duration_s": 10.09}, []),
         ({"duration_s": 9.5}, ["aac_en_stereo: lasts 9.50 s, the video 10.00 s"]),
         ({"loudness_lufs": None}, ["aac_en_stereo: no loudness to measure (silent, or too short)"]),
+        ({"loudness_lufs": -22.1}, []),
+        ({"loudness_lufs": -21.9}, ["aac_en_stereo: loudness is -21.9 LUFS, the target -23.0"]),
+        ({"loudness_lufs": -24.1}, ["aac_en_stereo: loudness is -24.1 LUFS, the target -23.0"]),
+        ({"true_peak_dbtp": -0.5}, []),
         ({"loudness_lufs": -19.0}, ["aac_en_stereo: loudness is -19.0 LUFS, the target -23.0"]),
         ({"true_peak_dbtp": -0.6}, []),
         ({"true_peak_dbtp": -0.4}, ["aac_en_stereo: true peak is -0.4 dBTP, the ceiling -1.0"]),

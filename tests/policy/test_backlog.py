@@ -51,12 +51,19 @@ def forecast(
         (demand(2, 500), 0),
         (demand(2, 600, occupied_s=40), 50),
         (demand(2, 400, occupied_s=40), 10),
+        (demand(2, 400, occupied_s=0.4), 0.1),
     ],
 )
 def test_a_title_waits_for_higher_priorities_for_earlier_twins_and_for_what_runs_in_a_slot(
     other: SlotDemand, expected_s: float
 ) -> None:
     assert wait(demand(1, 500), other) == pytest.approx(expected_s)
+
+
+def test_a_rival_that_is_as_far_already_as_the_title_will_come_stays_before_it() -> None:
+    one, rival = demand(1, 500, urgent=600, due_s=HOUR_S), demand(2, 600, urgent=700, due_s=HOUR_S)
+
+    assert wait(one, rival, laxity_s=0) == pytest.approx(50)
 
 
 def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:

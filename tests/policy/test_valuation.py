@@ -91,6 +91,9 @@ def test_a_title_waits_for_what_goes_before_it_and_for_no_held_one() -> None:
 
     assert (alone.ahead, behind.ahead, unhindered.ahead) == (0, 1, 0)
     assert alone.admission.wait.p50_s == unhindered.admission.wait.p50_s == 0
+    assert valued(standing("b", 2, tier=Tier.PREMIUM), standing("a", 1))["b"].admission.wait.p50_s == 0, (
+        "it holds no slot"
+    )
     assert behind.admission.wait.p50_s > 30
     assert behind.admission.finish_p50 > alone.admission.finish_p50
 

@@ -186,6 +186,16 @@ def test_stale_news_with_a_deadline_counts_by_its_deadline() -> None:
     assert "news, 0.0 h old" in str(scored(kind=Kind.NEWS, due=timedelta(hours=1)))
 
 
+def test_the_points_of_a_policy_may_come_to_the_highest_score_and_not_beyond() -> None:
+    rest = max(POLICY.kinds.values()) + POLICY.audience.points + POLICY.time.points
+    tiers = {tier.value: 0 for tier in Tier}
+    allowed = {**POLICY.model_dump(mode="json"), "tiers": {**tiers, "premium": 1000 - rest}}
+
+    assert ValuePolicy.model_validate(allowed).tiers[Tier.PREMIUM] == 1000 - rest
+    with pytest.raises(ValidationError, match="can sum to 1001"):
+        ValuePolicy.model_validate({**allowed, "tiers": {**tiers, "premium": 1001 - rest}})
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
