@@ -16,7 +16,7 @@ from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.loudness import beyond_measure, channel_peaks, measured, measuring
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.reading import time_reached_s
-from include.adapters.ffmpeg.sound import taken
+from include.adapters.ffmpeg.sound import by_its_times, taken
 from include.adapters.ffmpeg.steady import Branch
 from include.adapters.process import failed
 from include.adapters.tools import ffmpeg
@@ -93,7 +93,7 @@ def track_filters(track: AudioStream, layout: Layout, *, duration_s: float) -> t
     return (
         f"aformat=channel_layouts={layout.filter_name}",
         # From there on: a track that starts late gets silence, one that starts early is cut, gaps are filled.
-        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts={late}",
+        by_its_times(first_pts=late),
         *([f"adelay=delays={late}S:all=1"] if late else []),
         "apad",
         f"atrim=end_sample={samples}",

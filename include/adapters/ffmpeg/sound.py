@@ -15,7 +15,21 @@ _PLACES = {
     "7.1": ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
 """ffmpeg's names of the channels of a layout, in the order in which mezzanines have them (SMPTE ST 2036-2)."""
-_WHOLE = f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0,apad"
+GAP_S = 0.03
+"""The shortest gap or overlap of a track's times that is mended where it is. Joined recordings have one at each joint;
+left alone they add up, to more than the 45 ms by which sound may be off."""
+
+
+def by_its_times(*, first_pts: int) -> str:
+    """The filter that brings decoded sound to its times, at the rate of what is made.
+
+    Args:
+        first_pts: Sample at which it begins: silence is put in front of what starts later, and earlier sound is cut.
+    """
+    return f"aresample={AUDIO_RATE_HZ}:async=1:min_hard_comp={GAP_S}:first_pts={first_pts}"
+
+
+_WHOLE = f"{by_its_times(first_pts=0)},apad"
 """Streams that are joined start together and never end before the others."""
 
 
