@@ -34,6 +34,7 @@ _HEADLINES: dict[AlertLevel, tuple[str, str]] = {
     "degraded": (":large_yellow_circle:", "published as degraded"),
     "rejected": (":no_entry:", "rejected"),
     "repair": (":wrench:", "could not be repaired"),
+    "proof": (":mag:", "is published with a wrong rendition"),
 }
 _ADVICE: dict[AlertLevel, str] = {
     "failed": "Remove the cause, then",
@@ -42,6 +43,7 @@ _ADVICE: dict[AlertLevel, str] = {
     "degraded": "It plays. The missing renditions are queued for repair.",
     "rejected": "Have the mezzanine corrected, then submit it again or",
     "repair": "It plays as it is. Remove the cause, then",
+    "proof": "It plays. The title is encoded again, unless this was a repair already: then look for the cause.",
 }
 _FOR_DEADLINE = "It plays, in time and above its tier's floor. It is encoded in full when the farm is idle."
 _REPLAYED: frozenset[AlertLevel] = frozenset({"failed", "rejected", "repair"})

@@ -19,8 +19,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import frame_times, prelude
+from include.adapters.ffmpeg.commands import EncoderProgress, frame_times, prelude
 from include.adapters.ffmpeg.excerpts import written
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine, loglevel
 from include.adapters.ffmpeg.picture import Node, decoder_options, scaled, source_filters
@@ -304,7 +305,7 @@ def vmaf_argv(
         n_threads=threads,
         shortest=1,
     )
-    command = prelude(program, level=loglevel(source.address), overwrite=True)
+    command = prelude(program, level=loglevel(source.address), overwrite=True, progress=True)
     command += ["-filter_threads", str(threads)]
     compiled: list[str] = graph.output(compared, "-", f="null").compile(cmd=command)
     return compiled
@@ -323,8 +324,12 @@ def compare(
     threads: int,
     scratch: Path,
     timeout_s: float,
+    told: Callable[[EncoderProgress], None] = lambda state: None,
 ) -> tuple[list[float], Finished]:
-    """Scores of the compared frames, and what that cost; raises :class:`EncoderCrashed` where there are none."""
+    """Scores of the compared frames, and what that cost; raises :class:`EncoderCrashed` where there are none.
+
+    ``told`` hears how far it is.
+    """
     start_s, _ = _lead_in(window, frame_rate) if window else (0.0, 0)
     argv = vmaf_argv(
         ffmpeg(settings),
@@ -340,7 +345,7 @@ def compare(
     )
     log = scratch / _LOG
     log.unlink(missing_ok=True)
-    finished = run(argv, timeout_s=timeout_s, cwd=scratch)
+    finished = follow(argv, told, timeout_s=timeout_s, cwd=scratch)
     try:
         scores = _scores(log)
     except (OSError, ValueError, KeyError) as error:

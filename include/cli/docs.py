@@ -66,6 +66,8 @@ def _table(pipeline: Pipeline) -> str:
         if task.mapped_over:
             parts = [mapped_task_id(task.name, pool.name) for pool in worker_pools(Settings(runtime="local"))]
             name += f" (mapped over the plan's jobs, by pool: {', '.join(f'`{each}`' for each in parts)})"
+        if task.apart:
+            name += " (apart from the title's run, when it is settled)"
         if task.edition:
             name += f" (for a title that has the edition `{task.edition}`; the encodes behind it begin beside it)"
         after = ", ".join(f"`{each}`" for each in task.upstream) or "—"

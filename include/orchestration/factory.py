@@ -11,6 +11,7 @@ from airflow.sdk import DAG, AsyncCallback, BaseOperator, DeadlineAlert, TaskGro
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.adapters.catalog.records import dag_id_of
+from include.base.errors import ConfigurationError
 from include.base.pools import Pool, worker_pools
 from include.base.settings import load_settings
 from include.orchestration.deadlines import TitleDeadline, title_missed_its_deadline
@@ -25,7 +26,7 @@ from include.orchestration.names import (
 )
 from include.orchestration.runtimes.control import Gate
 from include.orchestration.runtimes.registry import find_runtime
-from include.pipelines.core import Pipeline, Task, find_pipeline
+from include.pipelines.core import Pipeline, Task, current_pipelines, find_pipeline
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """Fixed: a start date that moves makes a new DAG version at every parse."""
@@ -65,7 +66,7 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
         pools = worker_pools(load_settings())
         begins: dict[str, list[Operator]] = {}
         ends: dict[str, Operator] = {}
-        for task in described.tasks:
+        for task in described.of_run:
             if task.mapped_over is not None:
                 plan = ends[described.owner(task.mapped_over)]
                 begins[task.name], ends[task.name] = _mapped(described, task, plan, pools)
@@ -76,7 +77,7 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
         for edition in described.editions:
             joins[edition] = _edition(described, edition, begins, ends, pools, list(joins.values()))
         # One edge per result that a task takes from another; the pipeline says why (include/pipelines/vod.py).
-        for task in described.tasks:
+        for task in described.of_run:
             above = [described.task(upstream) for upstream in task.upstream]
             for upper in above:
                 if upper.edition in (None, task.edition):
@@ -86,6 +87,23 @@ def batch_dag(*, batch_id: str, pipeline: str, pipeline_version: int) -> DAG:
                 for edition in described.before(task.edition):
                     joins[edition] >> begins[task.name]
     return dag
+
+
+def apart_operator(name: str, *, weight: int) -> BaseOperator:
+    """A task that runs apart from the titles' runs, for titles of every pipeline that has it.
+
+    The run's conf names the title. Raises :class:`ConfigurationError` where no pipeline has such a task.
+
+    Args:
+        name: Of the task in the pipelines.
+        weight: Of all weights that there are, not of those within a title.
+    """
+    tasks = [task for each in current_pipelines().values() for task in each.tasks if task.apart and task.name == name]
+    if not tasks:
+        raise ConfigurationError(f"no pipeline has a task {name!r} that runs apart from the titles' runs")
+    pool = worker_pools(load_settings())[0]
+    arguments = {**_arguments(tasks[0]), "priority_weight": weight}
+    return find_runtime(pool.runtime).operator(tasks[0])(task_id=name, pool=pool.name, **arguments)
 
 
 def _operator(pipeline: Pipeline, task: Task, pools: tuple[Pool, ...]) -> BaseOperator:

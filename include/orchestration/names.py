@@ -4,6 +4,9 @@ from __future__ import annotations
 
 BATCH_PREFIX = "batch__"
 
+PROOFS_DAG = "proofs"
+"""Each of its runs is a slice of a title's proof (:mod:`include.services.proofs`)."""
+
 CONTROL_POOL = "control"
 """Intake, dispatch and the short tasks around the encodes: never behind an encode."""
 

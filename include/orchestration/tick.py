@@ -13,11 +13,13 @@ from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.pools import worker_pools
 from include.base.settings import load_settings
+from include.orchestration.names import PROOFS_DAG
 from include.orchestration.runtimes.registry import runtimes_of
 from include.services.arrivals import release_arrived
 from include.services.headers import look_at_headers
 from include.services.lost_runs import settle_lost_runs
 from include.services.progress import note_running
+from include.services.proofs import follow_proofs
 from include.services.release import release
 from include.services.replay import take_backfills, take_repairs
 from include.services.risks import note_at_risk, note_overdue
@@ -51,6 +53,7 @@ def tick() -> dict[str, str]:
             "weights": api.tell_weights,
             "cancelled": lambda: stop_cancelled(catalog, api, now=now),
             "release": lambda: release(catalog, api, settings, now=now),
+            "proofs": lambda: follow_proofs(catalog, api, settings, open_store(settings), dag_id=PROOFS_DAG, now=now),
             "overdue": lambda: note_overdue(catalog, now=now),
             "alerts": lambda: send_alerts(catalog, settings, now=now),
             "webhooks": lambda: send_webhooks(catalog, settings, now=now),

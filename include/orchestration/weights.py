@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.domain.order.steps import HEAVIEST_STEP
-from include.orchestration.names import BATCH_PREFIX
+from include.orchestration.names import BATCH_PREFIX, PROOFS_DAG
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -30,6 +30,9 @@ RESUMED = 1_000_000_000
 """Added while a resumed task waits for its slot: above every other weight, and resumed tasks keep their order."""
 BEYOND_SHARE = -2 * HIGHEST_PRIORITY * PRIORITY_STEP
 """Added to an encode beyond its title's share of the slots: it takes only what no other title wants."""
+
+PROOF_WEIGHT = BEYOND_SHARE - PRIORITY_STEP
+"""Of a proof of what is published already: below every task of every title."""
 
 
 def weigh(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
@@ -101,7 +104,9 @@ def weigh_resumed(mapper: Any, connection: Any, row: Any) -> None:
     SQLAlchemy calls it before a changed row is written, hence in the very transaction in which the triggerer takes up a
     trigger's event: a task that defers itself has nothing to call.
     """
-    if getattr(row, "__tablename__", None) != "task_instance" or not str(row.dag_id).startswith(BATCH_PREFIX):
+    if getattr(row, "__tablename__", None) != "task_instance":
+        return
+    if not str(row.dag_id).startswith(BATCH_PREFIX) and row.dag_id != PROOFS_DAG:
         return
     weight = row.priority_weight or 0
     waits = row.next_method is not None and row.state in ("scheduled", "queued")

@@ -77,6 +77,8 @@ class Task:
     """Its share of a title's progress, in proportion to those of the other tasks; its stages have equal parts of it."""
     publishes: bool = False
     """Whether its last stage publishes a version."""
+    apart: bool = False
+    """Whether it is none of the title's run: a run of another DAG does it, when the title is settled."""
 
     @property
     def place(self) -> Place:
@@ -92,6 +94,11 @@ class Pipeline:
     version: int
     summary: str
     tasks: tuple[Task, ...]
+
+    @property
+    def of_run(self) -> tuple[Task, ...]:
+        """The tasks of a title's run; the last of them settles the title."""
+        return tuple(task for task in self.tasks if not task.apart)
 
     def before(self, edition: str | None) -> tuple[str, ...]:
         """The editions that go out before ``edition``; None is the complete one."""
@@ -190,6 +197,8 @@ class _Description:
             task = replace(task, edition_of=self._plan_of_editions(f"{where}: makes the edition {task.edition!r}"))
         if not 0 <= task.weight <= HEAVIEST_STEP:
             raise ConfigurationError(f"{where}: weighs {task.weight}; a weight is a number from 0 to {HEAVIEST_STEP}")
+        if task.apart and (task.mapped_over or task.edition):
+            raise ConfigurationError(f"{where}: runs apart from the title's run; it has neither jobs nor an edition")
         if task.share < 0:
             raise ConfigurationError(f"{where}: its share of the progress, {task.share}, is below zero")
         self.open_task, self.nodes = task, []
@@ -218,6 +227,9 @@ class _Description:
         producers += [plans[owner] for producer in producers if (owner := self.owner_of.get(producer)) in plans]
         from_inputs = [self.owner_of[producer] for producer in producers if producer in self.owner_of]
         upstream = tuple(dict.fromkeys(owner for owner in [*from_inputs, *task.upstream] if owner != task.name))
+        late = [earlier.name for earlier in self.tasks if earlier.apart and earlier.name in upstream]
+        if late and not task.apart:
+            raise ConfigurationError(f"{where}: follows {', '.join(late)}, which runs when the title is settled")
         self.tasks.append(replace(task, nodes=tuple(self.nodes), upstream=upstream))
 
 
@@ -232,6 +244,7 @@ def task(
     weight: int = 1,
     share: float = 1.0,
     publishes: bool = False,
+    apart: bool = False,
 ) -> Iterator[Handle]:
     """The stages called in this block share one Airflow task.
 
@@ -247,6 +260,7 @@ def task(
             nearly done should weigh the most.
         share: How much of a title's progress the task is, in proportion to the shares of the other tasks.
         publishes: Whether its last stage publishes a version.
+        apart: Whether it runs by itself when the title is settled, and not in the title's run: nothing waits for it.
     """
     description = _description()
     description.open(
@@ -260,6 +274,7 @@ def task(
             weight=weight,
             share=share,
             publishes=publishes,
+            apart=apart,
         )
     )
     try:
@@ -301,7 +316,7 @@ def pipeline(*, version: int, name: str | None = None) -> Callable[[Callable[[Ha
         )
         if not result.tasks:
             raise ConfigurationError(f"pipeline {result.name}: has no task")
-        if not any(task.share for task in result.tasks):
+        if not result.of_run or not any(task.share for task in result.tasks):
             raise ConfigurationError(f"pipeline {result.name}: no task has a share of the progress")
         if (result.name, version) in _registry:
             raise ConfigurationError(f"pipeline {result.name} v{version} is registered twice")

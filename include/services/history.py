@@ -34,7 +34,7 @@ def write_history(catalog: Catalog, target: TextIO, *, since: datetime, until: d
 def _rows(catalog: Catalog, titles: Iterable[TitleRecord]) -> Iterator[tuple[object, ...]]:
     for title in titles:
         try:
-            tasks = find_pipeline(title.pipeline, title.pipeline_version).tasks
+            tasks = find_pipeline(title.pipeline, title.pipeline_version).of_run
         except ConfigurationError:
             continue
         slots = {task.name for task in tasks if task.place == "worker"}

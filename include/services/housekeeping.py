@@ -9,7 +9,7 @@ from pathlib import Path
 
 from include.adapters import slack
 from include.adapters.airflow_api import AirflowApi
-from include.adapters.catalog import Catalog, dag_id_of
+from include.adapters.catalog import Catalog, TitleRecord, dag_id_of
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
 from include.base.settings import load_settings
@@ -89,7 +89,7 @@ def clean_work() -> list[str]:
     swept = store.sweep(before=before)
     log.info("removed %d unfinished files from the store", len(swept))
     catalog = Catalog(settings.catalog_url)
-    live = catalog.titles.find(states=set(State) - FINAL_STATES, limit=EVERY)
+    live = [*catalog.titles.find(states=set(State) - FINAL_STATES, limit=EVERY), *_in_proof(catalog)]
     settled = catalog.titles.find(states=FINAL_STATES, settled=(before - LOOK_BACK, now), limit=EVERY)
     clean_copies(settings, live, settled, before=before)
     return clean(catalog, store, before=before)
@@ -98,14 +98,21 @@ def clean_work() -> list[str]:
 def clean(catalog: Catalog, store: ObjectStore, *, before: datetime) -> list[str]:
     """See :func:`clean_work`."""
     removed: list[str] = []
+    in_proof = {title.request_id for title in _in_proof(catalog)}
     settled = (before - LOOK_BACK, before)
     for title in catalog.titles.find(states=FINAL_STATES, settled=settled, limit=EVERY):
         work = title.job().work
-        if store.list(work):
+        if title.request_id not in in_proof and store.list(work):
             store.delete_tree(work)
             removed.append(work)
     log.info("removed %d work folders", len(removed))
     return removed
+
+
+def _in_proof(catalog: Catalog) -> list[TitleRecord]:
+    """Titles whose published set is still to be proved: their work and their mezzanines are needed for that."""
+    found = (catalog.titles.get(proof.request_id) for proof in catalog.proofs.open())
+    return [title for title in found if title is not None]
 
 
 def clean_scratch(folder: Path, *, before: datetime) -> list[str]:

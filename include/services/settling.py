@@ -33,6 +33,7 @@ from include.domain.title.work import error_key, result_key, usage_key
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import early_packages
 from include.recipes import load_tiers
+from include.services.proofs import queue_proof
 from include.stages.core import ControlContext
 from include.stages.publish import is_current, make_current
 
@@ -47,7 +48,7 @@ ALERTED: dict[State, AlertLevel] = {
 
 
 def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskFailure = UNEXPLAINED) -> Settlement:
-    """Bring a title to its end: history, repair or back-fill, dead letter, alert, and then the final state.
+    """Bring a title to its end: history, repair or back-fill, dead letter, alert, proof, and then the final state.
 
     Args:
         context: Of the title's last task.
@@ -77,6 +78,8 @@ def conclude(context: ControlContext, results: RunResults, *, unexplained: TaskF
     # Nobody gets a set any more that a newer request's has replaced: it needs neither a repair nor a person.
     if not (verdict.state is State.DEGRADED and superseded):
         _follow_up(context, record, verdict, whole or early, unexplained)
+    if whole is not None and not superseded:
+        queue_proof(catalog, record, whole.version, now=now)
     catalog.titles.settle(title.request_id, verdict.state, reason=verdict.reason, message=verdict.message, now=now)
     log.info("%s settled as %s: %s", title.request_id, verdict.state, verdict.message or "all is well")
     return verdict
@@ -166,7 +169,7 @@ def task_failures(title: TitleJob, store: ObjectStore) -> list[TaskFailure]:
         log.warning("%s: nothing is known of its tasks: %s", title.request_id, error)
         return []
     found: list[TaskFailure] = []
-    for task in pipeline.tasks[:-1]:
+    for task in pipeline.of_run[:-1]:
         items: list[str | None] = [None]
         if task.mapped_over:
             key = result_key(title, task.mapped_over)

@@ -61,11 +61,13 @@ class Original:
     unread: list[str] = field(default_factory=list)
     """Of what could not be compared, in sentences."""
     known: dict[tuple[float, bool], Excerpt | None] = field(default_factory=dict)
+    places: tuple[Window, ...] = ()
+    """The stretches that are compared, where something is known to be looked for; else they lie all over the title."""
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The stretches that are compared."""
-        return excerpts(self.source.duration_s)
+        return self.places or excerpts(self.source.duration_s)
 
     def at(self, window: Window, *, from_start: bool) -> Excerpt | None:
         """One excerpt; None where it could not be read, which says nothing of what was made."""

@@ -7,14 +7,19 @@ compared before anything is said against it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
+from include.adapters.ffmpeg.commands import EncoderProgress
+from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import open_mezzanine
+from include.adapters.process import Finished
 from include.adapters.tools import encode_threads
 from include.adapters.vmaf import Reference, compare, make_reference
 from include.base.errors import EncoderCrashed
-from include.domain.media.media import Inspection
+from include.domain.media.media import Inspection, Window
 from include.domain.media.sampling import compared_frames, comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import Cost, EncodeResult, QualityScore, SourceVerdict
@@ -59,17 +64,17 @@ class Comparison:
         try:
             reference, cost = make_reference(
                 self.ctx.settings,
-                open_mezzanine(self.ctx, self.source),
+                self.opened,
                 self.source.video,
                 ordered.treatment,
                 frames=compared_frames(
-                    self._length_s,
+                    self.length_s,
                     every_s=tier.compared_every_s,
                     most=tier.compared_frames,
                     frame_rate=ordered.frame_rate,
                 ),
                 frame_rate=ordered.frame_rate,
-                model=self._model,
+                model=self.model,
                 threads=encode_threads(self.ctx.settings),
                 scratch=self.ctx.scratch,
                 timeout_s=self.ctx.time_left_s,
@@ -92,43 +97,60 @@ class Comparison:
             return _not_measured(self.failed)
         if not scores:
             return _not_measured(complaint.strip() or "libvmaf wrote no scores")
-        return Scored(score=qc.pool(scores, sampled=self.reference.frames.neighbours, model=self._model))
+        return Scored(score=qc.pool(scores, sampled=self.reference.frames.neighbours, model=self.model))
 
     def every_frame(self, planned: Rendition, result: EncodeResult) -> tuple[Scored, Cost]:
         """The score of a rendition on every frame of longer stretches, or of a short title, and what that cost."""
-        windows = comparison_windows(self._length_s, frame_rate=planned.frame_rate)
-        opened = open_mezzanine(self.ctx, self.source)
+        windows = comparison_windows(self.length_s, frame_rate=planned.frame_rate)
         path = self.ctx.store.local_copy(result.uri, self.ctx.scratch)
         scores: list[float] = []
         costs: list[Cost] = []
         try:
             for window in windows or (None,):
-                found, finished = compare(
-                    self.ctx.settings,
-                    opened,
-                    path,
-                    self.source.video,
-                    planned.treatment,
-                    frame_rate=planned.frame_rate,
-                    model=self._model,
-                    window=window,
-                    threads=encode_threads(self.ctx.settings),
-                    scratch=self.ctx.scratch,
-                    timeout_s=self.ctx.time_left_s,
-                )
+                found, finished = self.stretch(planned, path, window)
                 scores += found
                 costs.append(finished.cost)
         except EncoderCrashed as error:
             return _not_measured(error.message), Cost.sum(costs)
-        return Scored(score=qc.pool(scores, sampled=windows is not None, model=self._model)), Cost.sum(costs)
+        return Scored(score=qc.pool(scores, sampled=windows is not None, model=self.model)), Cost.sum(costs)
+
+    def stretch(
+        self,
+        planned: Rendition,
+        path: Path,
+        window: Window | None,
+        *,
+        told: Callable[[EncoderProgress], None] = lambda state: None,
+    ) -> tuple[list[float], Finished]:
+        """Scores of every frame of a stretch of a rendition; see :func:`include.adapters.vmaf.compare`."""
+        return compare(
+            self.ctx.settings,
+            self.opened,
+            path,
+            self.source.video,
+            planned.treatment,
+            frame_rate=planned.frame_rate,
+            model=self.model,
+            window=window,
+            threads=encode_threads(self.ctx.settings),
+            scratch=self.ctx.scratch,
+            timeout_s=self.ctx.time_left_s,
+            told=told,
+        )
+
+    @cached_property
+    def opened(self) -> OpenedMezzanine:
+        """The mezzanine, after a look that it is still the same."""
+        return open_mezzanine(self.ctx, self.source)
 
     @property
-    def _length_s(self) -> float:
-        # Behind the source's last picture there is nothing to compare with: it is held.
+    def length_s(self) -> float:
+        """How much of the title there is to compare with: behind the source's last picture that one is held."""
         return min(self.verified.duration_s, self.source.video.end_s)
 
     @property
-    def _model(self) -> str:
+    def model(self) -> str:
+        """Built-in model of libvmaf."""
         return qc.vmaf_model(self.source.video.display_width, self.source.video.display_height)
 
 

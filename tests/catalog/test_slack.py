@@ -129,6 +129,7 @@ def test_a_hostile_name_can_neither_call_the_channel_nor_link(
         ("degraded", "published as degraded", False),
         ("rejected", "rejected", True),
         ("repair", "could not be repaired", True),
+        ("proof", "is published with a wrong rendition", False),
     ],
 )
 def test_each_level_says_what_it_is_and_what_to_do(

@@ -38,9 +38,9 @@ def test_a_written_file_is_fresh_and_a_changed_one_is_stale(
 def test_every_dag_and_every_task_of_every_pipeline_is_told() -> None:
     text = docs.dags()
 
-    for name in ("intake", "dispatch", "housekeeping", "batch__<batch_id>"):
+    for name in ("intake", "dispatch", "housekeeping", "proofs", "batch__<batch_id>"):
         assert f"## `{name}`" in text
-    assert text.count("**If it fails**") == 3
+    assert text.count("**If it fails**") == 4
     for pipeline in ("`vod` v3", "`vod-download` v3"):
         assert f"### Pipeline {pipeline}" in text
     assert "| `encode` (mapped over the plan's jobs, by pool: `encode_cpu`, `encode_gpu`) | worker | `prepare`" in text

@@ -147,6 +147,25 @@ def mapped_over_the_title(title: Handle) -> None:
         making(job)
 
 
+def mapped_apart(title: Handle) -> None:
+    with task("one"):
+        decision = planning(title)
+    with task("two", each_job_of=decision, apart=True) as job:
+        making(job)
+
+
+def waits_for_what_is_apart(title: Handle) -> None:
+    with task("late", apart=True):
+        note = first(title)
+    with task("two"):
+        second(note)
+
+
+def all_apart(title: Handle) -> None:
+    with task("late", apart=True):
+        first(title)
+
+
 def job_outside_of_its_task(title: Handle) -> None:
     with task("plan"):
         decision = planning(title)
@@ -241,6 +260,9 @@ def first_set_twice(title: Handle) -> None:
         (all_where_one_is_wanted, "document 1 is every Note of making; the stage takes"),
         (one_where_all_are_wanted, "document 1 is Note of first; the stage takes"),
         (of_another_pipeline, "document 1 is the result of stranger, which this pipeline does not run"),
+        (mapped_apart, "task two: runs apart from the title's run; it has neither jobs nor an edition"),
+        (waits_for_what_is_apart, "task two: follows late, which runs when the title is settled"),
+        (all_apart, "no task has a share of the progress"),
     ],
 )
 def test_a_description_that_cannot_run_is_refused_with_its_reason(
@@ -251,6 +273,21 @@ def test_a_description_that_cannot_run_is_refused_with_its_reason(
     assert (description.__name__, 1) not in registry()
     with pytest.raises(ConfigurationError, match="inside a @pipeline function"):
         first(Handle("title"))
+
+
+def test_a_task_apart_is_none_of_the_titles_run_and_may_take_what_that_has_made() -> None:
+    def with_a_later_look(title: Handle) -> None:
+        with task("one"):
+            note = first(title)
+        with task("late", apart=True, share=0.0):
+            second(note)
+        with task("two"):
+            control(title)
+
+    described = pipeline(version=1)(with_a_later_look)
+
+    assert [each.name for each in described.of_run] == ["one", "two"]
+    assert described.task("late").upstream == ("one",)
 
 
 def good(title: Handle) -> None:
@@ -350,4 +387,4 @@ def test_the_registered_pipelines_are_good_from_end_to_end() -> None:
     assert {"vod", "vod-download"} <= {each.name for each in found}
     for each in found:
         assert each.summary
-        assert each.tasks[-1].trigger_rule == "all_done"
+        assert each.of_run[-1].trigger_rule == "all_done"

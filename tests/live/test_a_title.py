@@ -13,6 +13,7 @@ import jwt
 import m3u8
 import pytest
 
+from include.adapters.catalog import Event
 from include.base.errors import RequestRejected
 from include.base.settings.telling import signing_keys
 from include.domain.telling.webhooks import verify
@@ -320,3 +321,27 @@ def _told_of_miss(live: LiveStack, title_id: str) -> int:
         title_id in received.body.decode() and "missed the deadline" in received.body.decode()
         for received in live.slack.requests
     )
+
+
+def test_what_is_published_is_proved_on_every_frame_behind_its_settlement(
+    batch: dict[str, Any], live: LiveStack
+) -> None:
+    """The tier asks for it; the title's own run has ended by then, and nothing of the title changes."""
+    request_id = title(batch, "good")["request_id"]
+
+    def proofs() -> list[Event]:
+        events = live.catalog.history.events(request_id=request_id)
+        return [each for each in events if each.kind.startswith(("title.proved", "title.not_proved"))]
+
+    settled = live.catalog.titles.get(request_id)
+    wait_for(lambda: bool(proofs()), "the proof of the title", limit_s=240)
+
+    (proved,) = proofs()
+    assert proved.kind == "title.proved"
+    assert {each["rendition"]: each["vmaf"]["frames"] for each in proved.detail["renditions"]} == {
+        "h264_144p": 75, "h264_240p": 75
+    }  # fmt: skip
+    assert proved.detail["cpu_s"] > 0
+    assert live.catalog.titles.get(request_id) == settled
+    of_batch = live.catalog.history.events(batch_id="first", limit=1000)
+    assert [each.request_id for each in of_batch if each.kind == "proof.queued"] == [request_id]

@@ -23,11 +23,12 @@ from include.orchestration.bundle import write_stubs
 from include.orchestration.factory import batch_dag
 from include.orchestration.runtimes.control import ControlTask, Gate, PublishTask
 from include.orchestration.runtimes.local import WorkerTask
+from include.orchestration.weights import weight_of
 
 ROOT = Path(next(iter(include.__path__))).parent
-TAGS = {"callsheet", "control", "intake", "batch", "pipeline:vod", "pipeline:vod-download"}
+TAGS = {"callsheet", "control", "intake", "batch", "proof", "pipeline:vod", "pipeline:vod-download"}
 POOLS = {"control", "cpu_encode", "gpu_encode"}
-CONTROL_DAGS = {"dispatch", "housekeeping", "intake"}
+CONTROL_DAGS = {"dispatch", "housekeeping", "intake", "proofs"}
 EDGES = {
     ("prepare", "plan"), ("prepare", "extras"),
     ("prepare", "encode_cpu"), ("plan", "encode_cpu"), ("encode_cpu", "encode_done"),
@@ -87,7 +88,7 @@ def dags(bag: DagBag) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tasks(dags: dict[str, Any]) -> list[tuple[str, Any]]:
     found = [(dag_id, task) for dag_id, dag in dags.items() for task in dag.tasks]
-    assert len(found) == 6 + 2 * 19
+    assert len(found) == 7 + 2 * 19
     return found
 
 
@@ -144,7 +145,7 @@ def test_every_task_has_pool_weight_rule_limit_retries_and_a_doc(tasks: list[tup
 def test_encodes_wait_in_their_own_pool_and_control_never_behind_them(tasks: list[tuple[str, Any]]) -> None:
     for _, task in tasks:
         workers = dict.fromkeys(
-            ("prepare", "encode_cpu", "encode_rest_cpu", "extras", "first_finish", "finish"), "cpu_encode"
+            ("prepare", "encode_cpu", "encode_rest_cpu", "extras", "first_finish", "finish", "prove"), "cpu_encode"
         )
         gpus = dict.fromkeys(("encode_gpu", "encode_rest_gpu"), "gpu_encode")
         assert task.pool == {**workers, **gpus}.get(task.task_id, "control"), task.task_id
@@ -165,6 +166,16 @@ def test_the_edges_of_the_control_dags_are_locked(dags: dict[str, Any]) -> None:
     assert edges(dags["intake"]) == {("accept", "release")}
     assert edges(dags["housekeeping"]) == {("retire_batches", "clean_work")}
     assert edges(dags["dispatch"]) == set()
+    assert edges(dags["proofs"]) == set()
+
+
+def test_a_proof_is_one_worker_task_in_a_dag_of_its_own_below_every_encode(dags: dict[str, Any]) -> None:
+    """No title's run waits for it, nor has a task for it: titles whose tier asks for none cost nothing."""
+    (prove,) = dags["proofs"].tasks
+
+    assert (prove.task_id, type(prove), prove.pool) == ("prove", WorkerTask, "cpu_encode")
+    assert prove.priority_weight < weight_of(0, 0, beyond_share=True)
+    assert "prove" not in {task.task_id for task in dags["batch__spring"].tasks}
 
 
 def test_failed_renditions_do_not_stop_the_finish_and_nothing_stops_the_settlement(dags: dict[str, Any]) -> None:

@@ -38,8 +38,8 @@ from tests.receivers import http_receiver
 REFUSED = b'{"detail": "Dag with dag_id has import errors and cannot be triggered"}'
 STEPS = [
     "moved batches", "moved runs",
-    "lost runs", "repairs", "back-fills", "progress", "values", "weights", "cancelled", "release", "overdue", "alerts",
-    "webhooks", "arrivals", "headers",
+    "lost runs", "repairs", "back-fills", "progress", "values", "weights", "cancelled", "release", "proofs", "overdue",
+    "alerts", "webhooks", "arrivals", "headers",
 ]  # fmt: skip
 LONG_AFTER = NOW + LOST_AFTER * 2
 

@@ -160,6 +160,7 @@ def test_resumptions_are_watched_once_however_often_it_is_asked_for() -> None:
         ({"next_method": "resume", "state": "running", "priority_weight": 7 + RESUMED}, 7),
         ({"next_method": None, "state": "scheduled"}, 7),
         ({"next_method": "resume", "state": "scheduled", "dag_id": "someone_elses"}, 7),
+        ({"next_method": "resume", "state": "scheduled", "dag_id": "proofs"}, 7 + RESUMED),
         ({"next_method": "resume", "state": "scheduled", "__tablename__": "dag_run"}, 7),
     ],
 )

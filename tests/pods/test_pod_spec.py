@@ -102,7 +102,7 @@ def test_every_tasks_pod_keeps_the_official_schema(task: str, tier: Tier, versio
 
 
 def test_all_worker_tasks_are_among_them() -> None:
-    assert WORKERS == ["prepare", "encode", "extras", "first_finish", "finish"]
+    assert WORKERS == ["prepare", "encode", "extras", "first_finish", "finish", "prove"]
 
 
 def test_the_pod_runs_the_workers_argv_and_nothing_else() -> None:

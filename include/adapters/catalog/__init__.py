@@ -9,6 +9,7 @@ from include.adapters.catalog.database import Database
 from include.adapters.catalog.history import History
 from include.adapters.catalog.outbox import Outbox
 from include.adapters.catalog.owners import Owners
+from include.adapters.catalog.proofs import Proofs
 from include.adapters.catalog.queue import Queue
 from include.adapters.catalog.records import (
     BatchRecord,
@@ -67,6 +68,7 @@ class Catalog:
         self.queue = Queue(self.database)
         self.versions = Versions(self.database)
         self.repairs = Repairs(self.database)
+        self.proofs = Proofs(self.database)
         self.history = History(self.database)
         self.alerts = Alerts(self.database)
         self.outbox = Outbox(self.database)

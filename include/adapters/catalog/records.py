@@ -17,6 +17,8 @@ from include.domain.title.work import FORMAT
 TaskEvent = Literal["started", "finished", "failed"]
 RepairKind = Literal[Origin.REPAIR, Origin.BACKFILL]
 """Something went wrong, and is made good at once; or was given up for the deadline, and waits for an idle farm."""
+ProofOutcome = Literal["proved", "wrong", "given_up"]
+"""Every frame is as it should be; a rendition is not; or it could not be told."""
 OutboxState = Literal["pending", "delivered", "dead"]
 
 
@@ -52,6 +54,20 @@ def valued_columns(work: Work, valuation: Valuation) -> dict[str, Any]:
         "priority": valuation.priority.points,
         "valuation": valuation.model_dump(mode="json"),
     }
+
+
+class ProofRecord(Document):
+    """A published set whose proof has not come to its end."""
+
+    request_id: str
+    version: int
+    queued_at: datetime
+    slices: int
+    """Runs of the DAG ``proofs`` so far."""
+    failures: int
+    """Those of them in a row that left nothing."""
+    run_id: str | None
+    """Of the slice under way; None between two slices."""
 
 
 class Stub(Document):

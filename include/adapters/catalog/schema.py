@@ -327,3 +327,19 @@ repairs = Table(
     Column("kind", String(20), nullable=False, server_default="repair"),
     sqlite_autoincrement=True,
 )
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("request_id", REQUEST_ID, ForeignKey("titles.request_id"), primary_key=True),
+    # The published version whose renditions are compared.
+    Column("version", Integer, nullable=False),
+    Column("queued_at", Moment, nullable=False),
+    # Slices so far, and those of them in a row that left nothing.
+    Column("slices", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    # Of the slice under way.
+    Column("run_id", NAME),
+    Column("ended_at", Moment, index=True),
+    Column("outcome", String(20)),
+)

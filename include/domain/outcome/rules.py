@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 from include.base.document import Document
 from include.base.errors import CoreRungMissing
@@ -129,12 +130,13 @@ def recognised(compared: Iterable[tuple[Sequence[Misplaced], QualityScore | None
         compared: What the excerpts say against each rendition, and its score.
     """
     return any(
-        score is not None
-        and score.mean >= SAME_PICTURE_VMAF
-        and score.p1 >= SAME_PICTURE_P1
-        and any(each.foreign for each in found)
-        for found, score in compared
+        score is not None and is_the_sources(score) and any(each.foreign for each in found) for found, score in compared
     )
+
+
+def is_the_sources(score: QualityScore) -> bool:
+    """Whether VMAF is so high that nothing but the source's picture has it."""
+    return score.mean >= SAME_PICTURE_VMAF and score.p1 >= SAME_PICTURE_P1
 
 
 def picture_faults(found: Sequence[Misplaced], *, recognised: bool) -> tuple[str, ...]:
@@ -201,18 +203,29 @@ def pool(scores: Sequence[float], *, sampled: bool, model: str) -> QualityScore 
 
     The harmonic mean is libvmaf's, of ``score + 1``, so that one frame at zero does not decide alone.
     """
+    return pool_counted(Counter(scores), sampled=sampled, model=model)
+
+
+def pool_counted(scores: Mapping[float, int], *, sampled: bool, model: str) -> QualityScore | None:
+    """The same of scores that are given with the number of their frames."""
     if not scores or not all(math.isfinite(score) for score in scores):
         return None
-    ordered = sorted(scores)
-    count = len(ordered)
+    ordered = sorted(scores.items())
+    count = sum(scores.values())
     return QualityScore(
-        harmonic_mean=round(count / sum(1 / (score + 1) for score in ordered) - 1, 3),
-        p1=round(ordered[math.ceil(count / 100) - 1], 3),
-        mean=round(sum(ordered) / count, 3),
+        harmonic_mean=round(count / sum(frames / (score + 1) for score, frames in ordered) - 1, 3),
+        p1=round(at_rank(ordered, math.ceil(count / 100)), 3),
+        mean=round(sum(score * frames for score, frames in ordered) / count, 3),
         frames=count,
         sampled=sampled,
         model=model,
     )
+
+
+def at_rank(ordered: Sequence[tuple[float, int]], rank: int) -> float:
+    """The score of the frame that stands at ``rank``, counted from 1; 0 where there are fewer frames."""
+    upto = accumulate(frames for _, frames in ordered)
+    return next((score for (score, _), last in zip(ordered, upto, strict=True) if last >= rank), 0.0)
 
 
 def vmaf_model(display_width: int, display_height: int) -> str:

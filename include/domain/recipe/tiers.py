@@ -33,6 +33,8 @@ class TierPolicy(Document):
     """Seconds from one frame whose VMAF the checks measure to the next, before a title goes out …"""
     compared_frames: int = Field(default=10, ge=4, le=200)
     """… but at most so many frames, all over the title."""
+    proof: Literal["every_frame"] | None = None
+    """What a published set is proved by, after its publication: the VMAF of every frame; None for nothing."""
     field_pictures: bool = False
     """Whether each field of interlaced video becomes a picture (50i at 50 fps), and not each frame (at 25)."""
     limiter_db: float = Field(default=0.0, ge=0, le=12)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from include.base.document import Document
 
-AlertLevel = Literal["failed", "missed", "at_risk", "degraded", "rejected", "repair"]
+AlertLevel = Literal["failed", "missed", "at_risk", "degraded", "rejected", "repair", "proof"]
 
 GROUP_FROM = 3
 """From this many on, alerts of one level and cause that are sent together become one message."""

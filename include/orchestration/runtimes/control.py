@@ -20,7 +20,7 @@ from include.domain.plan.plan import Plan
 from include.orchestration.after_settling import after_settling
 from include.orchestration.runtimes.runtime import Runtime
 from include.orchestration.runtimes.task import PREVIEW_KEY, TitleTask
-from include.pipelines.core import Task, find_pipeline
+from include.pipelines.core import Task
 from include.pipelines.runner import TaskJob, run_task
 from include.services.planning import farm_share_of, note_planned
 from include.services.settling import conclude
@@ -52,7 +52,7 @@ class ControlTask(TitleTask):
         def farm_share() -> FarmShare:
             return farm_share_of(catalog, settings, task_job.title.request_id)
 
-        described = find_pipeline(self.pipeline, self.pipeline_version)
+        described = self.described(task_job.title)
         planner = described.maker_of(Plan)
         try:
             # Where housekeeping finds what a killed task has left.
@@ -71,7 +71,7 @@ class ControlTask(TitleTask):
                     catalog, settings, task_job.title, store, farm_share=farm_share, now=datetime.now(UTC)
                 )
         finally:
-            if task_job.task == described.tasks[-1].name:
+            if task_job.task == described.of_run[-1].name:
                 after_settling(catalog, settings, task_job.title)
         return None
 

@@ -104,7 +104,7 @@ class WorkerTask(TitleTask):
             worker.stdout.close()
         if worker.returncode != 0:
             raise _worker_failure(task_job, store, worker.returncode)
-        missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
+        missing = unfinished(task_job, store)
         if missing:
             raise PlatformUnavailable(
                 f"the worker of {task_job.label} ended well but left no result of {', '.join(missing)}"

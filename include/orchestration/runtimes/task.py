@@ -63,14 +63,15 @@ class TitleTask(BaseOperator):
     def __init__(
         self,
         *,
-        pipeline: str,
-        pipeline_version: int,
+        pipeline: str | None = None,
+        pipeline_version: int = 0,
         pipeline_task: str | None = None,
         job: str | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.pipeline = pipeline
+        """None for a task apart from the titles' runs: each of its runs is for the title that its conf names."""
         self.pipeline_version = pipeline_version
         self.pipeline_task = pipeline_task or self.task_id
         """Name of the task in the pipeline; a mapped one is more than one task in Airflow."""
@@ -85,14 +86,12 @@ class TitleTask(BaseOperator):
         """Do ``work``, tell the catalog before and after, and class its failure; a deferral is neither."""
         settings = load_settings()
         catalog, store = Catalog(settings.catalog_url), open_store(settings)
-        pipeline = find_pipeline(self.pipeline, self.pipeline_version)
+        now = datetime.now(UTC)
         try:
-            # Any task may be the first to run again after an operator cleared it: the title is open again then.
-            run, now = context["dag_run"], datetime.now(UTC)
-            settles = self.pipeline_task == pipeline.tasks[-1].name
-            title = catalog.titles.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
+            title = self._title(catalog, context, now)
         except NotReleased as error:
             raise AirflowFailException(str(error)) from error
+        pipeline = self.described(title)
         if title.begun_by_another_release:
             # Its documents may be none that this release can read: dispatch has the run begin again.
             log.warning("%s: its run was begun by another release; it begins again within a minute", title.request_id)
@@ -124,6 +123,29 @@ class TitleTask(BaseOperator):
             plan = partial(load_plan, task_job.title, pipeline.task(self.pipeline_task), store)
             let_the_next_in(context, plan, settings)
         return returned
+
+    def described(self, title: TitleRecord | TitleJob) -> Pipeline:
+        """The pipeline that the task is of; the title's own for a task apart from the titles' runs."""
+        if self.pipeline is None:
+            return find_pipeline(title.pipeline, title.pipeline_version)
+        return find_pipeline(self.pipeline, self.pipeline_version)
+
+    def _title(self, catalog: Catalog, context: Context, now: datetime) -> TitleRecord:
+        """The title of the run; raises :class:`NotReleased` for one that is not to run."""
+        run = context["dag_run"]
+        if self.pipeline is None:
+            request_id = (run.conf or {}).get("request_id")
+            title = catalog.titles.get(request_id) if isinstance(request_id, str) else None
+            if title is None or title.begun_by_another_release:
+                raise NotReleased(
+                    f"{request_id!r} is no request whose work this release can read: runs of {run.dag_id} are started "
+                    "by the DAG dispatch",
+                    reason="not_released",
+                )
+            return title
+        # Any task may be the first to run again after an operator cleared it: the title is open again then.
+        settles = self.pipeline_task == find_pipeline(self.pipeline, self.pipeline_version).of_run[-1].name
+        return catalog.titles.begin(dag_id=run.dag_id, run_id=run.run_id, now=now, reopens=not settles)
 
     def work(
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
@@ -184,11 +206,11 @@ def push_list(task_id: str, items: list[str], context: Context) -> None:
     XCom.set(XCom.XCOM_RETURN_KEY, items, **where, _mapped_length=len(items))
 
 
-def unfinished(task_job: TaskJob, store: ObjectStore, pipeline: str, version: int) -> list[str]:
+def unfinished(task_job: TaskJob, store: ObjectStore) -> list[str]:
     """Names of the task's stages that have left no result: success is what the outputs say."""
     return [
         node.name
-        for node in find_pipeline(pipeline, version).task(task_job.task).nodes
+        for node in find_pipeline(task_job.title.pipeline, task_job.title.pipeline_version).task(task_job.task).nodes
         if store.size(result_key(task_job.title, node.name, task_job.item if node.mapped else None)) is None
     ]
 

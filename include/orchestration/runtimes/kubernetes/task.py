@@ -164,7 +164,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
         self, task_job: TaskJob, *, settings: Settings, store: ObjectStore, catalog: Catalog, context: Context
     ) -> dict[str, Any] | None:
         """Start the pod, or find it, and defer until it has ended. Where all is done already there is no pod."""
-        if not unfinished(task_job, store, self.pipeline, self.pipeline_version):
+        if not unfinished(task_job, store):
             log.info("all results of %s are there already", task_job.label)
             return None
         self.namespace, self.kubernetes_conn_id = settings.worker_namespace, settings.kubernetes_conn_id
@@ -260,7 +260,7 @@ class PodTask(TitleTask, KubernetesPodOperator):
             failure = error
         finally:
             self._attempting = False
-        missing = unfinished(task_job, store, self.pipeline, self.pipeline_version)
+        missing = unfinished(task_job, store)
         if missing and self.pod is None and self._end is None:
             self._wait_where_that_helps(failure, task_job, store)
         if missing and self._end is not None:
@@ -341,7 +341,8 @@ class PodTask(TitleTask, KubernetesPodOperator):
     def _encode_job(self, task_job: TaskJob, store: ObjectStore) -> EncodeJob | None:
         if task_job.item is None:
             return None
-        plan = load_plan(task_job.title, find_pipeline(self.pipeline, self.pipeline_version).task(task_job.task), store)
+        pipeline = find_pipeline(task_job.title.pipeline, task_job.title.pipeline_version)
+        plan = load_plan(task_job.title, pipeline.task(task_job.task), store)
         return next((job for job in plan.jobs if job.name == task_job.item), None)
 
     def _footprint(
