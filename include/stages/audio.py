@@ -27,6 +27,7 @@ from include.domain.title.title import TitleJob
 from include.recipes import load_recipes
 from include.stages.core import StageContext, stage
 from include.stages.listening import (
+    TRIES,
     Heard,
     Layout,
     Version,
@@ -265,17 +266,22 @@ def _encode(ctx: StageContext, opened: OpenedMezzanine, jobs: Sequence[Job], *, 
             ctx.report(done, f"encoding {len(jobs)} audio tracks: {share:.0%} of {duration_s:.0f} s")
 
         told = on_share(so_far, duration_s=duration_s)
-        finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-        due |= {job.version.name: _limited(finished, job) for own in tracks for job in own if job.level.limited_db}
+        limited = [job for own in tracks for job in own if job.level.limited_db]
+        for attempt in range(1, TRIES + 1):
+            finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
+            try:
+                due |= {job.version.name: _limited(finished, job) for job in limited}
+            except ValueError as error:
+                if attempt == TRIES:
+                    raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
+                continue
+            break
     return [due.get(job.version.name, job) for job in jobs]
 
 
 def _limited(finished: Finished, job: Job) -> Job:
     """A job whose sound passed a limiter: what that took from the loudness is due to it no more."""
-    try:
-        due_lufs = limited_lufs(finished.stderr, job.version.name)
-    except ValueError as error:
-        raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
+    due_lufs = limited_lufs(finished.stderr, job.version.name)
     return replace(job, level=replace(job.level, due_lufs=due_lufs))
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from include.adapters.ffmpeg.loudness import beyond_measure, measured, measuring
+from include.adapters.ffmpeg.loudness import beyond_measure, limited_lufs, measured, measuring
 from include.adapters.ffmpeg.reading import parse_ebur128
 from include.adapters.tools import ffmpeg
 from include.base.settings import Settings
@@ -47,6 +47,18 @@ def test_a_report_that_is_not_whole_is_an_error() -> None:
     for stderr in ("Conversion failed!", between, whole.replace("max_volume", "")):
         with pytest.raises(ValueError, match="no whole report"):
             measured(stderr, "one")
+
+
+def test_reports_that_have_run_into_each_other_are_an_error() -> None:
+    """Who speaks is named only at the beginning of a line: a report that begins on another's has no name."""
+    report = "Summary:\n\n  Integrated loudness:\n    I:         {} LUFS\n    Threshold: -40.0 LUFS"
+    whole = f"[ebur128@one @ 0x1] [info] {report.format(-20.0)}\n"
+    both = f"[ebur128@one @ 0x1] [info] {report.format(-20.0)}{report.format(-30.0)}\n[ebur128@two @ 0x2] [info] \n"
+
+    assert limited_lufs(whole, "one") == -20.0
+    for name in ("one", "two"):
+        with pytest.raises(ValueError, match="no whole report"):
+            limited_lufs(both, name)
 
 
 def test_what_is_louder_than_the_measure_is_told() -> None:

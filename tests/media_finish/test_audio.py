@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from include.adapters.ffmpeg.loudness import measured
+from include.adapters.ffmpeg.loudness import limited_lufs, measured
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -247,6 +247,22 @@ def test_silence_before_a_late_track_takes_no_memory(tmp_path: Path) -> None:
     assert source.audio[0].start_time_s == pytest.approx(360, abs=0.1)
     assert measured(finished.stderr, "late").integrated_lufs == pytest.approx(-21, abs=3)
     assert finished.cost.peak_memory_mb < 150
+
+
+def test_an_encode_whose_limiter_left_no_whole_report_runs_again(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def half_the_first_time(stderr: str, name: str) -> float | None:
+        asked.append(name)
+        return limited_lufs("" if len(asked) == 1 else stderr, name)
+
+    monkeypatch.setattr("include.stages.audio.limited_lufs", half_the_first_time)
+    _, _, result = encoded(tmp_path, clips("again.mp4", seconds=2, tone=CLICK), tier="standard")
+
+    assert asked == ["aac_en_stereo"] * 2
+    assert result.renditions[0].due_lufs == pytest.approx(result.renditions[0].loudness_lufs, abs=0.6)
 
 
 def test_sound_above_full_scale_is_brought_down_and_said(clips: Clips, tmp_path: Path) -> None:

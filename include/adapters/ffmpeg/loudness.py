@@ -101,7 +101,7 @@ def levelling(chosen: Level, name: str) -> list[str]:
 def limited_lufs(stderr: str, name: str) -> float | None:
     """Integrated loudness behind the limiter of :func:`levelling`; None in silence.
 
-    Raises :class:`ValueError` where there is no report. It is always whole: ffmpeg writes this part of it at once.
+    Raises :class:`ValueError` where the report is not whole, as :func:`measured`.
 
     Args:
         stderr: Of the whole command, at the loglevel ``info``.
@@ -109,7 +109,7 @@ def limited_lufs(stderr: str, name: str) -> float | None:
     """
     integrated = _number(_INTEGRATED, _summary(stderr, name))
     if integrated is None:
-        raise ValueError(f"there is no report of {name}")
+        raise ValueError(f"there is no whole report of {name}")
     return _lufs(integrated)
 
 
@@ -127,8 +127,9 @@ def _lufs(reported: float) -> float | None:
 
 
 def _number(pattern: re.Pattern[str], text: str) -> float | None:
+    """The one value there is; None also where there are several, for then a report has run into another."""
     found = pattern.findall(text)
-    return _float(found[-1]) if found else None
+    return _float(found[0]) if len(found) == 1 else None
 
 
 def _float(text: str) -> float:
