@@ -43,7 +43,8 @@ def only(**rates: float) -> Any:
         ({"sampled_pixel": 1.0}, PIXELS * 25 * RATES.sampled_s * 1e-9),
         ({"output_pixel": 1.0}, sum(cut.pixels for cut in RUNGS) * 1500 * 1e-9),
         ({"compared_pixel": 1.0}, PIXELS * 20 * len(RUNGS) * 1e-9),
-        ({"sample": 100.0}, 2 * 60 * 48000 * 1e-7),
+        ({"file_sample": 100.0}, 60 * 48000 * 1e-7),
+        ({"channel_sample": 100.0}, 2 * 60 * 48000 * 1e-7),
     ],
 )
 def test_each_part_of_the_work_has_its_rate(rates: dict[str, float], seconds: float) -> None:

@@ -59,8 +59,10 @@ class TaskRates(Document):
     """Per pixel of the renditions, all of them decoded."""
     compared_pixel: float = Field(default=0.0, ge=0)
     """Per pixel of the source, for each frame of a rendition that is compared with it."""
-    sample: float = Field(default=0.0, ge=0)
-    """Per sample of a channel of the sound that is made, at 48 kHz."""
+    file_sample: float = Field(default=0.0, ge=0)
+    """Per sample of each file of sound that is made, at 48 kHz, however many channels it has."""
+    channel_sample: float = Field(default=0.0, ge=0)
+    """Per sample of each channel in these files."""
 
 
 class CostRates(Document):

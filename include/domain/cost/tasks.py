@@ -56,7 +56,8 @@ def _task_s(
         + rate.sampled_pixel * size * min(duration_s, rates.sampled_s) * source.source_fps
         + rate.output_pixel * output_pixels
         + rate.compared_pixel * size * compared_frames * renditions
-        + rate.sample * source.audio_channels * duration_s * AUDIO_RATE_HZ
+        + rate.file_sample * source.audio_renditions * duration_s * AUDIO_RATE_HZ
+        + rate.channel_sample * source.audio_channels * duration_s * AUDIO_RATE_HZ
     )
     starts_s = rate.start_s + rate.rendition_s * renditions + rate.sound_s * source.audio_renditions
     return float(starts_s + nanoseconds * NANO)
