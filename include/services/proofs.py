@@ -2,7 +2,7 @@
 
 A proof waits in the catalog, not in Airflow: many active runs choke its scheduler. ``dispatch`` starts a run of the DAG
 ``proofs`` for each slice of it, at most as many at once as there are slots; a slice works for a few minutes and leaves
-its slot to whoever wants it (docs/decisions/0025-proof-after-publication.md). The title is settled all the while:
+its slot to whoever wants it (docs/decisions/0026-proof-after-publication.md). The title is settled all the while:
 neither its state nor anything that was told of it depends on its proof.
 """
 

@@ -1,7 +1,7 @@
 """Prove: every frame of a published set against the mezzanine, after the publication.
 
 A stage of its own run, in slices: it works for a few minutes, keeps what it has, and leaves its slot to the next encode
-that wants it (docs/decisions/0025-proof-after-publication.md). Nothing is said against a rendition by a score alone:
+that wants it (docs/decisions/0026-proof-after-publication.md). Nothing is said against a rendition by a score alone:
 where one is conspicuous, the place is compared once more, and held against a smaller rendition and against excerpts of
 the mezzanine, as the checks do it.
 """

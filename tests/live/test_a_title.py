@@ -333,8 +333,16 @@ def test_what_is_published_is_proved_on_every_frame_behind_its_settlement(
         events = live.catalog.history.events(request_id=request_id)
         return [each for each in events if each.kind.startswith(("title.proved", "title.not_proved"))]
 
+    def compared() -> bool:
+        events = live.catalog.history.events(request_id=request_id)
+        return any(each.task == "prove" and each.kind == "task.finished" for each in events)
+
     settled = live.catalog.titles.get(request_id)
-    wait_for(lambda: bool(proofs()), "the proof of the title", limit_s=240)
+    # A run of dispatch starts the proof and a later one concludes it: neither is waited for until its minute comes.
+    live.trigger("dispatch", "proof-starts")
+    wait_for(compared, "the comparison of the title", limit_s=180)
+    live.trigger("dispatch", "proof-ends")
+    wait_for(lambda: bool(proofs()), "the proof of the title", limit_s=90)
 
     (proved,) = proofs()
     assert proved.kind == "title.proved"
