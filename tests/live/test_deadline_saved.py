@@ -36,7 +36,7 @@ PAST_ENCODES = 60
 def expected() -> TitleWork:
     """What the plan will say of the clip on such a farm."""
     predictor = PriorPredictor(rates=load_cost_rates(), factors={("libx264", "slow"): SLOWNESS})
-    return title_work(SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], predictor=predictor, tier=TIER)
+    return title_work(SHAPE, [load_ladders()["h264"]], load_tiers()[TIER], predictor=predictor)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def slow_farm(live: LiveStack) -> Iterator[None]:
         )
         for number in range(PAST_ENCODES)
     ]  # fmt: skip
-    live.catalog.history.record("past/past", rows, now=datetime.now(UTC))
+    live.catalog.history.record("past/past", rows, [], now=datetime.now(UTC))
     for title in live.catalog.titles.find(states={State.WAITING}):
         # Other tests leave titles behind that can never start.
         wait_for(partial(held, live, title.request_id), f"the hold of {title.request_id}", limit_s=60)
