@@ -129,7 +129,7 @@ def test_the_packager_s_command_holds_no_path_and_cuts_a_hair_before_the_keyfram
         "hls_group_id=stereo,hls_name=aac_en_stereo,dash_label=aac_en_stereo",
         *("--segment_duration", "33.333333", "--fragment_duration", "2.083333"),
         *("--hls_master_playlist_output", "packager.m3u8", "--hls_playlist_type", "VOD"),
-        *("--mpd_output", "dash.mpd", "--generate_static_live_mpd", "--io_cache_size", "0", "--force_cl_index"),
+        *("--mpd_output", "dash.mpd", "--generate_static_live_mpd", "--io_cache_size", "2097152", "--force_cl_index"),
     ]
 
 
