@@ -107,7 +107,8 @@ def test_the_worker_and_its_tools_end_with_the_task(
         while not (tools := worker.children(recursive=True)):
             time.sleep(0.05)
         everyone.extend([worker, *tools])
-        (client,) = [each for each in psutil.Process().children() if "run" in each.cmdline()]
+        alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+        (client,) = [each for each in alive if "run" in each.cmdline()]
         client.kill()
 
     thread = threading.Thread(target=end)
