@@ -11,6 +11,7 @@ from pathlib import Path
 from include.adapters.catalog import Catalog, TitleRecord
 from include.adapters.store.interface import ObjectStore
 from include.adapters.store.opening import open_store
+from include.base.errors import EXIT_CODES, Retry
 from include.base.settings import Settings
 from include.domain.plan.plan import Plan
 from include.domain.title.request import parse_batch
@@ -89,4 +90,7 @@ class Life:
                     self.control(job)
                 else:
                     done = self.worker(job)
+                    if done.returncode == EXIT_CODES[Retry.TRANSIENT]:
+                        # As Airflow does: not every break of a tool's connection can be mended within its run.
+                        done = self.worker(job)
                     assert done.returncode == 0, done.stderr[-6000:]
