@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from include.adapters.catalog import Catalog, TitleRecord
 from include.base.document import Document
 from include.orchestration.deadlines import CONF_KEY
-from include.orchestration.names import BATCH_PREFIX, CONTROL_POOL
+from include.orchestration.names import BATCH_PREFIX
 from include.orchestration.weights import RESUMED, is_job, is_raised, step_of, weight_of, whole_number
 
 if TYPE_CHECKING:
@@ -175,10 +175,7 @@ def _weigh(session: Session, run: DagRun, *, ended: UUID | None = None) -> int:
     held, jobs = 0, []
     changed = 0
     for instance in session.scalars(query):
-        has_slot = instance.state in HOLDS_SLOT or is_raised(instance.priority_weight)
-        # The extras run beside the encodes and weigh more: where they are due, one of the title's slots is theirs.
-        due = not is_job(instance) and instance.state == TaskInstanceState.SCHEDULED
-        if instance.pool != CONTROL_POOL and (has_slot or due):
+        if is_job(instance) and (instance.state in HOLDS_SLOT or is_raised(instance.priority_weight)):
             held += instance.id != ended
         if instance.state == TaskInstanceState.RUNNING:
             continue

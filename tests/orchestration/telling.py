@@ -177,13 +177,7 @@ def shares(name: str) -> dict[str, list[int]]:
             seen[moment] = [each.priority_weight for each in jobs(session, name)]
         seen[f"{moment}_changed"] = [changed, share_slots(gone)]
 
-    with create_session() as session:
-        instance(session, name, "prepare").state = TaskInstanceState.SUCCESS
-    # The extras wait to resume: the title's other slot is for an encode.
-    look("beside_extras", _0="scheduled", _1="scheduled", _2="scheduled")
-    with create_session() as session:
-        instance(session, name, "extras").state = TaskInstanceState.SUCCESS
-    look("waiting")
+    look("waiting", _0="scheduled", _1="scheduled", _2="scheduled")
     look("full", _0="running", _1="queued")
     look("ending", ended=0)
     look("ended", _0="success")
