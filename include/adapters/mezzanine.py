@@ -267,11 +267,8 @@ def excerpt(uri: str, settings: Settings, *, start: int, length: int, limit_s: f
     whole: list[int] = []
     span = Span(start=start, end=start + length, on_size=whole.append)
     source = _s3_chunks if uri.startswith("s3://") else _http_chunks
-    chunks, deadline, data = (
-        source(uri, settings, settings.max_file_size, limit_s, span),
-        time.monotonic() + limit_s,
-        bytearray(),
-    )
+    chunks, data = source(uri, settings, settings.max_file_size, limit_s, span), bytearray()
+    deadline = time.monotonic() + limit_s
     try:
         for chunk in chunks:
             _in_time(uri, deadline, limit_s)

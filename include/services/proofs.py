@@ -52,7 +52,11 @@ def follow_proofs(
     """
     told = {"ended": 0, "under way": 0, "started": 0}
     waiting: list[tuple[ProofRecord, TitleRecord]] = []
+    # A slice is a task of the first pool.
+    slots = worker_pools(settings)[0].slots
     for proof in catalog.proofs.open():
+        if proof.run_id is None and len(waiting) >= slots and not _expired(proof, now):
+            continue  # its turn is later: thousands may wait, and each look asks catalog and store
         title = catalog.titles.get(proof.request_id)
         assert title is not None  # the tables refer to each other
         if proof.run_id is not None and _is_active(api, dag_id, proof.run_id):
@@ -61,8 +65,7 @@ def follow_proofs(
             told["ended"] += 1
         else:
             waiting.append((proof, title))
-    # A slice is a task of the first pool.
-    free = max(0, worker_pools(settings)[0].slots - told["under way"])
+    free = max(0, slots - told["under way"])
     for proof, title in waiting[:free]:
         told["started"] += _start(catalog, api, store, dag_id, proof, title)
     return told
@@ -120,9 +123,13 @@ def _why_not(catalog: Catalog, proof: ProofRecord, title: TitleRecord, *, now: d
         return f"the tier {title.request.tier} asks for no proof any more"
     if title.begun_by_another_release or _task(title) is None:
         return "another release has encoded the title, whose work this one does not read"
-    if now - proof.queued_at > WAITS_FOR:
+    if _expired(proof, now):
         return f"it did not come to its end within {WAITS_FOR.days} days: no slot was free for so long"
     return None
+
+
+def _expired(proof: ProofRecord, now: datetime) -> bool:
+    return now - proof.queued_at > WAITS_FOR
 
 
 def _superseded(catalog: Catalog, proof: ProofRecord, title: TitleRecord) -> bool:

@@ -180,14 +180,9 @@ def farm_predictor(catalog: Catalog, settings: Settings) -> Predictor:
 
 def task_factors(catalog: Catalog) -> dict[str, float]:
     """How this farm differs from the prior's rates in the tasks beside the encodes, by its own recent ones."""
-    rates = load_recipes().rates
-    ratios: dict[str, list[float]] = {}
-    for row in catalog.history.recent_tasks(limit=RECENT_TASKS):
-        known = read_task_features(row.features)
-        measured = task_ratio(known, row.cpu_s, rates) if known is not None else None
-        if known is not None and measured is not None:
-            ratios.setdefault(known.task, []).append(measured)
-    return calibration(ratios)
+    rates, rows = load_recipes().rates, catalog.history.recent_tasks(limit=RECENT_TASKS)
+    known = ((features, row) for row in rows if (features := read_task_features(row.features)) is not None)
+    return calibration((features.task, task_ratio(features, row.cpu_s, rates)) for features, row in known)
 
 
 def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
@@ -195,15 +190,11 @@ def farm_factors(catalog: Catalog, settings: Settings) -> dict[Pair, float]:
 
     Its own recent encodes say it; where they are too few, the sample encodes of ``callsheet calibrate``.
     """
-    rates = load_recipes().rates
-    ratios: dict[Pair, list[float]] = {}
-    for row in catalog.history.recent(limit=RECENT_ENCODES):
-        known = read_features(row.features)
-        measured = ratio_of(known, row.cpu_s, rates) if known is not None else None
-        if known is not None and measured is not None:
-            ratios.setdefault((known.encoder, known.preset), []).append(measured)
+    rates, rows = load_recipes().rates, catalog.history.recent(limit=RECENT_ENCODES)
+    known = ((features, row) for row in rows if (features := read_features(row.features)) is not None)
+    own = calibration(((each.encoder, each.preset), ratio_of(each, row.cpu_s, rates)) for each, row in known)
     kept = kept_calibration(settings)
-    return {**(kept.factors(rates) if kept else {}), **calibration(ratios)}
+    return {**(kept.factors(rates) if kept else {}), **own}
 
 
 def kept_calibration(settings: Settings) -> Calibration | None:

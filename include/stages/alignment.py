@@ -18,7 +18,7 @@ from pathlib import Path
 from include.adapters.ffmpeg.commands import EncoderProgress
 from include.adapters.ffmpeg.excerpts import Ear, Excerpt, read_source, sound_within, track_argv, written
 from include.adapters.ffmpeg.following import follow
-from include.adapters.ffmpeg.reading import bytes_written
+from include.adapters.ffmpeg.reading import bytes_written, complaints
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.tools import encode_threads, ffmpeg
 from include.base.errors import ToolFailed
@@ -141,7 +141,6 @@ def track_verdict(original: Original, track: AudioRendition, report: Tell) -> Tr
         finished = written(follow(argv, told, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch)))
         heard = {each.start_s: sound_within(Path(scratch), 0, each, zero_s=0.0) for each in wide}
     samples = bytes_written(finished.stdout) // (_BYTES * track.channels)
-    errors = [line.replace(str(path), track.name) for line in finished.stderr.splitlines() if line.strip()]
     numbers = [original.ears.index(ear) for ear in _ears(track)]
 
     def look(excerpt: Excerpt) -> qc.Misplaced | None:
@@ -151,7 +150,7 @@ def track_verdict(original: Original, track: AudioRendition, report: Tell) -> Tr
         return qc.misplaced(lag, None, what="sound", at_s=excerpt.window.start_s)
 
     reasons = [
-        *(f"does not decode: {error}" for error in errors[:3]),
+        *(f"does not decode: {error}" for error in complaints(finished, path, track.name)[:3]),
         *qc.sample_faults(samples, duration_s=original.source.duration_s),
         *(each.message for each in (_confirmed(original, look) if numbers else ())),
     ]

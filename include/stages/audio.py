@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.adapters.ffmpeg.commands import prelude
-from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.loudness import levelling, limited_lufs
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.sound import taken
 from include.adapters.ffmpeg.steady import Branch
 from include.adapters.mezzanine import open_mezzanine
-from include.adapters.process import Finished, failed
 from include.adapters.tools import ffmpeg
-from include.base.errors import EncoderCrashed
 from include.domain.media.changes import SoundState, most_channels, sound_finding
 from include.domain.media.choosing import Sound, chosen_tracks, sounds
 from include.domain.media.labels import file_name, sound_label, unique
@@ -27,7 +24,6 @@ from include.domain.title.title import TitleJob
 from include.recipes import load_recipes
 from include.stages.core import StageContext, stage
 from include.stages.listening import (
-    TRIES,
     Heard,
     Layout,
     Version,
@@ -35,6 +31,7 @@ from include.stages.listening import (
     listen,
     listen_encoded,
     on_share,
+    read_reports,
     track_filters,
 )
 
@@ -265,23 +262,18 @@ def _encode(ctx: StageContext, opened: OpenedMezzanine, jobs: Sequence[Job], *, 
             done = LISTENED + (ENCODED - LISTENED) * (before + share) / len(todo)
             ctx.report(done, f"encoding {len(jobs)} audio tracks: {share:.0%} of {duration_s:.0f} s")
 
-        told = on_share(so_far, duration_s=duration_s)
         limited = [job for own in tracks for job in own if job.level.limited_db]
-        for attempt in range(1, TRIES + 1):
-            finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-            try:
-                due |= {job.version.name: _limited(finished, job) for job in limited}
-            except ValueError as error:
-                if attempt == TRIES:
-                    raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
-                continue
-            break
+
+        def read(stderr: str, limited: Sequence[Job] = limited) -> dict[str, Job]:
+            return {job.version.name: _limited(stderr, job) for job in limited}
+
+        due |= read_reports(ctx, argv, on_share(so_far, duration_s=duration_s), read)
     return [due.get(job.version.name, job) for job in jobs]
 
 
-def _limited(finished: Finished, job: Job) -> Job:
+def _limited(stderr: str, job: Job) -> Job:
     """A job whose sound passed a limiter: what that took from the loudness is due to it no more."""
-    due_lufs = limited_lufs(finished.stderr, job.version.name)
+    due_lufs = limited_lufs(stderr, job.version.name)
     return replace(job, level=replace(job.level, due_lufs=due_lufs))
 
 

@@ -11,7 +11,7 @@ from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv, written
 from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.listing import REORDERED, list_packets
-from include.adapters.ffmpeg.reading import frames_counted
+from include.adapters.ffmpeg.reading import complaints, frames_counted
 from include.adapters.process import Finished
 from include.adapters.tools import encode_threads, ffmpeg, ffprobe
 from include.adapters.vmaf import Reference
@@ -269,10 +269,7 @@ def _decode(
             decoded = decode(None)
             costs.append(decoded.cost)
         shown = thumbnails(folder, zero_s=0.0)
-    # Reasons are published: no path of this machine in them.
-    errors = [line.replace(str(path), planned.name) for line in decoded.stderr.splitlines() if line.strip()]
-    if decoded.returncode != 0 and not errors:
-        errors = [f"ffmpeg ended with {decoded.returncode}"]
+    errors = complaints(decoded, path, planned.name)
     listed, listing = list_packets(ffprobe(ctx.settings), path, timeout_s=ctx.time_left_s, on_count=listing_them)
     if not listed.orderly:
         errors.append(f"a picture comes more than {REORDERED} packets from its place")

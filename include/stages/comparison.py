@@ -19,8 +19,9 @@ from include.adapters.process import Finished
 from include.adapters.tools import encode_threads
 from include.adapters.vmaf import Reference, compare, make_reference
 from include.base.errors import EncoderCrashed
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Inspection, Window
-from include.domain.media.sampling import compared_frames, comparison_windows
+from include.domain.media.sampling import comparison_windows
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import Cost, EncodeResult, QualityScore, SourceVerdict
 from include.domain.plan.plan import Plan
@@ -67,12 +68,7 @@ class Comparison:
                 self.opened,
                 self.source.video,
                 ordered.treatment,
-                frames=compared_frames(
-                    self.length_s,
-                    every_s=tier.compared_every_s,
-                    most=tier.compared_frames,
-                    frame_rate=ordered.frame_rate,
-                ),
+                frames=tier.compared(self.length_s, parse_rate(ordered.frame_rate)),
                 frame_rate=ordered.frame_rate,
                 model=self.model,
                 threads=encode_threads(self.ctx.settings),

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from include.adapters.ffmpeg.changes import sound_states
 from include.adapters.ffmpeg.commands import EncoderProgress, prelude
@@ -36,6 +37,7 @@ MOST_TRACKS = 8
 """Decoded in one read: each has a handful of threads, and each thread a stack that counts as memory."""
 NOWHERE = ("-c:a", "pcm_f32le", "-f", "null", "-")
 """An output that is thrown away, in floating point: making whole numbers of the samples costs as much as measuring."""
+T = TypeVar("T")
 TRIES = 4
 """Of one measurement (:func:`include.adapters.ffmpeg.loudness.measured`)."""
 
@@ -138,7 +140,14 @@ def listen(
         def so_far(share: float, before: int = number) -> None:
             report((before + share) / len(todo))
 
-        heard |= _run(ctx, argv, batch, duration_s=duration_s, told=on_share(so_far, duration_s=duration_s))
+        def read(stderr: str, batch: Sequence[Sequence[Version]] = batch) -> dict[str, Heard]:
+            return {
+                version.name: _heard(stderr, version, track=own[0].name, duration_s=duration_s)
+                for own in batch
+                for version in own
+            }
+
+        heard |= read_reports(ctx, argv, on_share(so_far, duration_s=duration_s), read)
     beyond = [
         replace(version, lowered_db=math.ceil(heard[version.name].loudness.sample_peak_dbfs))
         for version in versions
@@ -201,26 +210,27 @@ def listen_encoded(
     return encoded_s, loudness if encoded_s >= SHORTEST_MEASURED_S else replace(loudness, integrated_lufs=None)
 
 
-def _run(
-    ctx: StageContext,
-    argv: list[str],
-    batch: Sequence[Sequence[Version]],
-    *,
-    duration_s: float,
-    told: Callable[[EncoderProgress], None],
-) -> dict[str, Heard]:
-    for attempt in range(1, TRIES + 1):
-        finished = follow(argv, told, timeout_s=ctx.time_left_s)
+def read_reports(
+    ctx: StageContext, argv: list[str], told: Callable[[EncoderProgress], None], read: Callable[[str], T]
+) -> T:
+    """Run a command that measures, again where its reports are not whole; returns what ``read`` makes of them.
+
+    Args:
+        ctx: The stage's context; the command writes into its scratch folder.
+        argv: The command.
+        told: Gets its progress.
+        read: Takes its stderr; raises :class:`ValueError` where a report is not whole. That of the last of the tries
+            raises :class:`EncoderCrashed`.
+    """
+    tries = TRIES
+    while True:
+        finished = follow(argv, told, timeout_s=ctx.time_left_s, folder=ctx.scratch)
         try:
-            return {
-                version.name: _heard(finished.stderr, version, track=own[0].name, duration_s=duration_s)
-                for own in batch
-                for version in own
-            }
+            return read(finished.stderr)
         except ValueError as error:
-            if attempt == TRIES:
+            tries -= 1
+            if not tries:
                 raise failed(finished, EncoderCrashed, f"the loudness cannot be measured: {error}") from error
-    raise AssertionError("the last attempt has returned or raised")
 
 
 def _heard(stderr: str, version: Version, *, track: str, duration_s: float) -> Heard:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from include.adapters.ffmpeg.commands import EncoderProgress, prelude
 from include.adapters.ffmpeg.excerpts import thumbnails, thumbnails_argv, written
-from include.adapters.ffmpeg.reading import frames_counted
+from include.adapters.ffmpeg.reading import complaints, frames_counted
 from include.adapters.process import run
 from include.adapters.store.documents import load_if_valid
 from include.adapters.tools import ffmpeg
@@ -172,11 +172,8 @@ class _Slice:
         ]
         finished = run(argv, timeout_s=self.ctx.time_left_s, check=False)
         self.cost = Cost.sum((self.cost, finished.cost))
-        # Reasons are shown to people: no path of this machine in them.
-        said = [line.replace(str(path), planned.name) for line in finished.stderr.splitlines() if line.strip()]
-        if finished.returncode != 0 and not said:
-            said = [f"ffmpeg ended with {finished.returncode}"]
-        faults = [f"does not decode at {window.start_s:.1f} s: {line}" for line in said[:3]]
+        said = complaints(finished, path, planned.name)[:3]
+        faults = [f"does not decode at {window.start_s:.1f} s: {line}" for line in said]
         frames = frames_counted(finished.stdout)
         if not faults and frames < count - SHORT_BY:
             faults = [f"has {frames} frames from {window.start_s:.1f} s on, the mezzanine has {count}"]

@@ -16,6 +16,7 @@ from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.vmaf import vmaf_argv
 from include.base.errors import CoreRungMissing
+from include.domain.media.frame_rate import parse_rate
 from include.domain.media.media import Window
 from include.domain.media.sampling import compared_frames
 from include.domain.outcome.results import CheckOutcome, CheckResult, EncodeResult, RenditionVerdict
@@ -59,7 +60,7 @@ def compared(title: Title) -> int:
             length_s,
             every_s=tier.compared_every_s,
             most=tier.compared_frames,
-            frame_rate=title.decision.frame_rate,
+            fps=parse_rate(title.decision.frame_rate),
         ).positions
     )
 

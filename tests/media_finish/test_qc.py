@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from include.base.errors import CoreRungMissing
 from include.domain.media import sampling
 from include.domain.media.alignment import Lag
+from include.domain.media.frame_rate import parse_rate
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import (
     AudioRendition,
@@ -293,7 +294,7 @@ def test_findings_on_audio(changes: dict[str, Any], said: list[str]) -> None:
 def test_as_many_frames_are_compared_as_the_tier_asks_all_over_the_title(
     duration_s: float, every_s: float, most: int, rate: str, expected: range
 ) -> None:
-    frames = sampling.compared_frames(duration_s, every_s=every_s, most=most, frame_rate=rate)
+    frames = sampling.compared_frames(duration_s, every_s=every_s, most=most, fps=parse_rate(rate))
 
     assert frames.positions == expected
     assert len(frames.positions) <= max(most, 12)

@@ -238,6 +238,20 @@ def test_as_many_slices_run_at_once_as_there_are_slots_the_most_valuable_titles_
     assert airflow.started == ["alpha__spring__1"]
 
 
+def test_of_many_that_wait_those_are_looked_at_whose_turn_it_may_be_and_those_whose_time_is_over(
+    desk: Desk, airflow: AirflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alpha", "beta", "gamma", "delta"):
+        desk.settled(f"{name}-batch/{name}")
+    asked: list[str] = []
+    found = desk.catalog.titles.get
+    monkeypatch.setattr(desk.catalog.titles, "get", lambda request_id: asked.append(request_id) or found(request_id))
+
+    assert desk.follow()["started"] == 1
+    assert len(asked) == 1
+    assert desk.follow(NOW + WAITS_FOR + timedelta(minutes=1))["ended"] == 3
+
+
 def test_an_airflow_that_has_not_read_the_dag_yet_is_asked_again(desk: Desk, airflow: AirflowServer) -> None:
     desk.settled()
     airflow.dags.remove(PROOFS_DAG)

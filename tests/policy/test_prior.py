@@ -126,7 +126,8 @@ def test_a_title_with_more_slots_takes_less_time_down_to_its_longest_encode() ->
 
 
 def test_a_farm_that_is_slower_shows_in_its_forecasts() -> None:
-    factors = calibration({("libx264", "medium"): [1.4, 1.5, 1.6, 1.5, 9.0], ("libx264", "slow"): [3.0] * 4})
+    medium, slow = ("libx264", "medium"), ("libx264", "slow")
+    factors = calibration([*((medium, each) for each in (1.4, 1.5, None, 1.6, 1.5, 9.0)), *((slow, 3.0),) * 4])
 
     assert factors == {("libx264", "medium"): 1.5}
     slower = title_work(HD, [H264], TIERS[Tier.STANDARD], predictor=PriorPredictor(rates=RATES, factors=factors))

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
+from include.adapters.process import Finished
 from include.domain.media.content import Frame
 from include.domain.media.rejection import Reason
 
@@ -83,6 +85,20 @@ def parse_ebur128(stderr: str) -> tuple[float | None, float | None]:
     if loudness is None or loudness <= SILENCE_LUFS:
         return None, None
     return loudness, peak
+
+
+def complaints(finished: Finished, path: Path, name: str) -> list[str]:
+    """What a tool has said against a file, a line each; that it has failed, where it says nothing else.
+
+    What is wrong with a rendition is published: no path of this machine stands in it.
+
+    Args:
+        finished: Its run, at a loglevel of errors alone.
+        path: Of the file, on this machine.
+        name: That people know it by.
+    """
+    said = [line.replace(str(path), name) for line in finished.stderr.splitlines() if line.strip()]
+    return said or ([f"ffmpeg ended with {finished.returncode}"] if finished.returncode else [])
 
 
 def frames_counted(progress: bytes) -> int:

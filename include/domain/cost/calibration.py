@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from statistics import median
 from typing import TypeVar
@@ -102,12 +102,17 @@ def ratio_of(features: EncodeFeatures, cpu_s: float, rates: CostRates) -> float 
     return ratio(cpu_s, predicted_s)
 
 
-def calibration(measured: Mapping[K, Sequence[float]]) -> dict[K, float]:
+def calibration(measured: Iterable[tuple[K, float | None]]) -> dict[K, float]:
     """How this farm differs from the rates, by encoder and preset, or by task.
 
     Args:
-        measured: Ratios of actual to predicted CPU seconds of past work, by encoder and preset, or by task.
+        measured: Of each piece of past work what it is counted as, and actual over predicted CPU seconds; None where
+            it is too short to tell.
 
     A few encodes say little of the next title's content: a median counts from five of them on.
     """
-    return {pair: median(ratios) for pair, ratios in measured.items() if len(ratios) >= MEASURED_FROM}
+    found: dict[K, list[float]] = {}
+    for kind, times in measured:
+        if times is not None:
+            found.setdefault(kind, []).append(times)
+    return {kind: median(ratios) for kind, ratios in found.items() if len(ratios) >= MEASURED_FROM}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 from include.base.document import Document
@@ -80,7 +81,7 @@ def expected_title(
             for ladder in ladders
             for cut in _cuts(ladder.rungs, source.width, source.height)
         ),
-        compared_frames=policy.frames_compared(source.duration_s),
+        compared_frames=len(policy.compared(source.duration_s, Fraction(fps).limit_denominator(1001)).positions),
     )
 
 

@@ -80,16 +80,15 @@ class ComparedFrames:
         return sum(len(self.seen(each)) for each in self.positions) if self.neighbours else self.total
 
 
-def compared_frames(duration_s: float, *, every_s: float, most: int, frame_rate: str) -> ComparedFrames:
+def compared_frames(duration_s: float, *, every_s: float, most: int, fps: Fraction) -> ComparedFrames:
     """One frame in ``every_s`` seconds, at most ``most`` of a long title, and a few of the shortest.
 
     Args:
         duration_s: Of the title.
         every_s: As the tier asks.
         most: As the tier asks.
-        frame_rate: Exact constant rate of the renditions.
+        fps: Exact constant rate of the renditions.
     """
-    fps = parse_rate(frame_rate)
     total = max(1, round(Fraction(duration_s) * fps))
     asked = max(round(Fraction(every_s) * fps), math.ceil(total / most))
     return ComparedFrames(total=total, every=max(1, min(asked, total // FEWEST)))

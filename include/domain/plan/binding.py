@@ -14,6 +14,7 @@ from include.domain.cost.features import EncodeFeatures, SourceFeatures, TitleFe
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.predictor import Predictor
 from include.domain.cost.work import TitleWork, work_with
+from include.domain.media.frame_rate import parse_rate
 from include.domain.plan.degradation import DROP, Binding, Choice, Option, best_that_fits
 from include.domain.plan.editions import PublicationTimes, editions_of, later_s, time_to_publication
 from include.domain.plan.plan import EncodeJob, EncodeOption, Plan
@@ -36,8 +37,8 @@ class FarmShare:
 
 def features_of(plan: Plan, source: SourceFeatures, policy: TierPolicy) -> TitleFeatures:
     """What is known of a planned title."""
-    compared = policy.frames_compared(source.source_duration_s)
-    return TitleFeatures(source=source, encodes=plan.features(source), compared_frames=compared)
+    compared = policy.compared(source.source_duration_s, parse_rate(plan.frame_rate))
+    return TitleFeatures(source=source, encodes=plan.features(source), compared_frames=len(compared.positions))
 
 
 def work_of(plan: Plan, source: SourceFeatures, *, predictor: Predictor, policy: TierPolicy) -> TitleWork:

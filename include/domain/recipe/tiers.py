@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field
 
 from include.base.document import Document
+from include.domain.media.sampling import ComparedFrames, compared_frames
 from include.domain.recipe.rungs import Ladder
 
 FirstVersionRule = Literal["always", "deadline", "never"]
@@ -43,9 +44,14 @@ class TierPolicy(Document):
     playable_first: FirstVersionRule = "deadline"
     """When the core rungs go out as a first version, where the request does not say."""
 
-    def frames_compared(self, duration_s: float) -> int:
-        """Frames of each rendition that the checks of a title of ``duration_s`` compare with the source."""
-        return min(self.compared_frames, math.ceil(duration_s / self.compared_every_s))
+    def compared(self, duration_s: float, fps: Fraction) -> ComparedFrames:
+        """Which frames of each rendition the checks compare with the source.
+
+        Args:
+            duration_s: Of the title.
+            fps: Exact constant rate of the renditions.
+        """
+        return compared_frames(duration_s, every_s=self.compared_every_s, most=self.compared_frames, fps=fps)
 
     def core_of(self, rungs: Sequence[str]) -> set[str]:
         """Names of the core rungs among those of a title's first codec, lowest first: the lowest where none is one."""
