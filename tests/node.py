@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -17,16 +18,20 @@ SCRIPT_LIMIT_S = 60
 
 
 def node_modules() -> Path:
-    """The folder of ``npm ci``, made where a package of package.json is not in it."""
+    """The folder of ``npm ci``, made where a package of package.json is not in it.
+
+    One process installs while the suite's others wait: ``npm ci`` begins by removing the folder.
+    """
     require("Node.js", HOW, players.node())
-    wanted = json.loads((ROOT / "package.json").read_text())
-    packages = {**wanted["dependencies"], **wanted["devDependencies"]}
-    if all(_installed(name) == version for name, version in packages.items()):
-        return MODULES
-    try:
-        players.install(development=True)
-    except ToolFailed as error:
-        missing("the players of package.json", f"npm ci failed: {error.stderr_tail[-400:]}")
+    with (ROOT / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        wanted = json.load(file)
+        packages = {**wanted["dependencies"], **wanted["devDependencies"]}
+        if any(_installed(name) != version for name, version in packages.items()):
+            try:
+                players.install(development=True)
+            except ToolFailed as error:
+                missing("the players of package.json", f"npm ci failed: {error.stderr_tail[-400:]}")
     return MODULES
 
 
