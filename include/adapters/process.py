@@ -101,7 +101,7 @@ class Limits:
     """Of private writable memory: what a tool can fill. Address space would count what it only reserves, and GPU
     drivers reserve more than the machine has."""
     file_bytes: int
-    """Of each file that it writes."""
+    """Of each file that it writes, where nothing better is known of that."""
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -171,7 +171,8 @@ def run(
         folder: Where else it may write.
         reads: Paths and addresses that it reads beside those that are arguments by themselves.
         closed_in: False for what is no media tool and needs the machine: it runs outside the sandbox.
-        file_bytes: Most that a file which it writes may have, where that is known better than by the settings.
+        file_bytes: Most that a file which it writes may have, where that is known; it counts instead of the settings'
+            bound, also where it is more: a rendition of many hours may be larger than any mezzanine.
         secrets: Keys and the like that the tool is handed. No log, error or record shows them, whatever the tool says;
             nor the query of a presigned address in ``argv``, which needs no mention here. Stdout is returned as it is.
     """
@@ -208,7 +209,7 @@ def _limits_for(file_bytes: int | None) -> Limits:
     limits = _limits or Limits.of(load_settings())
     if file_bytes is None:
         return limits
-    return dataclasses.replace(limits, file_bytes=min(file_bytes, limits.file_bytes))
+    return dataclasses.replace(limits, file_bytes=file_bytes)
 
 
 def _carry_out(

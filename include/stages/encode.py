@@ -179,7 +179,7 @@ def _stored(
 
 
 def most_bytes(rendition: Rendition, *, duration_s: float) -> int:
-    """Bytes that no good rendition comes to: an encoder that writes more is stopped."""
+    """Bytes that no good rendition comes to, however long the title is: an encoder that writes more is stopped."""
     return int(rendition.maxrate_kbps * 125 * duration_s * ABOVE_THE_CAP) + ROOM_BYTES
 
 

@@ -60,6 +60,9 @@ REPORT = "report.json"
 FETCHED, PACKAGED, MEASURED, SERVED = 0.1, 0.5, 0.6, 0.7
 """Shares of the stage's progress: what is packaged is here, the packager has ended, its set is measured, and files for
 downloading are made. What follows is the storing."""
+ABOVE_TRACKS = 2
+ROOM_BYTES = 16 * 1024**2
+"""A container's tables are small beside its tracks: no file that holds them is so many times their size, and this."""
 TOGETHER = 500
 """Files that are stored without a word in between: seconds, where the store is far away."""
 SET = "package"
@@ -225,8 +228,13 @@ def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
     argv += ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
     argv += ["-video_track_timescale", str(fps.numerator), "-map_metadata", "-1", "-f", "mp4", str(output)]
-    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=ctx.scratch)
+    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=ctx.scratch, file_bytes=_most_copied(path))
     return output
+
+
+def _most_copied(*tracks: Path) -> int:
+    """Bytes that no file comes to which holds these tracks as they are."""
+    return ABOVE_TRACKS * sum(path.stat().st_size for path in tracks) + ROOM_BYTES
 
 
 def _video_input(planned: Rendition, path: Path) -> VideoInput:
@@ -339,18 +347,20 @@ def _progressive(
 ) -> tuple[str, ...]:
     """An MP4 that plays while it loads, with the default stereo track: one for each rung whose codec is served so."""
     (folder / "progressive").mkdir()
-    stereo = next((sounds[track.name] for track in tracks if track.channels <= 2), None)
+    default = [sounds[track.name] for track in tracks if track.channels <= 2][:1]
     names = []
     for number, planned in enumerate(passed):
         if not CODECS[planned.codec].progressive:
             continue
         name = f"progressive/{planned.name}.mp4"
-        audio = ["-i", f"file:{stereo}", "-map", "0:v:0", "-map", "1:a:0"] if stereo else ["-map", "0:v:0"]
+        audio = [part for path in default for part in ("-i", f"file:{path}")] + ["-map", "0:v:0"]
+        audio += ["-map", "1:a:0"] if default else []
         argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True, progress=True)
         argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
         tell = part(ctx, MEASURED + (SERVED - MEASURED) * number / len(passed), SERVED)
-        follow(argv, _written_to(name, tell), timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=folder)
+        limits = {"timeout_s": ctx.time_left_s, "file_bytes": _most_copied(paths[planned.name], *default)}
+        follow(argv, _written_to(name, tell), failure=PackagerFailed, folder=folder, **limits)
         names.append(name)
     return tuple(names)
 

@@ -12,8 +12,9 @@ from include.adapters.process import OPEN_FILES, Limits, limit_tools, run
 from include.adapters.tools import ffmpeg
 from include.base.errors import EXIT_CODES, EncoderCrashed, OutOfMemory, OutputTooLarge, Retry, ToolFailed, ToolTimeout
 from include.base.settings import Settings
+from include.stages.encode import encode
 from tests.clips import Clips
-from tests.titles import fast, make_title
+from tests.titles import fast, lowest, make_title
 
 PYTHON = sys.executable
 MB = 1024**2
@@ -95,8 +96,8 @@ def test_a_file_above_its_limit_ends_the_tool_for_good(tmp_path: Path) -> None:
     assert caught.value.reason == "output_too_large"
 
 
-def test_a_tighter_bound_of_one_output_counts_and_a_looser_one_does_not(tmp_path: Path) -> None:
-    for bound, wanted in ((1000, 1000), (10 * MB, MB)):
+def test_what_is_known_of_one_output_counts_instead_of_the_settings(tmp_path: Path) -> None:
+    for bound, wanted in ((1000, 1000), (2 * MB, 2 * MB), (None, MB)):
         writing = f"open({str(tmp_path / 'x')!r}, 'wb').write(bytes(3 * 1024**2))"
         with pytest.raises(OutputTooLarge):
             run([PYTHON, "-c", f"import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); {writing}"],
@@ -160,3 +161,19 @@ def test_an_encode_that_writes_far_beyond_its_capped_rate_is_stopped(
 
     with pytest.raises(OutputTooLarge):
         make_title(tmp_path, clips("limits_source.mp4", seconds=1, size="320x180"), change=fast)
+
+
+def test_a_rendition_may_be_larger_than_any_mezzanine(tmp_path: Path, clips: Clips) -> None:
+    """Twelve hours in 2160p at 16 Mbit/s are 86 GB; the limit of mezzanines is 10 GiB where nobody sets another."""
+    limit_tools(Limits(memory_mb=2048, file_bytes=10 * MB))
+    title = make_title(tmp_path, clips("limits_long.mp4", seconds=9, size="320x180"), change=lowest, stills=False)
+    verdicts, (known,), job = title.check(), title.renditions, title.decision.jobs[0]
+    title.ctx.store.delete_tree(title.ctx.kept_key("renditions"))
+    most = known.size_bytes * 3 // 4
+    limit_tools(Limits(memory_mb=2048, file_bytes=most))
+
+    again = encode.function(title.ctx, title.ctx.title, title.source, title.decision, job)
+    packaged = title.package(verdicts, progressive=True)
+
+    assert again.size_bytes > most
+    assert packaged.files[packaged.progressive[0]] > most
