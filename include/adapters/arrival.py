@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from include.adapters.mezzanine import local_file, pieces, shown_address, sized
+from include.adapters.fetching import local_file, pieces, shown_address, sized
 from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.base.settings import Settings
 from include.domain.media.rejection import Reason

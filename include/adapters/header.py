@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from include.adapters import tools
+from include.adapters.fetching import excerpt, local_file, shown_address
 from include.adapters.ffmpeg.ffprobe import Probe, fraction, number, picture_streams, probe, stream_duration_s
-from include.adapters.mezzanine import excerpt, local_file, shown_address
 from include.base.errors import CallsheetError
 from include.base.settings import Settings
 from include.domain.title.request import SourceExtent

@@ -171,8 +171,7 @@ def run(
         folder: Where else it may write.
         reads: Paths and addresses that it reads beside those that are arguments by themselves.
         closed_in: False for what is no media tool and needs the machine: it runs outside the sandbox.
-        file_bytes: Most that a file which it writes may have, where that is known; it counts instead of the settings'
-            bound, also where it is more: a rendition of many hours may be larger than any mezzanine.
+        file_bytes: Most that a file which it writes may have, where that is known: more than the settings' bound, too.
         secrets: Keys and the like that the tool is handed. No log, error or record shows them, whatever the tool says;
             nor the query of a presigned address in ``argv``, which needs no mention here. Stdout is returned as it is.
     """

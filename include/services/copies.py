@@ -9,8 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from include.adapters.catalog.records import TitleRecord
-from include.adapters.mezzanine import CHUNK_BYTES
-from include.adapters.store.files import atomic_file, file_errors
+from include.adapters.store.files import atomic_file, copy_file, file_errors
 from include.base.settings import Settings
 from include.domain.title.title import State
 
@@ -42,17 +41,10 @@ def placed(file: Path, name: str, settings: Settings, on_progress: Callable[[int
         try:
             os.link(source, target)
         except OSError:  # another file system, or one without links
-            _copy(source, target, on_progress)
+            size = source.stat().st_size
+            with atomic_file(target) as unfinished:
+                copy_file(source, unfinished, lambda done: on_progress(done, size))
     return target
-
-
-def _copy(source: Path, target: Path, on_progress: Callable[[int, int], None]) -> None:
-    done, size = 0, source.stat().st_size
-    with atomic_file(target) as unfinished, source.open("rb") as given, unfinished.open("wb") as made:
-        while chunk := given.read(8 * CHUNK_BYTES):
-            made.write(chunk)
-            done += len(chunk)
-            on_progress(done, size)
 
 
 def forget(path: Path, settings: Settings) -> bool:

@@ -10,7 +10,7 @@ from include.adapters.addresses import check_address
 from include.adapters.airflow_api import AirflowApi
 from include.adapters.arrival import Found
 from include.adapters.catalog import Catalog
-from include.adapters.mezzanine import shown_address
+from include.adapters.fetching import shown_address
 from include.base.errors import RequestRejected
 from include.base.faults import shown
 from include.base.settings import Settings, load_settings

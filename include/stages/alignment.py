@@ -130,10 +130,10 @@ def track_verdict(original: Original, track: AudioRendition, report: Tell) -> Tr
     """The verdict on an encoded track: all of its samples are there, and they sound when the source's do."""
     ctx = original.ctx
     wide = [widened(window, length_s=SOUND_S) for window in original.windows]
-    path = ctx.store.local_copy(track.uri, ctx.scratch)
+    path, whole_s = ctx.store.local_copy(track.uri, ctx.scratch), original.source.duration_s
 
     def told(state: EncoderProgress) -> None:
-        seconds, whole_s = state.out_time_s or 0.0, original.source.duration_s
+        seconds = state.out_time_s or 0.0
         report(seconds / whole_s, f"decoding {track.name}: {seconds:.0f} of {whole_s:.0f} s")
 
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as scratch:

@@ -35,11 +35,13 @@ from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
 from include.stages.comparison import Comparison, Scored
 from include.stages.core import StageContext, stage
-from include.stages.progress import Tell, part
+from include.stages.progress import Tell, counting, fetched, part
 from include.stages.text_timing import text_verdicts
 
 REFERENCE_TO, LISTEN_FROM = 0.1, 0.8
 """Shares of the stage's progress: what is read of the mezzanine ends at the first, the sound begins at the second."""
+FETCHED = 0.1
+"""Share of a rendition's part at which it is here."""
 
 
 @stage
@@ -231,12 +233,11 @@ def _counted(
     report: Tell, planned: Rendition, result: EncodeResult, first: float, last: float
 ) -> Callable[[int], None]:
     """Reports by the frames of a rendition that were seen, from one share of its part to another."""
-
-    def seen(frames: int) -> None:
-        share = min(1.0, frames / max(1, result.frames))
-        report(first + (last - first) * share, f"checking {planned.name}: frame {frames} of {result.frames}")
-
-    return seen
+    return counting(
+        lambda share, line: report(first + (last - first) * min(1.0, share), line),
+        lambda frames: f"checking {planned.name}: frame {frames} of {result.frames}",
+        whole=result.frames,
+    )
 
 
 def _decode(
@@ -248,13 +249,16 @@ def _decode(
     report: Tell,
 ) -> tuple[qc.RenditionFacts, Thumbnails, Scored, Cost]:
     """What is in the rendition: decoded from first to last frame, thumbnails around the windows, its packets listed."""
-    path = ctx.store.local_copy(result.uri, ctx.scratch)
+    path = fetched(ctx, result.uri, result.size_bytes, planned.name, lambda share, line: report(share * FETCHED, line))
     wide = [widened(window, length_s=PICTURE_S) for window in windows]
     # Listing the packets is quicker than decoding them.
-    decoding, listing_them = _counted(report, planned, result, 0.0, 0.9), _counted(report, planned, result, 0.9, 1.0)
+    decoding, listing_them = (
+        _counted(report, planned, result, FETCHED, 0.9),
+        _counted(report, planned, result, 0.9, 1.0),
+    )
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as name:
         folder, reference = Path(name), comparison.reference
-        report(0.0, f"decoding and comparing {planned.name}")
+        report(FETCHED, f"decoding and comparing {planned.name}")
 
         def decode(reference: Reference | None) -> Finished:
             argv = decode_argv(ffmpeg(ctx.settings), path, wide, reference, threads=encode_threads(ctx.settings))

@@ -30,9 +30,12 @@ from include.domain.recipe.codecs import CODECS
 from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
+from include.stages.progress import counting, moving, part
 
 log = logging.getLogger(__name__)
 
+ENCODED, COUNTED = 0.97, 0.98
+"""Shares of the stage's progress: the encoder has ended, and its packets are counted. What follows is the storing."""
 PROBE_LIMIT_S = 60.0
 ABOVE_THE_CAP = 4
 """No rendition comes near so many times its capped rate: libvpx may exceed it for a while, tiny ones have overhead."""
@@ -130,8 +133,8 @@ def _run(ctx: StageContext, source: Inspection, rendition: Rendition, *, limit_s
         state = parser.feed(line)
         if state is not None:
             speed = f", {state.speed:.2g}×" if state.speed else ""
-            share = min(0.99, state.frames / frames)
-            ctx.report(share, f"{rendition.name}: frame {state.frames} of {frames}{speed}")
+            share = min(1.0, state.frames / frames)
+            ctx.report(ENCODED * share, f"{rendition.name}: frame {state.frames} of {frames}{speed}")
 
     finished = run(
         argv,
@@ -174,7 +177,9 @@ def _stored(
     result = verified.model_copy(update=made)
     # The record first: a rendition that lies in the store has one, and is never encoded again.
     ctx.store.put_bytes(f"{name}.json", result.to_json().encode())
-    ctx.store.put_file(uri, ran.output)
+    ctx.store.put_file(
+        uri, ran.output, moving(part(ctx, COUNTED, 1.0), f"storing {result.rendition}", result.size_bytes)
+    )
     return result
 
 
@@ -215,7 +220,8 @@ def _verified(
     if len(found.streams) != 1 or len(streams) != 1:
         raise failed(finished, EncoderCrashed, f"{rendition.name}: {len(found.streams)} streams instead of one video")
     stream = streams[0]
-    counted, _ = list_packets(program, output, timeout_s=ctx.time_left_s)
+    told = counting(part(ctx, ENCODED, COUNTED), lambda done: f"counting {rendition.name}: frame {done}", whole=frames)
+    counted, _ = list_packets(program, output, timeout_s=ctx.time_left_s, on_count=told)
     got = (stream.get("codec_name"), stream.get("width"), stream.get("height"))
     if got != (rendition.codec, rendition.width, rendition.height):
         wanted = (rendition.codec, rendition.width, rendition.height)

@@ -34,6 +34,7 @@ from include.domain.recipe.codecs import SOURCE_CODECS
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.pace import measured_rate, packets_read
+from include.stages.progress import part
 from include.stages.samples import DECODE_FROM, Timed, decode_samples, length_s, on_title_clock
 from include.stages.tracks import sound_tracks, the_programme, without_picture
 
@@ -48,6 +49,8 @@ LOOK_LIMIT_S = 120.0
 """For the first picture."""
 UNPROBED = frozenset({"png"})
 """Codecs that ffprobe names and cannot decode, and ffmpeg can."""
+FETCHED = 0.2
+"""Share of the stage's progress at which the mezzanine is here."""
 EARLY_S = 0.1
 """How much less than its header counts an AVI may hold."""
 SLOW_FPS = 5
@@ -71,7 +74,7 @@ def inspect(ctx: StageContext, title: TitleJob) -> Inspection:
 
 
 def _inspect(ctx: StageContext) -> Inspection:
-    identity = identify(ctx)
+    identity = identify(ctx, part(ctx, 0.0, FETCHED))
     if identity.size_bytes == 0:
         raise MezzanineRejected("the mezzanine is empty: 0 bytes", reason=Reason.EMPTY)
     address = open_identified(ctx, identity)
@@ -80,7 +83,7 @@ def _inspect(ctx: StageContext) -> Inspection:
     _served(ctx, identity, found)
     found, programme, chosen = the_programme(ctx, identity, address, found)
     stream = _checked(ctx, address, found)
-    ctx.report(0.2, "streams read")
+    ctx.report(FETCHED, "streams read")
     video, warnings = _video(ctx, address, found, stream)
     video, shown = _shown(ctx, address, stream, video)
     ctx.report(DECODE_FROM, "decoding samples")

@@ -25,7 +25,7 @@ from include.adapters.manifests.contents import (
 )
 from include.adapters.manifests.faults import faults
 from include.adapters.packager import AudioInput, VideoInput, make_set
-from include.adapters.process import Finished, failed, run
+from include.adapters.process import Finished, failed
 from include.adapters.tools import ffmpeg, ffmpeg_version, packager_version
 from include.base.errors import PackagerFailed
 from include.domain.media.captions import Cue
@@ -54,7 +54,7 @@ from include.domain.recipe.rungs import Rendition
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
 from include.stages.preview import PAGE, write_preview
-from include.stages.progress import Tell, part, watched
+from include.stages.progress import Tell, counting, fetched, moving, part, watched
 
 REPORT = "report.json"
 FETCHED, PACKAGED, MEASURED, SERVED = 0.1, 0.5, 0.6, 0.7
@@ -63,8 +63,6 @@ downloading are made. What follows is the storing."""
 ABOVE_TRACKS = 2
 ROOM_BYTES = 16 * 1024**2
 """A container's tables are small beside its tracks: no file that holds them is so many times their size, and this."""
-TOGETHER = 500
-"""Files that are stored without a word in between: seconds, where the store is far away."""
 SET = "package"
 """Folder of the complete set in the work folder; those of earlier editions have the edition's name in front."""
 
@@ -106,7 +104,8 @@ def package(
     contents = _contents(ctx, source, folder, finished, passed, tracks, shown)
     _write_manifests(folder, contents, verdicts, finished)
     _copy_images(ctx, pictures, folder)
-    files = _progressive(ctx, folder, passed, paths, tracks, sounds) if progressive else ()
+    length_s = verified.duration_s
+    files = _progressive(ctx, folder, passed, paths, tracks, sounds, duration_s=length_s) if progressive else ()
     rungs = tuple(_packaged(contents, entry, verdicts) for entry in contents.videos)
     report = build_report(
         title,
@@ -132,25 +131,12 @@ def _renditions(ctx: StageContext, passed: list[Rendition], results: dict[str, E
     """Each rendition as the packager takes it, by its name; fetched where the store is no folder of this machine."""
     paths: dict[str, Path] = {}
     for number, planned in enumerate(passed):
-        tell = part(ctx, FETCHED * number / len(passed), FETCHED * (number + 1) / len(passed))
-        paths[planned.name] = _packageable(ctx, planned, _here(ctx, results[planned.name], tell))
+        first, last = FETCHED * number / len(passed), FETCHED * (number + 1) / len(passed)
+        middle, result = (first + last) / 2, results[planned.name]
+        ctx.report(first, f"fetching {planned.name}")
+        path = fetched(ctx, result.uri, result.size_bytes, planned.name, part(ctx, first, middle))
+        paths[planned.name] = _packageable(ctx, planned, path, result.duration_s, part(ctx, middle, last))
     return paths
-
-
-def _here(ctx: StageContext, result: EncodeResult, tell: Tell) -> Path:
-    begun, size = _bytes_in(ctx.scratch), max(1, result.size_bytes)
-
-    def look() -> None:
-        here = _bytes_in(ctx.scratch) - begun
-        tell(here / size, f"fetching {result.rendition}: {here >> 20} of {size >> 20} MiB")
-
-    tell(0.0, f"fetching {result.rendition}")
-    with watched(look):
-        return ctx.store.local_copy(result.uri, ctx.scratch)
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _packaging(ctx: StageContext, folder: Path, tracks: int, segments: float) -> Callable[[], None]:
@@ -217,7 +203,7 @@ def _image(key: str) -> str:
     return f"images/{key.rpartition('/')[2]}"
 
 
-def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
+def _packageable(ctx: StageContext, planned: Rendition, path: Path, duration_s: float, tell: Tell) -> Path:
     """The rendition as an MP4; WebM counts in milliseconds, so its timestamps are made exact again."""
     if CODECS[planned.codec].container == "mp4":
         return path
@@ -225,10 +211,11 @@ def _packageable(ctx: StageContext, planned: Rendition, path: Path) -> Path:
     output = ctx.scratch / f"{planned.name}.mp4"
     ticks = f"1/{fps.numerator}"
     exact = f"setts=time_base={ticks}:ts=N*{fps.denominator}:duration={fps.denominator}"
-    argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True)
+    argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True, progress=True)
     argv += ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy", "-bsf:v", exact, "-time_base", ticks]
     argv += ["-video_track_timescale", str(fps.numerator), "-map_metadata", "-1", "-f", "mp4", str(output)]
-    run(argv, timeout_s=ctx.time_left_s, failure=PackagerFailed, folder=ctx.scratch, file_bytes=_most_copied(path))
+    limits = {"timeout_s": ctx.time_left_s, "file_bytes": _most_copied(path)}
+    follow(argv, _written_to(output.name, duration_s, tell), failure=PackagerFailed, folder=ctx.scratch, **limits)
     return output
 
 
@@ -344,6 +331,8 @@ def _progressive(
     paths: dict[str, Path],
     tracks: list[AudioRendition],
     sounds: dict[str, Path],
+    *,
+    duration_s: float,
 ) -> tuple[str, ...]:
     """An MP4 that plays while it loads, with the default stereo track: one for each rung whose codec is served so."""
     (folder / "progressive").mkdir()
@@ -358,15 +347,17 @@ def _progressive(
         argv = prelude(ffmpeg(ctx.settings), level="error", overwrite=True, progress=True)
         argv += ["-i", f"file:{paths[planned.name]}", *audio, "-c", "copy", "-map_metadata", "-1"]
         argv += ["-movflags", "+faststart", "-f", "mp4", str(folder / name)]
-        tell = part(ctx, MEASURED + (SERVED - MEASURED) * number / len(passed), SERVED)
+        first, last = (MEASURED + (SERVED - MEASURED) * each / len(passed) for each in (number, number + 1))
+        told = _written_to(name, duration_s, part(ctx, first, last))
         limits = {"timeout_s": ctx.time_left_s, "file_bytes": _most_copied(paths[planned.name], *default)}
-        follow(argv, _written_to(name, tell), failure=PackagerFailed, folder=folder, **limits)
+        follow(argv, told, failure=PackagerFailed, folder=folder, **limits)
         names.append(name)
     return tuple(names)
 
 
-def _written_to(name: str, tell: Tell) -> Callable[[EncoderProgress], None]:
-    return lambda state: tell(0.0, f"writing {name}: {state.out_time_s or 0:.0f} s")
+def _written_to(name: str, duration_s: float, tell: Tell) -> Callable[[EncoderProgress], None]:
+    told = counting(tell, lambda done_s: f"writing {name}: {done_s:.0f} of {duration_s:.0f} s", whole=duration_s)
+    return lambda state: told(state.out_time_s or 0.0)
 
 
 def _packaged(contents: Contents, entry: VideoEntry, verdicts: CheckResult) -> PackagedRendition:
@@ -397,11 +388,8 @@ def _stored(
     ctx.store.delete_tree(prefix)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    wanted = [(f"{prefix}/{name}", path) for path, name in zip(paths, files, strict=True)]
-    tell = part(ctx, SERVED, 1.0)
-    for number in range(0, len(wanted), TOGETHER):
-        tell(number / len(wanted), f"storing the set: {number} of {len(wanted)} files")
-        ctx.store.put_files(dict(wanted[number : number + TOGETHER]))
+    wanted = {f"{prefix}/{name}": path for path, name in zip(paths, files, strict=True)}
+    ctx.store.put_files(wanted, moving(part(ctx, SERVED, 1.0), "storing the set", sum(files.values())))
     return PackageResult(
         prefix=prefix,
         files=files,

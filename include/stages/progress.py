@@ -6,7 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from include.adapters.store.interface import Moved
+from include.base.counting import seldom
 from include.base.errors import CallsheetError
 from include.stages.core import StageContext
 
@@ -20,6 +23,27 @@ LOOK_EVERY_S = 3.0
 def part(ctx: StageContext, first: float, last: float) -> Tell:
     """The report of a part of a stage, which takes its progress from ``first`` to ``last``."""
     return lambda share, message: ctx.report(first + (last - first) * min(1.0, max(0.0, share)), message)
+
+
+def counting(tell: Tell, said: Callable[[float], str], *, whole: float) -> Callable[[float], None]:
+    """Reports a count that goes up to ``whole`` in steps of which there may be millions.
+
+    Args:
+        tell: Gets the share that is done.
+        said: The line for people at a count; made only when it is told.
+        whole: The last count.
+    """
+    return seldom(lambda done: tell(done / whole if whole > 0 else 1.0, said(done)), whole=whole)
+
+
+def moving(tell: Tell, what: str, size_bytes: int) -> Moved:
+    """Reports a transfer of so many bytes: ``fetching h264_144p: 3 of 12 MiB``."""
+    return counting(tell, lambda done: f"{what}: {int(done) >> 20} of {size_bytes >> 20} MiB", whole=size_bytes)
+
+
+def fetched(ctx: StageContext, key: str, size_bytes: int, name: str, tell: Tell) -> Path:
+    """A path with the content of ``key``: downloaded into scratch, where the store is no folder of this machine."""
+    return ctx.store.local_copy(key, ctx.scratch, moving(tell, f"fetching {name}", size_bytes))
 
 
 @contextmanager

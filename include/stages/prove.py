@@ -34,6 +34,7 @@ from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, misplaced_pictures
 from include.stages.comparison import Comparison
 from include.stages.core import StageContext, stage
+from include.stages.progress import fetched, part
 
 SLICE_S = 300.0
 """A slice begins no further stretch after so long: an encode that wants the slot waits no longer than this and one
@@ -139,7 +140,9 @@ class _Slice:
         uri = self.made[planned.name].uri
         if self.ctx.store.size(uri) is None:
             raise MissingInput(f"{planned.name} cannot be proved: it is not in the work folder any more", reason="gone")
-        return self.ctx.store.local_copy(uri, self.ctx.scratch)
+        begun = 0.98 * self.shown.index(planned) / len(self.shown)
+        size = self.made[planned.name].size_bytes
+        return fetched(self.ctx, uri, size, planned.name, part(self.ctx, begun, begun))
 
     def _compare(self, planned: Rendition, first: int, count: int, told: Callable[[EncoderProgress], None]) -> Tally:
         """The tally of a rendition after one more stretch."""

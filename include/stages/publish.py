@@ -20,6 +20,7 @@ from include.base.settings import Settings
 from include.domain.outcome.results import PackageResult, PublishResult
 from include.domain.title.title import TitleJob
 from include.stages.core import ControlContext, stage
+from include.stages.progress import moving, part
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ def make_current(ctx: ControlContext, title: TitleJob, packaged: PackageResult) 
     seq = _open_request(ctx, title, whole=whole, place=place)
     version = ctx.catalog.versions.allocate(title.request_id, whole=whole, place=place, now=ctx.clock())
     prefix = f"titles/{title.title_id}/v{version}"
-    ctx.store.copy_tree(packaged.prefix, prefix)
+    copying = moving(part(ctx, 0.0, 0.99), f"copying into version {version}", sum(packaged.files.values()))
+    ctx.store.copy_tree(packaged.prefix, prefix, copying)
     published = ctx.store.list(prefix)
     if published != packaged.files:
         wrong = sorted(

@@ -22,6 +22,7 @@ from include.domain.media.rejection import Reason, judge_decode
 from include.domain.media.sampling import sample_windows
 from include.domain.recipe.codecs import RESIZED
 from include.stages.core import StageContext
+from include.stages.progress import counting, part
 
 DECODE_FROM = 0.4
 """Share of the inspection's progress at which decoding begins."""
@@ -172,10 +173,8 @@ def _all(ctx: StageContext, timed: Timed) -> Timed:
     end_s = _end_s(timed)
     limit_s = min(WINDOW_LIMIT_S, ctx.time_left_s) if end_s <= SHORT_S else ctx.time_left_s
 
-    def told(seconds: float) -> None:
-        share = min(1.0, max(0.0, seconds / max(1.0, end_s)))
-        ctx.report(DECODE_FROM + share * (1 - DECODE_FROM), f"decoded {seconds:.0f} of {end_s:.0f} s")
-
+    decoding = part(ctx, DECODE_FROM, 1.0)
+    told = counting(decoding, lambda seconds: f"decoded {seconds:.0f} of {end_s:.0f} s", whole=end_s)
     result = _decoded(ctx, timed, from_s=0.0, to_s=None, limit_s=limit_s, on_time=told)
     _judge(timed, result, None, tolerance=ctx.settings.decode_error_tolerance)
     return replace(_ended(timed, result), looks=result.looks, whole=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from include.adapters.mezzanine import fetch
+from include.adapters.fetching import fetch
 from include.base.errors import CallsheetError, StorageError
 from include.domain.media.captions import Cue, clip, webvtt
 from include.domain.media.cue_checks import beyond_the_end, drifting, drifting_apart

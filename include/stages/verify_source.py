@@ -19,11 +19,11 @@ from include.domain.outcome.results import SourceVerdict
 from include.domain.recipe.rungs import output_frame_rate
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
-from include.stages.progress import Tell, part
+from include.stages.progress import Tell, counting, moving, part
 
 CHUNK_BYTES = 4 * 1024**2
-DECODE_FROM = 0.1
-"""Share of the stage's progress at which the decode begins."""
+HASH_FROM, DECODE_FROM = 0.1, 0.2
+"""Shares of the stage's progress at which the mezzanine is here, and at which the decode begins."""
 EARLY_S = 1.0
 EARLY_SHARE = 0.01
 """How much earlier than its container says a sound mezzanine may end: a second or this share, whichever is more."""
@@ -32,10 +32,13 @@ EARLY_SHARE = 0.01
 @stage
 def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> SourceVerdict:
     """Hash every byte and decode every frame."""
-    hashing, decoding = part(ctx, 0.0, DECODE_FROM), part(ctx, DECODE_FROM, 0.99)
-    ctx.report(0.0, "fetching the mezzanine")
+    fetching, hashing, decoding = (
+        part(ctx, 0.0, HASH_FROM),
+        part(ctx, HASH_FROM, DECODE_FROM),
+        part(ctx, DECODE_FROM, 0.99),
+    )
     # Over the network it would come twice, and a full decode is slower than any network.
-    path = local_path(ctx, source.mezzanine)
+    path = local_path(ctx, source.mezzanine, moving(fetching, "fetching the mezzanine", source.mezzanine.size_bytes))
     checksum = f"sha256:{_sha256(ctx, source, path, hashing)}"
     if title.checksum is not None and checksum != title.checksum:
         raise MezzanineRejected(
@@ -53,7 +56,7 @@ def verify_source(ctx: StageContext, title: TitleJob, source: Inspection) -> Sou
         constant_rate=str(rate),
         threads=tools.encode_threads(ctx.settings),
         timeout_s=ctx.time_left_s,
-        on_time=lambda seconds: decoding(seconds / end, f"decoded {seconds:.0f} of {end:.0f} s"),
+        on_time=counting(decoding, lambda seconds: f"decoded {seconds:.0f} of {end:.0f} s", whole=end),
     )
     shown_s, frames = float(result.frames / rate), title_frames(source.duration_s, rate)
     # What stands before the first picture that can be decoded is known since the inspection, and left out.
@@ -100,12 +103,14 @@ def _warnings(result: Decoded, video: VideoStream) -> list[Finding]:
 
 
 def _sha256(ctx: StageContext, source: Inspection, path: Path, report: Tell) -> str:
-    digest, done, size = hashlib.sha256(), 0, max(1, source.mezzanine.size_bytes)
+    digest, done = hashlib.sha256(), 0
+    size = source.mezzanine.size_bytes
+    told = counting(report, lambda done: f"checksum of {int(done) >> 20} of {size >> 20} MiB", whole=size)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             done += len(chunk)
-            report(done / size, f"checksum of {done >> 20} of {size >> 20} MiB")
+            told(done)
             if time.monotonic() > ctx.deadline:
                 raise ToolTimeout(
                     "FFmpeg timeout: the task's time went by while the checksum was computed",

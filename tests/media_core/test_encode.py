@@ -17,7 +17,7 @@ from include.domain.outcome.results import EncodeResult, SourceVerdict
 from include.domain.plan.plan import Plan
 from include.stages.analyse import analyse
 from include.stages.core import StageContext
-from include.stages.encode import encode, rendition_key
+from include.stages.encode import ENCODED, encode, rendition_key
 from include.stages.plan import plan
 from include.stages.verify_source import verify_source
 from tests.clips import HDR10, Clips, run_ffmpeg
@@ -223,8 +223,13 @@ def test_progress_is_reported_up_to_the_end(clips: Clips, context: Context) -> N
 
     encoded(ctx, source, decision)
 
-    assert reports[-1][0] == 0.99
-    assert reports[-1][1].startswith("h264_144p: frame 125 of 125")
+    shares = [share for share, _ in reports]
+    assert shares == sorted(shares)
+    encoding = [share for share, message in reports if message.startswith("h264_144p: frame 125 of 125")]
+    assert encoding[-1] == ENCODED
+    assert any(message.startswith("counting h264_144p: frame 1") for _, message in reports)
+    assert reports[-1][0] == 1.0
+    assert reports[-1][1].startswith("storing h264_144p")
 
 
 def test_an_encode_past_its_limit_ends_with_the_text_that_users_know(clips: Clips, context: Context) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from include.adapters import arrival
 from include.adapters.arrival import look_at
-from include.adapters.mezzanine import fetch, forget_copy, identify, open_identified, open_mezzanine
+from include.adapters.fetching import fetch
+from include.adapters.mezzanine import forget_copy, identify, open_identified, open_mezzanine
+from include.base import counting
 from include.base.errors import ConfigurationError, MezzanineRejected, MezzanineUnreachable, StorageError
 from include.base.settings import Settings
 from include.domain.media.rejection import Reason
@@ -109,6 +111,46 @@ def test_an_https_mezzanine_is_copied_once_and_read_from_the_store(
         open_mezzanine(ctx, inspection)
     inspected(ctx)
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("promised", [True, False], ids=["whose length is known", "whose length nobody says"])
+def test_a_slow_copy_over_http_tells_how_far_it_is(
+    promised: bool, context: Context, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "EVERY_S", 0.05)
+    piece, count = bytes(1024**2), 8
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header(*(("Content-Length", str(count * len(piece))) if promised else ("Connection", "close")))
+        handler.end_headers()
+        for _ in range(count):
+            time.sleep(0.1)
+            handler.wfile.write(piece)
+
+    server.answers["/a"] = slowly
+    ctx = context(server.url("/a"), settings={"allowed_origins": (server.origin,)})
+    told: list[tuple[float, str]] = []
+
+    identify(ctx, lambda share, message: told.append((share, message)))
+
+    fetching = [(share, words) for share, words in told if words.startswith("fetching the mezzanine: ")]
+    assert len({words for _, words in fetching}) >= count - 1
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    if promised:
+        assert all(words.endswith(f" of {count} MiB") for _, words in fetching)
+        assert len({share for share, _ in fetching}) >= count - 1
+    assert told[-1] == (1.0, f"storing the mezzanine: {count} of {count} MiB")
+
+
+def test_a_copy_from_s3_tells_how_far_it_is(context: Context, media: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "EVERY_S", 0.0)
+    told: list[tuple[float, str]] = []
+
+    identify(context(put(media, "a", bytes(5 * 1024**2)), **served(media)), lambda *each: told.append(each))
+
+    for mebibytes in range(1, 6):
+        assert (mebibytes / 10, f"fetching the mezzanine: {mebibytes} of 5 MiB") in told
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ class _Wrapped:
         self.busy = threading.local()
 
     def install(self) -> None:
-        from include.adapters import mezzanine
+        from include.adapters import fetching
         from include.adapters.airflow_api import AirflowApi
         from include.adapters.catalog import Catalog
         from include.adapters.store.local import LocalStore
@@ -274,7 +274,7 @@ class _Wrapped:
         for step in CATALOG_STEPS:
             part, _, method = step.partition(".")
             self.wrap(parts[part], method, functools.partial(_catalog_step, step))
-        self.wrap(mezzanine, "_write", lambda *_: "received")
+        self.wrap(fetching, "_write", lambda *_: "received")
         self.wrap(AirflowApi, "trigger", lambda *_, **__: "trigger")
         sys.addaudithook(self.audit)
 

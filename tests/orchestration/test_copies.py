@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from include.adapters.catalog import Catalog
+from include.adapters.store import files
 from include.base.settings import Settings
 from include.domain.title.title import FINAL_STATES, GOOD_STATES, State
-from include.services import copies
 from include.services.copies import COPIES, clean_copies, placed
 from tests.catalog.samples import a_batch, publish, start
 
@@ -57,7 +57,7 @@ def test_a_file_on_another_file_system_is_copied_and_its_progress_told(
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refused)
-    monkeypatch.setattr(copies, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 8)
     file, told = tmp_path / "film.mov", []
     file.write_bytes(b"x" * 20)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from sqlalchemy import create_engine, update
 from include.adapters.catalog import Catalog
 from include.adapters.catalog.schema import titles
 from include.adapters.catalog.versions import Versions
-from include.adapters.store.interface import ConcurrentChange
+from include.adapters.store import files as store_files
+from include.adapters.store.interface import ConcurrentChange, Moved
 from include.adapters.store.local import LocalStore
 from include.base.errors import NotReleased, PlatformUnavailable, StaleRequest, SteeringRefused, StorageError
 from include.base.settings import Settings
@@ -43,12 +46,13 @@ def prepared(catalog: Catalog, store: LocalStore, batch_id: str = "spring", **ti
 
 def published(
     catalog: Catalog, store: LocalStore, settings: Settings, package: PackageResult, *,
-    batch_id: str = "spring", now: datetime = NOW,
+    batch_id: str = "spring", now: datetime = NOW, report: Callable[[float, str], None] = lambda share, message: None,
 ) -> PublishResult:  # fmt: skip
     title = find(catalog, f"{batch_id}/alpha").job()
     context = ControlContext(
-        settings=settings, store=store, title=title, scratch=Path("unused"), catalog=catalog, clock=lambda: now
-    )
+        settings=settings, store=store, title=title, scratch=Path("unused"), catalog=catalog, clock=lambda: now,
+        report=report,
+    )  # fmt: skip
     result = publish.function(context, title, package)
     assert isinstance(result, PublishResult)
     return result
@@ -102,6 +106,26 @@ def test_publishing_again_changes_nothing(catalog: Catalog, store: LocalStore, s
 
     assert published(catalog, store, settings, package, now=after(5)).version == 1
     assert before == {path: path.stat().st_ino for path in (store.root / "titles").rglob("*") if path.is_file()}
+
+
+def test_copying_into_the_version_tells_how_far_it_is(
+    catalog: Catalog, store: LocalStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without hard links every byte is copied."""
+
+    def no_links(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(store_files, "CHUNK_BYTES", 100)
+    package, told = prepared(catalog, store), list[tuple[float, str]]()
+
+    published(catalog, store, settings, package, report=lambda *each: told.append(each))
+
+    assert len(told) > 6
+    assert {message for _, message in told} == {"copying into version 1: 0 of 0 MiB"}
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert told[-1][0] == pytest.approx(0.99)
 
 
 def test_a_copy_that_was_interrupted_is_resumed(catalog: Catalog, store: LocalStore, settings: Settings) -> None:
@@ -197,8 +221,8 @@ def test_a_title_that_has_come_to_another_end_is_not_published(
     package = prepared(catalog, store)
     copy = LocalStore.copy_tree
 
-    def copy_slowly(self: LocalStore, source: str, target: str) -> None:
-        copy(self, source, target)
+    def copy_slowly(self: LocalStore, source: str, target: str, moved: Moved) -> None:
+        copy(self, source, target, moved)
         catalog.titles.settle("spring/alpha", state, now=NOW)
 
     monkeypatch.setattr(LocalStore, "copy_tree", copy_slowly)

@@ -14,6 +14,7 @@ import pytest
 from include.adapters import tools
 from include.adapters.process import run
 from include.adapters.store.documents import load_document
+from include.adapters.store.interface import Moved, unheard
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
 from include.domain.outcome.results import EncodeResult
@@ -63,9 +64,9 @@ class Slow(LocalStore):
             return
         self.turns.take(self.who, lambda: LocalStore.put_bytes(self, key, data))
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, moved: Moved = unheard) -> None:
         self.renditions.append(path.read_bytes())
-        self.turns.take(self.who, lambda: LocalStore.put_file(self, key, path))
+        self.turns.take(self.who, lambda: LocalStore.put_file(self, key, path, moved))
 
 
 @pytest.fixture(scope="module")

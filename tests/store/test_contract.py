@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from include.adapters.s3 import transfer
+from include.adapters.store import files
 from include.adapters.store.interface import ConcurrentChange, ObjectStore
 from include.adapters.store.keys import cache_control, content_type, key_of, manifests_last
 from include.base.errors import StorageError
+from tests.store.conftest import LEAST_PART
 
 
 @pytest.mark.parametrize("key", ["", "..", "a/../b", "/a", "a//b", "a/", "a\\b", "a b", ".hidden", "%2e%2e/x", "é"])
@@ -103,6 +110,48 @@ def test_a_tree_appears_whole_and_again_changes_nothing(either: ObjectStore) -> 
     assert either.get_bytes("titles/v1/video/1.mp4") == b"video/1.mp4"
     either.delete_tree("work")
     assert either.get_bytes("titles/v1/hls.m3u8") == b"hls.m3u8"
+
+
+def test_a_transfer_tells_how_many_bytes_are_done(
+    either: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts where they are large: a folder copies where it cannot link or move, to another file system say."""
+    monkeypatch.setattr(files, "CHUNK_BYTES", LEAST_PART)
+    monkeypatch.setattr(transfer, "COPY_PART_BYTES", LEAST_PART)
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(Path, "replace", refused_across(Path.replace))
+    sizes = {"v/large.mp4": 2 * LEAST_PART + 7, "v/1.m4s": 10, "v/2.m4s": 0, "v/hls.m3u8": 5}
+    paths = {key: tmp_path / key.rpartition("/")[2] for key in sizes}
+    for key, path in paths.items():
+        path.write_bytes(bytes(sizes[key]))
+    large, whole = sizes["v/large.mp4"], sum(sizes.values())
+    told: list[int] = []
+
+    either.put_file("w/large.mp4", shutil.copyfile(paths["v/large.mp4"], tmp_path / "again"), told.append)
+    assert (told[-1], len({*told} - {0})) == (large, 3)
+    told.clear()
+    either.put_files(paths, told.append)
+    assert (told[-1], len({*told} - {0}) >= 5) == (whole, True)
+    told.clear()
+    either.copy_tree("v", "titles/v1", told.append)
+    assert (told[-1], len({*told} - {0}) >= 5) == (whole, True)
+    assert told == sorted(told)
+    told.clear()
+    either.copy_tree("v", "titles/v1", told.append)
+    assert told[-1] == whole, "what is there already is done"
+    told.clear()
+    either.local_copy("v/large.mp4", tmp_path / "copies", told.append)
+    assert told == sorted(told)
+    assert not told or (told[-1], len(told) > 3) == (large, True)
+
+
+def refused(*_: object) -> None:
+    raise OSError(errno.EXDEV, "another file system")
+
+
+def refused_across(replace: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    """Moves within a folder alone."""
+    return lambda path, target: replace(path, target) if path.parent == Path(target).parent else refused()  # type: ignore[return-value]
 
 
 def test_compare_and_set_takes_the_expected_value_only(either: ObjectStore) -> None:

@@ -23,7 +23,7 @@ from include.adapters.s3.bucket import CHUNK_BYTES, Bucket
 from include.adapters.s3.failures import CHANGED, NO_OBJECT, code_of, s3_errors
 from include.adapters.s3.session import Session, client_of, open_session
 from include.adapters.store.files import atomic_file, file_errors
-from include.adapters.store.interface import ConcurrentChange, Served
+from include.adapters.store.interface import ConcurrentChange, Moved, Served, unheard
 from include.adapters.store.keys import (
     MAX_KEY,
     WRITTEN_FOLDERS,
@@ -32,6 +32,7 @@ from include.adapters.store.keys import (
     content_type,
     manifests_last,
 )
+from include.base.counting import Count
 from include.base.errors import ConfigurationError, StorageError
 from include.base.settings import Settings
 from include.domain.plan.limits import LONGEST_S, task_limit_s
@@ -70,18 +71,22 @@ class S3Store:
         with s3_errors(self.uri):
             return Bucket(client_of(self._session), self._bucket_name)
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, moved: Moved = unheard) -> None:
         """Upload; what an attempt that was cut off has sent already is not sent again."""
+        self._upload(key, path, Count(moved))
+
+    def put_files(self, files: Mapping[str, Path], moved: Moved = unheard) -> None:
+        """Small ones at the same time; large ones one by one, as the parts of each go at the same time."""
+        count = Count(moved)
+        large = {key: path for key, path in files.items() if transfer.goes_in_parts(path.stat().st_size)}
+        transfer.in_parallel(lambda item: self._upload(*item, count), files.items() - large.items())
+        for key, path in large.items():
+            self._upload(key, path, count)
+
+    def _upload(self, key: str, path: Path, count: Count) -> None:
         full = self._full(key)
         with s3_errors(self._where(key)), file_errors(str(path)):
-            transfer.upload(self._bucket, full, path, self._headers(key))
-
-    def put_files(self, files: Mapping[str, Path]) -> None:
-        """Small ones at the same time; large ones one by one, as the parts of each go at the same time."""
-        large = {key: path for key, path in files.items() if transfer.goes_in_parts(path.stat().st_size)}
-        transfer.in_parallel(lambda item: self.put_file(*item), files.items() - large.items())
-        for key, path in large.items():
-            self.put_file(key, path)
+            transfer.upload(self._bucket, full, path, self._headers(key), count)
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """One request."""
@@ -122,7 +127,7 @@ class S3Store:
         with s3_errors(self.uri):
             return seconds < MAX_PRESIGNED_S and self._session.lasts(seconds)
 
-    def local_copy(self, key: str, folder: Path) -> Path:
+    def local_copy(self, key: str, folder: Path, moved: Moved = unheard) -> Path:
         """A download, beneath ``folder`` at its own key; an earlier one is used again while the object is the same."""
         full, head = self._full(key), self._head(key)
         if head is None:
@@ -133,7 +138,7 @@ class S3Store:
         with s3_errors(self._where(key)), file_errors(str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(target) as path:
-                transfer.download(self._bucket, full, head, path)
+                transfer.download(self._bucket, full, head, path, Count(moved))
         self._copies[target] = head["ETag"]
         return target
 
@@ -159,18 +164,19 @@ class S3Store:
             headers["Content-Range"] = answer["ContentRange"]
         return Served(body=answer["Body"].iter_chunks(CHUNK_BYTES), headers=headers)
 
-    def copy_tree(self, source: str, target: str) -> None:
+    def copy_tree(self, source: str, target: str, moved: Moved = unheard) -> None:
         """Copied by S3 itself, with the headers of the new place; equal objects are left alone."""
-        here, there = self._entries(source), self._entries(target)
+        here, there, count = self._entries(source), self._entries(target), Count(moved)
 
         def copy(name: str) -> None:
             origin, key = f"{source}/{name}", f"{target}/{name}"
             size, etag = here[name]
             if name in there and there[name][0] == size and self._equal(origin, etag, key, there[name][1]):
+                count.add(size)
                 return
-            full = self._full(key)
+            full, headers = self._full(key), self._headers(key)
             with s3_errors(self._where(key)):
-                transfer.copy(self._bucket, self._full(origin), full, self._headers(key), size=size, etag=etag)
+                transfer.copy(self._bucket, self._full(origin), full, headers, count, size=size, etag=etag)
 
         for names in manifests_last(here):
             transfer.in_parallel(copy, names)

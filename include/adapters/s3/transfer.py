@@ -28,6 +28,7 @@ from botocore.exceptions import ClientError
 from include.adapters.s3.bucket import CHUNK_BYTES, Bucket
 from include.adapters.s3.failures import NO_UPLOAD, code_of
 from include.adapters.s3.session import CONNECTIONS
+from include.base.counting import Count
 from include.base.errors import StorageError
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ Part = dict[str, Any]
 """Number, ETag and checksum of a part, as S3 wants them at the end of an upload."""
 
 
-def upload(bucket: Bucket, key: str, path: Path, headers: Mapping[str, str]) -> None:
+def upload(bucket: Bucket, key: str, path: Path, headers: Mapping[str, str], count: Count) -> None:
     """Send a file; what an attempt that was cut off has sent already is not sent again.
 
     Args:
@@ -56,11 +57,13 @@ def upload(bucket: Bucket, key: str, path: Path, headers: Mapping[str, str]) -> 
         key: The object.
         path: The file.
         headers: What S3 keeps of the object besides its content, by boto3's names.
+        count: Of bytes that S3 has; those of a large file come part by part.
     """
     size = path.stat().st_size
     if not goes_in_parts(size):
         with path.open("rb") as body:
             bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, **CHECKED, **headers)
+        count.add(size)
         return
     length = _part_length(size, PART_BYTES)
     upload_id, parts = _resumable(bucket, key, path, size, length)
@@ -72,9 +75,11 @@ def upload(bucket: Bucket, key: str, path: Path, headers: Mapping[str, str]) -> 
         answer = bucket.client.upload_part(
             Bucket=bucket.name, Key=key, UploadId=upload_id, PartNumber=number, Body=body, **CHECKED
         )
+        count.add(len(body))
         return _sent(number, answer, _crc32_of(body))
 
     missing = [number for number in _numbers(size, length) if number not in parts]
+    count.add(size - sum(_length_of(number, size, length) for number in missing))
     parts |= {part["PartNumber"]: part for part in in_parallel(send, missing, at_once=PARALLEL)}
     _complete(bucket, key, upload_id, parts, size=size, checksum=_crc32(path))
 
@@ -84,7 +89,7 @@ def goes_in_parts(size: int) -> bool:
     return size >= PART_BYTES
 
 
-def download(bucket: Bucket, key: str, head: dict[str, Any], path: Path) -> None:
+def download(bucket: Bucket, key: str, head: dict[str, Any], path: Path, count: Count) -> None:
     """Fetch an object in ranges at the same time; raises :class:`StorageError` where it comes with other bytes.
 
     Args:
@@ -92,6 +97,7 @@ def download(bucket: Bucket, key: str, head: dict[str, Any], path: Path) -> None
         key: The object.
         head: What S3 keeps about it: this very object is fetched, or botocore's ClientError says 412.
         path: An empty file, which is filled.
+        count: Of bytes that are there.
     """
     etag, size = head["ETag"], int(head["ContentLength"])
     os.truncate(path, size)
@@ -101,6 +107,7 @@ def download(bucket: Bucket, key: str, head: dict[str, Any], path: Path) -> None
             output.seek(start)
             for chunk in bucket.stream(key, start=start, end=min(start + PART_BYTES, size), etag=etag):
                 output.write(chunk)
+                count.add(len(chunk))
 
     in_parallel(fetch, range(0, size, PART_BYTES), at_once=PARALLEL)
     known = full_checksum(head)
@@ -108,7 +115,9 @@ def download(bucket: Bucket, key: str, head: dict[str, Any], path: Path) -> None
         raise StorageError(f"s3://{bucket.name}/{key} came with other bytes than it has", reason="checksum")
 
 
-def copy(bucket: Bucket, source: str, key: str, headers: Mapping[str, str], *, size: int, etag: str) -> None:
+def copy(
+    bucket: Bucket, source: str, key: str, headers: Mapping[str, str], count: Count, *, size: int, etag: str
+) -> None:
     """Have S3 copy an object, with new headers; botocore's ClientError says 412 where ``etag`` is no longer there.
 
     Args:
@@ -116,6 +125,7 @@ def copy(bucket: Bucket, source: str, key: str, headers: Mapping[str, str], *, s
         source: The object to copy.
         key: Its copy.
         headers: What S3 keeps of the copy besides its content, by boto3's names.
+        count: Of bytes that are copied; those of a large object come part by part.
         size: Bytes of the source.
         etag: Of the source.
     """
@@ -124,6 +134,7 @@ def copy(bucket: Bucket, source: str, key: str, headers: Mapping[str, str], *, s
         bucket.client.copy_object(
             Bucket=bucket.name, Key=key, MetadataDirective="REPLACE", **origin, **CHECKED, **headers
         )
+        count.add(size)
         return
     length = _part_length(size, COPY_PART_BYTES)
     upload_id = _begin(bucket, key, headers)
@@ -134,6 +145,7 @@ def copy(bucket: Bucket, source: str, key: str, headers: Mapping[str, str], *, s
         answer = bucket.client.upload_part_copy(
             Bucket=bucket.name, Key=key, UploadId=upload_id, PartNumber=number, CopySourceRange=byte_range, **origin
         )["CopyPartResult"]
+        count.add(_length_of(number, size, length))
         return _sent(number, answer, answer.get("ChecksumCRC32"))
 
     try:
@@ -226,6 +238,10 @@ def _numbers(size: int, length: int) -> range:
     return range(1, -(-size // length) + 1)
 
 
+def _length_of(number: int, size: int, length: int) -> int:
+    return min(length, size - (number - 1) * length)
+
+
 def _part(path: Path, number: int, length: int) -> bytes:
     with path.open("rb") as file:
         file.seek((number - 1) * length)
@@ -240,7 +256,7 @@ def _sent(number: int, answer: dict[str, Any], checksum: str | None) -> Part:
 def _is_part(part: dict[str, Any], path: Path, size: int, length: int) -> bool:
     """Whether a part that S3 has is that part of the file; without a checksum its ETag may be the MD5."""
     number = part["PartNumber"]
-    if part["Size"] != min(length, size - (number - 1) * length):
+    if part["Size"] != _length_of(number, size, length):
         return False
     body = _part(path, number, length)
     if "ChecksumCRC32" in part:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.adapters.store.interface import Moved, unheard
 from include.base.errors import StorageError
 
+CHUNK_BYTES = 8 * 1024**2
 TEMPORARY = re.compile(r"\A\..+\.[a-z0-9_]{8}\Z")
 """Names that :func:`atomic_file` gives to a file that is being written; the lock file beside a pointer has no such."""
 _WAYS_OUT = {
@@ -36,6 +38,16 @@ def atomic_file(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path, moved: Moved = unheard) -> None:
+    """Write the bytes of ``source`` to ``target``."""
+    done = 0
+    with source.open("rb") as given, target.open("wb") as made:
+        while chunk := given.read(CHUNK_BYTES):
+            made.write(chunk)
+            done += len(chunk)
+            moved(done)
 
 
 @contextmanager

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from include.base.errors import StorageError
+
+Moved = Callable[[int], None]
+"""Gets how many bytes of a transfer are done, each time that there are more. Whoever calls it may be another thread."""
+
+
+def unheard(done: int) -> None:
+    """A :data:`Moved` that nobody listens to."""
 
 
 class ConcurrentChange(StorageError):
@@ -34,11 +41,14 @@ class ObjectStore(Protocol):
     uri: str
     """Root, without a trailing slash."""
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, moved: Moved = unheard) -> None:
         """Store the file at ``path``; the local store may move it."""
 
-    def put_files(self, files: Mapping[str, Path]) -> None:
-        """Store many files by key, as :meth:`put_file` does. If one fails, others may have been stored already."""
+    def put_files(self, files: Mapping[str, Path], moved: Moved = unheard) -> None:
+        """Store many files by key, as :meth:`put_file` does. If one fails, others may have been stored already.
+
+        ``moved`` gets the bytes of all of them together.
+        """
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Store ``data``."""
@@ -58,7 +68,7 @@ class ObjectStore(Protocol):
     def lasts(self, seconds: float) -> bool:
         """Whether what :meth:`readable` gives now can be opened for that long; else take :meth:`local_copy`."""
 
-    def local_copy(self, key: str, folder: Path) -> Path:
+    def local_copy(self, key: str, folder: Path, moved: Moved = unheard) -> Path:
         """A path with the content of ``key``: the file itself, or a download into ``folder``. Do not write to it."""
 
     def serve(self, key: str, byte_range: str | None) -> Served | None:
@@ -70,10 +80,10 @@ class ObjectStore(Protocol):
                 file leaves the range to whoever sends the file.
         """
 
-    def copy_tree(self, source: str, target: str) -> None:
+    def copy_tree(self, source: str, target: str, moved: Moved = unheard) -> None:
         """Make every file beneath ``source`` appear beneath ``target``, manifests after the files that they name.
 
-        Safe to repeat after a crash.
+        Safe to repeat after a crash. ``moved`` gets the bytes of all files together.
         """
 
     def delete(self, key: str) -> None:

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from include.adapters.store.files import TEMPORARY, atomic_file, file_errors, unless_gone
-from include.adapters.store.interface import ConcurrentChange, Served
+from include.adapters.store.files import TEMPORARY, atomic_file, copy_file, file_errors, unless_gone
+from include.adapters.store.interface import ConcurrentChange, Moved, Served, unheard
 from include.adapters.store.keys import WRITTEN_FOLDERS, checked_key, manifests_last
 
 
@@ -29,10 +29,11 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, moved: Moved = unheard) -> None:
         """Move ``path`` to ``key``; across file systems it is copied first."""
         target = self._path(key)
         with self._errors_at(key):
+            size = path.stat().st_size
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.replace(target)
@@ -40,13 +41,17 @@ class LocalStore:
                 if error.errno != errno.EXDEV:
                     raise
                 with atomic_file(target) as temporary:
-                    shutil.copyfile(path, temporary)
+                    copy_file(path, temporary, moved)
                 path.unlink()
+            moved(size)
 
-    def put_files(self, files: Mapping[str, Path]) -> None:
+    def put_files(self, files: Mapping[str, Path], moved: Moved = unheard) -> None:
         """Move them."""
+        done = 0
         for key, path in files.items():
-            self.put_file(key, path)
+            size = path.stat().st_size
+            self.put_file(key, path, _behind(done, moved))
+            done += size
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Write ``data`` beside ``key`` and rename."""
@@ -89,7 +94,7 @@ class LocalStore:
         """Always."""
         return True
 
-    def local_copy(self, key: str, folder: Path) -> Path:
+    def local_copy(self, key: str, folder: Path, moved: Moved = unheard) -> Path:
         """The file itself."""
         return self._file(key)
 
@@ -99,20 +104,22 @@ class LocalStore:
         with self._errors_at(key):
             return Served(file=path) if path.is_file() else None
 
-    def copy_tree(self, source: str, target: str) -> None:
+    def copy_tree(self, source: str, target: str, moved: Moved = unheard) -> None:
         """Hard links where the file system allows, copies elsewhere."""
-        for name in itertools.chain.from_iterable(manifests_last(self.list(source))):
+        sizes, done = self.list(source), 0
+        for name in itertools.chain.from_iterable(manifests_last(sizes)):
             origin, copy = self._path(f"{source}/{name}"), self._path(f"{target}/{name}")
-            if copy.is_file() and copy.stat().st_size == origin.stat().st_size:
-                continue
             with self._errors_at(f"{target}/{name}"):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_file(copy) as temporary:
-                    temporary.unlink()
-                    try:
-                        os.link(origin, temporary)
-                    except OSError:
-                        shutil.copyfile(origin, temporary)
+                if not copy.is_file() or copy.stat().st_size != origin.stat().st_size:
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_file(copy) as temporary:
+                        temporary.unlink()
+                        try:
+                            os.link(origin, temporary)
+                        except OSError:
+                            copy_file(origin, temporary, _behind(done, moved))
+            done += sizes[name]
+            moved(done)
 
     def delete(self, key: str) -> None:
         """Remove the file."""
@@ -164,3 +171,8 @@ class LocalStore:
 
     def _errors_at(self, key: str) -> AbstractContextManager[None]:
         return file_errors(f"{self.uri}/{key}")
+
+
+def _behind(done: int, moved: Moved) -> Moved:
+    """For one of several files: ``moved`` gets what was done before as well."""
+    return lambda more: moved(done + more)
