@@ -1,10 +1,7 @@
 """Nodes, a scheduler and a kubelet: pods find a node and their containers run as processes of this machine.
 
 A container's image means nothing. Its command runs in the project's folder with the environment that the test gives
-(the image's, as it were) and the pod's own on top of it. The paths at which volumes are mounted do not exist on this
-machine, so wherever an argument, a variable or the working directory begins with such a path (alone, or behind
-``file://``), it is replaced by the volume's real folder: an emptyDir's below the server's home, a hostPath's own.
-A variable that names a folder without being under a mount is the pod author's mistake here as in a cluster.
+(the image's, as it were) and the pod's own on top of it, closed in as :mod:`tests.kube.container` says.
 """
 
 from __future__ import annotations
@@ -16,34 +13,29 @@ import re
 import secrets as random_names
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
-
-import psutil
+from typing import Any
 
 from tests.kube.admission import Registered
+from tests.kube.container import PROJECT, Mount, Process, closed_in
 from tests.kube.faults import BeforeStart, Faults, PodFault
-from tests.kube.policies import effective_requests
-from tests.kube.selectors import nanos_text, parse_time, quantity, seconds_text, utc_now
+from tests.kube.policies import effective_requests, shown
+from tests.kube.selectors import parse_time, quantity, seconds_text, utc_now
 from tests.kube.status import ApiError
 from tests.kube.storage import Item, Storage
 
-PROJECT = Path(__file__).resolve().parents[2]
 TICK_S = 0.02
 IDLE_S = 0.25
 MEASURE_EVERY_S = 0.25
 NODE_LOST_S = 0.5
-LOG_LINE_LIMIT = 16 * 1024
-"""Bytes after which the runtime splits a line."""
 PULL_ERROR = 'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
 TERMINAL = ("Succeeded", "Failed")
 DISRUPTIONS = {
@@ -116,115 +108,6 @@ class ConfigError(Exception):
     """A container cannot be configured yet: the kubelet waits and tries again."""
 
 
-class Process:
-    """A container's process and its log."""
-
-    def __init__(
-        self, container: Item, argv: list[str], env: dict[str, str], cwd: Path, log: Path, watched: str
-    ) -> None:
-        self.name: str = container["name"]
-        self.id = f"containerd://{random_names.token_hex(32)}"
-        self.log = log
-        self.started_at = utc_now()
-        self.started = time.monotonic()
-        self.finished_at: datetime | None = None
-        self.exit_code = 0
-        self.reason = ""
-        """Set by who kills it, or at its end."""
-        self.message = ""
-        self.killed_by_us = False
-        self.seen = threading.Event()
-        """The awaited line is in the log."""
-        self.ended = threading.Event()
-        """All output is in the log."""
-        self._watched = watched
-        self._child: subprocess.Popen[bytes] | None = None
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.touch()
-        try:
-            self._child = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self.exit_code, self.reason = 128, "StartError"
-            self.message = (
-                "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create "
-                f'failed: unable to start container process: exec: "{argv[0]}": {error.strerror}: unknown'
-            )
-            self.finished_at = utc_now()
-            self.ended.set()
-            return
-        assert self._child.stdout is not None
-        self._pump = threading.Thread(target=self._keep_log, args=(self._child.stdout,), daemon=True)
-        self._pump.start()
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid if self._child else None
-
-    def poll(self) -> bool:
-        """Whether it has ended; then nothing of it is left."""
-        if self.finished_at is not None:
-            return True
-        assert self._child is not None
-        code = self._child.poll()
-        if code is None:
-            return False
-        # The end of a container's first process is the end of all of them.
-        self.signal_group(signal.SIGKILL)
-        self._pump.join(timeout=5)
-        self.ended.set()
-        self.exit_code = code if code >= 0 else 128 - code
-        self.reason = self.reason or ("Completed" if code == 0 else "Error")
-        self.finished_at = utc_now()
-        return True
-
-    def terminate(self) -> None:
-        """As the kubelet does: the first process alone is asked."""
-        if self._child and self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-
-    def kill(self, reason: str = "") -> None:
-        if self.finished_at is None:
-            self.reason = reason or self.reason
-            self.signal_group(signal.SIGKILL)
-
-    def signal_group(self, number: int) -> None:
-        if self._child:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._child.pid, number)
-
-    def memory(self) -> int:
-        """Resident bytes of its whole tree."""
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            root = psutil.Process(self.pid)
-            for each in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += each.memory_info().rss
-        return total
-
-    def tail(self) -> str:
-        """The end of the log, as the termination message falls back on it."""
-        lines = [line.split(b" ", 3)[3] for line in self.log.read_bytes().splitlines()[-80:]]
-        return b"\n".join(lines)[-2048:].decode("utf-8", "replace")
-
-    def _keep_log(self, stream: IO[bytes]) -> None:
-        with stream, self.log.open("ab", buffering=0) as log:
-            while line := stream.readline(LOG_LINE_LIMIT):
-                tag = b"F" if line.endswith(b"\n") else b"P"
-                stamp = nanos_text(utc_now()).encode()
-                log.write(b"%s stdout %s %s\n" % (stamp, tag, line.removesuffix(b"\n")))
-                if self._watched and self._watched in line.decode("utf-8", "replace"):
-                    self.seen.set()
-
-
 @dataclass(kw_only=True)
 class Run:
     """A pod on its node."""
@@ -265,8 +148,7 @@ class Cluster:
         registered: Registered,
         env: Mapping[str, str],
         entrypoint: tuple[str, ...],
-        mark: str,
-        enforce_limits: bool,
+        image: Iterable[Path],
     ) -> None:
         self.storage = storage
         self.folder = folder
@@ -274,8 +156,9 @@ class Cluster:
         self.registered = registered
         self.env = dict(env)
         self.entrypoint = entrypoint
-        self.mark = mark
-        self.enforce_limits = enforce_limits
+        self.image = tuple(image)
+        self.outside: tuple[Path, ...] = ()
+        """Folders of this machine that stand for others in the network, a store's for example: pods write there."""
         self.runs: dict[str, Run] = {}
         self.errors: list[BaseException] = []
         """The stand-in's own mistakes: a test fails on them at its end."""
@@ -322,7 +205,7 @@ class Cluster:
             self._schedule([pod for pod in pods if not pod["spec"].get("nodeName")])
         pods, _ = self.storage.list("pods")
         present = {pod["metadata"]["uid"] for pod in pods}
-        measure = self.enforce_limits and time.monotonic() - self._measured_at > MEASURE_EVERY_S
+        measure = time.monotonic() - self._measured_at > MEASURE_EVERY_S
         self._measured_at = time.monotonic() if measure else self._measured_at
         busy = False
         for pod in pods:
@@ -515,7 +398,7 @@ class Cluster:
             return False
         field_path = f"spec.containers{{{container['name']}}}"
         try:
-            argv, env, cwd = self._command(pod, run, container)
+            argv, env = self._command(pod, run, container)
         except ConfigError as error:
             if str(error) not in run.said:
                 run.said.add(str(error))
@@ -529,7 +412,7 @@ class Cluster:
         self.record(pod, "Normal", "Created", f"Created container: {container['name']}", "kubelet", field_path)
         watched = run.fault.on_log if run.fault else ""
         log = run.folder / "logs" / container["name"]
-        run.processes[container["name"]] = Process(container, argv, env, cwd, log, watched)
+        run.processes[container["name"]] = Process(container["name"], argv, env, log, watched)
         self.record(pod, "Normal", "Started", f"Started container {container['name']}", "kubelet", field_path)
         self._update(pod, lambda draft: self._report(draft, run))
         return True
@@ -585,7 +468,9 @@ class Cluster:
         return time.monotonic() - alive[-1].started >= fault.after_s
 
     def _limit(self, pod: Item, run: Run) -> None:
-        for container in pod["spec"]["containers"]:
+        """Kill what is resident beyond its limit of memory; evict the pod that has more on disk than it may."""
+        containers = pod["spec"]["containers"]
+        for container in containers:
             limit = (container["resources"].get("limits") or {}).get("memory")
             process = run.processes.get(container["name"])
             if limit and process and not process.poll() and process.memory() > quantity(limit):
@@ -593,9 +478,15 @@ class Cluster:
         for volume in pod["spec"].get("volumes") or []:
             limit = (volume.get("emptyDir") or {}).get("sizeLimit")
             if limit and _size(run.folder / "volumes" / volume["name"]) > quantity(limit):
-                run.fault_met, run.fault = True, None
                 self._evict(pod, run, f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". ')
                 return
+        limits = [(each["resources"].get("limits") or {}).get("ephemeral-storage") for each in containers]
+        most = sum((quantity(each) for each in limits if each), Decimal(0))
+        # Logs count as well as volumes.
+        if most and _size(run.folder) > most:
+            total = shown("limits.ephemeral-storage", most)
+            why = f"Pod ephemeral local storage usage exceeds the total limit of containers {total}. "
+            self._evict(pod, run, why)
 
     def _strike(self, pod: Item, run: Run) -> None:
         """The planted fault comes."""
@@ -751,32 +642,33 @@ class Cluster:
 
     # What a container gets
 
-    def _command(self, pod: Item, run: Run, container: Item) -> tuple[list[str], dict[str, str], Path]:
+    def _command(self, pod: Item, run: Run, container: Item) -> tuple[list[str], dict[str, str]]:
         security = {**(pod["spec"].get("securityContext") or {}), **(container.get("securityContext") or {})}
-        if security.get("runAsNonRoot") and security.get("runAsUser") == 0:
-            raise ConfigError("container's runAsUser breaks non-root policy")
+        if security.get("runAsNonRoot") and security.get("runAsUser", 0) == 0:
+            said = "runAsUser" in security
+            why = "container's runAsUser breaks non-root policy"
+            raise ConfigError(why if said else "container has runAsNonRoot and image will run as root")
         own = self._environment(pod, run, container)
         command = [_expanded(each, own) for each in container.get("command") or self.entrypoint]
         argv = [*command, *(_expanded(each, own) for each in container.get("args") or [])]
         if not argv:
             raise ConfigError("no command specified")
-        mounts = self._mounts(pod, run, container)
-        argv = [_remapped(each, mounts) for each in argv]
         if argv[0] in ("python", "python3"):
             argv[0] = sys.executable
-        key, _, value = self.mark.partition("=")
+        mounts = [
+            *(Mount(inside=str(each), outside=each) for each in self.outside),
+            *self._mounts(pod, run, container),
+        ]
         env = {
             "PATH": os.environ["PATH"],
-            "HOME": str(run.folder),
+            "HOME": "/",
             "HOSTNAME": run.name[:63],
             "KUBERNETES_SERVICE_HOST": "10.96.0.1",
             "KUBERNETES_SERVICE_PORT": "443",
             **self.env,
-            **{name: _remapped(each, mounts) for name, each in own.items()},
-            key: value,
+            **own,
         }
-        folder = Path(_remapped(container.get("workingDir") or "", mounts))
-        return argv, env, folder if container.get("workingDir") and folder.is_dir() else PROJECT
+        return [*closed_in(security, mounts, container.get("workingDir") or str(PROJECT), self.image), *argv], env
 
     def _environment(self, pod: Item, run: Run, container: Item) -> dict[str, str]:
         env: dict[str, str] = {}
@@ -835,10 +727,8 @@ class Cluster:
         part, _, name = path.partition(".")
         return str(pod[part].get(name, ""))
 
-    def _mounts(self, pod: Item, run: Run, container: Item) -> dict[str, str]:
-        """Path in the container → folder of this machine."""
+    def _mounts(self, pod: Item, run: Run, container: Item) -> Iterator[Mount]:
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
-        mounts = {}
         for mount in container.get("volumeMounts") or []:
             volume = volumes[mount["name"]]
             folder = run.folder / "volumes" / mount["name"]
@@ -856,8 +746,11 @@ class Cluster:
                     for name, value in (values or {}).items():
                         (folder / name).write_text(value)
             folder.mkdir(parents=True, exist_ok=True)
-            mounts[mount["mountPath"].rstrip("/")] = str(folder / mount.get("subPath", ""))
-        return mounts
+            yield Mount(
+                inside=mount["mountPath"],
+                outside=folder / mount.get("subPath", ""),
+                read_only=bool(mount.get("readOnly")) or not {"emptyDir", "hostPath"} & set(volume),
+            )
 
     # What the status says
 
@@ -1019,15 +912,6 @@ def _expanded(text: str, env: Mapping[str, str]) -> str:
         return found[0][1:] if found[0].startswith("$$") else env.get(found[1], found[0])
 
     return re.sub(r"\$?\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)", one, text)
-
-
-def _remapped(text: str, mounts: Mapping[str, str]) -> str:
-    scheme = "file://" if text.startswith("file://") else ""
-    path = text.removeprefix(scheme)
-    for inside, outside in sorted(mounts.items(), key=lambda each: -len(each[0])):
-        if path == inside or path.startswith(f"{inside}/"):
-            return scheme + outside + path[len(inside) :]
-    return text
 
 
 __all__ = ["Cluster", "Node", "Process", "parse_time"]

@@ -16,7 +16,6 @@ import secrets
 import select
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +31,8 @@ import yaml
 
 from tests.kube import admission
 from tests.kube.admission import PriorityClass, Registered
-from tests.kube.cluster import Cluster, Node, Process
+from tests.kube.cluster import Cluster, Node
+from tests.kube.container import Process, bubblewrap
 from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault
 from tests.kube.policies import Policies
 from tests.kube.selectors import field_selector, label_selector, parse_time, seconds_text, utc_now
@@ -87,10 +87,7 @@ class Kube:
         self.dice = random.Random(seed)
         self.url = ""
         self.closing = threading.Event()
-        self.mark = f"TESTS_KUBE_MARK={secrets.token_hex(8)}"
-        self.cluster = Cluster(
-            self.storage, folder=folder, faults=faults, registered=registered, mark=self.mark, **cluster
-        )
+        self.cluster = Cluster(self.storage, folder=folder, faults=faults, registered=registered, **cluster)
         for node in nodes:
             self.add_node(node)
 
@@ -124,9 +121,9 @@ class Kube:
         return self.storage.list("pods", namespace)[0]
 
     def processes(self) -> list[int]:
-        """Containers' first processes that still run."""
+        """What contains a container that still runs: its end is the container's."""
         found = [process for run in list(self.cluster.runs.values()) for process in list(run.processes.values())]
-        return [each.pid for each in found if each.pid is not None and each.finished_at is None]
+        return [each.pid for each in found if each.finished_at is None]
 
     def write_kubeconfig(self) -> None:
         document = {
@@ -155,7 +152,7 @@ def kube_server(
     secrets_: Mapping[str, Mapping[str, str]] | None = None,
     manifests: Iterable[Path] = (),
     seed: int = 0,
-    enforce_limits: bool = False,
+    image: Iterable[Path] = (),
 ) -> Iterator[Kube]:
     """A running stand-in; every process of its pods is gone afterwards.
 
@@ -172,9 +169,9 @@ def kube_server(
         seed: Of generated names and of faults that come at a rate.
         manifests: Files with namespaces (and their pod security), service accounts, priority classes, quotas, limit
             ranges and roles; with any role, the account may only what its own allow.
-        enforce_limits: Kill a container whose tree of processes is resident beyond its memory limit, and evict a pod
-            that writes more than its emptyDir's size limit.
+        image: Folders of this machine that pods find in their image, besides programs and the project.
     """
+    bubblewrap()
     folder.mkdir(parents=True, exist_ok=True)
     policies = Policies(manifests)
     laid_down = policies.items
@@ -209,32 +206,22 @@ def kube_server(
         seed=seed,
         env=env or {},
         entrypoint=entrypoint,
-        enforce_limits=enforce_limits,
-    )
-    guard = subprocess.Popen(
-        [sys.executable, "-S", str(Path(__file__).with_name("guard.py")), kube.mark],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
+        image=image,
     )
     handler = type("BoundHandler", (Handler,), {"kube": kube})
-    try:
-        with _Server(("127.0.0.1", 0), handler) as server:
-            kube.url = f"http://127.0.0.1:{server.server_address[1]}"
-            kube.write_kubeconfig()
-            kube.cluster.start()
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-            thread.start()
-            try:
-                yield kube
-            finally:
-                kube.closing.set()
-                kube.cluster.close()
-                server.shutdown()
-                thread.join()
-    finally:
-        # Nothing is left to guard: this is not the end by SIGKILL.
-        guard.kill()
-        guard.communicate()
+    with _Server(("127.0.0.1", 0), handler) as server:
+        kube.url = f"http://127.0.0.1:{server.server_address[1]}"
+        kube.write_kubeconfig()
+        kube.cluster.start()
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield kube
+        finally:
+            kube.closing.set()
+            kube.cluster.close()
+            server.shutdown()
+            thread.join()
     if kube.cluster.errors:
         raise ExceptionGroup("the stand-in itself failed", list(kube.cluster.errors))  # type: ignore[type-var]
 

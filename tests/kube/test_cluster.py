@@ -171,7 +171,11 @@ def test_the_end_of_a_failed_log_is_the_termination_message_where_the_pod_asks_f
     assert "message" not in terminated(ended(kube, create(kube, make_pod(*crash))))
 
 
-ENVIRONMENT = "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:], os.getcwd()]))"
+ENVIRONMENT = """
+import json, os, pathlib, sys
+pathlib.Path("/scratch/made").touch()
+print(json.dumps([dict(os.environ), sys.argv[1:], os.getcwd(), os.listdir("/store")]))
+"""
 
 
 def test_a_container_gets_its_environment_its_volumes_and_nothing_of_ours(kube: Kube, tmp_path: Path) -> None:
@@ -193,14 +197,15 @@ def test_a_container_gets_its_environment_its_volumes_and_nothing_of_ours(kube: 
         "resources": {"limits": {"cpu": "1500m"}},
     }
     volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "store", "hostPath": {"path": str(tmp_path)}}]
+    (tmp_path / "a").touch()
     name = create(kube, make_pod(container=container, volumes=volumes))
     ended(kube, name)
-    env, argv, cwd = json.loads(said(kube, name))
-    scratch = env["HOME_OF_WORK"]
-    assert argv == ["hello key", "$(GREETING)", "$(UNKNOWN)", f"{scratch}/in", f"file://{tmp_path}/a", "/scratchy"]
-    assert Path(scratch).is_dir()
-    assert scratch.startswith(str(kube.folder))
+    env, argv, cwd, stored = json.loads(said(kube, name))
+    assert argv == ["hello key", "$(GREETING)", "$(UNKNOWN)", "/scratch/in", "file:///store/a", "/scratchy"]
+    assert stored == ["a"]
+    (made,) = kube.folder.glob("pods/*/volumes/scratch/made")
     expected = {
+        "HOME_OF_WORK": "/scratch",
         "FROM_IMAGE": "image",
         "BOTH": "pod",
         "POD_NAME": name,
@@ -213,7 +218,7 @@ def test_a_container_gets_its_environment_its_volumes_and_nothing_of_ours(kube: 
     assert "OF_THE_TESTS" not in env
     assert cwd == str(PROJECT)
     core(kube).delete_namespaced_pod(name, NS)
-    soon(lambda: not Path(scratch).exists(), "the end of the scratch folder")
+    soon(lambda: not made.parent.exists(), "the end of the scratch folder")
 
 
 def test_arguments_alone_go_to_the_image_s_entrypoint(kube: Kube) -> None:
@@ -323,29 +328,82 @@ def test_a_pod_past_its_deadline_is_ended_and_says_so(fresh: Kube) -> None:
     assert get(fresh, name) is not None
 
 
-def test_limits_of_memory_and_scratch_are_enforced_where_asked(tmp_path: Path) -> None:
-    with kube_server(tmp_path, enforce_limits=True) as kube:
-        hungry = make_pod(
-            "python",
-            "-c",
-            "data = b'x' * 100_000_000; import time; time.sleep(60)",
-            container={"resources": {"limits": {"memory": "60Mi"}}},
+def test_limits_of_memory_and_disk_are_enforced(kube: Kube) -> None:
+    volumes = {"volumeMounts": [{"name": "s", "mountPath": "/scratch"}]}
+    fills = ("python", "-c", "import time; open('/scratch/a', 'wb').write(b'x' * 9000); time.sleep(60)")
+    hungry = make_pod(
+        "python",
+        "-c",
+        "data = b'x' * 100_000_000; import time; time.sleep(60)",
+        container={"resources": {"limits": {"memory": "60Mi"}}},
+    )
+    greedy = make_pod(*fills, container=volumes, volumes=[{"name": "s", "emptyDir": {"sizeLimit": "4k"}}])
+    limits = {"resources": {"limits": {"ephemeral-storage": "8k"}}}
+    greedier = make_pod(*fills, container={**volumes, **limits}, volumes=[{"name": "s", "emptyDir": {}}])
+    names = [create(kube, pod) for pod in (hungry, greedy, greedier)]
+    memory, scratch, all_disk = (ended(kube, name) for name in names)
+    assert (terminated(memory)["exitCode"], terminated(memory)["reason"]) == (137, "OOMKilled")
+    assert {(each["phase"], each["reason"]) for each in (scratch, all_disk)} == {("Failed", "Evicted")}
+    assert 'Usage of EmptyDir volume "s" exceeds the limit "4k"' in scratch["message"]
+    assert "Pod ephemeral local storage usage exceeds the total limit of containers 8k" in all_disk["message"]
+
+
+TRIES = """
+import contextlib, json, os, pathlib, subprocess, sys
+def wrote(folder):
+    with contextlib.suppress(OSError):
+        return bool(pathlib.Path(folder, "made").write_text("x"))
+can = [each for each in ("/scratch", "/keys", "/dev/shm", "/tmp", "/", os.getcwd(), "/usr", sys.prefix) if wrote(each)]
+status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
+unshared = subprocess.run(["unshare", "--user", "true"], stderr=subprocess.DEVNULL).returncode == 0
+rights = int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"]
+sees = [each for each in sys.argv[1:] if os.path.exists(each)]
+print(json.dumps([os.getuid(), os.getgid(), can, rights, unshared, sees]))
+"""
+
+
+def test_a_container_may_do_what_its_security_context_says(kube: Kube, tmp_path: Path) -> None:
+    volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "keys", "secret": {"secretName": "store-keys"}}]
+    mounts = [{"name": each, "mountPath": f"/{each}"} for each in ("scratch", "keys")]
+    strict = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    user = {"runAsUser": 10001, "runAsGroup": 10002, "seccompProfile": {"type": "RuntimeDefault"}}
+    found = []
+    for container, pod in ((strict, user), ({}, {})):
+        tries = make_pod(
+            *("python", "-c", TRIES, str(tmp_path), str(kube.folder)),
+            container={"volumeMounts": mounts, "securityContext": container},
+            volumes=volumes,
+            securityContext=pod,
         )
-        greedy = make_pod(
-            "python",
-            "-c",
-            "import os, time; open(os.environ['S'] + '/a', 'wb').write(b'x' * 5000); time.sleep(60)",
-            container={
-                "env": [{"name": "S", "value": "/scratch"}],
-                "volumeMounts": [{"name": "s", "mountPath": "/scratch"}],
-            },
-            volumes=[{"name": "s", "emptyDir": {"sizeLimit": "4k"}}],
-        )
-        names = [create(kube, pod) for pod in (hungry, greedy)]
-        memory, scratch = (ended(kube, name) for name in names)
-        assert (terminated(memory)["exitCode"], terminated(memory)["reason"]) == (137, "OOMKilled")
-        assert (scratch["phase"], scratch["reason"]) == ("Failed", "Evicted")
-        assert 'Usage of EmptyDir volume "s" exceeds the limit "4k"' in scratch["message"]
+        name = create(kube, tries)
+        assert ended(kube, name)["phase"] == "Succeeded", said(kube, name)
+        found.append(json.loads(said(kube, name)))
+    closed, (*user_and_group, can, (effective, _, _), unshares, sees) = found
+    assert closed == [10001, 10002, ["/scratch", "/dev/shm"], [0, 0, "1"], False, []]
+    assert (user_and_group, can, unshares) == ([0, 0], ["/scratch", "/dev/shm", "/tmp", "/"], True)
+    assert effective > 0
+    # Nothing of this machine is there but what belongs to the image.
+    assert sees == []
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "why"),
+    [
+        ({"runAsNonRoot": True}, {}, "container has runAsNonRoot and image will run as root"),
+        ({"runAsNonRoot": True, "runAsUser": 7}, {"runAsUser": 0}, "container's runAsUser breaks non-root policy"),
+    ],
+)
+def test_a_container_that_must_not_be_root_waits_where_it_is(
+    kube: Kube, pod: dict[str, Any], container: dict[str, Any], why: str
+) -> None:
+    name = create(kube, make_pod(container={"securityContext": container}, securityContext=pod))
+    soon(lambda: "Failed" in reasons(kube, name), "the complaint")
+    waiting = status(kube, name)["containerStatuses"][0]["state"]["waiting"]
+    assert (waiting["reason"], waiting["message"]) == ("CreateContainerConfigError", why)
 
 
 # Planted faults
@@ -474,16 +532,21 @@ def test_a_fault_for_small_pods_leaves_larger_ones_alone(fresh: Kube) -> None:
 
 FAMILY = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
-print(child.pid, flush=True)
+subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', sys.argv[1]], start_new_session=True)
+print('up', flush=True)
 time.sleep({sleep})
 """
 
 
 def test_the_end_of_the_first_process_is_the_end_of_its_children(kube: Kube) -> None:
-    name = create(kube, make_pod("python", "-c", FAMILY.format(sleep=0)))
-    assert ended(kube, name)["phase"] == "Succeeded"
-    soon(lambda: gone(int(said(kube, name))), "the child's end")
+    child = new_name("child")
+
+    def alive() -> bool:
+        return any(child in each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"])
+
+    name = create(kube, make_pod("python", "-c", FAMILY.format(sleep=0), child))
+    assert (ended(kube, name)["phase"], said(kube, name)) == ("Succeeded", "up\n")
+    soon(lambda: not alive(), "the child's end")
 
 
 SERVER = """
@@ -502,8 +565,10 @@ def test_a_server_that_is_killed_takes_its_pods_along(tmp_path: Path) -> None:
             assert server.stdout is not None
             server.stdout.readline()
             api = client.CoreV1Api(config.new_client_from_config(str(tmp_path / "kubeconfig")))
-            api.create_namespaced_pod(NS, make_pod("python", "-c", FAMILY.format(sleep=600), name="family"))
-            soon(lambda: len(psutil.Process(server.pid).children(recursive=True)) >= 3, "the pod and its child")
+            pod = make_pod("python", "-c", FAMILY.format(sleep=600), "child", name="family")
+            api.create_namespaced_pod(NS, pod)
+            # Bubblewrap, the first process of its namespace, the command, its child.
+            soon(lambda: len(psutil.Process(server.pid).children(recursive=True)) == 4, "the pod and its child")
             pids = [each.pid for each in psutil.Process(server.pid).children(recursive=True)]
         finally:
             server.kill()

@@ -39,6 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, lab_project: Path) -> Iter
         tmp_path_factory.mktemp("kube"),
         nodes=[CPU_NODE],
         env=environment,
+        image=[lab_project],
         # Its pods meet what an administrator lays down: rights, quota, limits, pod security, priority classes.
         manifests=MANIFESTS,
         secrets_={"store-keys": {"AWS_ACCESS_KEY_ID": "key"}},
@@ -59,7 +60,7 @@ def kube(cluster: Kube, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
 
 
 @pytest.fixture
-def bench(kube: Kube, lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:  # noqa: F811
+def bench(kube: Kube, lab: Lab, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:  # noqa: F811
     """A released title."""
     for name, value in {
         "CALLSHEET_STORE_URI": settings.store_uri,
@@ -68,5 +69,7 @@ def bench(kube: Kube, lab: Lab, settings: Settings, monkeypatch: pytest.MonkeyPa
         "CALLSHEET_WEBHOOK_SECRET": "planted-secret",
     }.items():
         monkeypatch.setenv(name, value)
+    # The store, and the file by which a worker says that it hangs.
+    kube.cluster.outside = (tmp_path,)
     known = Catalog(settings.catalog_url)
     return Bench(kube, known, LocalStore(settings.home / "store"), released(known))

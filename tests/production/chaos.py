@@ -98,10 +98,10 @@ def workers(farm: Farm, task: str) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if "include.worker" in words and words[-1].startswith(farm.store.uri):
-                name = words[words.index("include.worker") + 1]
-                if name.startswith(task) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+            # What closes a pod's worker in has the worker's command among its own arguments.
+            own = words[1:3] == ["-m", "include.worker"] and words[-1].startswith(farm.store.uri)
+            if own and words[3].startswith(task) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found
 
 
