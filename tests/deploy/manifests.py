@@ -48,6 +48,17 @@ def values_environment() -> dict[str, str]:
     return found | secrets
 
 
+def node_pools() -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
+    """Labels and taints of the guide's example nodes, by the name that it gives them."""
+    guide = (ROOT / "deploy/gpu-node-pool.md").read_text()
+    labels = re.findall(r"^kubectl label node (\S+) (\S+)=(\S+)$", guide, re.MULTILINE)
+    taints = re.findall(r"^kubectl taint node (\S+) (\S+)$", guide, re.MULTILINE)
+    return {
+        name: ({key: value}, tuple(taint for tainted, taint in taints if tainted == name))
+        for name, key, value in labels
+    }
+
+
 def example_environment() -> dict[str, str]:
     """``docker/.env`` as ``docker/make_env.py`` makes it."""
     filled = runpy.run_path(str(ROOT / "docker/make_env.py"))["filled"]

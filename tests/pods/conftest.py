@@ -16,15 +16,17 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from include.adapters.catalog import Catalog
 from include.adapters.store.local import LocalStore
 from include.base.settings import Settings
-from tests.deploy.manifests import MANIFESTS
+from tests.deploy.manifests import MANIFESTS, node_pools
 from tests.kube.cluster import Node
 from tests.kube.server import Kube, kube_server
 from tests.orchestration.conftest import catalog, lab, lab_project, migrated, settings, store, supervisor  # noqa: F401
 from tests.orchestration.lab import Lab, released
 from tests.pods.bench import NAMESPACE, Bench
 
-CPU_NODE = Node(name="cpu-1", memory="64Gi", labels={"callsheet/pool": "cpu"})
-GPU_NODE = Node(name="gpu-1", gpu=1, labels={"callsheet/pool": "gpu"}, taints=("gpu=true:NoSchedule",))
+(_CPU_LABELS, _CPU_TAINTS), (_GPU_LABELS, _GPU_TAINTS) = (node_pools()[each] for each in ("NODE", "GPU-NODE"))
+CPU_NODE = Node(name="cpu-1", memory="64Gi", labels=_CPU_LABELS, taints=_CPU_TAINTS)
+GPU_NODE = Node(name="gpu-1", gpu=1, labels=_GPU_LABELS, taints=_GPU_TAINTS)
+"""As the guide has them labelled and tainted."""
 
 
 @pytest.fixture(scope="module")

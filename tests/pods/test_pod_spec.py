@@ -24,6 +24,8 @@ from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from include.recipes import load_recipes
+from tests.deploy.manifests import objects, values_environment
+from tests.kube.conftest import core
 from tests.kube.server import Kube
 from tests.pods.bench import NAMESPACE
 from tests.predictions import predicted
@@ -204,15 +206,30 @@ def test_two_attempts_have_names_of_their_own() -> None:
     assert a_pod()["metadata"]["name"] != a_pod()["metadata"]["name"]
 
 
-def test_a_server_takes_the_pods_and_warns_of_nothing(kube: Kube) -> None:
-    """Schemas do not know every rule: labels, quantities and names are the server's to judge."""
-    from tests.kube.conftest import core
-
+@pytest.mark.parametrize("tier", Tier)
+def test_a_server_with_the_files_of_deploy_takes_every_pod_and_warns_of_nothing(tier: Tier, kube: Kube) -> None:
+    """Schemas do not know every rule: labels, quantities, names, limits and rights are the server's to judge."""
     settings = SETTINGS.model_copy(update={"worker_namespace": NAMESPACE})
+    most = int(values_environment()["CALLSHEET_MAX_MEMORY_MB"])
     for task in WORKERS:
-        pod = a_pod(task, settings=settings, of=title(title_id="A.b_c-9" * 15))
-        core(kube).create_namespaced_pod(NAMESPACE, pod, dry_run="All")
+        for on_gpu, memory_mb in product((False, True) if task == "encode" else (False,), (None, most)):
+            of = title(title_id="A.b_c-9" * 15, tier=tier)
+            pod = a_pod(task, settings=settings, on_gpu=on_gpu, memory_mb=memory_mb, of=of)
+            core(kube).create_namespaced_pod(NAMESPACE, pod, dry_run="All")
     assert kube.warnings == []
+
+
+@pytest.mark.parametrize("task", WORKERS)
+def test_every_network_policy_of_the_workers_holds_for_their_pods(task: str) -> None:
+    policies = [manifest for _, manifest in objects() if manifest["kind"] == "NetworkPolicy"]
+    metadata = a_pod(task)["metadata"]
+
+    assert policies
+    for policy in policies:
+        name, selector = policy["metadata"]["name"], policy["spec"]["podSelector"]
+        assert policy["metadata"]["namespace"] == metadata["namespace"], name
+        assert selector.keys() <= {"matchLabels"}, name
+        assert selector.get("matchLabels", {}).items() <= metadata["labels"].items(), name
 
 
 def test_memory_grows_by_half_in_steps_up_to_the_ceiling() -> None:
