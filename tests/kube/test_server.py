@@ -304,10 +304,16 @@ def test_of_several_containers_one_must_be_named(api: client.CoreV1Api) -> None:
 
 def test_a_followed_log_comes_as_it_is_written_and_ends_with_the_container(kube: Kube, tmp_path: Path) -> None:
     api = core(kube)
-    gate = tmp_path / "gate"
-    wait = f"while not os.path.exists({str(gate)!r}): time.sleep(.02)"
-    code = f"import os, time; print('one', flush=True)\n{wait}\nprint('two')"
-    name = running(api, make_pod("python", "-c", code))
+    code = """
+import os, time
+print('one', flush=True)
+while not os.path.exists('/gate/open'):
+    time.sleep(.02)
+print('two')
+"""
+    volume = {"name": "gate", "hostPath": {"path": str(tmp_path)}}
+    mounts = {"volumeMounts": [{"name": "gate", "mountPath": "/gate"}]}
+    name = running(api, make_pod("python", "-c", code, container=mounts, volumes=[volume]))
     lines: list[str] = []
 
     def follow() -> None:
@@ -318,7 +324,7 @@ def test_a_followed_log_comes_as_it_is_written_and_ends_with_the_container(kube:
     reader.start()
     soon(lambda: lines == ["one\n"], "the first line", 10)
     assert phase(api, name) == "Running"
-    gate.touch()
+    (tmp_path / "open").touch()
     reader.join(10)
     assert lines == ["one\n", "two\n"]
 
