@@ -42,6 +42,7 @@ def only(**rates: float) -> Any:
         ({"source_frame": 1000.0}, 1500 * 1e-6),
         ({"sampled_pixel": 1.0}, PIXELS * 25 * RATES.sampled_s * 1e-9),
         ({"output_pixel": 1.0}, sum(cut.pixels for cut in RUNGS) * 1500 * 1e-9),
+        ({"output_frame": 1000.0}, 1500 * len(RUNGS) * 1e-6),
         ({"compared_pixel": 1.0}, PIXELS * 20 * len(RUNGS) * 1e-9),
         ({"file_sample": 100.0}, 60 * 48000 * 1e-7),
         ({"channel_sample": 100.0}, 2 * 60 * 48000 * 1e-7),

@@ -57,6 +57,8 @@ class TaskRates(Document):
     """Per pixel of the samples that are measured before the plan."""
     output_pixel: float = Field(default=0.0, ge=0)
     """Per pixel of the renditions, all of them decoded."""
+    output_frame: float = Field(default=0.0, ge=0)
+    """Per frame of the renditions, whatever its size; each is taken to have as many as the source."""
     compared_pixel: float = Field(default=0.0, ge=0)
     """Per pixel of the source, for each frame of a rendition that is compared with it."""
     file_sample: float = Field(default=0.0, ge=0)

@@ -55,6 +55,7 @@ def _task_s(
         + rate.source_frame * frames
         + rate.sampled_pixel * size * min(duration_s, rates.sampled_s) * source.source_fps
         + rate.output_pixel * output_pixels
+        + rate.output_frame * frames * renditions
         + rate.compared_pixel * size * compared_frames * renditions
         + rate.file_sample * source.audio_renditions * duration_s * AUDIO_RATE_HZ
         + rate.channel_sample * source.audio_channels * duration_s * AUDIO_RATE_HZ
