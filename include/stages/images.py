@@ -6,12 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from include.adapters.ffmpeg.commands import frame_times, prelude
+from include.adapters.ffmpeg.commands import prelude
 from include.adapters.ffmpeg.encoders.x264 import plain_x264_options
+from include.adapters.ffmpeg.following import follow_reading
 from include.adapters.ffmpeg.landing import reach
 from include.adapters.ffmpeg.opening import OpenedMezzanine
 from include.adapters.ffmpeg.picture import as_jpeg, decoder_options, scaled, source_filters
-from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.mezzanine import open_mezzanine
 from include.adapters.process import run
 from include.adapters.tools import ffmpeg
@@ -24,6 +24,7 @@ from include.domain.recipe.rungs import output_frame_rate
 from include.domain.recipe.treatment import SourceTreatment, sdr_treatment
 from include.domain.title.title import TitleJob
 from include.stages.core import StageContext, stage
+from include.stages.progress import Tell, counting, part
 
 POSTER_BOX = (1920, 1080)
 THUMBNAIL = (320, 180)
@@ -36,11 +37,14 @@ LONG_S = 600.0
 KEYFRAMES_APART_S = 20.0
 """Further apart they would leave the same picture on several tiles, though others lie between."""
 
-SPRITES_FROM, PREVIEWS_FROM = 0.1, 0.8
-"""Shares of the stage's progress at which the sprite sheets and the previews begin."""
+SOUGHT, READ = (0.1, 0.8, 0.9), (0.35, 0.65, 0.95)
+"""Shares of the stage's progress: poster and thumbnail are there, the sprite sheets, the moving preview. The second are
+those of a source that has to be read from its start for each of them."""
 
 Node = Any
 """A stream of an ffmpeg-python graph; that package ships no types."""
+Output = tuple[Node, Path, dict[str, Any]]
+"""What is written, where to, and ffmpeg's options for it."""
 
 
 @stage
@@ -58,11 +62,14 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
     sprites = sprites_of(duration_s, video.fps)
 
     made = {name: ctx.scratch / name for name in (*FILES, *sprites.sheets)}
-    poster_s = _still(ctx, opened, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], at_s=poster_s)
-    _sprite_sheets(ctx, opened, source, treatment, sprites)
+    still, tiled, moved = SOUGHT if opened.seeks else READ
+    tell = part(ctx, 0.0, still)
+    poster_s = _still(ctx, opened, video, treatment, made["poster.jpg"], made["thumbnail.jpg"], tell, at_s=poster_s)
+    _sprite_sheets(ctx, opened, source, treatment, sprites, part(ctx, still, tiled))
     made[WEBVTT].write_text(sprites.webvtt(duration_s))
-    ctx.report(PREVIEWS_FROM, "previews")
+    ctx.report(tiled, "previews")
     rate = output_frame_rate(video, treatment)
+    reading = _Reading(ctx, opened, video, at_s=preview_s)
     moving = _picture(
         opened,
         video,
@@ -70,11 +77,11 @@ def images(ctx: StageContext, title: TitleJob, source: Inspection, analysis: Ana
         box=PREVIEW_BOX,
         frame_rate=str(rate),
         at_s=preview_s,
-        from_s=_reached(ctx, opened, video, preview_s),
+        from_s=reading.from_s,
         frames=title_frames(min(PREVIEW_S, duration_s), rate),
     )
     options = plain_x264_options(preset="veryfast", crf=30) | {"movflags": "+faststart"}
-    _run(ctx, [(moving, made["preview.mp4"], options)])
+    reading.write([(moving, made["preview.mp4"], options)], "the preview", part(ctx, tiled, moved))
     _run(ctx, [(_gif(made["preview.mp4"], video), made["preview.gif"], {})])
 
     for name, path in made.items():
@@ -109,8 +116,28 @@ def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
     return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
 
 
-def _reached(ctx: StageContext, opened: OpenedMezzanine, video: VideoStream, at_s: float) -> float:
-    return reach(ffmpeg(ctx.settings), opened, index=video.index, at_s=at_s, timeout_s=ctx.time_left_s)
+class _Reading:
+    """From where a moment of the title is reached, which may be hours later in the source."""
+
+    def __init__(self, ctx: StageContext, opened: OpenedMezzanine, video: VideoStream, *, at_s: float) -> None:
+        self.ctx, self.video, self.at_s = ctx, video, at_s
+        program = ffmpeg(ctx.settings)
+        self.from_s = reach(program, opened, index=video.index, at_s=at_s, timeout_s=ctx.time_left_s)
+
+    def write(self, outputs: list[Output], what: str, tell: Tell) -> None:
+        """Write what shows that moment, and tell how far the reading is."""
+        begun, end = self.from_s, self.at_s
+        told = counting(tell, lambda done_s: f"{what}: {begun + done_s:.0f} of {end:.0f} s read", whole=end - begun)
+        # A picture at least is to be told: a stream may begin after the moment.
+        listened_s = max(end, self.video.start_time_s) + float(1 / self.video.fps)
+        follow_reading(
+            _command(self.ctx, outputs),
+            lambda at_s: told(at_s - begun),
+            index=self.video.index,
+            to_s=listened_s,
+            timeout_s=self.ctx.time_left_s,
+            folder=self.ctx.scratch,
+        )
 
 
 def _still(
@@ -120,6 +147,7 @@ def _still(
     treatment: SourceTreatment,
     poster: Path,
     thumbnail: Path,
+    tell: Tell,
     *,
     at_s: float,
 ) -> float:
@@ -128,6 +156,7 @@ def _still(
     Returns the time of the frame that they show.
     """
     for moment in dict.fromkeys((at_s, 0.0)):
+        reading = _Reading(ctx, opened, video, at_s=moment)
         picture = _picture(
             opened,
             video,
@@ -135,14 +164,14 @@ def _still(
             box=POSTER_BOX,
             frame_rate=video.frame_rate,
             at_s=moment,
-            from_s=_reached(ctx, opened, video, moment),
+            from_s=reading.from_s,
             frames=1,
         ).split()
         width, height = fitted(video.display_width, video.display_height, THUMBNAIL)
         small = _letterboxed(picture[1].filter("scale", *_inside(width, height, THUMBNAIL)), THUMBNAIL)
         one = {"frames:v": 1, "q:v": 3}
         try:
-            _run(ctx, [(as_jpeg(picture[0]), poster, one), (as_jpeg(small), thumbnail, one)])
+            reading.write([(as_jpeg(picture[0]), poster, one), (as_jpeg(small), thumbnail, one)], "the poster", tell)
         except ToolFailed:
             if moment == 0.0:
                 raise
@@ -193,16 +222,21 @@ def _letterboxed(node: Node, box: tuple[int, int]) -> Node:
 
 
 def _sprite_sheets(
-    ctx: StageContext, opened: OpenedMezzanine, source: Inspection, treatment: SourceTreatment, sprites: Sprites
+    ctx: StageContext,
+    opened: OpenedMezzanine,
+    source: Inspection,
+    treatment: SourceTreatment,
+    sprites: Sprites,
+    tell: Tell,
 ) -> None:
     """Write the sheets into scratch."""
     if source.duration_s > LONG_S:
         # Keyframes alone have no neighbours whose fields match theirs.
         apart = {"inverse_telecine": False, "deinterlace": treatment.deinterlace or treatment.inverse_telecine}
         alone = treatment.model_copy(update=apart)
-        if _tiled(ctx, opened, source, alone, sprites, keyframes=True) <= KEYFRAMES_APART_S:
+        if _tiled(ctx, opened, source, alone, sprites, tell, keyframes=True) <= KEYFRAMES_APART_S:
             return
-    _tiled(ctx, opened, source, treatment, sprites, keyframes=False)
+    _tiled(ctx, opened, source, treatment, sprites, tell, keyframes=False)
 
 
 def _tiled(
@@ -211,6 +245,7 @@ def _tiled(
     source: Inspection,
     treatment: SourceTreatment,
     sprites: Sprites,
+    tell: Tell,
     *,
     keyframes: bool,
 ) -> float:
@@ -225,21 +260,16 @@ def _tiled(
     written = graph.output(sheets, PATTERN, map_metadata=-1, **{"frames:v": len(sprites.sheets), "q:v": 4})
     argv = written.compile(cmd=prelude(ffmpeg(ctx.settings), level="warning", overwrite=True))
     before_s = longest_s = 0.0
+    duration_s = source.duration_s
+    told = counting(tell, lambda at_s: f"sprite sheets: {at_s:.0f} of {duration_s:.0f} s", whole=duration_s)
 
-    def decoded(line: str) -> None:
+    def decoded(at_s: float) -> None:
         nonlocal before_s, longest_s
-        try:
-            at_s = frame_time_s(*line.split()[:2])
-        except (TypeError, ValueError, ZeroDivisionError):
-            return
         before_s, longest_s = at_s, max(longest_s, at_s - before_s)
-        share = min(1.0, max(0.0, at_s / source.duration_s))
-        told = f"sprite sheets: {at_s:.0f} of {source.duration_s:.0f} s"
-        ctx.report(SPRITES_FROM + share * (PREVIEWS_FROM - SPRITES_FROM), told)
+        told(at_s)
 
     # A sheet is written once it is full. That each picture is told as it is decoded shows how far the reading is.
-    argv += frame_times(video.index)
-    run(argv, timeout_s=ctx.time_left_s, on_line=decoded, cwd=ctx.scratch)
+    follow_reading(argv, decoded, index=video.index, timeout_s=ctx.time_left_s, cwd=ctx.scratch)
     return max(longest_s, video.end_s - before_s)
 
 
@@ -252,9 +282,14 @@ def _gif(preview: Path, video: VideoStream) -> Node:
     return graph.filter([parts[0], parts[1].filter("palettegen", max_colors=128)], "paletteuse", dither="bayer")
 
 
-def _run(ctx: StageContext, outputs: list[tuple[Node, Path, dict[str, Any]]]) -> None:
+def _run(ctx: StageContext, outputs: list[Output]) -> None:
+    run(_command(ctx, outputs), timeout_s=ctx.time_left_s, folder=ctx.scratch)
+
+
+def _command(ctx: StageContext, outputs: list[Output]) -> list[str]:
     import ffmpeg as graph
 
     nodes = [graph.output(node, str(path), map_metadata=-1, **options) for node, path, options in outputs]
     program = prelude(ffmpeg(ctx.settings), level="warning", overwrite=True)
-    run(graph.merge_outputs(*nodes).compile(cmd=program), timeout_s=ctx.time_left_s, folder=ctx.scratch)
+    compiled: list[str] = graph.merge_outputs(*nodes).compile(cmd=program)
+    return compiled

@@ -187,6 +187,23 @@ def test_each_tile_of_a_long_source_shows_its_own_stretch(keyframe_each: int, tm
     assert mean_luma(ctx, result.poster) / 255 == pytest.approx(0.8, abs=0.02)
 
 
+def test_a_long_source_that_cannot_be_sought_tells_how_far_its_pictures_are(tmp_path: Path) -> None:
+    clip = brightening(tmp_path / "in" / "long.mkv", seconds=1250, keyframe_each=250)
+    ctx = stage_context(tmp_path, clip)
+    source = inspect.function(ctx, ctx.title).model_copy(update={"seeks": False})
+    told: list[tuple[float, str]] = []
+    object.__setattr__(ctx, "report", lambda share, message: told.append((share, message)))
+
+    images.function(ctx, ctx.title, source, Analysis(windows=(), brightest_s=1000.0))
+
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert max(after - before for before, after in itertools.pairwise(shares)) < 0.06
+    for what in ("the poster", "sprite sheets", "the preview"):
+        assert len({message for _, message in told if message.startswith(f"{what}: ")}) >= 50, what
+    assert "the preview: 1000 of 1000 s read" in {message for _, message in told}
+
+
 def brightening(path: Path, *, seconds: int, keyframe_each: int) -> Path:
     """A flat picture every ten seconds, from black at the start to white at the end."""
     path.parent.mkdir()

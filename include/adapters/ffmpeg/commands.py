@@ -147,14 +147,16 @@ def decode_argv(
     ]
 
 
-def frame_times(index: int) -> list[str]:
+def frame_times(index: int, *, to_s: float | None = None) -> list[str]:
     """A further output of a command, which prints the time of each picture of a stream as it is decoded.
 
     Args:
         index: Of the stream in the command's first input.
+        to_s: Where it ends, on the input's clock: the command need not read on for it. None for the stream's end.
     """
+    end = [] if to_s is None else ["-vf", f"trim=end={to_s:.6f}"]
     told = ("-stats_enc_pre", _stdout(0), "-stats_enc_pre_fmt", "{pts} {tb}")
-    return ["-map", f"0:{index}", "-fps_mode", "passthrough", *_EXACT, *told, "-f", "null", "-"]
+    return ["-map", f"0:{index}", *end, "-fps_mode", "passthrough", *_EXACT, *told, "-f", "null", "-"]
 
 
 def _stdout(number: int) -> str:
