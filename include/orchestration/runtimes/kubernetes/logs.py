@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import TRANSIENT_STATUS_CODES
 from airflow.providers.cncf.kubernetes.utils.pod_manager import AsyncPodManager
@@ -22,6 +22,8 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from include.orchestration.runtimes.kubernetes.spec import CONTAINER
+
+Moment = TypeVar("Moment", bound=datetime)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def worker_lines(core: CoreV1Api, pod: k8s.V1Pod, *, since: datetime | str | Non
 
 def _answer(core: CoreV1Api, pod: k8s.V1Pod, since: datetime | str | None, end: float) -> Any:
     """The response with the lines, asked for again while there is time and the answer says "later"."""
-    since = datetime.fromisoformat(since) if isinstance(since, str) else since
+    begin = _whole_second(datetime.fromisoformat(since) if isinstance(since, str) else since)
     tried = 0
     while True:
         tried += 1
@@ -66,7 +68,7 @@ def _answer(core: CoreV1Api, pod: k8s.V1Pod, since: datetime | str | None, end: 
                 pod.metadata.name,
                 pod.metadata.namespace,
                 container=CONTAINER,
-                since_seconds=max(1, math.ceil((datetime.now(UTC) - since).total_seconds())) if since else None,
+                since_seconds=max(1, math.ceil((datetime.now(UTC) - begin).total_seconds())) if begin else None,
                 _preload_content=False,
                 _request_timeout=max(0.1, end - time.monotonic()),
             )
@@ -75,6 +77,11 @@ def _answer(core: CoreV1Api, pod: k8s.V1Pod, since: datetime | str | None, end: 
             if tried >= TRIES or not passing or time.monotonic() > end - 1:
                 raise
         time.sleep(1)
+
+
+def _whole_second(since: Moment | None) -> Moment | None:
+    """Where the next reading begins: the provider's left the lines of the second in which it read to it."""
+    return since.replace(microsecond=0) if since else None
 
 
 class LogReader(AsyncPodManager):
@@ -87,7 +94,7 @@ class LogReader(AsyncPodManager):
     ) -> Any:
         """Copy the worker's new lines into the task's log; returns since when the next reading has to read."""
         try:
-            reading = super().fetch_container_logs_before_current_sec(pod, container_name, since_time)
+            reading = super().fetch_container_logs_before_current_sec(pod, container_name, _whole_second(since_time))
             read_to = await asyncio.wait_for(reading, LOG_LIMIT_S)
         except Exception as error:  # of many kinds; the next reading begins where this one did
             if not self._told:
