@@ -78,7 +78,6 @@ class Registered:
     """(namespace, name); each namespace's ``default`` is there."""
     priority_classes: dict[str, PriorityClass]
     secrets: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
-    config_maps: dict[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
 
 
 def decode(body: bytes, *, field_validation: str, warnings: list[str], kind: str = "Pod") -> Item:

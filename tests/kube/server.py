@@ -256,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         split = urlsplit(self.path)
         self.where, self.query = unquote(split.path), Query(split.query)
-        self.body = self._read_body()
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.sent: list[str] = []
         self.cut = False
         try:
@@ -285,16 +285,6 @@ class Handler(BaseHTTPRequestHandler):
         self._authenticate()
         self._negotiate()
         Api(self.kube, self).dispatch()
-
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            parts = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _verb(self) -> str:
         if self.command == "GET" and self.where.endswith("/log"):
@@ -632,31 +622,13 @@ class Api:
             raise bad_request("this stand-in patches metadata alone")
         mode, warnings = self._field_validation(), list[str]()
 
-        def changed(before: Item) -> Item:
-            return admission.conform(merge_patch(before, patch), field_validation=mode, warnings=warnings)
-
-        self._store(namespace, name, changed)
-        self._warn(warnings)
-
-    def _store(self, namespace: str, name: str, changed: Any) -> None:
-        """Update a pod by what ``changed`` makes of it; 409 where that was made from another version of it."""
-
-        def change(draft: Item) -> Item:
-            before = self.storage.get("pods", namespace, name)
-            after = changed(draft)
-            version = after.get("metadata", {}).get("resourceVersion")
-            if version and version != before["metadata"]["resourceVersion"]:
+        def change(before: Item) -> Item:
+            after = admission.conform(merge_patch(before, patch), field_validation=mode, warnings=warnings)
+            if after["metadata"].get("resourceVersion") not in (None, before["metadata"]["resourceVersion"]):
                 raise conflict(
                     "pods",
                     name,
                     "the object has been modified; please apply your changes to the latest version and try again",
-                )
-            uid = after["metadata"].get("uid")
-            if uid and uid != before["metadata"]["uid"]:
-                raise conflict(
-                    "pods",
-                    name,
-                    f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['metadata']['uid']}",
                 )
             return admission.admit_update(before, after)
 
@@ -664,6 +636,7 @@ class Api:
             pod = self.storage.update("pods", namespace, name, change)
             if pod["metadata"].get("deletionTimestamp") and pod["metadata"].get("deletionGracePeriodSeconds") == 0:
                 self._remove_unless_held(pod)
+        self._warn(warnings)
         self.http._json(200, pod)
 
     # Deleting

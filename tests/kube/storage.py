@@ -73,13 +73,12 @@ class Storage:
         name: str,
         change: Callable[[Item], Item | None],
         *,
-        version: str | None = None,
         uid: str | None = None,
     ) -> Item:
         """Apply ``change`` to a copy: in place, or by returning another one.
 
-        ``version`` and ``uid`` are what the caller believes to update: 409 where it is another. An update that changes
-        nothing makes no version.
+        ``uid`` is what the caller believes to update: 409 where it is another. An update that changes nothing makes no
+        version.
         """
         with self.changed:
             before = self.get(resource, namespace, name)
@@ -88,12 +87,6 @@ class Storage:
                     resource,
                     name,
                     f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['metadata']['uid']}",
-                )
-            if version is not None and version != before["metadata"]["resourceVersion"]:
-                raise conflict(
-                    resource,
-                    name,
-                    "the object has been modified; please apply your changes to the latest version and try again",
                 )
             draft = copy.deepcopy(before)
             after = change(draft) or draft

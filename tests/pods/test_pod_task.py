@@ -117,6 +117,17 @@ def test_the_workers_lines_are_in_the_tasks_log(bench: Bench, capsys: pytest.Cap
     assert "stage look took" in capsys.readouterr().out
 
 
+def test_media_tools_run_without_a_sandbox_of_their_own_in_a_pod_and_the_log_says_why(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(bench, do="burn")
+    bench.attempt()
+
+    log = capsys.readouterr().out
+    assert "media tools run without a sandbox: this machine lets bwrap make no namespaces" in log
+    assert "in a pod the container is the sandbox" in log
+
+
 @pytest.mark.parametrize(
     ("do", "raised", "type_", "words"),
     [
