@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from include.adapters.ffmpeg.commands import EncoderProgress
+from include.adapters.ffmpeg.following import follow
 from include.adapters.ffmpeg.opening import input_argv, input_options
 from include.adapters.ffmpeg.text_tracks import (
     ASS_S,
@@ -16,13 +18,13 @@ from include.adapters.ffmpeg.text_tracks import (
     ass_script,
     caption_data_argv,
     captions_argv,
+    heard_stream,
     packets_argv,
     read_packets,
     track_argv,
     user_data_argv,
 )
 from include.adapters.mezzanine import open_mezzanine
-from include.adapters.process import run
 from include.adapters.tools import encode_threads, ffmpeg
 from include.base.errors import ToolFailed
 from include.domain.media.ass_reading import read_ass
@@ -33,6 +35,7 @@ from include.domain.media.dtvcc import MAX_CUES, DtvccDecoder
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.recipe.codecs import USER_DATA
 from include.stages.core import StageContext
+from include.stages.progress import Tell, counting
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ READ_LIMIT_S = 120
 READ_SPEED = 60
 """For the decoding of a picture's CEA-708: two minutes, and a 60th of a title of more than two hours. Hours of the
 usual take a few seconds."""
+DECODED = 0.9
+"""Share of the reading of a picture's CEA-708 at which its data are out of the pictures."""
 READERS: dict[str, Callable[..., Reading]] = {"webvtt": read_webvtt, "srt": read_subrip, "ass": read_ass}
 UNREAD = Finding(
     code="captions_not_read",
@@ -68,7 +73,7 @@ def read_as(kind: str, text: str, *, zero_ms: int = 0) -> TextRead:
     return TextRead(cues=reading.cues, said=[("odd_cues", f"odd cues ({odd.count}): {odd}")] if odd.count else [])
 
 
-def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> TextRead:
+def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream, tell: Tell) -> TextRead:
     """The cues of one subtitle track, on the title's clock; raises :class:`BadSubtitles`."""
     if track.codec not in ROUTES:
         raise BadSubtitles(f"is {track.codec}, which is not read")
@@ -76,11 +81,19 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
     opened = open_mezzanine(ctx, source)
     late = replace(opened, origin_s=opened.origin_s - LEAD_S).argv()
     route = ROUTES[track.codec]
-    argv = track_argv(ffmpeg(ctx.settings), late, index=track.index, codec=track.codec, output=str(output))
+    argv = track_argv(
+        ffmpeg(ctx.settings),
+        late,
+        index=track.index,
+        codec=track.codec,
+        output=str(output),
+        heard=heard_stream(source.container, source.video.index),
+    )
+    reading = _Reading(ctx, source, tell, f"subtitle track {track.index}", failure="cannot be converted")
     if route.muxer == "ass":
-        text = _ass_text(ctx, source, argv, output, stream=f"0:{track.index}", encoder=route.encoder, done="converted")
+        text = _ass_text(reading, argv, output, stream=f"0:{track.index}", encoder=route.encoder)
     else:
-        _written(ctx, argv, "converted")
+        reading.run(argv)
         text = _bounded(output)
     if track.codec == "dvb_teletext":
         # Its blanks are all of the kind at which no line may break.
@@ -88,7 +101,7 @@ def track_text(ctx: StageContext, source: Inspection, track: SubtitleStream) -> 
     return read_as(route.muxer, text, zero_ms=LEAD_S * 1000)
 
 
-def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRead:
+def captions(ctx: StageContext, source: Inspection, field_number: int, tell: Tell) -> TextRead:
     """The captions (CEA-608) of field 1 or 2 that ride in the picture; raises :class:`BadSubtitles`."""
     opened = open_mezzanine(ctx, source)
     output = ctx.scratch / f"captions{field_number}.ass"
@@ -102,11 +115,12 @@ def captions(ctx: StageContext, source: Inspection, field_number: int) -> TextRe
         threads=encode_threads(ctx.settings),
         output=str(output),
     )
-    text = _ass_text(ctx, source, argv, output, stream="0:s", encoder="ass", done="read", reads=[opened.target])
+    reading = _Reading(ctx, source, tell, f"captions of field {field_number}", failure="cannot be read")
+    text = _ass_text(reading, argv, output, stream="0:s", encoder="ass", reads=[opened.target])
     return read_as("ass", text, zero_ms=LEAD_S * 1000)
 
 
-def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRead] | None:
+def digital_captions(ctx: StageContext, source: Inspection, tell: Tell) -> dict[int, TextRead] | None:
     """The captions (CEA-708) that ride in the picture, by service; None where none of their packets is whole.
 
     Raises :class:`BadSubtitles`.
@@ -123,12 +137,17 @@ def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRea
         data=str(data_path),
         times=str(times_path),
     )
-    _written(ctx, argv, "read", reads=[opened.target])
+    reading = _Reading(
+        ctx, source, lambda share, line: tell(DECODED * share, line), "captions", failure="cannot be read"
+    )
+    reading.run(argv, reads=[opened.target])
+    understood = _time_told(lambda share, line: tell(DECODED + (1 - DECODED) * share, line), "captions", source)
     limit_s = max(READ_LIMIT_S, source.duration_s / READ_SPEED)
     decoder, limit = DtvccDecoder(), time.monotonic() + limit_s
     with times_path.open() as times, data_path.open("rb") as data:
         for time_ms, _, triplets in read_packets(times, data):
             decoder.picture(triplets, time_ms - LEAD_S * 1000)
+            understood(time_ms / 1000 - LEAD_S)
             if time.monotonic() > limit:
                 raise BadSubtitles(f"take more than {limit_s:.0f} s to read")
     data_path.unlink()
@@ -142,7 +161,7 @@ def digital_captions(ctx: StageContext, source: Inspection) -> dict[int, TextRea
     return found
 
 
-def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
+def caption_kinds(ctx: StageContext, source: Inspection, tell: Tell) -> CaptionChannels:
     """Which captions the video stream's user data hold, without decoding it; none where its codec carries none."""
     if source.video.codec not in USER_DATA:
         return CaptionChannels()
@@ -154,14 +173,12 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
         codec=source.video.codec,
         output=str(output),
     )
+    lost = "the user data of the picture cannot be read: captions in it, if any, are lost"
     try:
-        run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch)
-    except ToolFailed as error:
-        log.warning("%s: %s", ctx.title.request_id, error.message)
+        _Reading(ctx, source, tell, "looking for captions", failure=lost).run(argv)
+    except BadSubtitles:
         if not output.exists() or not output.stat().st_size:
-            raise BadSubtitles(
-                "the user data of the picture cannot be read: captions in it, if any, are lost"
-            ) from error
+            raise
     with output.open("rb") as data:
         found = caption_channels(iter(lambda: data.read(CHUNK_BYTES), b""))
     output.unlink()
@@ -169,35 +186,50 @@ def caption_kinds(ctx: StageContext, source: Inspection) -> CaptionChannels:
 
 
 def _ass_text(
-    ctx: StageContext,
-    source: Inspection,
-    argv: list[str],
-    output: Path,
-    *,
-    stream: str,
-    encoder: str,
-    done: str,
-    reads: Sequence[str] = (),
+    reading: _Reading, argv: list[str], output: Path, *, stream: str, encoder: str, reads: Sequence[str] = ()
 ) -> str:
     """What a command writes as ASS; of a title that is too long for the times of ASS by way of its packets."""
-    if source.duration_s + LEAD_S < ASS_S:
-        _written(ctx, argv, done, reads=reads)
+    if reading.source.duration_s + LEAD_S < ASS_S:
+        reading.run(argv, reads=reads)
         return _bounded(output)
     data_path, times_path = output.with_suffix(".packets"), output.with_suffix(".times")
     outputs = packets_argv(stream, encoder=encoder, data=str(data_path), times=str(times_path))
-    _written(ctx, [*argv, *outputs], done, reads=reads)
+    reading.run([*argv, *outputs], reads=reads)
     head = _bounded(output)
     _bounded(data_path)
     with times_path.open() as times, data_path.open("rb") as data:
         return ass_script(head, read_packets(times, data))
 
 
-def _written(ctx: StageContext, argv: list[str], done: str, *, reads: Sequence[str] = ()) -> None:
-    try:
-        run(argv, timeout_s=ctx.time_left_s, folder=ctx.scratch, reads=reads)
-    except ToolFailed as error:
-        log.warning("%s: %s", ctx.title.request_id, error.message)
-        raise BadSubtitles(f"cannot be {done}") from error
+@dataclass(frozen=True)
+class _Reading:
+    """Reads a mezzanine from its beginning to its end for the text in it, and tells how far it is."""
+
+    ctx: StageContext
+    source: Inspection
+    tell: Tell
+    what: str
+    failure: str
+    """What is said where it cannot be read."""
+
+    def run(self, argv: list[str], *, reads: Sequence[str] = ()) -> None:
+        """Run the command, which tells its progress; raises :class:`BadSubtitles`."""
+        reached = _time_told(self.tell, self.what, self.source)
+
+        def told(state: EncoderProgress) -> None:
+            # What it writes may be an hour late (LEAD_S); with -copyts it counts from where it was when it first told.
+            reached(min(state.out_time_s or 0.0, self.source.duration_s))
+
+        try:
+            follow(argv, told, timeout_s=self.ctx.time_left_s, folder=self.ctx.scratch, reads=reads)
+        except ToolFailed as error:
+            log.warning("%s: %s", self.ctx.title.request_id, error.message)
+            raise BadSubtitles(self.failure) from error
+
+
+def _time_told(tell: Tell, what: str, source: Inspection) -> Callable[[float], None]:
+    whole_s = source.duration_s
+    return counting(tell, lambda done_s: f"{what}: {done_s:.0f} of {whole_s:.0f} s read", whole=whole_s)
 
 
 def _bounded(path: Path) -> str:

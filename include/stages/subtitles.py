@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +31,7 @@ from include.stages.embedded_text import (
     read_as,
     track_text,
 )
+from include.stages.progress import Tell, part
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ MAX_SHOWN_S = 1_200_000
 that are all shown to the end of a long title would become gigabytes."""
 PICTURES = frozenset({"dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "xsub"})
 """Codecs of subtitle tracks that hold bitmaps."""
+FILES_FROM = 0.95
+"""Share of the stage's progress at which the mezzanine is read, and the request's files follow."""
+CAPTION_READINGS = 4
+"""At most: a look for captions, one for each field of CEA-608, and one for CEA-708."""
 FETCH_LIMIT_S = 60.0
 HEAD_CHARACTERS = 20_000
 """How far the beginning of a file is looked at to tell what it is."""
@@ -64,6 +69,9 @@ class _Source:
 def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextResult:
     """Turn every subtitle track into WebVTT. A bad one is a warning: the title goes on without it."""
     tracks = _Tracks(ctx=ctx, duration_ms=round(source.duration_s * 1000))
+    # Each subtitle track and each look for captions reads the mezzanine, whose files are fetched in moments.
+    readings = len(source.subtitles) + CAPTION_READINGS
+    parts = [part(ctx, FILES_FROM * each / readings, FILES_FROM * (each + 1) / readings) for each in range(readings)]
     for number, track in enumerate(source.subtitles, start=1):
         shown = _Source(
             name=f"subtitle track {number} ({track.language})",
@@ -81,12 +89,12 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
             )
             tracks.warn("bitmap_subtitles", message)
             continue
-        tracks.add(shown, partial(track_text, ctx, source, track))
-    _captions(ctx, source, tracks)
+        tracks.add(shown, partial(track_text, ctx, source, track, parts[number - 1]))
+    _captions(ctx, source, tracks, parts[len(source.subtitles) :])
     for number, file in enumerate(title.subtitles, start=1):
         # As those of embedded tracks are: manifests want the shortest tag (BCP 47).
         language = language_tag(file.language)
-        ctx.report(number / (len(title.subtitles) + 1), f"subtitles {file.language}")
+        ctx.report(FILES_FROM + (1 - FILES_FROM) * number / (len(title.subtitles) + 1), f"subtitles {file.language}")
         shown = _Source(
             name=f"subtitle file {number} ({file.language})",
             language=language,
@@ -99,14 +107,14 @@ def subtitles(ctx: StageContext, title: TitleJob, source: Inspection) -> TextRes
     return TextResult(renditions=tuple(tracks.renditions), warnings=tuple(tracks.warnings))
 
 
-def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
+def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks, parts: Sequence[Tell]) -> None:
     """Captions in the picture as tracks: those of the first field or service in the language of the main sound.
 
     Where the picture has text in CEA-608, its CEA-708 is not read: broadcasters send the same captions in both, and
     nothing is to appear twice. CEA-708 is read where no channel of CEA-608 has text.
     """
     try:
-        channels = caption_kinds(ctx, source)
+        channels = caption_kinds(ctx, source, parts[0])
     except BadSubtitles as error:
         tracks.warn(UNREAD.code, str(error))
         return
@@ -121,14 +129,14 @@ def _captions(ctx: StageContext, source: Inspection, tracks: _Tracks) -> None:
             label=name,
             hearing_impaired=True,
         )
-        tracks.add(shown, partial(captions, ctx, source, field_number), or_nothing=True)
+        tracks.add(shown, partial(captions, ctx, source, field_number, parts[field_number]), or_nothing=True)
     if channels.digital and len(tracks.renditions) == before:
-        _digital_captions(ctx, source, spoken, tracks)
+        _digital_captions(ctx, source, spoken, tracks, parts[-1])
 
 
-def _digital_captions(ctx: StageContext, source: Inspection, spoken: str, tracks: _Tracks) -> None:
+def _digital_captions(ctx: StageContext, source: Inspection, spoken: str, tracks: _Tracks, tell: Tell) -> None:
     try:
-        services = digital_captions(ctx, source)
+        services = digital_captions(ctx, source, tell)
     except BadSubtitles as error:
         tracks.warn(UNREAD.code, f"the CEA-708 captions in the picture: {error}")
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import webvtt
 
+from include.adapters.tools import ffmpeg
+from include.base.settings import Settings
 from include.domain.media.media import SubtitleStream
 from include.domain.outcome.results import TextResult
 from include.stages.core import StageContext
@@ -282,6 +285,67 @@ def test_captions_in_cea_708_alone_become_a_track_of_each_service_in_time(
         assert found == text
         assert abs(seconds(start) - first - 30 * 1001 / 30000) < 0.002
         assert abs(seconds(end) - first - 60 * 1001 / 30000) < 0.002
+
+
+def told_while_read(folder: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """What the stage tells of its progress, with an ffmpeg that tells its own each 5 ms instead of each half second."""
+    talking = folder / "ffmpeg"
+    talking.write_text(f'#!/bin/sh\nexec {ffmpeg(Settings())} -stats_period 0.005 "$@"\n')
+    talking.chmod(0o755)
+    monkeypatch.setenv("CALLSHEET_SANDBOX", "off")
+    ctx = stage_context(folder, clip)
+    source = inspect.function(ctx, ctx.title)
+    told: list[tuple[float, str]] = []
+    settings = ctx.settings.model_copy(update={"ffmpeg": str(talking)})
+    listening = replace(ctx, settings=settings, report=lambda share, message: told.append((share, message)))
+    subtitles.function(listening, ctx.title, source)
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    return told
+
+
+@pytest.mark.parametrize("name", ["hours.mkv", "hours.mov"])
+def test_reading_hours_for_two_cues_tells_how_far_it_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve hours of a picture each ten seconds: the cues stand at their beginning and at their end."""
+    cues = tmp_path / "cues.srt"
+    cues.write_text("1\n00:00:01,000 --> 00:00:02,000\nOne\n\n2\n11:59:01,000 --> 11:59:02,000\nTwo\n")
+    clip = tmp_path / "in" / name
+    clip.parent.mkdir()
+    picture = [
+        "-f",
+        "lavfi",
+        "-i",
+        "color=c=white:size=160x90:rate=1/10",
+        "-i",
+        str(cues),
+        "-map",
+        "0:v",
+        "-map",
+        "1:s",
+    ]
+    coded = [*H264, "-g", "2", "-frames:v", "4320", "-c:s", "mov_text" if name.endswith("mov") else "srt"]
+    run_ffmpeg([*picture, *coded, str(clip)])
+
+    told = told_while_read(tmp_path, clip, monkeypatch)
+
+    reading = {message for _, message in told if message.startswith("subtitle track 1: ")}
+    assert len(reading) >= (3 if name.endswith("mkv") else 1), "of MOV nothing but the two cues is read"
+    assert len({message for _, message in told if message.startswith("looking for captions: ")}) >= 3
+
+
+def test_decoding_a_picture_for_its_captions_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line_21 = captioned(tmp_path / "line21.mp4", "HELLO CC", show=30, hide=60, seconds=60)
+    digital = captioned(tmp_path / "digital.mp4", None, packets=DIGITAL, seconds=60)
+
+    for clip, what in ((line_21, "captions of field 1: "), (digital, "captions: ")):
+        folder = tmp_path / clip.stem
+        folder.mkdir()
+        told = told_while_read(folder, clip, monkeypatch)
+        assert len({message for _, message in told if message.startswith(what)}) >= 5
 
 
 def test_a_caption_that_goes_on_in_pictures_coded_out_of_order_is_read_as_shown(tmp_path: Path) -> None:

@@ -45,7 +45,13 @@ ROUTES: dict[str, TextRoute] = {
 """By ffprobe's name of the codec."""
 
 
-def track_argv(program: str, source: Sequence[str], *, index: int, codec: str, output: str) -> list[str]:
+_PICKS = "mov"
+"""Demuxers with this in their name read the packets of the wanted streams alone. All others read the whole file."""
+
+
+def track_argv(
+    program: str, source: Sequence[str], *, index: int, codec: str, output: str, heard: int | None
+) -> list[str]:
     """The command that writes one subtitle track as text.
 
     Args:
@@ -54,23 +60,45 @@ def track_argv(program: str, source: Sequence[str], *, index: int, codec: str, o
         index: Of the stream.
         codec: Its codec, one of :data:`ROUTES`.
         output: Path of the new file.
+        heard: Index of the stream whose packets show how far the reading is, as of :func:`heard_stream`.
     """
     route = ROUTES[codec]
     return [
-        *prelude(program, level="warning", overwrite=True),
+        *prelude(program, level="warning", overwrite=True, progress=True),
         *route.decoder,
         *source,
         *("-map", f"0:{index}", "-c:s", route.encoder, "-f", route.muxer, output),
+        *(_passed(str(heard)) if heard is not None else []),
     ]
+
+
+def heard_stream(container: str, video_index: int) -> int | None:
+    """Index of the stream that is passed by beside a track of text, so that ffmpeg tells how far it is.
+
+    Hours may lie between two cues. None for a container of which nothing but the cues is read for a track: each of them
+    is a step.
+
+    Args:
+        container: ffprobe's name of the format.
+        video_index: Index of the video stream.
+    """
+    return None if _PICKS in container.split(",") else video_index
+
+
+def _passed(stream: str) -> list[str]:
+    """A further output of a command, which takes the packets of a stream to nowhere."""
+    return ["-map", f"0:{stream}", "-c", "copy", "-f", "null", "-"]
 
 
 def user_data_argv(program: str, source: Sequence[str], *, index: int, codec: str, output: str) -> list[str]:
     """The command that writes nothing of a video stream but its user data, without decoding it."""
     filters, muxer = USER_DATA[codec]
     return [
-        *prelude(program, level="error", overwrite=True),
+        *prelude(program, level="error", overwrite=True, progress=True),
         *source,
         *("-map", f"0:{index}", "-c", "copy", "-bsf:v", filters, "-f", muxer, output),
+        # Of a stream without user data the filters leave nothing that would show how far it is.
+        *_passed(str(index)),
     ]
 
 
@@ -103,6 +131,7 @@ def captions_argv(
             program, target, options, index=index, offset_s=offset_s, threads=threads, decoder=field_wanted
         ),
         *("-map", "0:s", "-c:s", "ass", "-f", "ass", output),
+        *_passed("s"),
     ]
 
 
@@ -191,7 +220,7 @@ def _captions_input(
     # Address and options go through the parsers of the filter's options and of the graph, each with its own escapes.
     source = f"filename={_in_graph(target)}:format_opts={_in_graph(opened)}:si={index}:dec_threads={threads}"
     return [
-        *prelude(program, level="error", overwrite=True),
+        *prelude(program, level="error", overwrite=True, progress=True),
         *("-copyts", "-itsoffset", f"{offset_s:.6f}"),
         *decoder,
         *("-f", "lavfi", "-i", f"movie={source}[out+subcc]"),
