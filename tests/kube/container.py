@@ -54,15 +54,14 @@ class Mount:
 
 
 @functools.cache
-def bubblewrap() -> str:
-    """Path of a bubblewrap that can do all this; where there is none, the test ends and says so."""
-    found = require("bubblewrap", "apt-get install bubblewrap", shutil.which("bwrap"))
+def require_bubblewrap() -> None:
+    """End the test, and say why, on a machine whose bubblewrap cannot do all this."""
+    require("bubblewrap", "apt-get install bubblewrap", shutil.which("bwrap"))
     strict = {"runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}}
-    argv = [*_closed_in(found, strict, [], "/", []), "/usr/bin/true"]
+    argv = [*closed_in(strict, [], "/", []), "/usr/bin/true"]
     tried = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     if tried.returncode:
         missing("the right to make namespaces", f"pods of the tests run in bubblewrap, which says: {tried.stderr}")
-    return found
 
 
 def closed_in(security: Mapping[str, Any], mounts: Iterable[Mount], cwd: str, image: Iterable[Path]) -> list[str]:
@@ -74,24 +73,18 @@ def closed_in(security: Mapping[str, Any], mounts: Iterable[Mount], cwd: str, im
         cwd: Where its command starts.
         image: Folders that the image has besides :data:`IMAGE`.
     """
-    return _closed_in(bubblewrap(), security, mounts, cwd, image)
-
-
-def _closed_in(
-    bwrap: str, security: Mapping[str, Any], mounts: Iterable[Mount], cwd: str, image: Iterable[Path]
-) -> list[str]:
     user = security.get("runAsUser", 0)
     dropped = (security.get("capabilities") or {}).get("drop") or []
     sealed = (security.get("seccompProfile") or {}).get("type") == "RuntimeDefault"
     binds = [Mount(inside=str(path), outside=Path(path), read_only=True) for path in (*IMAGE, *image)]
     return [
-        bwrap,
+        shutil.which("bwrap") or "bwrap",
         # All of it ends with the kubelet, even if that is killed.
         *("--die-with-parent", "--unshare-user", "--unshare-pid"),
         *("--uid", str(user), "--gid", str(security.get("runAsGroup", 0))),
         *(part for each in dropped for part in ("--cap-drop", each if each == "ALL" else f"CAP_{each}")),
         *(("--disable-userns",) if sealed else ()),
-        *("--dir", "/tmp", "--proc", "/proc", "--dev", "/dev"),  # in the container
+        *("--dir", "/tmp", "--proc", "/proc", "--dev", "/dev"),
         *(
             part
             for each in (*binds, *sorted(mounts, key=lambda mount: len(mount.inside)))

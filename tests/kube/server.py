@@ -32,7 +32,7 @@ import yaml
 from tests.kube import admission
 from tests.kube.admission import PriorityClass, Registered
 from tests.kube.cluster import Cluster, Node
-from tests.kube.container import Process, bubblewrap
+from tests.kube.container import Process, require_bubblewrap
 from tests.kube.faults import ApiFault, ApiFaultKind, Faults, PodFault
 from tests.kube.policies import Policies
 from tests.kube.selectors import field_selector, label_selector, parse_time, seconds_text, utc_now
@@ -171,7 +171,7 @@ def kube_server(
             ranges and roles; with any role, the account may only what its own allow.
         image: Folders of this machine that pods find in their image, besides programs and the project.
     """
-    bubblewrap()
+    require_bubblewrap()
     folder.mkdir(parents=True, exist_ok=True)
     policies = Policies(manifests)
     laid_down = policies.items
