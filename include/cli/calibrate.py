@@ -33,7 +33,7 @@ from include.adapters.store.opening import open_store
 from include.base.errors import CallsheetError, ConfigurationError
 from include.base.faults import faults
 from include.base.settings import Settings, load_settings
-from include.domain.cost.calibration import TELLING_S, Calibration, SampleEncode
+from include.domain.cost.calibration import CALIBRATION, TELLING_S, Calibration, SampleEncode
 from include.domain.cost.features import source_features
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import CostRates, Pair, encoder_s
@@ -46,7 +46,6 @@ from include.domain.plan.presets import quickest
 from include.domain.recipe.codecs import CODECS
 from include.domain.title.title import Tier, TitleJob
 from include.recipes import load_cost_rates, load_ladders, load_presets, load_tiers
-from include.services.valuation import CALIBRATION
 from include.stages.core import StageContext
 from include.stages.encode import encode
 from include.stages.inspect import inspect

@@ -19,7 +19,7 @@ from include.adapters.store.opening import open_store
 from include.base.errors import StorageError
 from include.base.pools import worker_slots
 from include.base.settings import Settings
-from include.domain.cost.calibration import Calibration, calibration, ratio_of
+from include.domain.cost.calibration import CALIBRATION, Calibration, calibration, ratio_of
 from include.domain.cost.features import TitleFeatures, read_features, read_task_features
 from include.domain.cost.predictor import Predictor
 from include.domain.cost.prior import PriorPredictor
@@ -48,8 +48,6 @@ RECENT_ENCODES = 400
 """How many past encodes calibrate the forecast."""
 RECENT_TASKS = 200
 """The same of the tasks beside the encodes, of which each title has three."""
-CALIBRATION = "models/calibration/current.json"
-"""Store key of the sample encodes that ``callsheet calibrate`` has made."""
 
 
 def value_batch(

@@ -59,6 +59,15 @@ def node_pools() -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
     }
 
 
+def guide_pod() -> dict[str, Any]:
+    """The spec of the pod by which the guide has a node measured."""
+    guide = (ROOT / "docs/deploy.md").read_text()
+    found = re.search(r"run calibrate .*--overrides='(\{.*?\})'$", guide, re.DOTALL | re.MULTILINE)
+    assert found
+    spec: dict[str, Any] = json.loads(found[1])["spec"]
+    return {"restartPolicy": "Never", **spec}
+
+
 def example_environment() -> dict[str, str]:
     """``docker/.env`` as ``docker/make_env.py`` makes it."""
     filled = runpy.run_path(str(ROOT / "docker/make_env.py"))["filled"]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import ROOT, image_environment
+from tests.deploy.manifests import ROOT, guide_pod, image_environment
 from tests.requirements import require
 
 pytestmark = [
@@ -112,14 +112,47 @@ def health_check(name: str) -> list[str]:
     return argv
 
 
-def test_the_worker_s_image_is_built_and_finds_itself_well(buildah: Buildah) -> None:
-    container = built(buildah, "worker")
+@pytest.fixture(scope="module")
+def worker(buildah: Buildah) -> str:
+    """A container of the worker's image."""
+    return built(buildah, "worker")
 
-    assert "usage: " in buildah.run(container, "python", "-m", "include.worker", "--help")
-    buildah.run(container, *health_check("worker"))
-    assert buildah.run(container, "id", "-u").strip() == "10001"
-    assert buildah.run(container, "find", "/opt", "/usr", "-writable", "-not", "-type", "l") == ""
-    assert buildah.run(container, "find", "/opt/callsheet/app/node_modules", "-name", "hls.min.js") != ""
+
+def test_the_worker_s_image_is_built_and_finds_itself_well(buildah: Buildah, worker: str) -> None:
+    assert "usage: " in buildah.run(worker, "python", "-m", "include.worker", "--help")
+    buildah.run(worker, *health_check("worker"))
+    assert buildah.run(worker, "id", "-u").strip() == "10001"
+    assert buildah.run(worker, "find", "/opt", "/usr", "-writable", "-not", "-type", "l") == ""
+    assert buildah.run(worker, "find", "/opt/callsheet/app/node_modules", "-name", "hls.min.js") != ""
+
+
+def test_a_node_is_measured_in_the_worker_s_image_as_the_guide_s_pod_has_it(buildah: Buildah, worker: str) -> None:
+    bwrap = require("bubblewrap", "apt-get install bubblewrap", shutil.which("bwrap"))
+    root = buildah("mount", worker).strip()
+    pod = guide_pod()
+    (container,) = pod["containers"]
+    user = str(pod["securityContext"]["runAsUser"])
+    environment = {
+        **image_environment(ROOT / "docker/worker.Dockerfile"),
+        "PATH": "/opt/callsheet/venv/bin:/usr/bin:/bin",
+        **{each["name"]: each["value"] for each in container["env"]},
+    }
+
+    closed = subprocess.run(
+        [
+            *(bwrap, "--unshare-user", "--uid", user, "--gid", user, "--cap-drop", "ALL", "--disable-userns"),
+            *("--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/scratch"),
+            *("--chdir", "/scratch", "--unshare-net", "--", *container["command"]),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert closed.returncode == 0, closed.stderr
+    (measured,) = [json.loads(line) for line in closed.stdout.splitlines() if line.startswith("{")]
+    assert measured["samples"]
 
 
 def test_airflow_s_image_is_built_and_finds_itself_well(buildah: Buildah) -> None:

@@ -14,7 +14,7 @@ from include.adapters.store.opening import open_store
 from include.base.errors import PlatformUnavailable
 from include.base.settings import Settings
 from include.cli import calibrate as calibration
-from include.domain.cost.calibration import MEASURED_FROM, Calibration, SampleEncode
+from include.domain.cost.calibration import CALIBRATION, MEASURED_FROM, Calibration, SampleEncode
 from include.domain.cost.features import task_features
 from include.domain.cost.prior import PriorPredictor
 from include.domain.cost.rates import SourceShape, encoder_s
@@ -25,7 +25,6 @@ from include.domain.title.title import State, Tier
 from include.recipes import load_cost_rates, load_ladders, load_recipes, load_tiers
 from include.services.quotes import quote_batch
 from include.services.valuation import (
-    CALIBRATION,
     FRESH,
     OVERHEAD_S,
     codecs_of,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import UTC, datetime
 from itertools import product
 from types import SimpleNamespace
@@ -26,7 +24,7 @@ from include.orchestration.runtimes.kubernetes.task import PodTask
 from include.pipelines.core import find_pipeline
 from include.pipelines.runner import TaskJob
 from include.recipes import load_recipes
-from tests.deploy.manifests import ROOT, objects, values_environment
+from tests.deploy.manifests import guide_pod, objects, values_environment
 from tests.kube.conftest import core
 from tests.kube.server import Kube
 from tests.pods.bench import NAMESPACE
@@ -35,7 +33,6 @@ from tests.predictions import predicted
 Item = dict[str, Any]
 VERSIONS = [kubernetes_validate.latest_version(), "1.28"]
 VOD = find_pipeline("vod", 3)
-GUIDE = ROOT / "docs/deploy.md"
 WORKERS = [task.name for task in VOD.tasks if task.place == "worker"]
 SETTINGS = Settings(
     store_uri="s3://vault/callsheet", runtime="kubernetes", worker_image="registry.example/worker@sha256:" + "0" * 64
@@ -223,10 +220,7 @@ def test_a_server_with_the_files_of_deploy_takes_every_pod_and_warns_of_nothing(
 
 
 def test_the_guide_s_pod_that_measures_a_node_is_taken_as_well(kube: Kube) -> None:
-    found = re.search(r"run calibrate .*--overrides='(\{.*?\})'$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    assert found
-    spec = {"restartPolicy": "Never", **json.loads(found[1])["spec"]}
-
+    spec = guide_pod()
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "calibrate"}, "spec": spec}
     core(kube).create_namespaced_pod(NAMESPACE, pod, dry_run="All")
 

@@ -13,6 +13,8 @@ from include.base.document import Document
 from include.domain.cost.features import EncodeFeatures
 from include.domain.cost.rates import CostRates, Pair, SourceShape, encoder_s
 
+CALIBRATION = "models/calibration/current.json"
+"""Store key of the sample encodes that ``callsheet calibrate`` has made."""
 MEASURED_FROM = 5
 """A farm's own encodes with an encoder and preset, from which on they count."""
 SAMPLED_FROM = 3
