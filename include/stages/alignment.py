@@ -38,7 +38,7 @@ from include.domain.media.media import Inspection, Window
 from include.domain.outcome import rules as qc
 from include.domain.outcome.results import AudioRendition, CheckOutcome, Cost, TrackVerdict
 from include.stages.core import StageContext
-from include.stages.progress import Tell
+from include.stages.progress import Tell, counting, within
 
 _BYTES = 2
 """Of a sample."""
@@ -46,6 +46,8 @@ _BYTES = 2
 
 BACK_S = 12.0
 """How far before an excerpt reading begins where nothing came of a seek to it: streams have keyframes 10 s apart."""
+DECODED = 0.99
+"""Share of a track's part at which it is decoded. Then it is held against the mezzanine's excerpts."""
 SECOND_LOOKS = 2
 """Excerpts of which the source is decoded from its start for one rendition or track."""
 
@@ -61,6 +63,8 @@ class Original:
     unread: list[str] = field(default_factory=list)
     """Of what could not be compared, in sentences."""
     known: dict[tuple[float, bool], Excerpt | None] = field(default_factory=dict)
+    report: Tell = lambda share, message: None
+    """Gets how far the reading of the excerpts is, which of some sources begins at their start for each."""
     places: tuple[Window, ...] = ()
     """The stretches that are compared, where something is known to be looked for; else they lie all over the title."""
 
@@ -95,6 +99,7 @@ class Original:
             origin_s=opened.origin_s,
             threads=encode_threads(self.ctx.settings),
             timeout_s=self.ctx.time_left_s,
+            told=self._told(window),
         )
         for back_s in (None,) if whole else (0.0, BACK_S):
             with tempfile.TemporaryDirectory(dir=self.ctx.scratch) as scratch:
@@ -103,6 +108,15 @@ class Original:
             if excerpt.pictures.times_s:
                 break
         return excerpt
+
+    def _told(self, window: Window) -> Callable[[float], None]:
+        """Reports how far the reading of one excerpt is, by the time in the title that it has come to."""
+        place, count, at_s = self.windows.index(window), len(self.windows), window.start_s
+        return counting(
+            within(self.report, place / count, (place + 1) / count),
+            lambda read_s: f"comparing with the mezzanine at {at_s:.0f} s: {read_s:.0f} s read",
+            whole=at_s + window.duration_s,
+        )
 
 
 def misplaced_pictures(original: Original, shown: Thumbnails, *, frame_rate: Fraction) -> tuple[qc.Misplaced, ...]:
@@ -134,12 +148,13 @@ def track_verdict(original: Original, track: AudioRendition, report: Tell) -> Tr
 
     def told(state: EncoderProgress) -> None:
         seconds = state.out_time_s or 0.0
-        report(seconds / whole_s, f"decoding {track.name}: {seconds:.0f} of {whole_s:.0f} s")
+        report(DECODED * seconds / whole_s, f"decoding {track.name}: {seconds:.0f} of {whole_s:.0f} s")
 
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as scratch:
         argv = track_argv(ffmpeg(ctx.settings), path, wide)
         finished = written(follow(argv, told, timeout_s=ctx.time_left_s, check=False, cwd=Path(scratch)))
         heard = {each.start_s: sound_within(Path(scratch), 0, each, zero_s=0.0) for each in wide}
+    original.report = within(report, DECODED, 1.0)
     samples = bytes_written(finished.stdout) // (_BYTES * track.channels)
     numbers = [original.ears.index(ear) for ear in _ears(track)]
 

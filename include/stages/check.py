@@ -35,13 +35,13 @@ from include.domain.title.title import TitleJob
 from include.stages.alignment import Original, ears_for, misplaced_pictures, track_verdict
 from include.stages.comparison import Comparison, Scored
 from include.stages.core import StageContext, stage
-from include.stages.progress import Tell, counting, fetched, part
+from include.stages.progress import Tell, counting, fetched, part, within
 from include.stages.text_timing import text_verdicts
 
-REFERENCE_TO, LISTEN_FROM = 0.1, 0.8
-"""Shares of the stage's progress: what is read of the mezzanine ends at the first, the sound begins at the second."""
-FETCHED = 0.1
-"""Share of a rendition's part at which it is here."""
+REFERENCE_TO, LISTEN_FROM, TEXTS_FROM = 0.1, 0.8, 0.95
+"""Shares of the stage's progress: the frames to compare with are read; then the sound begins, then the text."""
+FETCHED, LISTED = 0.1, 0.99
+"""Shares of a rendition's part: it is here, it is decoded and listed. Then it is held against the source."""
 
 
 @stage
@@ -79,11 +79,11 @@ def check(
         else:
             verdicts.append(_verdict(results[name], decoded[name], recognised=recognised))
     degraded = qc.conclude(plan, verdicts)
-    listening = _parts(ctx, len(audio.renditions), first=LISTEN_FROM, last=1.0)
+    listening = _parts(ctx, len(audio.renditions), first=LISTEN_FROM, last=TEXTS_FROM)
     heard = [track_verdict(original, *each) for each in zip(audio.renditions, listening, strict=True)]
     tracks = qc.with_their_stereo(audio.renditions, heard)
     lacks_sound = qc.withhold(audio.renditions, tracks)
-    texts = text_verdicts(ctx, source, text.renditions)
+    texts = text_verdicts(ctx, source, text.renditions, part(ctx, TEXTS_FROM, 1.0))
     lacks_text = any(verdict.outcome is not CheckOutcome.PASS for verdict in texts)
     return CheckResult(
         renditions=tuple(verdicts),
@@ -167,6 +167,7 @@ def _decode_all(
             continue
         facts, shown, scored, cost = _decode(ctx, planned, results[name], original.windows, comparison, report)
         reasons = qc.faults(planned, facts, frames=qc.expected_frames(planned.frame_rate, verified))
+        original.report = within(report, LISTED, 1.0)
         odd = misplaced_pictures(original, shown, frame_rate=parse_rate(planned.frame_rate))
         decoded[name] = _Decoded(frames=facts.frames, reasons=reasons, cost=cost, misplaced=odd, scored=scored)
     good = {name: found.frames for name, found in decoded.items() if not found.reasons}
@@ -234,7 +235,7 @@ def _counted(
 ) -> Callable[[int], None]:
     """Reports by the frames of a rendition that were seen, from one share of its part to another."""
     return counting(
-        lambda share, line: report(first + (last - first) * min(1.0, share), line),
+        within(report, first, last),
         lambda frames: f"checking {planned.name}: frame {frames} of {result.frames}",
         whole=result.frames,
     )
@@ -249,12 +250,12 @@ def _decode(
     report: Tell,
 ) -> tuple[qc.RenditionFacts, Thumbnails, Scored, Cost]:
     """What is in the rendition: decoded from first to last frame, thumbnails around the windows, its packets listed."""
-    path = fetched(ctx, result.uri, result.size_bytes, planned.name, lambda share, line: report(share * FETCHED, line))
+    path = fetched(ctx, result.uri, result.size_bytes, planned.name, within(report, 0.0, FETCHED))
     wide = [widened(window, length_s=PICTURE_S) for window in windows]
     # Listing the packets is quicker than decoding them.
     decoding, listing_them = (
         _counted(report, planned, result, FETCHED, 0.9),
-        _counted(report, planned, result, 0.9, 1.0),
+        _counted(report, planned, result, 0.9, LISTED),
     )
     with tempfile.TemporaryDirectory(dir=ctx.scratch) as name:
         folder, reference = Path(name), comparison.reference

@@ -35,7 +35,7 @@ from include.domain.media.dtvcc import MAX_CUES, DtvccDecoder
 from include.domain.media.media import Finding, Inspection, SubtitleStream
 from include.domain.recipe.codecs import USER_DATA
 from include.stages.core import StageContext
-from include.stages.progress import Tell, counting
+from include.stages.progress import Tell, counting, within
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +137,9 @@ def digital_captions(ctx: StageContext, source: Inspection, tell: Tell) -> dict[
         data=str(data_path),
         times=str(times_path),
     )
-    reading = _Reading(
-        ctx, source, lambda share, line: tell(DECODED * share, line), "captions", failure="cannot be read"
-    )
+    reading = _Reading(ctx, source, within(tell, 0.0, DECODED), "captions", failure="cannot be read")
     reading.run(argv, reads=[opened.target])
-    understood = _time_told(lambda share, line: tell(DECODED + (1 - DECODED) * share, line), "captions", source)
+    understood = _time_told(within(tell, DECODED, 1.0), "captions", source)
     limit_s = max(READ_LIMIT_S, source.duration_s / READ_SPEED)
     decoder, limit = DtvccDecoder(), time.monotonic() + limit_s
     with times_path.open() as times, data_path.open("rb") as data:

@@ -192,7 +192,8 @@ def _video(ctx: StageContext, address: str, found: Probe, stream: Fields) -> tup
     declared = stream_duration_s(stream)
     known = None if found.container.get("format_name") in UNTIMED else declared
     promised_s = _promised_s(found, stream, known)
-    read = packets_read(ctx, address, found.container, stream, to_end=known is None or promised_s is not None)
+    tell, to_end = part(ctx, FETCHED, DECODE_FROM), known is None or promised_s is not None
+    read = packets_read(ctx, address, found.container, stream, tell, to_end=to_end)
     duration = _measured_s(read, start, number(found.container.get("duration"))) if known is None else known
     if declared is None:
         warnings.append(Finding(code="no_duration", message="the container does not say how long the video is"))

@@ -5,6 +5,7 @@ The packets are read once; what they tell of the end of the picture is for the c
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from include.adapters import tools
@@ -16,6 +17,7 @@ from include.domain.media.media import Finding
 from include.domain.media.rates import ClockTurn, SourceRate, declared_rate, motion_rate, source_rate
 from include.domain.media.rejection import Reason
 from include.stages.core import StageContext
+from include.stages.progress import Tell, counting
 
 MOST_DECLARED = 480
 """A faster rate than this is a broken header's and no camera's."""
@@ -24,7 +26,9 @@ STREAMS = frozenset({"mpegts", "mpeg"})
 SHORTEST_S = 0.04
 
 
-def packets_read(ctx: StageContext, address: str, container: Fields, stream: Fields, *, to_end: bool) -> Read:
+def packets_read(
+    ctx: StageContext, address: str, container: Fields, stream: Fields, tell: Tell, *, to_end: bool
+) -> Read:
     """What the packets of a video stream tell.
 
     Args:
@@ -32,8 +36,12 @@ def packets_read(ctx: StageContext, address: str, container: Fields, stream: Fie
         address: Of the mezzanine.
         container: ffprobe's fields of it.
         stream: ffprobe's fields of the stream.
+        tell: Gets how far the reading is.
         to_end: Whether all of them are read, however large the mezzanine is: where nothing else says how long it is.
     """
+    # Where nobody knows how long it is, what is read is told alone.
+    whole = number(container.get("duration")) or math.inf
+    told = counting(tell, lambda done_s: f"reading the times of pictures: {done_s:.0f} s", whole=whole)
     return read_spacing(
         tools.ffprobe(ctx.settings),
         address,
@@ -42,6 +50,7 @@ def packets_read(ctx: StageContext, address: str, container: Fields, stream: Fie
         start_s=number(container.get("start_time")) or 0.0,
         duration_s=None if to_end else number(container.get("duration")),
         timeout_s=min(PACKETS_LIMIT_S, ctx.time_left_s),
+        told=told,
     )
 
 

@@ -22,7 +22,12 @@ LOOK_EVERY_S = 3.0
 
 def part(ctx: StageContext, first: float, last: float) -> Tell:
     """The report of a part of a stage, which takes its progress from ``first`` to ``last``."""
-    return lambda share, message: ctx.report(first + (last - first) * min(1.0, max(0.0, share)), message)
+    return within(ctx.report, first, last)
+
+
+def within(tell: Tell, first: float, last: float) -> Tell:
+    """The report of a part of what ``tell`` reports, which takes that from ``first`` to ``last``."""
+    return lambda share, message: tell(first + (last - first) * min(1.0, max(0.0, share)), message)
 
 
 def counting(tell: Tell, said: Callable[[float], str], *, whole: float) -> Callable[[float], None]:

@@ -77,6 +77,9 @@ def test_an_inspection_that_has_to_decode_everything_tells_how_far_it_is(clips: 
     shares = [share for share, message in told if message.startswith("decoded")]
     assert len(shares) == 50, "each frame moves it"
     assert shares == sorted(shares)
+    listing = [share for share, message in told if message.startswith("reading the times of pictures: ")]
+    assert len(listing) == 50, "each packet moves it"
+    assert 0.2 <= min(listing) < max(listing) <= shares[0]
 
 
 @pytest.mark.parametrize("tool", ["ffmpeg", "ffprobe"])

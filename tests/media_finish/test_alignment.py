@@ -62,6 +62,23 @@ def test_a_sound_title_passes_at_little_cost(synced: Title) -> None:
     assert result.withheld == ()
 
 
+def test_reading_a_source_that_cannot_be_sought_for_excerpts_of_it_is_told(synced: Title) -> None:
+    told: list[tuple[float, str]] = []
+    ctx = dataclasses.replace(synced.ctx, report=lambda share, message: told.append((share, message)))
+    source = synced.source.model_copy(update={"seeks": False})
+
+    dataclasses.replace(synced, ctx=ctx, source=source).check()
+
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    places = {
+        message.partition(": ")[0] for _, message in told if message.startswith("comparing with the mezzanine at ")
+    }
+    assert places == {"comparing with the mezzanine at 0 s", "comparing with the mezzanine at 6 s"}
+    for place in places:
+        assert len({message for _, message in told if message.startswith(place)}) >= 2, place
+
+
 @pytest.mark.parametrize(
     ("filters", "said"),
     [

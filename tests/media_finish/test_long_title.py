@@ -64,6 +64,8 @@ def test_checks_and_packaging_tell_how_far_they_are(long_title: tuple[Title, Pac
     checks, packaging = told[: told.index((0.0, "fetching h264_144p"))], told[told.index((0.0, "fetching h264_144p")) :]
 
     assert any(f"of {PICTURES}" in message for _, message in checks)
+    for text in ("en", "de"):
+        assert len([message for _, message in checks if message.startswith(f"reading text {text}: ")]) > 50, text
     for shares in ([share for share, _ in checks], [share for share, _ in packaging]):
         assert shares == sorted(shares)
         assert all(0 <= share <= 1 for share in shares)

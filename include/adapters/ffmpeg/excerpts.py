@@ -10,18 +10,19 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
 from include.adapters.ffmpeg.commands import prelude
+from include.adapters.ffmpeg.following import follow_reading
 from include.adapters.ffmpeg.opening import arguments, input_options, target_of
 from include.adapters.ffmpeg.picture import decoder_options
 from include.adapters.ffmpeg.reading import frame_time_s
 from include.adapters.ffmpeg.steady import steady_picture
-from include.adapters.process import Finished, run
+from include.adapters.process import Finished
 from include.base.errors import StorageError
 from include.domain.media.alignment import FLOOR_DB, SIDE, STEP_S, THUMBNAIL_BYTES, Thumbnails, loudness
 from include.domain.media.media import VideoStream, Window
@@ -133,6 +134,7 @@ def read_source(
     threads: int,
     scratch: Path,
     timeout_s: float,
+    told: Callable[[float], None] = lambda seconds: None,
 ) -> tuple[Excerpt, Cost]:
     """An excerpt of the mezzanine, as much of it as can be read.
 
@@ -148,19 +150,30 @@ def read_source(
         threads: Of the decoder.
         scratch: Empty folder: what the command writes is read from there.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
+        told: Gets how far the reading of the picture is, in seconds of the title.
     """
+    pictures_end_s = origin_s + video.lag_s + window.start_s + min(pictures_s, window.duration_s)
     argv = source_argv(
         program,
         address,
         video=video,
         ears=ears,
         start_s=origin_s + window.start_s,
-        pictures_end_s=origin_s + video.lag_s + window.start_s + min(pictures_s, window.duration_s),
+        pictures_end_s=pictures_end_s,
         end_s=origin_s + window.start_s + window.duration_s,
         back_s=back_s,
         threads=threads,
     )
-    finished = written(run(argv, timeout_s=timeout_s, check=False, cwd=scratch))
+    followed = follow_reading(
+        argv,
+        lambda at_s: told(at_s - origin_s),
+        index=video.index,
+        to_s=pictures_end_s,
+        timeout_s=timeout_s,
+        check=False,
+        cwd=scratch,
+    )
+    finished = written(followed)
     sounds = tuple(sound_within(scratch, number, window, zero_s=origin_s) for number in range(len(ears)))
     return Excerpt(
         window=window, pictures=thumbnails(scratch, zero_s=origin_s + video.lag_s), sounds=sounds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -95,7 +95,15 @@ def packets_argv(program: str, address: str, *, index: int, intervals: str | Non
     return [program, "-v", loglevel(address), "-select_streams", str(index), *read, *shown, *input_argv(address)]
 
 
-def packets(program: str, address: str, *, index: int, first_s: float | None = None, timeout_s: float) -> Packets:
+def packets(
+    program: str,
+    address: str,
+    *,
+    index: int,
+    first_s: float | None = None,
+    timeout_s: float,
+    told: Callable[[float], None] = lambda seconds: None,
+) -> Packets:
     """Read the packets of a stream without decoding them.
 
     Args:
@@ -104,6 +112,7 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         index: Of the stream.
         first_s: Only these first seconds; None for all.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
+        told: Gets the time of each packet, on the container's clock, in seconds.
     """
     intervals = None if first_s is None else f"%+{first_s:g}"
     argv = packets_argv(program, address, index=index, intervals=intervals, fields="pts_time,flags")
@@ -115,6 +124,7 @@ def packets(program: str, address: str, *, index: int, first_s: float | None = N
         time_s = number(start)
         if time_s is not None:
             times.append(time_s)
+            told(time_s)
             if flags.startswith("K"):
                 keys.add(time_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from include.adapters.ffmpeg.ffprobe import number, packets_argv
@@ -39,6 +40,7 @@ def read_spacing(
     start_s: float,
     duration_s: float | None,
     timeout_s: float,
+    told: Callable[[float], None] = lambda seconds: None,
 ) -> Read:
     """How far apart the pictures of a stream stand, and where the last one ends.
 
@@ -50,6 +52,7 @@ def read_spacing(
         start_s: Where the container begins, on its own clock.
         duration_s: Of the container; None where it does not say, and all packets are read for the end.
         timeout_s: Limit; raises :class:`include.base.errors.ToolTimeout`.
+        told: Gets how far the reading is, in seconds of the container.
     """
     most = MOST_PACKETS if duration_s is not None and size_bytes <= WHOLE_BYTES else None
     intervals = None
@@ -58,7 +61,12 @@ def read_spacing(
     fields = "pts_time,dts_time,duration_time"
     argv = packets_argv(program, address, index=index, intervals=intervals, fields=fields)
     times = _Times()
-    finished = run(argv, timeout_s=timeout_s, check=False, on_line=times.read)
+
+    def read(line: str) -> None:
+        times.read(line)
+        told(times.end_s - start_s)
+
+    finished = run(argv, timeout_s=timeout_s, check=False, on_line=read)
     found = times.spacing()
     whole = duration_s is None or (most is not None and found.count < most)
     return Read(spacing=found, whole=whole, end_s=times.shown_end_s, stderr=finished.stderr)
