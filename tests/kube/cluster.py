@@ -473,13 +473,13 @@ class Cluster:
                 process.kill("OOMKilled")
         for volume in pod["spec"].get("volumes") or []:
             limit = (volume.get("emptyDir") or {}).get("sizeLimit")
-            if limit and _size(run.folder / "volumes" / volume["name"]) > quantity(limit):
+            if limit and bytes_below(run.folder / "volumes" / volume["name"]) > quantity(limit):
                 self._evict(pod, run, f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". ')
                 return
         limits = [(each["resources"].get("limits") or {}).get("ephemeral-storage") for each in containers]
         most = sum((quantity(each) for each in limits if each), Decimal(0))
         # Logs count as well as volumes.
-        if most and _size(run.folder) > most:
+        if most and bytes_below(run.folder) > most:
             total = shown("limits.ephemeral-storage", most)
             why = f"Pod ephemeral local storage usage exceeds the total limit of containers {total}. "
             self._evict(pod, run, why)
@@ -865,12 +865,13 @@ def _counted(words: Mapping[str, int]) -> str:
     return ", ".join(sorted(f"{count} {text}" for text, count in words.items() if count))
 
 
-def _size(folder: Path) -> int:
-    """Bytes of the files below a folder, some of which may go while it looks."""
+def bytes_below(folder: Path) -> int:
+    """Bytes of the files below a folder, some of which may go while it looks, as may folders."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{where}/{name}").st_size
     return total
 
 

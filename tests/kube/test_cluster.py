@@ -16,7 +16,7 @@ import pytest
 from kubernetes import client, config
 from kubernetes.client.rest import ApiException
 
-from tests.kube.cluster import PROJECT, Node
+from tests.kube.cluster import PROJECT, Node, bytes_below
 from tests.kube.conftest import core, raw, soon
 from tests.kube.faults import PodFault
 from tests.kube.samples import SLEEPS, STUBBORN, make_pod, new_name
@@ -346,6 +346,23 @@ def test_limits_of_memory_and_disk_are_enforced(kube: Kube) -> None:
     assert {(each["phase"], each["reason"]) for each in (scratch, all_disk)} == {("Failed", "Evicted")}
     assert 'Usage of EmptyDir volume "s" exceeds the limit "4k"' in scratch["message"]
     assert "Pod ephemeral local storage usage exceeds the total limit of containers 8k" in all_disk["message"]
+
+
+def test_a_folder_that_goes_while_its_size_is_taken_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").write_bytes(b"12345")
+    (tmp_path / "going").mkdir()
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("going"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+    assert bytes_below(tmp_path) == 5
 
 
 TRIES = """
