@@ -195,7 +195,9 @@ def test_no_tool_that_opens_a_mezzanine_follows_a_playlist(tmp_path: Path, canar
         source = OpenedMezzanine(address=address)
         opened = [
             run(
-                analysis_argv(ffmpeg(settings), source, video_index=0, window=window, from_s=0.0, threads=1),
+                analysis_argv(
+                    ffmpeg(settings), source, video_index=0, window=window, from_s=0.0, threads=1, output="-"
+                ),
                 timeout_s=20,
                 check=False,
             ),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,21 @@ def test_the_same_clip_gives_the_same_analysis(clips: Clips, context: Context) -
     clip = clips("served-plain.mp4")
 
     assert analysed(context(clip)) == analysed(context(clip))
+
+
+def test_a_source_that_cannot_be_sought_tells_how_far_it_is_read(clips: Clips, context: Context) -> None:
+    told: list[tuple[float, str]] = []
+    options = {"seconds": 30.0, "size": "128x72", "rate": "10", "extra": ("-movflags", "+faststart"), **NO_SOUND}
+    ctx = context(clips("long-front.mp4", **options))
+    source = inspected(ctx).model_copy(update={"seeks": False})
+
+    analyse.function(replace(ctx, report=lambda *each: told.append(each)), ctx.title, source)
+
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    for at_s in (3, 13, 23):
+        reading = [message for _, message in told if message.startswith(f"measuring at {at_s} s: ")]
+        assert len(set(reading)) >= at_s, "each second of it"
 
 
 def test_three_windows_are_measured_in_a_long_clip(clips: Clips, context: Context) -> None:

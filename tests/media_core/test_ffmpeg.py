@@ -235,7 +235,7 @@ def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
     windows = [Window(start_s=0, duration_s=1), Window(start_s=3, duration_s=1)]
     opened = OpenedMezzanine(address="/m/a.mp4", origin_s=1.4)
     commands = [
-        analysis_argv("ffmpeg", opened, video_index=0, window=windows[0], from_s=0.0, threads=1),
+        analysis_argv("ffmpeg", opened, video_index=0, window=windows[0], from_s=0.0, threads=1, output="a.txt"),
         loudness_argv("ffmpeg", opened, audio_index=1, windows=windows),
         decode_argv("ffmpeg", opened, video_index=0, threads=1),
         first_times_argv("ffmpeg", opened, indexes=[0, 1]),
@@ -248,6 +248,7 @@ def test_every_command_that_reads_a_mezzanine_is_guarded() -> None:
             frame_rate="30000/1001",
             top_field_first=True,
             threads=1,
+            output="a.txt",
         ),
     ]
 

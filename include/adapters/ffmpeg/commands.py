@@ -186,9 +186,9 @@ def first_times_argv(
 
 
 def analysis_argv(
-    program: str, source: OpenedMezzanine, *, video_index: int, window: Window, from_s: float, threads: int
+    program: str, source: OpenedMezzanine, *, video_index: int, window: Window, from_s: float, threads: int, output: str
 ) -> list[str]:
-    """The command that measures one window and prints the filters' findings frame by frame.
+    """The command that measures one window and writes down the filters' findings frame by frame.
 
     Args:
         program: ffmpeg.
@@ -197,6 +197,7 @@ def analysis_argv(
         window: What to measure, in the title.
         from_s: Where reading begins (:func:`include.adapters.ffmpeg.landing.reach`).
         threads: Of the decoder.
+        output: Name of the new file, of letters, digits and dots.
     """
     filters = ",".join(
         (
@@ -213,7 +214,7 @@ def analysis_argv(
             "freezedetect=duration=0.5",
             "signalstats",
             "siti",
-            "metadata=mode=print:file=-",
+            f"metadata=mode=print:file={output}",
         )
     )
     command = prelude(program, level="level+warning")
@@ -230,8 +231,9 @@ def matched_argv(
     frame_rate: str,
     top_field_first: bool,
     threads: int,
+    output: str,
 ) -> list[str]:
-    """The command that matches the fields of one window's frames and prints how much each differs from the one before.
+    """The command that matches the fields of one window's frames and writes how much each differs from the one before.
 
     Args:
         program: ffmpeg.
@@ -242,6 +244,7 @@ def matched_argv(
         frame_rate: Of the video, as an exact fraction.
         top_field_first: Which field of a frame is the earlier.
         threads: Of the decoder.
+        output: Name of the new file, of letters, digits and dots.
     """
     filters = ",".join(
         (
@@ -249,7 +252,7 @@ def matched_argv(
             f"fps=fps={frame_rate}:round=near",
             f"fieldmatch=order={'tff' if top_field_first else 'bff'}:combmatch=full",
             "signalstats",
-            "metadata=mode=print:key=lavfi.signalstats.YDIF:file=-",
+            f"metadata=mode=print:key=lavfi.signalstats.YDIF:file={output}",
         )
     )
     command = prelude(program, level="error")
