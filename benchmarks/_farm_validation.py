@@ -190,11 +190,8 @@ def _run_really(jobs: Sequence[Job]) -> None:
     left = len(jobs)
 
     def points(job: Job) -> tuple[int, int]:
-        waited_s = time.monotonic() - began - job.arrival_s
         work_s = job.title.expected.total.p50_s
-        return priority_points(
-            score=job.title.value, work_s=work_s, laxity_s=None, waiting_s=waited_s, policy=policy
-        ), -job.seq
+        return priority_points(score=job.title.value, work_s=work_s, standing=None, policy=policy), -job.seq
 
     def anything() -> bool:
         return bool(waiting) or left == 0

@@ -1,10 +1,12 @@
 """The policies on a simulated farm: what value and deadlines gain, and whether the simulation is to be believed.
 
-``python -m benchmarks.farm --json`` simulates 8 nodes with 2 slots each, on several seeds. First loads of 0.7, 0.9 and
-0.95: the most valuable tenth against FIFO, value × turnaround against an oracle, the least valuable tenth. Then a load
-of 0.9 with 5 % of the nodes failing a day and forecasts 20 % off: premium titles in time, against EDF and FIFO. About
-five minutes on two quiet cores. ``--arrivals``, ``--views`` and ``--history`` take a user's own figures, in the forms
-of ``callsheet simulate``.
+``python -m benchmarks.farm --json`` simulates 8 nodes with 2 slots each, on several seeds, for titles that come evenly,
+for titles that come in bursts (:mod:`include.simulation.arrivals`), and for a user's own ``--arrivals``. First loads of
+0.7, 0.9 and 0.95: the most valuable tenth against FIFO, value × turnaround against an oracle and against one that keeps
+the deadlines, the least valuable tenth. Then loads of 0.9, 0.95 and 1 with 5 % of the nodes failing a day and forecasts
+20 % off: premium titles in time, and what was said at their arrival, against EDF and FIFO. About half an hour on two
+quiet cores; ``--of`` takes one kind of arrivals. ``--arrivals``, ``--views`` and ``--history`` take a user's own
+figures, in the forms of ``callsheet simulate``.
 
 ``--validate [N]`` encodes N short clips for real on this machine, through two slots, then simulates the same jobs and
 compares; about five minutes.
@@ -30,20 +32,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._farm_validation import CLIPS, validate
-from benchmarks._report import Report, parser, run, say
+from benchmarks._report import Report, Stopped, parser, run, say
 from include.base.settings import available_cores
 from include.recipes import Recipes, load_recipes
 from include.simulation import show
-from include.simulation.figures import Figures, Run, run_order
+from include.simulation.figures import HOUR_S, Figures, Run, busiest, run_order
 from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
+from include.simulation.orders import IN_TIME
 from include.simulation.scenarios import Load, draw
 
 LOADS = (0.7, 0.9, 0.95)
 SEEDS = (101, 102, 103)
 """Of the value part. The policy's numbers were chosen on seeds below 100."""
 DEADLINE_SEEDS = (201, 202, 203, 204, 205)
-VALUE_ORDERS = ("fifo", "callsheet", "callsheet_uncut", "oracle")
+DEADLINE_LOADS = (0.9, 0.95, 1.0)
+VALUE_ORDERS = ("fifo", "edf", "callsheet", "callsheet_uncut", "oracle", IN_TIME)
 DEADLINE_ORDERS = ("callsheet", "callsheet_uncut", "edf", "fifo")
 FAILING_A_DAY = 0.05
 RESULTS = Path(__file__).parent / "results"
@@ -56,12 +60,15 @@ class Size:
     loads: tuple[float, ...] = LOADS
     seeds: tuple[int, ...] = SEEDS
     """Of the value part."""
+    deadline_loads: tuple[float, ...] = DEADLINE_LOADS
     deadline_seeds: tuple[int, ...] = DEADLINE_SEEDS
     clips: int = len(CLIPS)
     """That are really encoded, for the comparison with the simulator."""
 
 
-SMALLEST = Size(loads=LOADS[:1], seeds=SEEDS[:1], deadline_seeds=DEADLINE_SEEDS[:1], clips=1)
+SMALLEST = Size(
+    loads=LOADS[:1], seeds=SEEDS[:1], deadline_loads=DEADLINE_LOADS[:1], deadline_seeds=DEADLINE_SEEDS[:1], clips=1
+)
 FEW = 60
 """Titles of each part of the smallest form."""
 Job = tuple[str, float, int, Load, Farm, Path | None]
@@ -74,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--titles", type=int, default=3000, help="per load and seed (default 3000)")
     options.add_argument("--premium", type=int, default=3000, help="premium titles of the deadline part (default 3000)")
     options.add_argument("--arrivals", type=Path, help="CSV with `submit` in seconds: when titles come")
+    options.add_argument("--of", choices=("even", "bursts", "given"), help="one kind of arrivals; all by default")
     options.add_argument("--views", type=Path, help="CSV with `video_id`, `views`, `date`: how popularity grows")
     options.add_argument("--history", type=Path, help="CSV of past jobs instead of drawn titles, as they came")
     options.add_argument("--validate", type=int, nargs="?", const=100, help="real encode jobs against simulated ones")
@@ -90,25 +98,36 @@ def _measure(arguments: Namespace, report: Report) -> None:
         report.metrics |= validate(arguments.validate, CLIPS[: size.clips], say=say)
         return
     began = time.monotonic()
-    wanted = Load(
-        titles=arguments.titles,
-        gaps=read_gaps(arguments.arrivals) if arguments.arrivals else None,
-        trends=read_trends(arguments.views) if arguments.views else None,
-    )
+    plain = Load(titles=arguments.titles, trends=read_trends(arguments.views) if arguments.views else None)
+    gaps = read_gaps(arguments.arrivals) if arguments.arrivals else None
+    if arguments.of == "given" and gaps is None:
+        raise Stopped("--of given wants --arrivals FILE")
     history = arguments.history
     if history:
-        read_history(history, load_recipes(), error=wanted.error, seed=0)
+        read_history(history, load_recipes(), error=plain.error, seed=0)
+    loads = {
+        "even": replace(plain, arrivals="even"),
+        "bursts": replace(plain, arrivals="bursts"),
+        **({"given": replace(plain, gaps=gaps)} if gaps else {}),
+    }
+    if history:
+        loads = {"history": plain}
+    elif arguments.of:
+        loads = {arguments.of: loads[arguments.of]}
     _recipes()
+    metrics = report.metrics
+    metrics["waiting_bound_h"] = load_recipes().policy.priority.waiting_bound_h
     with ProcessPoolExecutor(max_workers=min(2, available_cores())) as pool:
-        _value_part(pool, wanted, size, report.metrics, history=history)
-        if history is None:
-            _charted(wanted, arguments.chart)
-        _deadline_part(pool, wanted, size, report.metrics, premium=arguments.premium, history=history)
-    report.metrics["seconds"] = round(time.monotonic() - began, 1)
+        for kind, wanted in loads.items():
+            _value_part(pool, kind, wanted, size, metrics, history=history)
+            if history is None:
+                _charted(kind, wanted, arguments.chart.with_stem(f"{arguments.chart.stem}_{kind}"))
+            _deadline_part(pool, kind, wanted, size, metrics, premium=arguments.premium, history=history)
+    metrics["seconds"] = round(time.monotonic() - began, 1)
 
 
 def _value_part(
-    pool: ProcessPoolExecutor, wanted: Load, size: Size, metrics: dict[str, float], *, history: Path | None
+    pool: ProcessPoolExecutor, kind: str, wanted: Load, size: Size, metrics: dict[str, float], *, history: Path | None
 ) -> None:
     loads = size.loads if history is None else (0.0,)
     farm = Farm()
@@ -117,19 +136,26 @@ def _value_part(
     ]
     done = dict(zip([job[:3] for job in jobs], _all(pool, jobs), strict=True))
     for load in loads:
-        name = f"load_{load:g}".replace(".", "_") if history is None else "history"
+        name = _name(kind, load, history)
         by_seed = {seed: {order: done[order, load, seed] for order in VALUE_ORDERS} for seed in size.seeds}
         for order in ("callsheet", "callsheet_uncut"):
             gains = [1 - each[order].top_decile_h / each["fifo"].top_decile_h for each in by_seed.values()]
-            ratios = [each[order].weighted_completion / each["oracle"].weighted_completion for each in by_seed.values()]
             _spread(metrics, f"{name}_{order}_top_decile_below_fifo", gains)
-            _spread(metrics, f"{name}_{order}_weighted_completion_to_oracle", ratios)
+            for oracle in ("oracle", IN_TIME):
+                ratios = [
+                    each[order].weighted_completion / each[oracle].weighted_completion for each in by_seed.values()
+                ]
+                _spread(metrics, f"{name}_{order}_weighted_completion_to_{oracle}", ratios)
         for order in VALUE_ORDERS:
             _spread(
                 metrics,
                 f"{name}_{order}_least_decile_p99_h",
                 [each[order].least_decile_p99_h for each in by_seed.values()],
             )
+        if history is None:
+            bound_s = metrics["waiting_bound_h"] * HOUR_S
+            drawn = [draw(replace(wanted, load=load, seed=seed), farm, _recipes()) for seed in size.seeds]
+            _spread(metrics, f"{name}_busiest_bound", [busiest(each, farm, within_s=bound_s) for each in drawn])
         bound = _mean([each[order] for each in by_seed.values() for order in VALUE_ORDERS])
         figures = [_mean([each[order] for each in by_seed.values()]) for order in VALUE_ORDERS]
         _print(
@@ -137,22 +163,25 @@ def _value_part(
                 figures, title=f"{name}: mean of {len(size.seeds)} seeds, {bound.titles} titles each", focus=None
             )
         )
-    metrics["waiting_bound_h"] = load_recipes().policy.priority.waiting_bound_h
 
 
-def _charted(wanted: Load, path: Path) -> None:
+def _name(kind: str, load: float, history: Path | None) -> str:
+    return kind if history is not None else f"{kind}_{load:g}".replace(".", "_")
+
+
+def _charted(kind: str, wanted: Load, path: Path) -> None:
     """One of the farms as a chart."""
     charted, farm, recipes = replace(wanted, load=0.9, seed=SEEDS[0]), Farm(), load_recipes()
     titles = draw(charted, farm, recipes)
-    orders = (*VALUE_ORDERS[:1], "edf", *VALUE_ORDERS[1:])
     path.parent.mkdir(exist_ok=True)
-    runs = {order: run_order(order, titles, farm, recipes) for order in orders}
-    show.chart(runs, path, title=f"Load 0.9, {len(titles)} titles, {farm.slots} slots")
+    runs = {order: run_order(order, titles, farm, recipes) for order in VALUE_ORDERS}
+    show.chart(runs, path, title=f"Arrivals: {kind}, load 0.9, {len(titles)} titles, {farm.slots} slots")
     say(f"chart: {path}")
 
 
 def _deadline_part(
     pool: ProcessPoolExecutor,
+    kind: str,
     wanted: Load,
     size: Size,
     metrics: dict[str, float],
@@ -163,19 +192,28 @@ def _deadline_part(
     farm = Farm(node_failures_per_day=FAILING_A_DAY)
     # One title in ten is premium.
     each_s = replace(wanted, titles=max(100, premium * 10 // len(size.deadline_seeds)), error=0.2)
+    loads = size.deadline_loads if history is None else (0.0,)
     jobs: list[Job] = [
-        (order, 0.9, seed, each_s, replace(farm, seed=seed), history)
+        (order, load, seed, each_s, replace(farm, seed=seed), history)
+        for load in loads
         for order in DEADLINE_ORDERS
         for seed in size.deadline_seeds
     ]
-    done = dict(zip([(job[0], job[2]) for job in jobs], _all(pool, jobs), strict=True))
+    done = dict(zip([job[:3] for job in jobs], _all(pool, jobs), strict=True))
+    for load in loads:
+        runs = {order: [done[order, load, seed] for seed in size.deadline_seeds] for order in DEADLINE_ORDERS}
+        _in_time(_name(kind, load, history), runs, metrics)
+
+
+def _in_time(name: str, by_order: dict[str, list[Figures]], metrics: dict[str, float]) -> None:
+    """Premium titles in time on one load, as figures and as a table."""
     table = Table(
         "order", "of", "in time", "worst seed", "95 % sure of", "late", "refused", "degraded", "VMAF lost",
-        "most", "all late", title="premium in time: load 0.9, 5 % of the nodes fail a day, forecasts 20 % off",
+        "most", "all late", title=f"premium in time: {name}, 5 % of the nodes fail a day, forecasts 20 % off",
         title_justify="left",
     )  # fmt: skip
-    for order in DEADLINE_ORDERS:
-        runs = [done[order, seed] for seed in size.deadline_seeds]
+    for order, runs in by_order.items():
+        due = max(1, sum(each.due for each in runs))
         count, missed = sum(each.premium for each in runs), sum(each.premium_missed for each in runs)
         sure = lower_bound(count - missed, count)
         shares = [each.premium_on_time for each in runs]
@@ -191,9 +229,12 @@ def _deadline_part(
             "degraded_share": round(degraded / max(1, count), 4),
             "vmaf_lost": round(lost, 4),
             "vmaf_lost_most": round(max(each.premium_vmaf_lost_most for each in runs), 3),
-            "all_late_share": round(sum(each.late for each in runs) / max(1, sum(each.due for each in runs)), 5),
+            "all_due": due,
+            "all_late_share": round(sum(each.late for each in runs) / due, 5),
+            "all_refused_in_time_share": round(sum(each.refused_in_time for each in runs) / due, 5),
+            "all_promised_late_share": round(sum(each.promised_late for each in runs) / due, 5),
         }
-        metrics.update({f"premium_{order}_{name}": value for name, value in found.items()})
+        metrics.update({f"{name}_premium_{order}_{figure}": value for figure, value in found.items()})
         row = [f"{found['on_time']:.3%}", f"{min(shares):.3%}", f"{sure:.3%}", found["late"], found["refused"]]
         row += [f"{degraded / max(1, count):.1%}", f"{lost:.3f}", found["vmaf_lost_most"]]
         table.add_row(show.LABELS[order], str(count), *map(str, row), f"{found['all_late_share']:.2%}")

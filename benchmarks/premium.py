@@ -388,7 +388,6 @@ def copy_project(tree: Path, *, blind: bool) -> Path:
         value["kinds"] = dict.fromkeys(value["kinds"], 0)
         value["audience"]["points"] = 1e-6  # some there must be; none is left when points are rounded
         value["time"]["points"] = 0
-        policy["priority"] |= {"urgency_points": 0, "waiting_points": 0}
         path.write_text(yaml.safe_dump(policy))
     return tree
 

@@ -88,6 +88,7 @@ MODULES = {
     "domain/order/backlog": "policy/test_backlog.py policy/test_valuation.py",
     "domain/order/parallel": "policy/test_parallel.py policy/test_valuation.py",
     "domain/order/priority": "policy/test_priority.py",
+    "domain/order/promises": "policy/test_promises.py policy/test_valuation.py simulation/test_promises_kept.py",
     "domain/order/valuation": "policy/test_valuation.py policy/test_playable.py",
     "domain/order/value": "policy/test_value.py",
     "domain/outcome/report": "media_finish/test_package.py",

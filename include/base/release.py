@@ -26,5 +26,5 @@ TOOLS = {"ffmpeg": "9.0.2", "ffprobe": "8.1.2", "packager": "v3.8.0"}
 POSTGRESQL = 15
 """The oldest major version of PostgreSQL that is served."""
 
-RELEASES = {"0.1.0": "0004", "0.2.0": "0006", "0.3.0": "0010"}
+RELEASES = {"0.1.0": "0004", "0.2.0": "0006", "0.3.0": "0011"}
 """The catalog's revision of each release, from the oldest to this one."""

@@ -128,7 +128,7 @@ def simulate(
         str,
         typer.Argument(
             help="usual, premium_release, viral_title, live_event, complex_animation, surge, node_failures, "
-            "corrupt_sources or insufficient_capacity; any other word tells what happens in each."
+            "zone_outages, corrupt_sources or insufficient_capacity; any other word tells what happens in each."
         ),
     ],
     titles: Annotated[int, typer.Option(min=10, max=100_000, help="How many are drawn.")] = 1500,
@@ -138,6 +138,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed draws the same titles.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, max=1000, help="Machines with two slots each.")] = 8,
     chart: Annotated[Path | None, typer.Option(help="Turnaround and lateness as a PNG.")] = None,
+    even: Annotated[bool, typer.Option("--even", help="Titles come evenly, instead of in bursts.")] = False,
     arrivals: Annotated[Path | None, typer.Option(help="CSV with `submit` in seconds: when titles come.")] = None,
     views: Annotated[
         Path | None, typer.Option(help="CSV with `video_id`, `views`, `date` (day.month): how popularity grows.")
@@ -156,8 +157,8 @@ def simulate(
     (--json: one document): turnaround in hours, premium titles in time, what was given up for that.
     """
     asked = Asked(
-        scenario=scenario, titles=titles, load=load, seed=seed, nodes=nodes, arrivals=arrivals, views=views,
-        history=history,
+        scenario=scenario, titles=titles, load=load, seed=seed, nodes=nodes, even=even, arrivals=arrivals,
+        views=views, history=history,
     )  # fmt: skip
     answer = run_scenario(asked, say)
     if chart is not None:

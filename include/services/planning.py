@@ -31,7 +31,7 @@ def farm_share_of(catalog: Catalog, settings: Settings, request_id: str) -> Farm
     title = catalog.titles.get(request_id)
     slots = slots_for(
         score=title.score if title else 0,
-        laxity_s=title.valuation.laxity_s if title and title.valuation else None,
+        laxity_s=title.valuation.pressing_s if title and title.valuation else None,
         slots=worker_slots(settings),
         policy=load_policy().parallel,
     )

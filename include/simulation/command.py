@@ -25,6 +25,7 @@ class Asked:
     load: float | None
     seed: int
     nodes: int
+    even: bool = False
     arrivals: Path | None = None
     views: Path | None = None
     history: Path | None = None
@@ -78,6 +79,7 @@ def run_scenario(asked: Asked, say: Say) -> Answer:
         titles=asked.titles,
         load=scenario.load if asked.load is None else asked.load,
         seed=asked.seed,
+        arrivals="even" if asked.even else "bursts",
         gaps=read_gaps(asked.arrivals) if asked.arrivals else None,
         trends=read_trends(asked.views) if asked.views else None,
     )

@@ -8,87 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import simpy
 
-from include.domain.cost.forecast import Forecast
-from include.domain.order.admission import admit
-from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s
+from include.domain.order.backlog import occupied_s
 from include.domain.order.parallel import chunks_for, slots_for
-from include.domain.order.priority import priority_points
-from include.domain.order.valuation import Policy
 from include.domain.order.value import score_points
 from include.domain.plan.degradation import best_that_fits
 from include.domain.plan.presets import preset_options
-from include.domain.title.request import Signals
 from include.domain.title.title import Kind
 from include.simulation.model import Encode, End, Farm, Outcome, SimTitle, moment
-from include.simulation.orders import Order, Standing
+from include.simulation.orders import Order
+from include.simulation.prospects import known, pressing_s, stand, verdict
+from include.simulation.state import STEPS, Active, Node, Stage, Task
 
 Say = Callable[[str], None]
-Stage = Literal["prepare", "encode", "extras", "finish"]
-STEPS: dict[Stage, int] = {"prepare": 0, "encode": 1, "extras": 2, "finish": 3}
-"""Within one title what is nearly done goes first."""
-
-
-@dataclass(eq=False, kw_only=True)
-class _Task:
-    active: _Active
-    stage: Stage
-    true_s: float
-    forecast: Forecast
-    encode: Encode | None = None
-    number: int = 0
-    started_s: float = 0.0
-    attempt: int = 0
-    node: _Node | None = None
-    loss: float = 0.0
-    bound_s: float = 0.0
-    """Slot seconds that it takes with the preset that it has taken."""
-
-
-@dataclass(eq=False, kw_only=True)
-class _Active:
-    """A title in the system."""
-
-    title: SimTitle
-    outcome: Outcome
-    seq: int
-    signals: Signals
-    score: int
-    forecast_s: float
-    """Predicted slot seconds of the whole title, median."""
-    mean_over_median: float
-    occupied_s: float
-    """Predicted slot seconds to the end of one of its tasks that run."""
-    remaining_s: float
-    elapsed_p90_s: float
-    """Predicted wall time of the whole title with every slot of the farm."""
-    elapsed_mean_s: float
-    true_remaining_s: float
-    key: float = 0.0
-    share: int = 0
-    """Slots that it may use at once while others wait."""
-    open: bool = False
-    ready: list[_Task] = field(default_factory=list)
-    running: int = 0
-    unfinished: int = 0
-    """Tasks of the current stage."""
-
-    @property
-    def left(self) -> float:
-        """Share of its predicted work that is still to be done."""
-        return self.remaining_s / self.forecast_s if self.forecast_s else 0.0
-
-
-@dataclass(eq=False)
-class _Node:
-    number: int
-    free: int
-    up: bool = True
-    running: set[_Task] = field(default_factory=set)
 
 
 class Simulation:
@@ -100,11 +36,11 @@ class Simulation:
         self.order, self.say = order, say
         self.random = random.Random(farm.seed)  # noqa: S311 - chance that can be repeated is what is wanted
         self.env = simpy.Environment()
-        self.nodes = [_Node(number, farm.slots_per_node) for number in range(farm.nodes)]
+        self.nodes = [Node(number, farm.slots_per_node) for number in range(farm.nodes)]
         self.outcomes = [Outcome(title=title) for title in self.titles]
-        self.waiting: list[_Active] = []
-        self.open: set[_Active] = set()
-        self.ready: dict[_Active, None] = {}
+        self.waiting: list[Active] = []
+        self.open: set[Active] = set()
+        self.ready: dict[Active, None] = {}
         """Titles with tasks that wait for a slot."""
         self.settled = 0
         self.all_settled = self.env.event()
@@ -121,7 +57,11 @@ class Simulation:
             self.env.process(self._minute_hand())
         if self.farm.node_failures_per_day > 0:
             for node in self.nodes:
-                self.env.process(self._failures(node))
+                self.env.process(self._failures([node], self.farm.node_failures_per_day, self.farm.node_repair_s))
+        if self.farm.zone_failures_per_day > 0:
+            for zone in range(self.farm.zones):
+                nodes = self.nodes[zone :: self.farm.zones]
+                self.env.process(self._failures(nodes, self.farm.zone_failures_per_day, self.farm.zone_repair_s))
         self.env.run(until=self.all_settled)
         return self.outcomes
 
@@ -132,7 +72,7 @@ class Simulation:
             yield self.env.timeout(max(0.0, title.arrival_s - self.env.now))
             expected = title.expected
             whole, elapsed = expected.total, expected.elapsed(self.farm.slots)
-            active = _Active(
+            active = Active(
                 title=title,
                 outcome=outcome,
                 seq=seq,
@@ -146,18 +86,23 @@ class Simulation:
                 elapsed_mean_s=elapsed.mean_s,
                 true_remaining_s=title.true_work_s,
             )
+            self.waiting.append(active)
             self._value(active)
+            if title.deadline_s is not None:
+                self._stand()
             self._weigh(active)
             if self.order.policy is not None:
-                self._admit(active)
+                if title.deadline_s is not None:
+                    outcome.verdict = verdict(
+                        active, self._present(), farm=self.farm, order=self.order, now_s=self.env.now
+                    )
                 if title.boost is not None:
                     self._later(title.boost[0] - self.env.now, self._boost, active)
-            self.waiting.append(active)
             self._release()
             if self.say and seq % 500 == 499:
                 self.say(f"{self.order.name}: {seq + 1} of {len(self.titles)} titles have arrived")
 
-    def _boost(self, active: _Active) -> None:
+    def _boost(self, active: Active) -> None:
         assert active.title.boost is not None
         active.signals = active.title.boost[1]
         if active.outcome.end is None:
@@ -166,7 +111,7 @@ class Simulation:
             self._release()
             self._dispatch()
 
-    def _value(self, active: _Active) -> None:
+    def _value(self, active: Active) -> None:
         if self.order.policy is not None:
             title = active.title
             active.score = score_points(
@@ -179,95 +124,40 @@ class Simulation:
                 policy=self.order.policy.value,
             )
 
-    def _laxity_s(self, active: _Active) -> float | None:
-        deadline_s = active.title.deadline_s
-        if deadline_s is None:
-            return None
-        return deadline_s - self.env.now - active.elapsed_p90_s * active.left - self.farm.overhead_s
+    def _stand(self) -> None:
+        """How the promises stand as of now, together."""
+        if self.order.promises is not None:
+            running = [task for node in self.nodes for task in node.running]
+            stand(self._present(), running, farm=self.farm, order=self.order, now_s=self.env.now)
 
-    def _weigh(self, active: _Active) -> None:
+    def _present(self) -> list[Active]:
+        return [*self.open, *self.waiting]
+
+    def _weigh(self, active: Active) -> None:
         """The title's place in the order, as of now, and its share of the slots."""
-        laxity_s = self._laxity_s(active)
-        active.key = self.order.key(
-            Standing(
-                title=active.title,
-                score=active.score,
-                remaining_s=active.remaining_s,
-                mean_elapsed_s=active.elapsed_mean_s * active.left,
-                true_remaining_s=active.true_remaining_s,
-                laxity_s=laxity_s,
-                waiting_s=self.env.now - active.title.arrival_s,
-            )
-        )
-        active.share = self._share(active, laxity_s)
+        active.key = self.order.key(known(active))
+        active.share = self._share(active)
 
-    def _share(self, active: _Active, laxity_s: float | None) -> int:
+    def _share(self, active: Active) -> int:
         if not self.order.cuts or self.order.policy is None:
             return self.farm.slots
         return slots_for(
-            score=active.score, laxity_s=laxity_s, slots=self.farm.slots, policy=self.order.policy.parallel
+            score=active.score,
+            laxity_s=pressing_s(active, farm=self.farm, now_s=self.env.now),
+            slots=self.farm.slots,
+            policy=self.order.policy.parallel,
         )
-
-    def _admit(self, active: _Active) -> None:
-        """The quote of :func:`include.domain.order.valuation.value_titles` for this title alone."""
-        title, policy, now_s = active.title, self.order.policy, self.env.now
-        if policy is None or title.deadline_s is None:
-            return
-        slots, laxity_s = self.farm.slots, self._laxity_s(active)
-        present = (*self.open, *self.waiting, active)
-        backlog = Backlog(
-            [self._claim(each, policy) for each in present],
-            slots=slots,
-            fresh_load=sum(each.forecast_s for each in present if self._is_fresh(each)) / (slots * FRESH_S),
-            policy=policy.admission,
-        )
-        horizon_s = policy.priority.urgency_horizon_h * 3600
-        wait = backlog.wait(self._claim(active, policy), laxity_s=laxity_s, horizon_s=horizon_s)
-        share = slots_for(score=active.score, laxity_s=laxity_s, slots=slots, policy=policy.parallel)
-        full, least = title.expected.elapsed(share), title.least.elapsed(slots)
-        active.outcome.verdict = admit(
-            now=moment(now_s),
-            deadline=moment(title.deadline_s),
-            wait=wait,
-            full=full.later(self.farm.overhead_s),
-            degraded=least.later(self.farm.overhead_s),
-            work=title.expected.total,
-            policy=policy.admission,
-        ).verdict
-
-    def _claim(self, active: _Active, policy: Policy) -> SlotDemand:
-        deadline_s, key = active.title.deadline_s, int(active.key)
-        urgent = key
-        if deadline_s is not None:
-            urgent = priority_points(
-                score=active.score,
-                work_s=active.remaining_s,
-                laxity_s=0.0,
-                waiting_s=self.env.now - active.title.arrival_s,
-                policy=policy.priority,
-            )
-        work_s = active.remaining_s * active.mean_over_median
-        return SlotDemand(
-            seq=active.seq,
-            points=key,
-            urgent=urgent,
-            due_s=None if deadline_s is None else deadline_s - self.env.now,
-            work_s=work_s,
-            occupied_s=min(work_s, active.occupied_s) if active.open else 0.0,
-            fresh=self._is_fresh(active),
-            slots=active.share if self.order.cuts else min(active.share, len(active.title.encodes) + 1),
-        )
-
-    def _is_fresh(self, active: _Active) -> bool:
-        return self.env.now - active.title.arrival_s <= FRESH_S
 
     def _minute_hand(self) -> Generator[simpy.Event, Any, None]:
         """What the DAG ``dispatch`` does each minute: it values and weighs the titles as of now."""
         while True:
             yield self.env.timeout(self.farm.dispatch_every_s)
-            for active in (*self.waiting, *self.open):
+            present = self._present()
+            for active in present:
                 if active.title.deadline_s is not None or active.title.kind is Kind.NEWS:
                     self._value(active)
+            self._stand()
+            for active in present:
                 self._weigh(active)
             self._release()
             self._dispatch()
@@ -288,14 +178,10 @@ class Simulation:
             best.open = True
             self._begin(
                 best,
-                [
-                    _Task(
-                        active=best, stage="prepare", true_s=best.title.prepare_s, forecast=best.title.expected.prepare
-                    )
-                ],
+                [Task(active=best, stage="prepare", true_s=best.title.prepare_s, forecast=best.title.expected.prepare)],
             )
 
-    def _begin(self, active: _Active, tasks: Sequence[_Task]) -> None:
+    def _begin(self, active: Active, tasks: Sequence[Task]) -> None:
         """Make tasks ready. Those that have nothing to do end at once."""
         wanted = [task for task in tasks if task.true_s > 0]
         active.unfinished = len(wanted)
@@ -307,7 +193,7 @@ class Simulation:
         self.ready[active] = None
         self._dispatch()
 
-    def _advance(self, active: _Active, stage: Stage) -> None:
+    def _advance(self, active: Active, stage: Stage) -> None:
         """What follows when the last task of a stage has ended."""
         title = active.title
         if stage == "prepare" and title.corrupt:
@@ -318,9 +204,9 @@ class Simulation:
             self._later(2 * self.farm.control_s, self._end, active, End.PUBLISHED)
         else:
             finish = title.planned.finish
-            self._begin(active, [_Task(active=active, stage="finish", true_s=title.finish_s, forecast=finish)])
+            self._begin(active, [Task(active=active, stage="finish", true_s=title.finish_s, forecast=finish)])
 
-    def _plan(self, active: _Active) -> None:
+    def _plan(self, active: Active) -> None:
         """What happens once a title was inspected: a better forecast, its new place in the order, and its jobs."""
         title, planned = active.title, active.title.planned
         elapsed = planned.elapsed(self.farm.slots)
@@ -330,7 +216,7 @@ class Simulation:
         self._value(active)
         self._weigh(active)
         jobs = [
-            _Task(
+            Task(
                 active=active,
                 stage="encode",
                 true_s=job.true_s,
@@ -340,14 +226,15 @@ class Simulation:
             )
             for number, job in enumerate(self._cut(active))
         ]
-        extras = _Task(active=active, stage="extras", true_s=title.extras_s, forecast=planned.extras)
+        extras = Task(active=active, stage="extras", true_s=title.extras_s, forecast=planned.extras)
         self._begin(active, [*jobs, extras])
 
-    def _cut(self, active: _Active) -> list[Encode]:
+    def _cut(self, active: Active) -> list[Encode]:
         """The title's encodes, cut into chunks where its value or its deadline calls for that."""
         if not self.order.cuts or self.order.policy is None:
             return list(active.title.encodes)
-        policy, laxity_s = self.order.policy.parallel, self._laxity_s(active)
+        policy = self.order.policy.parallel
+        laxity_s = pressing_s(active, farm=self.farm, now_s=self.env.now)
         jobs: list[Encode] = []
         for encode in active.title.encodes:
             number = chunks_for(
@@ -356,7 +243,7 @@ class Simulation:
             jobs += [_chunk(encode, number, policy.chunk_overhead)] * number
         return jobs
 
-    def _end(self, active: _Active, end: End) -> None:
+    def _end(self, active: Active, end: End) -> None:
         outcome = active.outcome
         outcome.finished_s, outcome.end = self.env.now, end
         outcome.ends += 1
@@ -382,7 +269,7 @@ class Simulation:
                 del self.ready[active]
             self._start(task, node)
 
-    def _start(self, task: _Task, node: _Node) -> None:
+    def _start(self, task: Task, node: Node) -> None:
         self._hold(1)
         node.free -= 1
         node.running.add(task)
@@ -395,13 +282,13 @@ class Simulation:
         else:
             self._work(task, task.attempt)
 
-    def _work(self, task: _Task, attempt: int) -> None:
+    def _work(self, task: Task, attempt: int) -> None:
         if task.attempt != attempt:
             return
         task.bound_s, task.loss = self._bind(task)
         self._later(task.bound_s, self._done, task, attempt)
 
-    def _bind(self, task: _Task) -> tuple[float, float]:
+    def _bind(self, task: Task) -> tuple[float, float]:
         """Time that the task really takes with the option that it takes now, and the VMAF that this gives up."""
         title, encode = task.active.title, task.encode
         if encode is None or self.order.policy is None or title.deadline_s is None:
@@ -414,12 +301,13 @@ class Simulation:
         own_s, p90_s = task.forecast.p50_s, task.forecast.p90_s
         fair = own_s / (own_s + queued_s / max(1, task.active.running))
         options = preset_options(encode.faster, p50_s=own_s, p90_s=p90_s, may_lose=encode.may_lose)
-        choice = best_that_fits(options, time_left_s=left_s * fair)
-        if choice.fit == "late" and encode.dropped_loss is not None:
+        hurried = task.active.standing is not None and task.active.standing.hurried
+        choice = best_that_fits(options, time_left_s=0.0 if hurried else left_s * fair)
+        if choice.fit == "late" and not hurried and encode.dropped_loss is not None:
             return 0.0, encode.dropped_loss
         return task.true_s * choice.option.p50_s / own_s, choice.option.vmaf_loss
 
-    def _done(self, task: _Task, attempt: int) -> None:
+    def _done(self, task: Task, attempt: int) -> None:
         if task.attempt != attempt:
             return
         active, node = task.active, task.node
@@ -441,25 +329,33 @@ class Simulation:
             self._advance(active, task.stage)
         self._dispatch()
 
-    def _failures(self, node: _Node) -> Generator[simpy.Event, Any, None]:
+    def _failures(self, nodes: Sequence[Node], per_day: float, repair_s: float) -> Generator[simpy.Event, Any, None]:
+        """Nodes that fail at once, again and again."""
         while True:
-            yield self.env.timeout(self.random.expovariate(self.farm.node_failures_per_day / 86400))
-            node.up = False
-            # In the order in which they started: a set has none that could be repeated.
-            for task in sorted(node.running, key=lambda each: (each.started_s, each.active.seq, each.number)):
-                task.attempt += 1
-                task.active.running -= 1
-                task.active.outcome.retries += 1
-                task.active.outcome.lost_s += self.env.now - task.started_s
-                self._hold(-1)
-                self._later(self.farm.detection_s, self._again, task)
-            node.running.clear()
-            node.free = 0
-            yield self.env.timeout(self.farm.node_repair_s)
-            node.up, node.free = True, self.farm.slots_per_node
+            yield self.env.timeout(self.random.expovariate(per_day / 86400))
+            for node in nodes:
+                self._fail(node)
+            yield self.env.timeout(repair_s)
+            for node in nodes:
+                node.failures -= 1
+                if node.up:
+                    node.free = self.farm.slots_per_node
             self._dispatch()
 
-    def _again(self, task: _Task) -> None:
+    def _fail(self, node: Node) -> None:
+        node.failures += 1
+        # In the order in which they started: a set has none that could be repeated.
+        for task in sorted(node.running, key=lambda each: (each.started_s, each.active.seq, each.number)):
+            task.attempt += 1
+            task.active.running -= 1
+            task.active.outcome.retries += 1
+            task.active.outcome.lost_s += self.env.now - task.started_s
+            self._hold(-1)
+            self._later(self.farm.detection_s, self._again, task)
+        node.running.clear()
+        node.free = 0
+
+    def _again(self, task: Task) -> None:
         active = task.active
         active.ready.append(task)
         active.ready.sort(key=lambda each: (STEPS[each.stage], -each.number))
@@ -476,7 +372,7 @@ class Simulation:
         event.callbacks.append(lambda _: function(*arguments))
 
 
-def _first(active: _Active) -> tuple[float, int]:
+def _first(active: Active) -> tuple[float, int]:
     return active.key, -active.seq
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from include.base.document import Document
+from include.domain.order.admission import Verdict
 from include.domain.title.title import Tier
 from include.recipes import Recipes
 from include.simulation.farm import Say, Simulation
@@ -47,6 +48,10 @@ class Figures(Document):
     late: int
     """Of all titles with a deadline."""
     due: int
+    refused_in_time: int
+    """Of all titles with a deadline: called infeasible at their arrival, and in time."""
+    promised_late: int
+    """Of these: called feasible at their arrival, and late."""
     focus_h: float | None
     """Mean turnaround of the titles that the scenario is about."""
     focus_late: int | None
@@ -113,11 +118,27 @@ def sum_up(name: str, outcomes: Sequence[Outcome], *, utilisation: float, focus:
         premium_vmaf_lost_most=max(losses, default=0.0),
         late=len(late),
         due=len(due),
+        refused_in_time=sum(outcome.refused and (outcome.late_s or 0) <= 0 for outcome in due),
+        promised_late=sum(outcome.verdict is Verdict.FEASIBLE for outcome in late),
         focus_h=mean_h(about) if about else None,
         focus_late=sum((outcome.late_s or 0) > 0 for outcome in about) if about else None,
         utilisation=utilisation,
         lost_h=sum(outcome.lost_s for outcome in outcomes) / HOUR_S,
     )
+
+
+def busiest(titles: Sequence[SimTitle], farm: Farm, *, within_s: float) -> float:
+    """The highest load, in slot seconds per slot second, that titles offer in any stretch of so many seconds."""
+    arrived = [(title.arrival_s, title.true_work_s + title.tasks * farm.start_delay_s) for title in titles]
+    most_s = inside_s = 0.0
+    first = 0
+    for at_s, work_s in arrived:
+        inside_s += work_s
+        while arrived[first][0] <= at_s - within_s:
+            inside_s -= arrived[first][1]
+            first += 1
+        most_s = max(most_s, inside_s)
+    return most_s / (farm.slots * within_s)
 
 
 def mean_h(outcomes: Iterable[Outcome]) -> float:

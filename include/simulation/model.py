@@ -100,6 +100,11 @@ class Farm:
     node_failures_per_day: float = 0.0
     """Expected failures of each node per day."""
     node_repair_s: float = 900.0
+    zones: int = 1
+    """Groups of nodes that fail together, as a zone does or spot capacity of one kind."""
+    zone_failures_per_day: float = 0.0
+    """Expected failures of each zone per day."""
+    zone_repair_s: float = 1800.0
     detection_s: float = 60.0
     """Until the tasks of a failed node are tried again."""
     seed: int = 0

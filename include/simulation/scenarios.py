@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 from include.domain.cost.features import expected_features, metadata_features
 from include.domain.cost.forecast import Forecast, spread
@@ -20,6 +21,7 @@ from include.domain.recipe.tiers import core_of
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
 from include.recipes import Recipes, load_recipes
+from include.simulation.arrivals import bursty_gaps, even_gaps
 from include.simulation.model import Encode, Farm, SimTitle, moment
 
 NOISE = 0.05
@@ -80,8 +82,10 @@ class Load:
     seed: int = 1
     error: float = 0.2
     """Sigma of predicted over true time of a planned title, in the logarithm. Before the plan it is the prior's."""
+    arrivals: Literal["bursts", "even"] = "bursts"
+    """How titles come (:mod:`include.simulation.arrivals`)."""
     gaps: tuple[float, ...] | None = None
-    """Times between arrivals, scaled to the load, from a place that the seed chooses on; else a Poisson stream."""
+    """Times between arrivals instead, scaled to the load, from a place that the seed chooses on."""
     trends: tuple[tuple[float, float], ...] | None = None
     """Views of a title's first day and of its second; drawn for titles without a deadline, whose signals follow."""
     day_swing: float = 0.3
@@ -271,7 +275,7 @@ def _arrives(
 
 def _gaps(wanted: Load, rng: random.Random) -> list[float]:
     if not wanted.gaps:
-        return [rng.expovariate(1.0) for _ in range(wanted.titles)]
+        return (bursty_gaps if wanted.arrivals == "bursts" else even_gaps)(wanted.titles, rng)
     first = rng.randrange(len(wanted.gaps))
     given = [wanted.gaps[(first + number) % len(wanted.gaps)] for number in range(wanted.titles)]
     return given if sum(given) > 0 else [1.0] * wanted.titles
@@ -387,6 +391,12 @@ def _node_failures(
     return titles, replace(farm, node_failures_per_day=2.0, node_repair_s=3600.0)
 
 
+def _zone_outages(
+    titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
+) -> tuple[list[SimTitle], Farm]:
+    return titles, replace(farm, zones=3, zone_failures_per_day=1.0, zone_repair_s=1800.0)
+
+
 def _corrupt_sources(
     titles: list[SimTitle], farm: Farm, rng: random.Random, recipes: Recipes
 ) -> tuple[list[SimTitle], Farm]:
@@ -416,6 +426,8 @@ SCENARIOS = {
                  what="a third of the titles comes three times as fast"),
         Scenario(name="node_failures", load=0.8, focus=None, befalls=_node_failures,
                  what="each node fails twice a day and is away for an hour"),
+        Scenario(name="zone_outages", load=0.8, focus=None, befalls=_zone_outages,
+                 what="spot capacity: each third of the nodes is taken away at once, daily, for half an hour"),
         Scenario(name="corrupt_sources", load=0.9, focus="corrupt", befalls=_corrupt_sources,
                  what="15 % of the mezzanines are broken and are rejected once they were looked at"),
         Scenario(name="insufficient_capacity", load=1.3, focus=None, befalls=_as_it_comes,

@@ -23,6 +23,7 @@ COLOURS = {
     "callsheet": "#0072B2",
     "callsheet_uncut": "#009E73",
     "oracle": "#CC79A7",
+    "oracle_in_time": "#D55E00",
 }
 """Told apart by people with any kind of colour blindness (Okabe and Ito, 2008)."""
 LABELS = {
@@ -32,10 +33,19 @@ LABELS = {
     "callsheet": "Callsheet",
     "callsheet_uncut": "Callsheet, no chunks",
     "oracle": "oracle, no chunks",
+    "oracle_in_time": "oracle, in time",
 }
 HEADS = {name: label.replace(", ", "\n").replace("strict ", "strict\n") for name, label in LABELS.items()}
 """The same in two lines, for narrow columns."""
-STYLES = {"fifo": ":", "tiers": (0, (1, 1)), "edf": "-.", "callsheet": "-", "callsheet_uncut": "--", "oracle": "-"}
+STYLES = {
+    "fifo": ":",
+    "tiers": (0, (1, 1)),
+    "edf": "-.",
+    "callsheet": "-",
+    "callsheet_uncut": "--",
+    "oracle": "-",
+    "oracle_in_time": "--",
+}
 
 
 def table(figures: Sequence[Figures], *, title: str, focus: str | None) -> Table:

@@ -187,7 +187,7 @@ def test_the_farm_prints_one_object_on_stdout_and_progress_on_stderr(extra: tupl
         assert found["metrics"]["validation_real_makespan_s"] > 0
     else:
         assert chart.stat().st_size > 10_000
-        assert found["metrics"]["premium_callsheet_titles"] > 0
+        assert found["metrics"]["bursts_0_9_premium_callsheet_titles"] > 0
         assert found["metrics"]["load_0_7_fifo_least_decile_p99_h"] > 0
 
 

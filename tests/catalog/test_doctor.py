@@ -51,7 +51,7 @@ def airflow() -> Iterator[AirflowServer]:
 @pytest.fixture
 def with_own_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """This release is one whose predecessor had other tables."""
-    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0010"})
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0011"})
     monkeypatch.setattr(upgrade, "VERSION", "0.2.0")
 
 
@@ -139,7 +139,7 @@ def test_a_database_without_tables_is_not_made_by_looking(empty_url: str, tmp_pa
     seen = examine(Settings(home=tmp_path, catalog_url=empty_url), no_airflow)
 
     assert found(seen, "schema") == [(Level.OPERATOR, "the catalog has no tables yet")]
-    assert (seen.revision, seen.live, len(seen.due)) == (None, None, 10)
+    assert (seen.revision, seen.live, len(seen.due)) == (None, None, 11)
     assert not (tmp_path / "new").exists()
 
 
@@ -281,7 +281,7 @@ def test_the_catalog_goes_back_to_the_release_before_with_all_that_is_in_it_and_
     done = take_catalog_back(catalog, store)
 
     assert (done.release, done.revision) == ("0.1.0", RELEASES["0.1.0"])
-    assert [migration.revision for migration in done.undone] == ["0010", "0009", "0008", "0007", "0006", "0005"]
+    assert [migration.revision for migration in done.undone] == ["0011", "0010", "0009", "0008", "0007", "0006", "0005"]
     assert (done.under_way, done.by_themselves) == (["spring/a", "spring/b"], False)
     assert catalog.revisions.current() == RELEASES["0.1.0"]
     with pytest.raises(ConfigurationError, match="no release before it"):
@@ -306,11 +306,11 @@ def test_going_back_leaves_runs_under_way_nothing_that_the_release_before_may_no
     assert sorted(f"{title.work}/{name}" for name in store.list(title.work)) == kept
 
 
-@pytest.mark.parametrize(("tables", "undone"), [("0010", 0), ("0006", 4), ("0005", 5)])
+@pytest.mark.parametrize(("tables", "undone"), [("0011", 0), ("0006", 5), ("0005", 6)])
 def test_the_release_before_may_have_the_same_tables_and_has_the_runs_begin_again_by_itself(
     tables: str, undone: int, catalog: Catalog, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": tables, "0.3.0": "0010"})
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": tables, "0.3.0": "0011"})
     monkeypatch.setattr(upgrade, "VERSION", "0.3.0")
     accept(catalog, "spring", "a", "b", "c")
     title = start(catalog, "spring/a").job()

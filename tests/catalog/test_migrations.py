@@ -7,13 +7,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import NullPool, create_engine, inspect, text
+from sqlalchemy import NullPool, create_engine, inspect, select, text
 
 from include.adapters.catalog import Catalog
-from include.adapters.catalog.schema import metadata
+from include.adapters.catalog.schema import metadata, titles
 from include.base.errors import ConfigurationError, PlatformUnavailable
 from include.domain.title.title import Origin
 from tests.catalog.samples import NOW, accept, after, publish, start
+from tests.catalog.test_queue import valued
 from tests.catalog.together import PROCESSES, Together
 
 
@@ -75,6 +76,33 @@ def test_the_release_before_looks_itself_for_a_mezzanine_that_may_still_arrive(u
 
     with catalog.database.read() as connection:
         assert connection.scalar(text("SELECT count(*) FROM titles WHERE not_before IS NULL")) == 1
+
+
+def test_the_release_before_finds_nothing_in_a_valuation_that_it_does_not_know(url: str) -> None:
+    catalog = Catalog(url)
+    accept(catalog)
+    accept(catalog, batch_id="summer")
+    work, valuation = valued(50)
+    promised = valuation.model_copy(
+        update={
+            "spare_s": 60.0,
+            "kept": False,
+            "hurried": True,
+            "admission": valuation.admission.model_copy(update={"displaces": ("autumn/beta",)}),
+        }
+    )
+    catalog.queue.value({"spring/alpha": (work, promised)}, now=NOW)
+
+    downgrade(url, "0010")
+
+    with catalog.database.read() as connection:
+        found = dict(connection.execute(select(titles.c.request_id, titles.c.valuation)).all())
+    old = {*valuation.model_dump()} - {"spare_s", "kept", "hurried"}
+    assert {*found["spring/alpha"]} == old
+    assert {*found["spring/alpha"]["admission"]} == {*valuation.admission.model_dump()} - {"displaces"}
+    assert found["summer/alpha"] is None or {*found["summer/alpha"]} == old
+    catalog.migrate()
+    assert catalog.titles.get("spring/alpha") is not None
 
 
 def test_a_first_version_goes_back_where_a_request_has_no_other_version(url: str) -> None:

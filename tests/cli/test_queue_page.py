@@ -146,7 +146,7 @@ def test_a_score_opens_into_its_terms(queue: Catalog, opened: Open) -> None:
     expect(row.locator(".detail")).to_be_hidden()
     row.locator("button.name").click()
 
-    for said in ("tier", "2.1M views in 7 days", "growth", "urgency", "waiting", "slot time", "batch__spring"):
+    for said in ("tier", "2.1M views in 7 days", "growth", "promise", "waiting", "slot time", "batch__spring"):
         expect(row.locator(".detail")).to_contain_text(said)
     assert "audience" in str(row.locator("td").nth(3).get_attribute("title"))
     shot(page, "dark")

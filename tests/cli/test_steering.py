@@ -247,8 +247,10 @@ def test_the_queue_shows_readable_titles_in_order_with_terms_and_counts(
     found = asked("GET", "queue", user="viewer").json()
 
     assert asked("GET", "queue", user=None).status_code == 401
-    assert [title["title_id"] for title in found["titles"]] == ["alpha", "gamma", "beta"]
-    first, third, second = found["titles"]
+    assert [title["title_id"] for title in found["titles"]] == ["alpha", "beta", "gamma"], (
+        "a deadline that has passed makes nobody else wait"
+    )
+    first, second, third = found["titles"]
     assert (first["place"], first["running"], first["score"], first["at_risk"]) == (1, True, None, False)
     assert (third["at_risk"], third["admission"]["verdict"], third["held"]) == (True, "infeasible", True)
     assert third["laxity_s"] < 0
@@ -372,7 +374,7 @@ def test_the_command_line_explains_value_and_place_in_words(server: str, airflow
     done = call("reschedule", "alpha", "--publish-at", SOON, "--why", "the boss")
 
     assert "spring/alpha: waiting, held" in done.stderr
-    for word in ("score", "tier", "audience", "priority", "urgency", "finish", "verdict", "deadline", "to spare"):
+    for word in ("score", "tier", "audience", "priority", "promise", "finish", "verdict", "deadline", "to spare"):
         assert word in done.stdout, word
     status = call("status", "alpha")
     assert "no signal: typical for standard" in status.stdout

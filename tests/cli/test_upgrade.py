@@ -110,7 +110,7 @@ def test_migrating_says_what_it_did(settings: Settings, catalog: Catalog) -> Non
 def test_going_back_says_what_was_undone_whom_the_catalog_fits_and_which_runs_are_to_be_cleared(
     settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0010"})
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0011"})
     monkeypatch.setattr(upgrade, "VERSION", "0.2.0")
     accept(catalog, "spring", "a", "b")
     start(catalog, "spring/a")
@@ -119,6 +119,7 @@ def test_going_back_says_what_was_undone_whom_the_catalog_fits_and_which_runs_ar
 
     assert done.exit_code == 0
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+        "migration 0011 undone",
         "migration 0010 undone",
         "migration 0009 undone",
         "migration 0008 undone",
@@ -135,7 +136,7 @@ def test_going_back_says_what_was_undone_whom_the_catalog_fits_and_which_runs_ar
 def test_going_back_to_a_release_with_the_same_tables_says_that_runs_begin_again(
     settings: Settings, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0010", "0.3.0": "0010"})
+    monkeypatch.setattr(upgrade, "RELEASES", {"0.1.0": "0004", "0.2.0": "0011", "0.3.0": "0011"})
     monkeypatch.setattr(upgrade, "VERSION", "0.3.0")
     accept(catalog, "spring", "a", "b")
     start(catalog, "spring/a")
@@ -143,7 +144,7 @@ def test_going_back_to_a_release_with_the_same_tables_says_that_runs_begin_again
     done = call("migrate", "--back")
 
     assert done.stderr.splitlines() == [
-        "the catalog is at revision 0010, as Callsheet 0.2.0 has it",
+        "the catalog is at revision 0011, as Callsheet 0.2.0 has it",
         "once the old version is up, these begin again within a minute or two: spring/a, spring/b",
     ]
 
@@ -181,6 +182,7 @@ def test_the_local_stack_moves_batches_before_it_starts(
         "migration 0008 applied",
         "migration 0009 applied",
         "migration 0010 applied",
+        "migration 0011 applied",
         "under the newest version of their pipeline now",
     ]
     assert [stub.pipeline_version for stub in catalog.batches.stubs()] == [OLD + 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from include.domain.cost.forecast import NOTHING, Forecast, spread, total
-from include.domain.order.admission import Verdict, admit, waiting
+from include.domain.order.admission import Admission, Verdict, admit, waiting
 from include.recipes import load_policy
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -88,6 +89,7 @@ def test_a_deadline_is_feasible_feasible_with_something_given_up_or_not(due_s: f
         now=NOW,
         deadline=None if due_s is None else NOW + timedelta(seconds=due_s),
         wait=spread(300, 0.3),
+        soonest=spread(300, 0.3),
         full=spread(900, 0.3),
         degraded=spread(200, 0.3),
         work=spread(2000, 0.3),
@@ -113,6 +115,7 @@ def test_a_later_deadline_is_never_less_feasible(
             now=NOW,
             deadline=NOW + timedelta(seconds=due),
             wait=wait,
+            soonest=wait,
             full=full,
             degraded=full.scaled(share),
             work=full,
@@ -125,10 +128,54 @@ def test_a_later_deadline_is_never_less_feasible(
 
 def test_a_finish_that_should_have_come_is_expected_at_once_and_one_ahead_stays() -> None:
     work = Forecast(p50_s=60, p90_s=600)
-    quote = admit(now=NOW, deadline=None, wait=NOTHING, full=work, degraded=work, work=work, policy=POLICY)
+    quote = admit(
+        now=NOW, deadline=None, wait=NOTHING, soonest=NOTHING, full=work, degraded=work, work=work, policy=POLICY
+    )
     later = NOW + timedelta(seconds=90)
 
     assert quote.as_of(NOW) == quote
     assert (quote.as_of(later).finish_p50, quote.as_of(later).finish_p90) == (later, quote.finish_p90)
     last = NOW + timedelta(hours=1)
     assert (quote.as_of(last).finish_p50, quote.as_of(last).finish_p90) == (last, last)
+
+
+def quoted(**fields: Any) -> Admission:
+    work = spread(900, 0.1)
+    given: dict[str, Any] = {"wait": NOTHING, "soonest": NOTHING, "full": work, "degraded": work, **fields}
+    return admit(now=NOW, work=work, policy=POLICY, **{"deadline": NOW + timedelta(seconds=1000), **given})
+
+
+def test_a_deadline_goes_by_the_soonest_start_and_the_finish_by_the_expected_one() -> None:
+    quote = quoted(full=spread(500, 0.1), wait=spread(400, 0.1), soonest=spread(10, 0.1))
+
+    assert quote.verdict is Verdict.FEASIBLE
+    assert quote.miss_chance == 0
+    assert (quote.finish_p50 - NOW).total_seconds() == pytest.approx(900, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({"full": spread(500, 0.1)}, Verdict.FEASIBLE),
+        ({"full": spread(500, 0.1), "kept": False}, Verdict.INFEASIBLE),
+        ({"full": spread(500, 0.1), "degraded": spread(400, 0.1), "kept": False, "premium": True}, "chance"),
+        ({"soonest": spread(5000, 0.1), "premium": True}, "chance"),
+        ({"soonest": spread(5000, 0.1)}, Verdict.INFEASIBLE),
+        ({"full": spread(2000, 0.1), "degraded": spread(1001, 0.1), "premium": True}, Verdict.INFEASIBLE),
+    ],
+)
+def test_a_premium_title_is_refused_only_where_it_would_be_late_even_alone(
+    fields: dict[str, Any], verdict: Verdict | str
+) -> None:
+    quote = quoted(**fields)
+
+    assert quote.verdict is (Verdict.FEASIBLE_DEGRADED if verdict == "chance" else verdict)
+    if verdict is Verdict.INFEASIBLE:
+        assert (quote.miss_chance or 0.0) >= POLICY.miss_chance
+
+
+def test_a_quote_names_whom_it_displaces() -> None:
+    quote = quoted(full=spread(500, 0.1))
+
+    assert "displaces" not in str(quote)
+    assert str(quote.model_copy(update={"displaces": ("b/1", "b/2")})).endswith(", displaces b/1, b/2")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from include.domain.cost.forecast import NOTHING, Forecast, spread
 from include.domain.cost.work import TitleWork
 from include.domain.order.backlog import Backlog, SlotDemand, occupied_s
+from include.domain.order.promises import Standing
 from include.recipes import load_policy
 
 POLICY = load_policy().admission
@@ -19,27 +20,26 @@ HOUR_S = 3600.0
 
 
 def demand(seq: int, points: int, work_s: float = 100.0, **fields: Any) -> SlotDemand:
-    known = {"urgent": points, "due_s": None, "occupied_s": 0.0, "fresh": False, "slots": 100}
+    known = {"occupied_s": 0.0, "fresh": False, "slots": 100}
     given: dict[str, Any] = {**known, **fields}
     return SlotDemand(seq=seq, points=points, work_s=work_s, **given)
 
 
 def wait(
-    one: SlotDemand,
-    *others: SlotDemand,
-    slots: int = 2,
-    laxity_s: float | None = None,
-    fresh_load: float = 0.0,
-    horizon_s: float = 2 * HOUR_S,
+    one: SlotDemand, *others: SlotDemand, slots: int = 2, standing: Standing | None = None, fresh_load: float = 0.0
 ) -> float:
-    return forecast(one, *others, slots=slots, laxity_s=laxity_s, fresh_load=fresh_load, horizon_s=horizon_s).p50_s
+    return waits(one, *others, slots=slots, standing=standing, fresh_load=fresh_load)[0].p50_s
 
 
-def forecast(
-    one: SlotDemand, *others: SlotDemand, slots: int, laxity_s: float | None, fresh_load: float, horizon_s: float
-) -> Forecast:
-    backlog = Backlog([one, *others], slots=slots, fresh_load=fresh_load, policy=POLICY)
-    return backlog.wait(one, laxity_s=laxity_s, horizon_s=horizon_s)
+def waits(
+    one: SlotDemand, *others: SlotDemand, slots: int = 2, standing: Standing | None = None, fresh_load: float = 0.0
+) -> tuple[Forecast, Forecast]:
+    """As things are, and at the soonest."""
+    return Backlog([one, *others], slots=slots, fresh_load=fresh_load, policy=POLICY).wait(one, standing)
+
+
+def promised(spare_s: float, ahead_s: float = 0.0, **fields: Any) -> Standing:
+    return Standing(spare_s=spare_s, sure=True, held_by=1, ahead_s=ahead_s, **fields)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,6 @@ def test_a_title_waits_for_higher_priorities_for_earlier_twins_and_for_what_runs
     other: SlotDemand, expected_s: float
 ) -> None:
     assert wait(demand(1, 500), other) == pytest.approx(expected_s)
-
-
-def test_a_rival_that_is_as_far_already_as_the_title_will_come_stays_before_it() -> None:
-    one, rival = demand(1, 500, urgent=600, due_s=HOUR_S), demand(2, 600, urgent=700, due_s=HOUR_S)
-
-    assert wait(one, rival, laxity_s=0) == pytest.approx(50)
 
 
 def test_titles_with_a_run_beyond_the_slots_hold_none() -> None:
@@ -94,15 +88,6 @@ def test_a_long_film_ahead_leaves_the_slots_that_it_cannot_use() -> None:
     assert wait(demand(1, 500), demand(2, 400, work_s=80_000, slots=7), slots=16) == 0
 
 
-def test_a_rival_when_the_deadline_presses_leaves_slots_too() -> None:
-    crowd = demand(3, 1000, work_s=1e6)
-    rival = demand(2, 200, work_s=1e5, urgent=2500, due_s=HOUR_S, slots=1)
-
-    found = wait(demand(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
-
-    assert found == pytest.approx(100 - 50)
-
-
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.integers(1, 6)), max_size=12), st.floats(0, 1e4), st.integers(1, 20))
 @example([(0.1, 1)] * 10, 0.0, 10)
 def test_work_is_done_when_those_ahead_have_done_what_they_can(
@@ -121,74 +106,59 @@ def test_work_is_done_when_those_ahead_have_done_what_they_can(
 
 def test_a_title_with_a_far_deadline_does_not_stay_behind_until_it_is_late() -> None:
     crowd = [demand(seq, 600, work_s=2 * HOUR_S) for seq in range(2, 22)]
-    modest = demand(1, 300, urgent=2000, due_s=9 * HOUR_S)
+    modest = demand(1, 300)
 
-    assert wait(demand(1, 300), *crowd) == pytest.approx(20 * HOUR_S)
-    assert wait(modest, *crowd, laxity_s=8 * HOUR_S) == pytest.approx(7 * HOUR_S)
-    assert wait(modest, *crowd, laxity_s=-HOUR_S) == 0
-    assert wait(modest, *crowd[:2], laxity_s=8 * HOUR_S) == pytest.approx(2 * HOUR_S)
+    assert wait(modest, *crowd) == pytest.approx(20 * HOUR_S)
+    assert wait(modest, *crowd, standing=promised(8 * HOUR_S)) == pytest.approx(8 * HOUR_S)
+    assert wait(modest, *crowd, standing=promised(8 * HOUR_S, ahead_s=2 * HOUR_S)) == pytest.approx(9 * HOUR_S)
+    assert wait(modest, *crowd, standing=promised(-HOUR_S)) == 0
+    assert wait(modest, *crowd[:2], standing=promised(8 * HOUR_S)) == pytest.approx(2 * HOUR_S)
 
 
-@pytest.mark.parametrize(
-    ("rival", "ahead"),
-    [
-        (demand(2, 200, urgent=2500, due_s=HOUR_S), True),
-        (demand(2, 200, urgent=2500, due_s=3 * HOUR_S), False),
-        (demand(2, 200, urgent=1500, due_s=HOUR_S), False),
-        (demand(0, 200, urgent=2000, due_s=HOUR_S), True),
-        (demand(2, 2100, urgent=2500, due_s=3 * HOUR_S), True),
-        (demand(2, 1900), False),
-    ],
-)
-def test_when_its_deadline_presses_only_those_due_before_it_and_worth_more_are_rivals(
-    rival: SlotDemand, ahead: bool
-) -> None:
-    crowd = demand(3, 1000, work_s=1e6)
+def test_at_the_soonest_it_waits_for_the_promises_before_it_and_for_what_runs() -> None:
+    crowd = [demand(seq, 600, work_s=2 * HOUR_S) for seq in range(2, 22)]
+    running = demand(30, 100, occupied_s=40)
 
-    found = wait(demand(1, 300, urgent=2000, due_s=2 * HOUR_S), crowd, rival, laxity_s=0)
+    assert waits(demand(1, 300), *crowd, standing=promised(8 * HOUR_S, ahead_s=200))[1].p50_s == pytest.approx(100)
+    found = waits(demand(1, 300), *crowd, running, standing=promised(8 * HOUR_S, ahead_s=200))[1]
+    assert found.p50_s == pytest.approx((200 + 20) / 2)
+    stretched = waits(demand(1, 300), *crowd, standing=promised(8 * HOUR_S, ahead_s=200), fresh_load=0.5)[1]
+    assert stretched.p50_s == pytest.approx(200)
 
-    assert found == pytest.approx(50 if ahead else 0)
+
+@pytest.mark.parametrize("standing", [None, promised(0.0, kept=False), promised(0.0, bound=True)])
+def test_without_a_promise_that_is_kept_there_is_one_way_only(standing: Standing | None) -> None:
+    now, soonest = waits(demand(1, 300), demand(2, 600, work_s=HOUR_S), standing=standing)
+
+    assert now == soonest
+    assert now.p50_s == pytest.approx(HOUR_S / 2)
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 900), st.floats(0, 1e4), st.booleans(), st.booleans(), st.none() | st.floats(0, 1e5)),
-        min_size=1,
-        max_size=12,
-    ),
+    st.lists(st.tuples(st.integers(0, 900), st.floats(0, 1e4), st.booleans(), st.booleans()), min_size=1, max_size=12),
     st.floats(0, 2),
     st.integers(1, 8),
+    st.none() | st.tuples(st.floats(-1e5, 1e5), st.floats(0, 1e4)),
 )
-@example([(0, 0.0, False, False, None), (501, 9600.0, False, True, None)], 1.0, 4)
+@example([(0, 0.0, False, False), (501, 9600.0, False, True)], 1.0, 4, None)
 def test_more_points_never_make_a_title_wait_longer(
-    others: list[tuple[int, float, bool, bool, float | None]], fresh_load: float, slots: int
+    others: list[tuple[int, float, bool, bool]], fresh_load: float, slots: int, promise: tuple[float, float] | None
 ) -> None:
     crowd = [
-        demand(
-            seq,
-            points,
-            work_s,
-            urgent=points + 1000 if due_s is not None else points,
-            due_s=due_s,
-            occupied_s=work_s / 3 if running else 0.0,
-            fresh=fresh,
-        )
-        for seq, (points, work_s, running, fresh, due_s) in enumerate(others, start=2)
+        demand(seq, points, work_s, occupied_s=work_s / 3 if running else 0.0, fresh=fresh)
+        for seq, (points, work_s, running, fresh) in enumerate(others, start=2)
     ]
+    standing = promised(*promise) if promise else None
     # Of the two ways to wait it is the one with the lesser p90.
-    waits = [
-        forecast(
-            demand(1, points, urgent=points + 500, due_s=5e4),
-            *crowd,
-            laxity_s=3e4,
-            fresh_load=fresh_load,
-            slots=slots,
-            horizon_s=2 * HOUR_S,
-        ).p90_s
+    found = [
+        waits(demand(1, points), *crowd, standing=standing, fresh_load=fresh_load, slots=slots)
         for points in (0, 300, 600, 1000)
     ]
 
-    assert all(later <= earlier * (1 + 1e-9) + 1e-6 for earlier, later in itertools.pairwise(waits))
+    for kind in (0, 1):
+        p90s = [each[kind].p90_s for each in found]
+        assert all(later <= earlier * (1 + 1e-9) + 1e-6 for earlier, later in itertools.pairwise(p90s))
+    assert all(soonest.p90_s <= now.p90_s for now, soonest in found)
 
 
 def test_a_running_task_is_met_in_its_middle_and_the_long_ones_more_often() -> None:

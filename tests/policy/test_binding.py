@@ -255,3 +255,22 @@ def test_no_encode_of_any_tier_loses_more_than_its_tier_allows(left_s: float, ti
     for one in planned(tier)[0].jobs:
         binding = bound(one, left_s)
         assert binding.vmaf_loss <= TIERS[tier].vmaf_may_lose or (binding.dropped and not one.rendition.core)
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_a_hurried_title_takes_its_quickest_allowed_preset_and_leaves_no_rung_out(tier: Tier) -> None:
+    plan, _ = planned(tier)
+    due = NOW + timedelta(days=1)
+
+    for job in plan.jobs:
+        allowed = [each.option for each in job.options if each.option.allowed and each.rendition is not None]
+        calm, hurried = (bind(job, publish_at=due, now=NOW, hurried=each) for each in (False, True))
+
+        assert calm.binding is not None
+        assert calm.binding.instead_of is None
+        assert hurried.binding is not None
+        assert hurried.binding.option == min(allowed, key=lambda each: each.p50_s).name
+        assert hurried.binding.fit == "safe"
+        assert hurried.rendition.preset == hurried.binding.option
+        late = bind(job, publish_at=NOW - timedelta(days=1), now=NOW, hurried=True)
+        assert late == bind(job, publish_at=NOW - timedelta(days=1), now=NOW)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from include.domain.order.priority import HIGHEST_PRIORITY, PINNED, Priority, priority, priority_points
+from include.domain.order.priority import (
+    BOUND_FROM,
+    HIGHEST_PRIORITY,
+    HIGHEST_VALUE,
+    PINNED,
+    PROMISE_FROM,
+    Priority,
+    priority,
+    priority_points,
+)
+from include.domain.order.promises import Standing
 from include.recipes import load_policy
 
 POLICY = load_policy().priority
@@ -15,99 +27,118 @@ DAY_S = 86400.0
 scores = st.integers(0, 1000)
 # By orders of magnitude: small changes in the middle of the ranges are where an order could go wrong.
 works = st.just(0.0) | st.floats(-1, 6).map(lambda power: 10**power)
-laxities = st.none() | works | works.map(lambda seconds: -seconds)
-waits = works
 steps = works
+standings = st.none() | st.builds(
+    Standing,
+    spare_s=works | works.map(lambda seconds: -seconds),
+    held_by=st.just(1),
+    sure=st.booleans(),
+    behind=st.integers(0, 10_000),
+    kept=st.booleans(),
+    bound=st.booleans(),
+    hurried=st.booleans(),
+)
 
 
-def of(score: int = 500, work_s: float = 100, laxity_s: float | None = None, waiting_s: float = 0) -> int:
-    return priority_points(score=score, work_s=work_s, laxity_s=laxity_s, waiting_s=waiting_s, policy=POLICY)
+def stands(spare_s: float, **fields: Any) -> Standing:
+    return Standing(spare_s=spare_s, sure=True, held_by=1, **fields)
 
 
-def full(score: int = 500, work_s: float = 100, laxity_s: float | None = None, *, pinned: bool = False) -> Priority:
-    return priority(score=score, work_s=work_s, laxity_s=laxity_s, waiting_s=0, policy=POLICY, pinned=pinned)
+def of(score: int = 500, work_s: float = 100, standing: Standing | None = None) -> int:
+    return priority_points(score=score, work_s=work_s, standing=standing, policy=POLICY)
 
 
-@given(score=scores, work_s=works, waiting_s=waits)
-@settings(deadline=None)
-def test_less_laxity_never_lowers_the_priority(score: int, work_s: float, waiting_s: float) -> None:
-    seconds = [10 ** (step / 40) for step in range(240, -41, -1)]
-
-    # From a week and more to spare down to as much too late, in steps of six percent.
-    points = [
-        of(score, work_s, laxity_s, waiting_s) for laxity_s in (*seconds, 0.0, *(-each for each in seconds[::-1]))
-    ]
-
-    assert points == sorted(points)
-    assert of(score, work_s, None, waiting_s) <= points[0], "no deadline is no less than any amount of time"
+def full(
+    score: int = 500,
+    work_s: float = 100,
+    standing: Standing | None = None,
+    *,
+    waiting_s: float = 0.0,
+    pinned: bool = False,
+) -> Priority:
+    return priority(score=score, work_s=work_s, standing=standing, waiting_s=waiting_s, policy=POLICY, pinned=pinned)
 
 
-@given(score=scores, more=st.integers(0, 1000), work_s=works, laxity_s=laxities, waiting_s=waits, step=steps)
-def test_more_value_less_work_and_longer_waiting_never_lower_it(
-    score: int, more: int, work_s: float, laxity_s: float | None, waiting_s: float, step: float
+@given(score=scores, more=st.integers(0, 1000), work_s=works, standing=standings, step=steps)
+def test_more_value_and_less_work_never_lower_it(
+    score: int, more: int, work_s: float, standing: Standing | None, step: float
 ) -> None:
-    here = of(score, work_s, laxity_s, waiting_s)
+    here = of(score, work_s, standing)
 
-    assert here <= of(min(1000, score + more), work_s, laxity_s, waiting_s)
-    assert here <= of(score, max(0.0, work_s - step), laxity_s, waiting_s)
-    assert here <= of(score, work_s, laxity_s, waiting_s + step)
+    assert here <= of(min(1000, score + more), work_s, standing)
+    assert here <= of(score, max(0.0, work_s - step), standing)
 
 
-@given(score=scores, work_s=works, laxity_s=laxities, waiting_s=waits)
+@given(score=scores, work_s=works, standing=standings)
 def test_the_terms_are_the_priority_and_it_stays_below_a_pinned_one(
-    score: int, work_s: float, laxity_s: float | None, waiting_s: float
+    score: int, work_s: float, standing: Standing | None
 ) -> None:
-    told = priority(score=score, work_s=work_s, laxity_s=laxity_s, waiting_s=waiting_s, policy=POLICY)
+    told = full(score, work_s, standing)
 
-    assert told.points == of(score, work_s, laxity_s, waiting_s)
+    assert told.points == of(score, work_s, standing) == sum(term.points for term in told.terms)
     assert 0 <= told.points <= HIGHEST_PRIORITY < PINNED
-    assert told.points == pytest.approx(min(HIGHEST_PRIORITY, sum(term.points for term in told.terms)), abs=1)
 
 
-def test_a_title_near_its_deadline_outranks_a_more_valuable_one() -> None:
-    assert of(score=400, laxity_s=60) > of(score=900, laxity_s=None)
-    assert of(score=400, laxity_s=DAY_S) < of(score=900, laxity_s=None)
-
-
-def test_of_two_as_urgent_the_more_valuable_goes_first() -> None:
-    assert of(score=900, laxity_s=0) > of(score=400, laxity_s=0)
-
-
-@pytest.mark.parametrize(("score", "left", "share"), [(1000, 0, 1), (1000, 0.5, 0.25), (500, 0.5, 0.125), (1000, 1, 0)])
-def test_urgency_grows_with_the_square_of_the_time_that_is_used_up_and_with_the_score(
-    score: int, left: float, share: float
+@given(score=scores, other=scores, work_s=works, longer_s=works, behind=st.integers(0, 10_000))
+def test_a_promise_in_danger_goes_before_a_bound_in_danger_and_that_before_all_value(
+    score: int, other: int, work_s: float, longer_s: float, behind: int
 ) -> None:
-    told = full(score, laxity_s=left * POLICY.urgency_horizon_h * 3600)
+    promise, bound = stands(0.0, behind=behind), stands(-1.0, behind=behind, bound=True)
 
-    points = {term.name: term.points for term in told.terms}
-    assert points["urgency"] == pytest.approx(share * POLICY.urgency_points, abs=0.1)
+    assert of(score, work_s, promise) >= PROMISE_FROM
+    assert BOUND_FROM <= of(score, work_s, bound) < PROMISE_FROM
+    for safe in (None, stands(1.0), stands(1.0, bound=True), stands(-1.0, kept=False)):
+        assert of(other, longer_s, safe) <= HIGHEST_VALUE < BOUND_FROM
 
 
-def test_even_the_least_valuable_title_goes_first_once_it_has_waited_for_the_bound() -> None:
-    bound_s = POLICY.waiting_bound_h * 3600
+@pytest.mark.parametrize("bound", [False, True])
+def test_of_titles_in_danger_the_one_with_more_of_them_behind_it_goes_first(bound: bool) -> None:
+    assert of(10, 1e5, stands(0.0, behind=3, bound=bound)) > of(900, 10, stands(0.0, behind=2, bound=bound))
 
-    patient = of(score=0, work_s=1e6, waiting_s=bound_s)
 
-    assert patient >= of(score=1000, work_s=0, laxity_s=0)
-    assert of(score=0, work_s=1e6, waiting_s=bound_s / 6) < of(score=100)
+def test_value_per_work_decides_while_every_promise_has_time() -> None:
+    assert of(score=400, standing=stands(60.0)) < of(score=900)
+    assert of(score=400, work_s=10) > of(score=900, work_s=2000)
+
+
+def test_titles_of_every_size_are_told_apart() -> None:
+    hours = [of(score=40, work_s=3600 * count) for count in range(1, 30)]
+
+    assert hours == sorted(set(hours), reverse=True)
+
+
+def test_a_title_that_is_late_already_is_worth_more_than_its_like() -> None:
+    late = of(score=500, standing=stands(-60.0, kept=False))
+
+    assert of(score=500) < late
+    assert late == pytest.approx(of(score=500, work_s=0) if late == HIGHEST_VALUE else late)
+    assert late < of(score=1000, work_s=0, standing=stands(-60.0, kept=False))
+
+
+def test_no_worth_is_no_points() -> None:
+    assert of(score=0) == 0
+    assert of(score=1000, work_s=0, standing=stands(-1.0, kept=False)) == HIGHEST_VALUE
 
 
 def test_a_pinned_title_goes_before_everything() -> None:
     pinned = full(score=0, pinned=True)
 
-    assert pinned.points == PINNED > of(score=1000, work_s=0, laxity_s=-1e6, waiting_s=1e9)
+    assert pinned.points == PINNED > of(score=1000, work_s=0, standing=stands(-1e6, behind=9999))
     assert str(pinned) == "10000 = pinned 10000 (by an operator)"
 
 
 @pytest.mark.parametrize(
-    ("work_s", "laxity_s", "words"),
+    ("work_s", "standing", "words"),
     [
-        (80, None, "score 500, 80 s of work) + urgency 0 (no deadline)"),
-        (300, 1800, "5 min of work) + urgency"),
-        (9000, -60, "2.5 h of work"),
-        (10, -60, "60 s too late"),
-        (10, 10_800, "3.0 h to spare"),
+        (80, None, "score 500, 80 s of work) + promise 0 (no deadline) + waiting 0 (for 0 s)"),
+        (300, stands(1800.0), "5 min of work) + promise 0 (30 min to spare among all deadlines)"),
+        (9000, stands(-60.0), "2.5 h of work) + promise "),
+        (10, stands(-60.0, hurried=True), "(no time to spare among all deadlines, gives up quality for them)"),
+        (10, stands(10_800.0), "3.0 h to spare"),
+        (10, stands(-1.0, kept=False), "promise 0 (its deadline cannot be kept)"),
+        (10, stands(5.0, bound=True), "promise 0 (no deadline) + waiting 0 (for 0 s)"),
+        (10, stands(-5.0, bound=True), "(for 0 s, and the bound of 24 h is in danger)"),
     ],
 )
-def test_a_priority_says_where_it_comes_from(work_s: float, laxity_s: float | None, words: str) -> None:
-    assert words in str(full(work_s=work_s, laxity_s=laxity_s))
+def test_a_priority_says_where_it_comes_from(work_s: float, standing: Standing | None, words: str) -> None:
+    assert words in str(full(work_s=work_s, standing=standing))

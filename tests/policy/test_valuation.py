@@ -119,10 +119,10 @@ def test_a_title_holds_no_more_slots_than_it_has_tasks_however_large_its_share()
 
 def test_what_is_given_up_for_a_deadline_is_reckoned_on_all_slots() -> None:
     slots, overhead_s = 4, 5.0
-    known = work(6000, Tier.UGC)
-    due = timedelta(seconds=known.full.elapsed(slots).p90_s + overhead_s + 1)
+    known = work(60_000, Tier.UGC)
+    due = timedelta(seconds=known.full.elapsed(slots).p90_s + overhead_s + POLICY.promises.margin_s + 1)
 
-    title = valued(standing("a", 1, tier=Tier.UGC, seconds=6000, due=due), slots=slots, overhead_s=overhead_s)["a"]
+    title = valued(standing("a", 1, tier=Tier.UGC, seconds=60_000, due=due), slots=slots, overhead_s=overhead_s)["a"]
 
     assert title.slots < slots
     assert title.admission.verdict is not Verdict.FEASIBLE
@@ -245,3 +245,80 @@ def test_progress_is_that_of_the_first_version_until_that_is_done(progress: floa
     assert left * core.total.p50_s == pytest.approx(max(0.0, core.total.p50_s - progress * full.total.p50_s))
     nothing = core.model_copy(update=dict.fromkeys(("prepare", "extras", "finish"), NOTHING) | {"encodes": (NOTHING,)})
     assert one.model_copy(update={"work": one.work.model_copy(update={"playable": nothing})}).timed[1] == 0
+
+
+def test_a_title_without_a_deadline_waits_while_a_promise_has_no_time_to_spare() -> None:
+    names = list(valued(standing("valuable", 1, tier=Tier.PREMIUM), standing("due", 2, due=timedelta(minutes=5))))
+    far = list(valued(standing("valuable", 1, tier=Tier.PREMIUM), standing("due", 2, due=timedelta(days=2))))
+
+    assert names == ["due", "valuable"]
+    assert far == ["valuable", "due"]
+
+
+def test_many_promises_due_together_are_in_danger_long_before_each_would_be_alone() -> None:
+    due = timedelta(hours=4)
+    alone = valued(standing("0", 0, seconds=3600, due=due))["0"]
+    burst = valued(*(standing(str(seq), seq, seconds=3600, due=due) for seq in range(12)))
+
+    assert alone.spare_s is not None
+    assert alone.spare_s > 2 * 3600
+    assert alone.laxity_s == pytest.approx(alone.spare_s + POLICY.promises.margin_s, abs=0.2)
+    for each in burst.values():
+        assert each.spare_s is not None
+        assert each.laxity_s == alone.laxity_s
+        assert each.spare_s < 0
+        assert each.pressing_s == each.spare_s
+        assert each.slots == 2
+    assert [each.priority.points for each in burst.values()] == list(range(7011, 6999, -1))
+
+
+def test_what_a_running_task_of_a_title_without_deadline_takes_is_not_there_for_a_promise() -> None:
+    due = standing("due", 1, due=timedelta(hours=5))
+    beside = [standing(str(seq), seq, seconds=3600, running=True) for seq in range(2, 6)]
+
+    quiet, busy = valued(due)["due"], valued(due, *beside)["due"]
+
+    assert quiet.spare_s is not None
+    assert busy.spare_s is not None
+    assert busy.spare_s < quiet.spare_s - 60
+    # More titles with a run than slots hold no more slots than there are.
+    assert valued(due, *beside[:2])["due"].spare_s == pytest.approx(busy.spare_s, abs=0.2)
+
+
+def test_in_overload_quality_goes_first_and_then_the_promises_of_lower_tiers() -> None:
+    due = timedelta(minutes=60)
+    news = [standing(f"news{seq}", seq, seconds=2400, due=due) for seq in range(2)]
+    film = standing("film", 9, tier=Tier.PREMIUM, seconds=2400, due=due)
+
+    assert not any(each.hurried for each in valued(*news, slots=1).values())
+    found = valued(*news, film, slots=1)
+    assert all(each.kept for each in found.values())
+    assert {name for name, each in found.items() if each.hurried} == {"news0", "news1"}
+
+    *stubborn, proud = (
+        each.model_copy(update={"work": each.work.model_copy(update={"least": each.work.full})})
+        for each in (*news, film)
+    )
+    found = valued(*stubborn, proud, slots=1)
+    lost = {name for name, each in found.items() if not each.kept}
+    assert lost
+    assert "film" not in lost
+    assert found["film"].admission.verdict is not Verdict.INFEASIBLE
+    assert all(found[name].admission.verdict is Verdict.INFEASIBLE and found[name].at_risk for name in lost)
+
+    farm = FarmState(slots=1)
+    quote = value_titles([*stubborn, proud], farm=farm, now=NOW, policy=POLICY, only={"film"})["film"].admission
+    assert set(quote.displaces) == lost
+    assert not value_titles([*stubborn, proud], farm=farm, now=NOW, policy=POLICY)["film"].admission.displaces
+
+
+def test_the_oldest_titles_go_first_once_the_waiting_bound_is_in_danger() -> None:
+    bound = timedelta(hours=POLICY.priority.waiting_bound_h)
+    old = standing("old", 1, tier=Tier.UGC, seconds=3600, created_at=NOW - bound)
+    older = standing("older", 2, tier=Tier.UGC, seconds=3600, created_at=NOW - bound - timedelta(hours=1))
+    fresh = standing("fresh", 3, tier=Tier.PREMIUM)
+    due = standing("due", 4, due=timedelta(minutes=5))
+
+    assert list(valued(old, older, fresh, due)) == ["due", "older", "old", "fresh"]
+    young = old.model_copy(update={"created_at": NOW - bound / 2})
+    assert list(valued(young, fresh)) == ["fresh", "old"]

@@ -84,9 +84,7 @@ def test_on_one_slot_titles_start_in_the_order_of_their_priority() -> None:
     found = run([first, *others], farm(1), "callsheet_uncut")
 
     def priority(each: SimTitle) -> int:
-        return priority_points(
-            score=each.value, work_s=each.true_work_s, laxity_s=None, waiting_s=0, policy=RECIPES.policy.priority
-        )
+        return priority_points(score=each.value, work_s=each.true_work_s, standing=None, policy=RECIPES.policy.priority)
 
     started = sorted(others, key=lambda each: found[each.name].started_s or 0.0)
     assert [each.name for each in started] == [

@@ -50,7 +50,7 @@ def test_a_blind_copy_of_the_project_gives_every_title_the_same_priority(tmp_pat
             now=NOW,
             policy=policy.value,
         )
-        found[blind] = priority_points(score=points, work_s=1.0, laxity_s=-1.0, waiting_s=1e6, policy=policy.priority)
+        found[blind] = priority_points(score=points, work_s=1.0, standing=None, policy=policy.priority)
     assert found[True] == 0
     assert found[False] > 1000
     assert policies[True].parallel == policies[False].parallel

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import statistics
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +21,11 @@ from include.domain.cost.rates import SourceShape
 from include.domain.title.request import TitleRequest
 from include.domain.title.title import Kind, Tier
 from include.services import valuation
-from include.simulation.figures import run_order, sum_up
+from include.simulation.arrivals import bursty_gaps, even_gaps
+from include.simulation.figures import busiest, run_order, sum_up
 from include.simulation.inputs import read_gaps, read_history, read_trends
 from include.simulation.model import Farm, SimTitle
-from include.simulation.orders import ORDERS
+from include.simulation.orders import IN_TIME, ORDERS
 from include.simulation.scenarios import SCENARIOS, Load, build, draw, shaped, typical_work
 from tests.simulation.titles import RECIPES, farm, run, title
 
@@ -300,3 +305,62 @@ def test_an_unknown_scenario_is_answered_with_those_there_are() -> None:
     assert isinstance(found.exception, ConfigurationError)
     assert found.exception.message.startswith("no scenario is called 'flood'; there are: usual (")
     assert all(name in found.exception.message for name in SCENARIOS)
+
+
+def dispersion(gaps: list[float], window: float) -> float:
+    """Variance over mean of the arrivals in windows of so many mean times between two."""
+    ends = list(itertools.accumulate(gaps))
+    counts = Counter(int(end // window) for end in ends)
+    every = [counts[number] for number in range(int(ends[-1] // window))]
+    return statistics.pvariance(every) / statistics.mean(every)
+
+
+@pytest.mark.parametrize(("window", "least", "most"), [(12, 4, 8), (120, 22, 55), (1200, 90, 300)])
+def test_bursts_are_as_uneven_as_the_week_that_they_were_fitted_to(window: float, least: float, most: float) -> None:
+    rng = random.Random(5)
+    bursts, even = bursty_gaps(150_000, rng), even_gaps(150_000, rng)
+
+    assert least < dispersion(bursts, window) < most
+    assert dispersion(even, window) < 1.6
+    assert statistics.mean(bursts) == pytest.approx(1.0, rel=0.25)
+
+
+def test_titles_come_in_bursts_unless_even_ones_are_asked_for() -> None:
+    gaps = {
+        kind: [b.arrival_s - a.arrival_s for a, b in itertools.pairwise(draw(load, FARM, RECIPES))]
+        for kind, load in (
+            ("default", Load(titles=400, seed=3)),
+            ("bursts", Load(titles=400, seed=3, arrivals="bursts")),
+            ("even", Load(titles=400, seed=3, arrivals="even")),
+        )
+    }
+
+    assert gaps["default"] == gaps["bursts"] != gaps["even"]
+
+
+def test_the_busiest_stretch_is_the_one_with_the_most_work() -> None:
+    titles = [title("a", 0, [10]), title("b", 50, [40]), title("c", 70, [60]), title("d", 140, [5])]
+
+    assert busiest(titles, farm(2), within_s=100) == pytest.approx((10 + 40 + 60) / 200)
+    assert busiest(titles, farm(2), within_s=60) == pytest.approx((40 + 60) / 120)
+
+
+def test_an_oracle_that_keeps_deadlines_puts_a_promise_before_what_is_worth_more() -> None:
+    rush = [title(f"{n}", 0, [100], tier=Tier.PREMIUM, views=1e8) for n in range(20)]
+    due = title("due", 0, [100], tier=Tier.UGC, views=1, deadline_s=1000)
+
+    assert (run([*rush, due], farm(1), "oracle")["due"].late_s or 0) > 0
+    assert (run([*rush, due], farm(1), IN_TIME)["due"].late_s or 0) <= 0
+
+
+def test_a_zone_takes_all_its_nodes_at_once_and_a_node_that_failed_twice_waits_for_both() -> None:
+    titles = [title(f"{n}", n * 20, [200, 200]) for n in range(200)]
+    on = Farm(nodes=6, zones=2, zone_failures_per_day=20, zone_repair_s=900, node_failures_per_day=60, seed=3)
+
+    found = run(titles, on)
+
+    lost = Counter(round(each.lost_s, 3) > 0 for each in found.values())
+    assert lost[True] > 10
+    assert all(each.ends == 1 for each in found.values())
+    calm = run(titles, replace(on, zone_failures_per_day=0.0, node_failures_per_day=0.0))
+    assert max(each.finished_s or 0 for each in found.values()) > max(each.finished_s or 0 for each in calm.values())

@@ -44,6 +44,8 @@ class Admission(Document):
     """Until its first task starts."""
     work: Forecast
     """Slot seconds that the title itself needs."""
+    displaces: tuple[str, ...] = ()
+    """Requests whose deadlines are given up for the batch that this title came with, at most twenty."""
 
     def as_of(self, now: datetime) -> Admission:
         """The quote as it is told at ``now``: what should have come before is expected at once."""
@@ -61,7 +63,8 @@ class Admission(Document):
 
     def __str__(self) -> str:
         chance = "" if self.miss_chance is None else f", chance of a miss {self.miss_chance:.1%}"
-        return f"{self.verdict}: finished {self.finish_p50:%H:%M:%S} (p90 {self.finish_p90:%H:%M:%S} UTC){chance}"
+        told = f"{self.verdict}: finished {self.finish_p50:%H:%M:%S} (p90 {self.finish_p90:%H:%M:%S} UTC){chance}"
+        return told + (f", displaces {', '.join(self.displaces)}" if self.displaces else "")
 
 
 def waiting(ahead: Forecast, *, slots: int, fresh_load: float, policy: AdmissionPolicy) -> Forecast:
@@ -83,41 +86,51 @@ def admit(
     now: datetime,
     deadline: datetime | None,
     wait: Forecast,
+    soonest: Forecast,
     full: Forecast,
     degraded: Forecast,
     work: Forecast,
     policy: AdmissionPolicy,
+    kept: bool = True,
+    sure: bool = True,
+    premium: bool = False,
 ) -> Admission:
     """The verdict on one title.
 
     Args:
         now: The time.
         deadline: When it must be published.
-        wait: Until it starts, from :func:`waiting`.
+        wait: Until it is expected to start.
+        soonest: Until it could start if its promise went first from now on.
         full: From its start to its publication, with nothing given up.
         degraded: The same with everything given up that its tier allows.
         work: Its own slot seconds, for the record.
         policy: Where feasible ends.
+        kept: Whether the farm can keep its promise beside those that are worth more.
+        sure: Whether no promise that was given before would be late for it.
+        premium: Such a title is infeasible only where it could not be in time even alone.
     """
 
     def quote(verdict: Verdict, duration: Forecast, chance: float | None) -> Admission:
+        finish = total([wait, duration])
         return Admission(
             verdict=verdict,
-            finish_p50=now + timedelta(seconds=duration.p50_s),
-            finish_p90=now + timedelta(seconds=duration.p90_s),
+            finish_p50=now + timedelta(seconds=finish.p50_s),
+            finish_p90=now + timedelta(seconds=finish.p90_s),
             miss_chance=None if chance is None else round(chance, 4),
             wait=wait,
             work=work,
         )
 
-    whole = total([wait, full])
     if deadline is None:
-        return quote(Verdict.FEASIBLE, whole, None)
+        return quote(Verdict.FEASIBLE, full, None)
     left_s = (deadline - now).total_seconds()
-    chance = whole.chance_above(left_s)
-    if chance <= policy.miss_chance:
-        return quote(Verdict.FEASIBLE, whole, chance)
-    least = total([wait, degraded])
-    chance = least.chance_above(left_s)
-    verdict = Verdict.FEASIBLE_DEGRADED if chance <= policy.miss_chance else Verdict.INFEASIBLE
-    return quote(verdict, least, chance)
+    chance = total([soonest, full]).chance_above(left_s)
+    if kept and sure and chance <= policy.miss_chance:
+        return quote(Verdict.FEASIBLE, full, chance)
+    chance = total([soonest, degraded]).chance_above(left_s)
+    if kept and chance <= policy.miss_chance:
+        return quote(Verdict.FEASIBLE_DEGRADED, degraded, chance)
+    if premium and degraded.p50_s <= left_s:
+        return quote(Verdict.FEASIBLE_DEGRADED, degraded, chance)
+    return quote(Verdict.INFEASIBLE, degraded, max(chance, policy.miss_chance))

@@ -1,7 +1,7 @@
 """How long a waiting title waits until it has its slots.
 
 It waits for the work that goes before it, and that changes: a title with a far deadline stands far back today, and
-moves to the front when the deadline comes near. :meth:`Backlog.wait` reckons with both.
+moves to the front when its promise is in danger. :meth:`Backlog.wait` reckons with both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from include.domain.cost.forecast import Forecast
 from include.domain.cost.work import TitleWork
 from include.domain.order.admission import AdmissionPolicy, waiting
+from include.domain.order.promises import Standing
 
 FRESH_S = 6 * 3600.0
 """How far back arrivals are counted to say how much work keeps coming. In a shorter time one film would look like a
@@ -25,16 +26,12 @@ AHEAD_P90 = 1.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlotDemand:
-    """What an open title wants of the farm, and how urgently."""
+    """What an open title wants of the farm."""
 
     seq: int
     """Order of arrival."""
     points: int
     """Its priority now."""
-    urgent: int
-    """The priority that it will have when it has no laxity left. Without a deadline, its priority now."""
-    due_s: float | None
-    """Seconds until its deadline, None without one."""
     work_s: float
     """Mean slot seconds that it still needs."""
     occupied_s: float
@@ -56,6 +53,14 @@ def occupied_s(work: TitleWork, *, remaining_s: float) -> float:
     return min(remaining_s, sum(time**2 for time in times) / (2 * sum(times))) if sum(times) else 0.0
 
 
+def unstoppable_s(occupied: Sequence[float], *, slots: int) -> float:
+    """Slot seconds until the running tasks of titles have ended, of :func:`occupied_s` of each.
+
+    Of the titles with a run only as many hold a slot as there are slots.
+    """
+    return sum(occupied) * min(1.0, slots / len(occupied)) if occupied else 0.0
+
+
 class Backlog:
     """All open titles, to ask how long one of them waits."""
 
@@ -74,48 +79,49 @@ class Backlog:
         self.demands = sorted(demands, key=_place)
         self.places = [_place(demand) for demand in self.demands]
         self.sums = list(itertools.accumulate(map(_Sum.of, self.demands), initial=_Sum()))
-        self.rivals = [demand for demand in self.demands if demand.due_s is not None]
         self.longest = sorted(enumerate(self.demands), key=lambda numbered: -_alone_s(numbered[1]))
 
-    def wait(self, demand: SlotDemand, *, laxity_s: float | None, horizon_s: float) -> Forecast:
-        """Seconds until a waiting title has its slots.
+    def wait(self, demand: SlotDemand, standing: Standing | None) -> tuple[Forecast, Forecast]:
+        """Seconds until a waiting title has its slots: as things are, and at the soonest.
 
         There are two ways to get them, and the title takes the quicker one. Either all that is ahead of it now is done.
-        Or its deadline comes near, which raises its priority, and what is still ahead of it then is done. In both cases
-        tasks that run already run to their ends, whatever their priority.
+        Or its promise comes into danger, and what is left of the promises before it is done. In both cases tasks that
+        run already run to their ends, whatever their priority.
+
+        The soonest is what counts for the deadline: the second way, without waiting for the danger.
 
         Args:
             demand: One of the backlog's.
-            laxity_s: Of the title, None without a deadline.
-            horizon_s: Laxity below which a title is urgent.
+            standing: Among the promises, None where it has no deadline.
         """
-        now = self._behind(bisect.bisect_left(self.places, _place(demand)), (), demand)
-        if laxity_s is None or demand.due_s is None:
-            return now
-        # Titles that will be before this one by then, though they are not yet: more urgent, and due no later.
-        rivals = [
-            other
-            for other in self.rivals
-            if other.points <= demand.urgent and other.due_s is not None and other.due_s <= demand.due_s
-            if (other.urgent, -other.seq) > (demand.urgent, -demand.seq)
-        ]
-        pressed = self._behind(bisect.bisect_left(self.places, (-demand.urgent, -1)), rivals, demand)
-        until_s = max(0.0, laxity_s - horizon_s / 2)
-        later = Forecast(p50_s=until_s + pressed.p50_s, p90_s=until_s + pressed.p90_s)
-        return min(now, later, key=lambda wait: wait.p90_s)
+        now = self._behind(bisect.bisect_left(self.places, _place(demand)), demand)
+        if standing is None or standing.bound or not standing.kept:
+            return now, now
+        occupied_s = self._occupied_s(self.sums[-1], demand)
+        at_once = self._stretched(min(standing.ahead_s, self.sums[-1].work_s) + occupied_s, self.fresh_load)
+        until_s = max(0.0, standing.spare_s)
+        later = Forecast(p50_s=until_s + at_once.p50_s, p90_s=until_s + at_once.p90_s)
+        return min(now, later, key=_p90), min(now, at_once, key=_p90)
 
-    def _behind(self, place: int, rivals: Sequence[SlotDemand], demand: SlotDemand) -> Forecast:
-        """The wait of ``demand`` behind the first ``place`` demands, and behind ``rivals``, which come after those."""
-        ahead = sum(map(_Sum.of, rivals), start=self.sums[place])
-        every = self.sums[-1]
+    def _behind(self, place: int, demand: SlotDemand) -> Forecast:
+        """The wait of ``demand`` behind the first ``place`` demands."""
+        ahead, every = self.sums[place], self.sums[-1]
         # Titles that will arrive are taken to be like those that came lately: the same share of them will be ahead.
         overtaking = self.fresh_load * ahead.fresh_s / every.fresh_s if every.fresh_s else 0.0
-        occupied_s = every.occupied_s - ahead.occupied_s - demand.occupied_s
-        holders = every.holders - ahead.holders - (demand.occupied_s > 0)
+        rest = _Sum(occupied_s=every.occupied_s - ahead.occupied_s, holders=every.holders - ahead.holders)
+        work_s = self._delaying_s(ahead.work_s, place, demand) + self._occupied_s(rest, demand)
+        return self._stretched(work_s, overtaking)
+
+    def _occupied_s(self, others: _Sum, demand: SlotDemand) -> float:
+        """Slot seconds that running tasks of ``others``, which contain ``demand``, keep from it."""
+        occupied_s = others.occupied_s - demand.occupied_s
+        holders = others.holders - (demand.occupied_s > 0)
         # Of the titles with a run only as many hold a slot as there are slots. Their slots come free one by one, so on
         # average half of that time is waited.
-        occupied_s = max(0.0, occupied_s) * min(1.0, self.slots / holders) / 2 if holders > 0 else 0.0
-        work_s = self._delaying_s(ahead.work_s, place, rivals, demand) + occupied_s
+        return max(0.0, occupied_s) * min(1.0, self.slots / holders) / 2 if holders > 0 else 0.0
+
+    def _stretched(self, work_s: float, overtaking: float) -> Forecast:
+        """The wait for so much work, while titles arrive that go first."""
         return waiting(
             Forecast(p50_s=work_s, p90_s=work_s * AHEAD_P90),
             slots=self.slots,
@@ -123,7 +129,7 @@ class Backlog:
             policy=self.policy,
         )
 
-    def _delaying_s(self, ahead_s: float, place: int, rivals: Sequence[SlotDemand], demand: SlotDemand) -> float:
+    def _delaying_s(self, ahead_s: float, place: int, demand: SlotDemand) -> float:
         """The slot seconds of the work ahead that delay this title.
 
         A title ahead can use only so many slots at once. On a large farm it leaves slots free, and this title works
@@ -140,7 +146,7 @@ class Backlog:
         """
         own_s, done_s = demand.work_s, (demand.work_s + ahead_s) / self.slots
         while True:
-            beside = [other for other in rivals if _alone_s(other) > done_s]
+            beside = []
             for at, other in self.longest:
                 if _alone_s(other) <= done_s:
                     break
@@ -176,6 +182,10 @@ class _Sum(NamedTuple):
             self.holders + other.holders,
             self.fresh_s + other.fresh_s,
         )
+
+
+def _p90(forecast: Forecast) -> float:
+    return forecast.p90_s
 
 
 def _alone_s(demand: SlotDemand) -> float:

@@ -1,38 +1,45 @@
-"""In which order titles go: one number from value, size, laxity and waiting, explained term by term.
+"""In which order titles go: one number from value, size, promises and waiting, explained term by term.
 
-The same number orders the release from the catalog and weighs the task instances of released titles in Airflow.
+The same number orders the release from the catalog and weighs the task instances of released titles in Airflow. Its
+ranges do not overlap: titles that only have their value, then those whose waiting bound is in danger, then those whose
+promise is in danger, then what an operator has pinned.
 """
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from include.base.document import Document
-from include.domain.order.value import Term
+from include.domain.order.promises import Standing
+from include.domain.order.value import HIGHEST_SCORE, Term
 
+HIGHEST_VALUE = 3_999
+"""Of a title that has nothing but its value."""
+BOUND_FROM = 4_000
+"""Of the last one of those whose waiting bound is in danger."""
+PROMISE_FROM = 7_000
+"""Of the last one of those whose promise is in danger."""
 HIGHEST_PRIORITY = 9_999
-WAITING_EXPONENT = 8
-"""How steeply waiting counts: hardly at all until its bound comes near. After half of the bound it is worth a 256th."""
 PINNED = 10_000
 """A title that an operator pinned goes before every other."""
+LEAST_WORTH = 1e-3
+"""Worth of a title that gets no points: a score of 1 for a thousand times the reference of work."""
 
 
 class PriorityPolicy(Document):
-    """How value, size, laxity and waiting become a priority."""
+    """How value, size and lateness become a priority."""
 
     size_reference_s: float = Field(gt=0)
     """Slot seconds of work at which size begins to count against a title."""
     size_exponent: float = Field(ge=0, le=1)
     """How strongly size counts. With 0 it does not. With 1 the order is by value per slot second: Smith's rule
-    (W. E. Smith, 1956), the best order for the sum of value × turnaround, which lets the longest titles wait long."""
-    urgency_points: float = Field(ge=0, le=4000)
-    """For a title of the highest score that has no laxity left."""
-    urgency_horizon_h: float = Field(gt=0)
-    """A title with more laxity than this has no points for urgency."""
-    waiting_points: float = Field(ge=0, le=4000)
-    """For a title that has waited as long as the bound: enough to go before everything that is new."""
+    (W. E. Smith, 1956), the best order for the sum of value × turnaround."""
+    late_factor: float = Field(ge=1)
+    """How much more a title is worth whose deadline cannot be kept any more, so that it is late by little."""
     waiting_bound_h: float = Field(gt=0)
-    """Within this time even the least valuable title is meant to start."""
+    """Within this time even the least valuable title is to be done, as long as the farm can do what comes."""
 
 
 class Priority(Document):
@@ -50,62 +57,74 @@ def priority(
     *,
     score: int,
     work_s: float,
-    laxity_s: float | None,
+    standing: Standing | None,
     waiting_s: float,
     policy: PriorityPolicy,
     pinned: bool = False,
 ) -> Priority:
     """The priority of a title.
 
-    More value, less work, less laxity and longer waiting never lower it.
+    More value, less work and less time to spare never lower it.
 
     Args:
         score: 0–1000, from :func:`include.domain.order.value.score`.
         work_s: Predicted slot seconds that are still to be done (median).
-        laxity_s: Time to spare before the deadline after all remaining work; negative when it is too late for that,
-            None without a deadline.
+        standing: Among the promises, or against the waiting bound; None where neither counts.
         waiting_s: Since the title could have started.
         policy: Weighs them.
         pinned: An operator wants it first.
     """
     if pinned:
         return Priority(points=PINNED, terms=(Term(name="pinned", points=PINNED, why="by an operator"),))
-    parts = _parts(score, work_s, laxity_s, waiting_s, policy)
-    spare = "no deadline"
-    if laxity_s is not None:
-        spare = f"{_duration(laxity_s)} to spare" if laxity_s >= 0 else f"{_duration(-laxity_s)} too late"
-    reasons = (f"score {score}, {_duration(work_s)} of work", spare, f"for {_duration(waiting_s)}")
-    return Priority(
-        points=_total(parts),
-        terms=tuple(
-            Term(name=name, points=round(points, 1), why=why)
-            for name, points, why in zip(("value", "urgency", "waiting"), parts, reasons, strict=True)
-        ),
+    worth, promised, waited = _parts(score, work_s, standing, policy)
+    terms = (
+        Term(name="value", points=worth, why=f"score {score}, {_duration(work_s)} of work"),
+        Term(name="promise", points=promised, why=_promise(standing)),
+        Term(name="waiting", points=waited, why=_waiting(standing, waiting_s, policy)),
     )
+    return Priority(points=worth + promised + waited, terms=terms)
 
 
-def priority_points(
-    *, score: int, work_s: float, laxity_s: float | None, waiting_s: float, policy: PriorityPolicy
-) -> int:
+def priority_points(*, score: int, work_s: float, standing: Standing | None, policy: PriorityPolicy) -> int:
     """The points of :func:`priority` without its words, for those who ask a million times."""
-    return _total(_parts(score, work_s, laxity_s, waiting_s, policy))
+    return sum(_parts(score, work_s, standing, policy))
 
 
-def _parts(
-    score: int, work_s: float, laxity_s: float | None, waiting_s: float, policy: PriorityPolicy
-) -> tuple[float, float, float]:
-    """Points for value, urgency and waiting."""
+def _parts(score: int, work_s: float, standing: Standing | None, policy: PriorityPolicy) -> tuple[int, int, int]:
+    """Points for value, promise and waiting."""
     worth = score * (1 + max(0.0, work_s) / policy.size_reference_s) ** -policy.size_exponent
-    urgency = 0.0
-    if laxity_s is not None:
-        used = min(1.0, max(0.0, 1 - laxity_s / (policy.urgency_horizon_h * 3600)))
-        urgency = policy.urgency_points * used**2 * score / 1000
-    share = max(0.0, waiting_s) / (policy.waiting_bound_h * 3600)
-    return worth, urgency, policy.waiting_points * min(1.0, share) ** WAITING_EXPONENT
+    if standing is not None and not standing.kept:
+        worth *= policy.late_factor
+    points = _value_points(worth, policy)
+    if standing is None or not standing.endangered:
+        return points, 0, 0
+    if standing.bound:
+        return points, 0, min(PROMISE_FROM - 1, BOUND_FROM + standing.behind) - points
+    return points, min(HIGHEST_PRIORITY, PROMISE_FROM + standing.behind) - points, 0
 
 
-def _total(parts: tuple[float, float, float]) -> int:
-    return min(HIGHEST_PRIORITY, round(sum(parts)))
+def _value_points(worth: float, policy: PriorityPolicy) -> int:
+    """By the logarithm, so that titles of every size are told apart: a point is the same ratio everywhere."""
+    if worth <= LEAST_WORTH:
+        return 0
+    share = math.log(worth / LEAST_WORTH) / math.log(HIGHEST_SCORE * policy.late_factor / LEAST_WORTH)
+    return round(HIGHEST_VALUE * min(1.0, share))
+
+
+def _promise(standing: Standing | None) -> str:
+    if standing is None or standing.bound:
+        return "no deadline"
+    if not standing.kept:
+        return "its deadline cannot be kept"
+    spare = "no time to spare" if standing.spare_s <= 0 else f"{_duration(standing.spare_s)} to spare"
+    return f"{spare} among all deadlines" + (", gives up quality for them" if standing.hurried else "")
+
+
+def _waiting(standing: Standing | None, waiting_s: float, policy: PriorityPolicy) -> str:
+    waited = f"for {_duration(waiting_s)}"
+    if standing is None or not standing.bound or not standing.endangered:
+        return waited
+    return f"{waited}, and the bound of {policy.waiting_bound_h:g} h is in danger"
 
 
 def _duration(seconds: float) -> str:

@@ -14,9 +14,10 @@ from include.base.document import Document
 from include.domain.cost.forecast import NOTHING, Forecast
 from include.domain.cost.work import TitleWork
 from include.domain.order.admission import Admission, AdmissionPolicy, admit
-from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s
+from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s, unstoppable_s
 from include.domain.order.parallel import ParallelPolicy, slots_for
-from include.domain.order.priority import Priority, PriorityPolicy, priority, priority_points
+from include.domain.order.priority import Priority, PriorityPolicy, priority
+from include.domain.order.promises import Promise, PromisePolicy, Standing, keepable, standings
 from include.domain.order.value import Score, ValuePolicy, score
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
@@ -27,6 +28,7 @@ class Policy(Document):
 
     value: ValuePolicy
     priority: PriorityPolicy
+    promises: PromisePolicy
     admission: AdmissionPolicy
     parallel: ParallelPolicy
 
@@ -98,11 +100,22 @@ class Valuation(Document):
     """Waiting titles that go before it."""
     slots: int = 1
     """How many its encodes may use at once while other titles wait."""
+    spare_s: float | None = None
+    """Time to spare before the deadline with all the promises before it and behind it; None without a deadline."""
+    kept: bool = True
+    """False where its deadline is given up for others that are worth more, or cannot be kept any more."""
+    hurried: bool = False
+    """Whether its encodes give up what the tier allows, so that other promises can be kept."""
 
     @property
     def at_risk(self) -> bool:
         """Whether a miss is likelier than the policy takes for feasible."""
         return self.admission.verdict != "feasible"
+
+    @property
+    def pressing_s(self) -> float | None:
+        """The less of what it has to spare alone and among the promises; None without a deadline."""
+        return _least(self.laxity_s, self.spare_s)
 
 
 class FarmState(Document):
@@ -117,6 +130,21 @@ class FarmState(Document):
     """Seconds of a title's life in which no worker works for it: scheduling, planning, publishing."""
 
 
+RANKS = {Tier.PREMIUM: 2, Tier.STANDARD: 1, Tier.UGC: 0}
+"""The higher, the later its promise is given up."""
+MOST_DISPLACED = 20
+"""Of the requests that a quote names."""
+
+
+class _Known(NamedTuple):
+    """A title by itself, whatever the others are."""
+
+    title: QueuedTitle
+    score: Score
+    laxity_s: float | None
+    remaining: Forecast
+
+
 class _Placed(NamedTuple):
     """A title, and what its place in the order is made from."""
 
@@ -127,6 +155,7 @@ class _Placed(NamedTuple):
     remaining: Forecast
     slots: int
     """That it may use at once."""
+    standing: Standing | None
 
 
 def value_titles(
@@ -148,9 +177,13 @@ def value_titles(
         policy: Values and orders the titles.
         only: Requests whose valuation is wanted, None for all. The other titles count as what goes before or after.
     """
-    placed = [_place(title, farm=farm, now=now, policy=policy) for title in titles]
+    known = [_known(title, farm=farm, now=now, policy=policy) for title in titles]
+    promises = [_promise(one, farm=farm, now=now) for one in known if one.title.due is not None and _counts(one.title)]
+    stand = _standings(known, promises, farm=farm, now=now, policy=policy)
+    placed = [_place(one, stand.get(one.title.seq), farm=farm, now=now, policy=policy) for one in known]
     placed.sort(key=lambda one: (not one.title.running, one.title.held, -one.priority.points, one.title.seq))
-    demands = [_demand(one, now=now, policy=policy.priority) for one in placed]
+    displaced = _displaced(promises, [one.title for one in placed], only=only, farm=farm)
+    demands = [_demand(one, now=now) for one in placed]
     backlog = Backlog(
         # What an operator holds is ahead of nobody, unless it runs already.
         (demand for demand, one in zip(demands, placed, strict=True) if one.title.running or not one.title.held),
@@ -158,7 +191,6 @@ def value_titles(
         fresh_load=farm.fresh_load,
         policy=policy.admission,
     )
-    horizon_s = policy.priority.urgency_horizon_h * 3600
     waiting_ahead = 0
     found: dict[str, Valuation] = {}
     for demand, one in zip(demands, placed, strict=True):
@@ -168,26 +200,104 @@ def value_titles(
             waiting_ahead += 1
         if only is not None and title.request_id not in only:
             continue
-        wait = NOTHING if title.running else backlog.wait(demand, laxity_s=one.laxity_s, horizon_s=horizon_s)
-        found[title.request_id] = Valuation(
-            at=now,
-            score=one.score,
-            priority=one.priority,
-            laxity_s=None if one.laxity_s is None else round(one.laxity_s, 1),
-            remaining=one.remaining,
-            admission=_admission(one, wait, farm=farm, now=now, policy=policy.admission),
-            ahead=ahead,
-            slots=one.slots,
+        waits = (NOTHING, NOTHING) if title.running else backlog.wait(demand, one.standing)
+        found[title.request_id] = _valuation(
+            one, waits, ahead=ahead, new=bool(only), displaces=displaced, farm=farm, now=now, policy=policy.admission
         )
     return found
+
+
+def _valuation(
+    one: _Placed,
+    waits: tuple[Forecast, Forecast],
+    *,
+    ahead: int,
+    new: bool,
+    displaces: tuple[str, ...],
+    farm: FarmState,
+    now: datetime,
+    policy: AdmissionPolicy,
+) -> Valuation:
+    """What is told of a title.
+
+    Args:
+        one: The title in its place.
+        waits: Until it is expected to start, and until it could start at the soonest.
+        ahead: Waiting titles that go before it.
+        new: Whether it has just come: then it counts, too, whether a promise that was given before would be late.
+        displaces: Requests whose promises are given up for the titles that have just come.
+        farm: Its slots.
+        now: The time.
+        policy: Where feasible ends.
+    """
+    title, (wait, soonest) = one.title, waits
+    promised = one.standing if title.due is not None else None
+    timed, left = title.timed
+    admission = admit(
+        now=now,
+        deadline=title.due,
+        wait=wait,
+        soonest=soonest,
+        full=timed.elapsed(one.slots).scaled(left).later(farm.overhead_s),
+        degraded=title.work.least.elapsed(_slots(farm)).scaled(left).later(farm.overhead_s),
+        work=one.remaining,
+        policy=policy,
+        kept=promised.kept if promised else True,
+        sure=promised.sure if promised and new else True,
+        premium=title.tier is Tier.PREMIUM,
+    )
+    if title.due is not None and displaces:
+        admission = admission.model_copy(update={"displaces": displaces})
+    return Valuation(
+        at=now,
+        score=one.score,
+        priority=one.priority,
+        laxity_s=None if one.laxity_s is None else round(one.laxity_s, 1),
+        remaining=one.remaining,
+        admission=admission,
+        ahead=ahead,
+        slots=one.slots,
+        spare_s=round(promised.spare_s, 1) if promised else None,
+        kept=promised.kept if promised else True,
+        hurried=promised.hurried if promised else False,
+    )
+
+
+def _standings(
+    known: Sequence[_Known], promises: Sequence[Promise], *, farm: FarmState, now: datetime, policy: Policy
+) -> dict[int, Standing]:
+    """How each title stands among the promises, or against the waiting bound."""
+    others = [one for one in known if one.title.due is None and _counts(one.title)]
+    running = [_occupied_s(one) for one in others if one.title.running]
+    return standings(
+        promises,
+        [_bound(one, farm=farm, now=now, policy=policy.priority) for one in others],
+        slots=_slots(farm),
+        occupied_s=unstoppable_s(running, slots=_slots(farm)),
+        policy=policy.promises,
+    )
 
 
 def _slots(farm: FarmState) -> int:
     return max(1, farm.slots)
 
 
-def _place(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy) -> _Placed:
-    """Score, laxity, priority and slots of one title, whatever the others are."""
+def _counts(title: QueuedTitle) -> bool:
+    """Whether the farm works for it: what an operator holds back waits for nothing."""
+    return title.running or not title.held
+
+
+def _occupied_s(one: _Known | _Placed) -> float:
+    """Slot seconds to the end of its running task."""
+    return occupied_s(one.title.work.full, remaining_s=one.remaining.mean_s)
+
+
+def _least(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
+
+
+def _known(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy) -> _Known:
+    """Score, laxity and remaining work of one title."""
     value = score(
         tier=title.tier,
         kind=title.kind,
@@ -204,51 +314,84 @@ def _place(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy
         timed, left = title.timed
         needed_s = timed.elapsed(_slots(farm)).scaled(left).p90_s + farm.overhead_s
         laxity_s = (title.due - now).total_seconds() - needed_s
+    return _Known(title, value, laxity_s, remaining)
+
+
+def _promise(one: _Known, *, farm: FarmState, now: datetime) -> Promise:
+    """A title's deadline, as the promises are looked at together."""
+    title = one.title
+    assert title.due is not None
+    assert one.laxity_s is not None
+    timed, left = title.timed
+    due_s = (title.due - now).total_seconds()
+    least = title.work.least
+    return Promise(
+        seq=title.seq,
+        rank=RANKS[title.tier],
+        score=one.score.points,
+        due_s=due_s,
+        work_s=timed.total.scaled(left).mean_s,
+        alone_s=due_s - one.laxity_s,
+        least_work_s=least.total.scaled(left).mean_s,
+        least_alone_s=least.elapsed(_slots(farm)).scaled(left).p50_s + farm.overhead_s,
+    )
+
+
+def _bound(one: _Known, *, farm: FarmState, now: datetime, policy: PriorityPolicy) -> Promise:
+    """A title without a deadline, which is to be done within the waiting bound."""
+    title = one.title
+    work_s = one.remaining.mean_s
+    alone_s = title.work.full.elapsed(_slots(farm)).scaled(1 - title.progress).p90_s + farm.overhead_s
+    due_s = policy.waiting_bound_h * 3600 - (now - title.created_at).total_seconds()
+    return Promise(
+        seq=title.seq,
+        rank=RANKS[title.tier],
+        score=one.score.points,
+        due_s=due_s,
+        work_s=work_s,
+        alone_s=alone_s,
+        least_work_s=work_s,
+        least_alone_s=alone_s,
+    )
+
+
+def _displaced(
+    promises: Sequence[Promise], titles: Sequence[QueuedTitle], *, only: Collection[str] | None, farm: FarmState
+) -> tuple[str, ...]:
+    """Requests whose promises are given up because of those in ``only``."""
+    if not only:
+        return ()
+    new = {title.seq for title in titles if title.request_id in only}
+    kept = keepable(promises, slots=_slots(farm)).kept
+    without = keepable((each for each in promises if each.seq not in new), slots=_slots(farm)).kept
+    given_up = without - kept
+    return tuple(title.request_id for title in titles if title.seq in given_up)[:MOST_DISPLACED]
+
+
+def _place(one: _Known, standing: Standing | None, *, farm: FarmState, now: datetime, policy: Policy) -> _Placed:
+    """Priority and slots of one title among the others."""
+    title = one.title
     place = priority(
-        score=value.points,
-        work_s=remaining.p50_s,
-        laxity_s=laxity_s,
+        score=one.score.points,
+        work_s=one.remaining.p50_s,
+        standing=standing,
         waiting_s=(now - title.created_at).total_seconds(),
         policy=policy.priority,
         pinned=title.pinned,
     )
-    slots = slots_for(score=value.points, laxity_s=laxity_s, slots=_slots(farm), policy=policy.parallel)
-    return _Placed(title, value, place, laxity_s, remaining, slots)
+    pressing_s = _least(one.laxity_s, standing.spare_s if standing and not standing.bound else None)
+    slots = slots_for(score=one.score.points, laxity_s=pressing_s, slots=_slots(farm), policy=policy.parallel)
+    return _Placed(title, one.score, place, one.laxity_s, one.remaining, slots, standing)
 
 
-def _demand(one: _Placed, *, now: datetime, policy: PriorityPolicy) -> SlotDemand:
-    """What a title wants of the farm: as it stands now, and when its deadline presses."""
+def _demand(one: _Placed, *, now: datetime) -> SlotDemand:
+    """What a title wants of the farm."""
     title, remaining = one.title, one.remaining
-    age_s = (now - title.created_at).total_seconds()
-    urgent, due_s = one.priority.points, None
-    if title.due is not None:
-        due_s = (title.due - now).total_seconds()
-        pressed = priority_points(
-            score=one.score.points, work_s=remaining.p50_s, laxity_s=0.0, waiting_s=age_s, policy=policy
-        )
-        urgent = max(urgent, pressed)
     return SlotDemand(
         seq=title.seq,
         points=one.priority.points,
-        urgent=urgent,
-        due_s=due_s,
         work_s=remaining.mean_s,
-        occupied_s=occupied_s(title.work.full, remaining_s=remaining.mean_s) if title.running else 0.0,
-        fresh=age_s <= FRESH_S,
+        occupied_s=_occupied_s(one) if title.running else 0.0,
+        fresh=(now - title.created_at).total_seconds() <= FRESH_S,
         slots=min(one.slots, len(title.work.full.encodes) + 1),
-    )
-
-
-def _admission(one: _Placed, wait: Forecast, *, farm: FarmState, now: datetime, policy: AdmissionPolicy) -> Admission:
-    """Whether a title can be in time when it starts after ``wait``."""
-    title = one.title
-    timed, left = title.timed
-    return admit(
-        now=now,
-        deadline=title.due,
-        wait=wait,
-        full=timed.elapsed(one.slots).scaled(left).later(farm.overhead_s),
-        degraded=title.work.least.elapsed(_slots(farm)).scaled(left).later(farm.overhead_s),
-        work=one.remaining,
-        policy=policy,
     )

@@ -189,7 +189,7 @@ def _options(
     return tuple(options)
 
 
-def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> EncodeJob:
+def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime, hurried: bool = False) -> EncodeJob:
     """The job with the option that it takes now: the one of the least loss that fits into the job's share of the time.
 
     A rung is left out only where no preset is likely to be in time; an option that the floor forbids is never taken.
@@ -198,6 +198,7 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> Encod
         job: With its options; one without any stays as it is.
         publish_at: The deadline, None where none counts.
         now: The time.
+        hurried: Takes the quickest preset that the floor allows, whatever the time: other titles' deadlines need it.
     """
     if not job.options:
         return job
@@ -212,6 +213,9 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime) -> Encod
         share = best.p50_s / whole_s if whole_s > 0 else 1.0
         time_left_s = ((publish_at - now).total_seconds() - job.reserve_s) * share
     choice = best_that_fits(encodes, time_left_s=time_left_s)
+    if hurried and choice.fit != "late":
+        quickest = min((each for each in encodes if each.allowed), key=lambda each: (each.p50_s, each.vmaf_loss))
+        choice = Choice(option=quickest, fit=choice.fit, saved_s=max(0.0, best.p50_s - quickest.p50_s))
     if choice.fit == "late" and drop is not None and time_left_s is not None:
         choice = Choice(option=drop, fit="safe" if time_left_s >= 0 else "late", saved_s=best.p50_s)
     taken = next(offered for offered in job.options if offered.option == choice.option)

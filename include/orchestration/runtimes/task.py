@@ -234,7 +234,9 @@ def bound(
         job = taken.encode
     else:
         now = datetime.now(UTC)
-        job = bind(planned, publish_at=title.binding_deadline if settings.degrade else None, now=now)
+        due = title.binding_deadline if settings.degrade else None
+        hurried = due is not None and title.valuation is not None and title.valuation.hurried
+        job = bind(planned, publish_at=due, now=now, hurried=hurried)
         if job.binding is not None:
             log.info("%s: %s", task_job.label, job.binding)
     return task_job.model_copy(update={"time_limit_s": planned.time_limit_s, "encode": job})
