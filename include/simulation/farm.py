@@ -302,8 +302,8 @@ class Simulation:
         fair = own_s / (own_s + queued_s / max(1, task.active.running))
         options = preset_options(encode.faster, p50_s=own_s, p90_s=p90_s, may_lose=encode.may_lose)
         hurried = task.active.standing is not None and task.active.standing.hurried
-        choice = best_that_fits(options, time_left_s=0.0 if hurried else left_s * fair)
-        if choice.fit == "late" and not hurried and encode.dropped_loss is not None:
+        choice = best_that_fits(options, time_left_s=left_s * fair, hurried=hurried)
+        if choice.fit == "late" and encode.dropped_loss is not None:
             return 0.0, encode.dropped_loss
         return task.true_s * choice.option.p50_s / own_s, choice.option.vmaf_loss
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from include.domain.order.admission import Verdict, admit
-from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, unstoppable_s
+from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, holding
 from include.domain.order.parallel import slots_for
-from include.domain.order.promises import Promise, standings
+from include.domain.order.promises import Due, Promise, standings
 from include.domain.order.valuation import RANKS
 from include.domain.title.title import Tier
 from include.simulation.model import Farm, moment
@@ -58,34 +58,32 @@ def stand(present: Sequence[Active], running: Iterable[Task], *, farm: Farm, ord
     done_s: defaultdict[int, float] = defaultdict(float)
     for task in running:
         done_s[task.active.seq] += min(task.forecast.p50_s, now_s - task.started_s)
+    held = holding(sum(each.open for each in present), slots=farm.slots)
     promises, bounds = [], []
     for each in present:
         deadline_s = each.title.deadline_s
         if deadline_s is not None:
-            promises.append(_promise(each, deadline_s - now_s, done_s[each.seq], farm=farm, true=order.knows_all))
+            due_s, true = deadline_s - now_s, order.knows_all
+            promises.append(_promise(each, due_s, done_s[each.seq], held, farm=farm, true=true))
         elif order.policy is not None:
             bound_s = order.policy.priority.waiting_bound_h * 3600
-            bounds.append(
-                _promise(each, each.title.arrival_s + bound_s - now_s, done_s[each.seq], farm=farm, true=False)
-            )
+            bounds.append(_bound(each, each.title.arrival_s + bound_s - now_s, done_s[each.seq], farm=farm))
     found = standings(
         promises,
         bounds,
         slots=farm.slots,
-        occupied_s=unstoppable_s(
-            [_occupied_s(each) for each in present if each.open and each.title.deadline_s is None], slots=farm.slots
-        ),
+        occupied_s=held * sum(_occupied_s(each) for each in present if each.title.deadline_s is None),
         policy=order.promises,
     )
     for each in present:
         each.standing = found.get(each.seq)
 
 
-def _promise(active: Active, due_s: float, done_s: float, *, farm: Farm, true: bool) -> Promise:
-    title, remaining_s = active.title, max(0.0, active.remaining_s - done_s)
-    left = remaining_s / active.forecast_s if active.forecast_s else 0.0
-    least = title.least.elapsed(farm.slots).p50_s
-    work_s = max(0.0, active.true_remaining_s - done_s) if true else remaining_s * active.mean_over_median
+def _promise(active: Active, due_s: float, done_s: float, held: float, *, farm: Farm, true: bool) -> Promise:
+    title, left = active.title, _left(active, done_s)
+    known_s = active.forecast_s * left * active.mean_over_median
+    work_s = max(0.0, active.true_remaining_s - done_s) if true else known_s
+    least_s = min(active.elapsed_mean_s, title.least.elapsed(farm.slots).p50_s)
     return Promise(
         seq=active.seq,
         rank=RANKS[title.tier],
@@ -93,9 +91,21 @@ def _promise(active: Active, due_s: float, done_s: float, *, farm: Farm, true: b
         due_s=due_s,
         work_s=work_s,
         alone_s=active.elapsed_p90_s * left + farm.overhead_s,
+        occupied_s=held * _occupied_s(active),
         least_work_s=min(work_s, title.least.total.mean_s * left),
-        least_alone_s=min(active.elapsed_mean_s, least) * left + farm.overhead_s,
+        least_alone_s=least_s * left + farm.overhead_s,
     )
+
+
+def _bound(active: Active, due_s: float, done_s: float, *, farm: Farm) -> Due:
+    left = _left(active, done_s)
+    work_s = active.forecast_s * left * active.mean_over_median
+    return Due(seq=active.seq, due_s=due_s, work_s=work_s, alone_s=active.elapsed_p90_s * left + farm.overhead_s)
+
+
+def _left(active: Active, done_s: float) -> float:
+    """Share of its predicted work that is still to be done, with what its running tasks have done already."""
+    return max(0.0, active.remaining_s - done_s) / active.forecast_s if active.forecast_s else 0.0
 
 
 def verdict(active: Active, present: Sequence[Active], *, farm: Farm, order: Order, now_s: float) -> Verdict:
@@ -146,14 +156,14 @@ def _demand(active: Active, order: Order, now_s: float) -> SlotDemand:
         seq=active.seq,
         points=int(order.key(known(active))),
         work_s=work_s,
-        occupied_s=_occupied_s(active) if active.open else 0.0,
+        occupied_s=_occupied_s(active),
         fresh=_is_fresh(active, now_s),
         slots=active.share if order.cuts else min(active.share, len(active.title.encodes) + 1),
     )
 
 
 def _occupied_s(active: Active) -> float:
-    return min(active.remaining_s * active.mean_over_median, active.occupied_s)
+    return min(active.remaining_s * active.mean_over_median, active.occupied_s) if active.open else 0.0
 
 
 def _is_fresh(active: Active, now_s: float) -> bool:

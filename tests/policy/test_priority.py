@@ -142,3 +142,9 @@ def test_a_pinned_title_goes_before_everything() -> None:
 )
 def test_a_priority_says_where_it_comes_from(work_s: float, standing: Standing | None, words: str) -> None:
     assert words in str(full(work_s=work_s, standing=standing))
+
+
+def test_a_priority_names_the_title_for_which_it_has_no_more_time() -> None:
+    told = priority(score=500, work_s=10, standing=stands(1800.0), waiting_s=0, policy=POLICY, held_by="spring/film")
+
+    assert "30 min to spare among all deadlines, for spring/film)" in str(told)

@@ -87,6 +87,14 @@ def test_running_tasks_of_others_the_reserve_and_the_margin_are_time_that_no_pro
     assert standing(one, two, policy=PromisePolicy(reserve=0.0, margin_s=7.0))[2].spare_s == pytest.approx(spare_s - 7)
 
 
+def test_a_running_task_of_a_later_promise_is_not_stopped_for_an_earlier_one() -> None:
+    quiet = standing(promise(1, 100), promise(2, 200))
+    busy = standing(promise(1, 100), promise(2, 200, occupied_s=50))
+
+    assert busy[1].spare_s == pytest.approx(quiet[1].spare_s - 5)
+    assert busy[2].spare_s == quiet[2].spare_s, "its own task is part of its own work"
+
+
 @pytest.mark.parametrize("fields", [{"reserve": 1.0, "margin_s": 0.0}, {"reserve": 0.0, "margin_s": -1.0}])
 def test_no_policy_reserves_the_whole_farm_or_less_than_no_time(fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

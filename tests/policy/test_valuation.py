@@ -270,6 +270,8 @@ def test_many_promises_due_together_are_in_danger_long_before_each_would_be_alon
         assert each.pressing_s == each.spare_s
         assert each.slots == 2
     assert [each.priority.points for each in burst.values()] == list(range(7011, 6999, -1))
+    assert all("among all deadlines, for 11)" in str(burst[str(seq)].priority) for seq in range(11))
+    assert "among all deadlines)" in str(burst["11"].priority), "it is held by nobody but itself"
 
 
 def test_what_a_running_task_of_a_title_without_deadline_takes_is_not_there_for_a_promise() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from include.domain.order.admission import Verdict
@@ -84,6 +84,7 @@ def test_a_title_without_a_deadline_makes_no_promise_late(seed: int, count: int,
 
 
 @given(st.integers(0, 10**9), st.integers(2, 24), st.floats(0.3, 1), st.integers(1, 6))
+@example(1856, 2, 1.0, 1)
 @SLOW
 def test_a_promise_once_given_is_kept_where_nothing_is_displaced(seed: int, count: int, due: float, slots: int) -> None:
     titles = queue(seed, count=count, due=due, spread_s=count * LONGEST_S / slots, load=1.5, slots=slots)

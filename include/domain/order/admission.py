@@ -129,8 +129,6 @@ def admit(
     if kept and sure and chance <= policy.miss_chance:
         return quote(Verdict.FEASIBLE, full, chance)
     chance = total([soonest, degraded]).chance_above(left_s)
-    if kept and chance <= policy.miss_chance:
-        return quote(Verdict.FEASIBLE_DEGRADED, degraded, chance)
-    if premium and degraded.p50_s <= left_s:
+    if (kept and chance <= policy.miss_chance) or (premium and degraded.p50_s <= left_s):
         return quote(Verdict.FEASIBLE_DEGRADED, degraded, chance)
     return quote(Verdict.INFEASIBLE, degraded, max(chance, policy.miss_chance))

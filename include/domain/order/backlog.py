@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,12 +53,9 @@ def occupied_s(work: TitleWork, *, remaining_s: float) -> float:
     return min(remaining_s, sum(time**2 for time in times) / (2 * sum(times))) if sum(times) else 0.0
 
 
-def unstoppable_s(occupied: Sequence[float], *, slots: int) -> float:
-    """Slot seconds until the running tasks of titles have ended, of :func:`occupied_s` of each.
-
-    Of the titles with a run only as many hold a slot as there are slots.
-    """
-    return sum(occupied) * min(1.0, slots / len(occupied)) if occupied else 0.0
+def holding(runs: int, *, slots: int) -> float:
+    """Share, 0–1, of so many titles with a run that hold a slot: only as many as there are slots."""
+    return min(1.0, slots / runs) if runs else 0.0
 
 
 class Backlog:
@@ -98,7 +95,7 @@ class Backlog:
         if standing is None or standing.bound or not standing.kept:
             return now, now
         occupied_s = self._occupied_s(self.sums[-1], demand)
-        at_once = self._stretched(min(standing.ahead_s, self.sums[-1].work_s) + occupied_s, self.fresh_load)
+        at_once = self._stretched(standing.ahead_s + occupied_s, self.fresh_load)
         until_s = max(0.0, standing.spare_s)
         later = Forecast(p50_s=until_s + at_once.p50_s, p90_s=until_s + at_once.p90_s)
         return min(now, later, key=_p90), min(now, at_once, key=_p90)

@@ -25,7 +25,7 @@ HIGHEST_PRIORITY = 9_999
 PINNED = 10_000
 """A title that an operator pinned goes before every other."""
 LEAST_WORTH = 1e-3
-"""Worth of a title that gets no points: a score of 1 for a thousand times the reference of work."""
+"""Score per work up to which a title gets no points; that of films of the least value lies above it."""
 
 
 class PriorityPolicy(Document):
@@ -60,6 +60,7 @@ def priority(
     standing: Standing | None,
     waiting_s: float,
     policy: PriorityPolicy,
+    held_by: str | None = None,
     pinned: bool = False,
 ) -> Priority:
     """The priority of a title.
@@ -72,6 +73,7 @@ def priority(
         standing: Among the promises, or against the waiting bound; None where neither counts.
         waiting_s: Since the title could have started.
         policy: Weighs them.
+        held_by: The other title, if one, that allows it no more time to spare, as people call it.
         pinned: An operator wants it first.
     """
     if pinned:
@@ -79,7 +81,7 @@ def priority(
     worth, promised, waited = _parts(score, work_s, standing, policy)
     terms = (
         Term(name="value", points=worth, why=f"score {score}, {_duration(work_s)} of work"),
-        Term(name="promise", points=promised, why=_promise(standing)),
+        Term(name="promise", points=promised, why=_promise(standing, held_by)),
         Term(name="waiting", points=waited, why=_waiting(standing, waiting_s, policy)),
     )
     return Priority(points=worth + promised + waited, terms=terms)
@@ -111,13 +113,14 @@ def _value_points(worth: float, policy: PriorityPolicy) -> int:
     return round(HIGHEST_VALUE * min(1.0, share))
 
 
-def _promise(standing: Standing | None) -> str:
+def _promise(standing: Standing | None, held_by: str | None) -> str:
     if standing is None or standing.bound:
         return "no deadline"
     if not standing.kept:
         return "its deadline cannot be kept"
     spare = "no time to spare" if standing.spare_s <= 0 else f"{_duration(standing.spare_s)} to spare"
-    return f"{spare} among all deadlines" + (", gives up quality for them" if standing.hurried else "")
+    for_whom = f", for {held_by}" if held_by else ""
+    return f"{spare} among all deadlines{for_whom}" + (", gives up quality for them" if standing.hurried else "")
 
 
 def _waiting(standing: Standing | None, waiting_s: float, policy: PriorityPolicy) -> str:

@@ -31,29 +31,37 @@ class PromisePolicy(Document):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promise:
+class Due:
     """A title that has to be done by some time. Times are seconds from now."""
 
     seq: int
     """Order of arrival."""
-    rank: int
-    """The higher, the later it is given up."""
-    score: int
     due_s: float
     """Until its deadline, or until the end of the waiting bound."""
     work_s: float
     """Mean slot seconds that it still needs."""
     alone_s: float
     """Wall time that it still needs with every slot of the farm, at its 90th percentile."""
-    least_work_s: float
-    """Of ``work_s``, what is left with everything given up that its tier allows."""
-    least_alone_s: float
-    """The median of the wall time with everything given up."""
+    occupied_s: float = 0.0
+    """Of ``work_s``, what its running tasks still take: nobody stops them for a title that comes before it."""
 
     @property
     def latest_s(self) -> float:
         """Until it must have the farm to itself for what is left of it."""
         return self.due_s - self.alone_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promise(Due):
+    """A title with a deadline, and what may be given up of it."""
+
+    rank: int
+    """The higher, the later it is given up."""
+    score: int
+    least_work_s: float
+    """Of ``work_s``, what is left with everything given up that its tier allows."""
+    least_alone_s: float
+    """The median of the wall time with everything given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +144,7 @@ def keepable(promises: Iterable[Promise], *, slots: int) -> Kept:
 
 def standings(
     promises: Sequence[Promise],
-    bounds: Sequence[Promise] = (),
+    bounds: Sequence[Due] = (),
     *,
     slots: int,
     occupied_s: float,
@@ -160,7 +168,7 @@ def standings(
     kept = sorted((each for each in promises if each.seq in can.kept), key=_by_deadline)
     found = _spare(kept, occupied_s, slots=slots, policy=policy, hurried=can.hurried)
     if bounds:
-        everybody = sorted((*kept, *bounds), key=_by_latest_start)
+        everybody: list[Due] = sorted((*kept, *bounds), key=_by_latest_start)
         late = _spare(everybody, 0.0, slots=slots, policy=policy, bound=True)
         found |= {each.seq: late[each.seq] for each in bounds}
     for promise in promises:
@@ -170,16 +178,16 @@ def standings(
     return found
 
 
-def _by_deadline(promise: Promise) -> tuple[float, int]:
-    return promise.due_s, promise.seq
+def _by_deadline(title: Due) -> tuple[float, int]:
+    return title.due_s, title.seq
 
 
-def _by_latest_start(promise: Promise) -> tuple[float, int]:
-    return promise.latest_s, promise.seq
+def _by_latest_start(title: Due) -> tuple[float, int]:
+    return title.latest_s, title.seq
 
 
 def _spare(
-    ordered: Sequence[Promise],
+    ordered: Sequence[Due],
     occupied_s: float,
     *,
     slots: int,
@@ -193,10 +201,13 @@ def _spare(
     least_s, held_by, behind, sure = math.inf, -1, 0, True
     for each in reversed(ordered):
         ahead_s = max(0.0, ahead_s - each.work_s)
-        own_s = each.latest_s - (ahead_s + occupied_s) / (slots * (1 - policy.reserve)) - policy.margin_s
+        # Running tasks of titles that come after it have their slots until they end.
+        before_s = ahead_s + occupied_s
+        own_s = each.latest_s - before_s / (slots * (1 - policy.reserve)) - policy.margin_s
         if own_s < least_s:
             least_s, held_by = own_s, each.seq
-        sure = sure and each.latest_s >= (ahead_s + occupied_s) / slots
+        sure = sure and each.latest_s >= before_s / slots
+        occupied_s += each.occupied_s
         found[each.seq] = Standing(
             spare_s=least_s,
             sure=sure,

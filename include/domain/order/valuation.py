@@ -6,7 +6,7 @@ Intake, the DAG ``dispatch``, the API and the simulator's tests all call it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from include.base.document import Document
 from include.domain.cost.forecast import NOTHING, Forecast
 from include.domain.cost.work import TitleWork
 from include.domain.order.admission import Admission, AdmissionPolicy, admit
-from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, occupied_s, unstoppable_s
+from include.domain.order.backlog import FRESH_S, Backlog, SlotDemand, holding, occupied_s
 from include.domain.order.parallel import ParallelPolicy, slots_for
 from include.domain.order.priority import Priority, PriorityPolicy, priority
-from include.domain.order.promises import Promise, PromisePolicy, Standing, keepable, standings
+from include.domain.order.promises import Due, Promise, PromisePolicy, Standing, keepable, standings
 from include.domain.order.value import Score, ValuePolicy, score
 from include.domain.title.request import Signals
 from include.domain.title.title import Kind, Tier
@@ -114,8 +114,8 @@ class Valuation(Document):
 
     @property
     def pressing_s(self) -> float | None:
-        """The less of what it has to spare alone and among the promises; None without a deadline."""
-        return _least(self.laxity_s, self.spare_s)
+        """What it has to spare among the promises, or alone where it is none of them; None without a deadline."""
+        return self.laxity_s if self.spare_s is None else self.spare_s
 
 
 class FarmState(Document):
@@ -178,11 +178,15 @@ def value_titles(
         only: Requests whose valuation is wanted, None for all. The other titles count as what goes before or after.
     """
     known = [_known(title, farm=farm, now=now, policy=policy) for title in titles]
-    promises = [_promise(one, farm=farm, now=now) for one in known if one.title.due is not None and _counts(one.title)]
-    stand = _standings(known, promises, farm=farm, now=now, policy=policy)
-    placed = [_place(one, stand.get(one.title.seq), farm=farm, now=now, policy=policy) for one in known]
+    held = holding(sum(title.running for title in titles), slots=_slots(farm))
+    promises = [
+        _promise(one, held, farm=farm, now=now) for one in known if one.title.due is not None and _counts(one.title)
+    ]
+    stand = _standings(known, promises, held, farm=farm, now=now, policy=policy)
+    names = {title.seq: title.request_id for title in titles}
+    placed = [_place(one, stand.get(one.title.seq), names, farm=farm, now=now, policy=policy) for one in known]
     placed.sort(key=lambda one: (not one.title.running, one.title.held, -one.priority.points, one.title.seq))
-    displaced = _displaced(promises, [one.title for one in placed], only=only, farm=farm)
+    displaced = _displaced(promises, stand, [one.title for one in placed], only=only, farm=farm)
     demands = [_demand(one, now=now) for one in placed]
     backlog = Backlog(
         # What an operator holds is ahead of nobody, unless it runs already.
@@ -264,16 +268,15 @@ def _valuation(
 
 
 def _standings(
-    known: Sequence[_Known], promises: Sequence[Promise], *, farm: FarmState, now: datetime, policy: Policy
+    known: Sequence[_Known], promises: Sequence[Promise], held: float, *, farm: FarmState, now: datetime, policy: Policy
 ) -> dict[int, Standing]:
     """How each title stands among the promises, or against the waiting bound."""
     others = [one for one in known if one.title.due is None and _counts(one.title)]
-    running = [_occupied_s(one) for one in others if one.title.running]
     return standings(
         promises,
         [_bound(one, farm=farm, now=now, policy=policy.priority) for one in others],
         slots=_slots(farm),
-        occupied_s=unstoppable_s(running, slots=_slots(farm)),
+        occupied_s=held * sum(_occupied_s(one) for one in others),
         policy=policy.promises,
     )
 
@@ -288,12 +291,8 @@ def _counts(title: QueuedTitle) -> bool:
 
 
 def _occupied_s(one: _Known | _Placed) -> float:
-    """Slot seconds to the end of its running task."""
-    return occupied_s(one.title.work.full, remaining_s=one.remaining.mean_s)
-
-
-def _least(*seconds: float | None) -> float | None:
-    return min((each for each in seconds if each is not None), default=None)
+    """Slot seconds to the end of its running task; 0 for a title without a run."""
+    return occupied_s(one.title.work.full, remaining_s=one.remaining.mean_s) if one.title.running else 0.0
 
 
 def _known(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy) -> _Known:
@@ -317,8 +316,8 @@ def _known(title: QueuedTitle, *, farm: FarmState, now: datetime, policy: Policy
     return _Known(title, value, laxity_s, remaining)
 
 
-def _promise(one: _Known, *, farm: FarmState, now: datetime) -> Promise:
-    """A title's deadline, as the promises are looked at together."""
+def _promise(one: _Known, held: float, *, farm: FarmState, now: datetime) -> Promise:
+    """A title's deadline, as the promises are looked at together; ``held`` as of :func:`holding`."""
     title = one.title
     assert title.due is not None
     assert one.laxity_s is not None
@@ -332,54 +331,56 @@ def _promise(one: _Known, *, farm: FarmState, now: datetime) -> Promise:
         due_s=due_s,
         work_s=timed.total.scaled(left).mean_s,
         alone_s=due_s - one.laxity_s,
+        occupied_s=held * _occupied_s(one),
         least_work_s=least.total.scaled(left).mean_s,
         least_alone_s=least.elapsed(_slots(farm)).scaled(left).p50_s + farm.overhead_s,
     )
 
 
-def _bound(one: _Known, *, farm: FarmState, now: datetime, policy: PriorityPolicy) -> Promise:
+def _bound(one: _Known, *, farm: FarmState, now: datetime, policy: PriorityPolicy) -> Due:
     """A title without a deadline, which is to be done within the waiting bound."""
     title = one.title
-    work_s = one.remaining.mean_s
-    alone_s = title.work.full.elapsed(_slots(farm)).scaled(1 - title.progress).p90_s + farm.overhead_s
-    due_s = policy.waiting_bound_h * 3600 - (now - title.created_at).total_seconds()
-    return Promise(
+    return Due(
         seq=title.seq,
-        rank=RANKS[title.tier],
-        score=one.score.points,
-        due_s=due_s,
-        work_s=work_s,
-        alone_s=alone_s,
-        least_work_s=work_s,
-        least_alone_s=alone_s,
+        due_s=policy.waiting_bound_h * 3600 - (now - title.created_at).total_seconds(),
+        work_s=one.remaining.mean_s,
+        alone_s=title.work.full.elapsed(_slots(farm)).scaled(1 - title.progress).p90_s + farm.overhead_s,
     )
 
 
 def _displaced(
-    promises: Sequence[Promise], titles: Sequence[QueuedTitle], *, only: Collection[str] | None, farm: FarmState
+    promises: Sequence[Promise],
+    stand: Mapping[int, Standing],
+    titles: Sequence[QueuedTitle],
+    *,
+    only: Collection[str] | None,
+    farm: FarmState,
 ) -> tuple[str, ...]:
     """Requests whose promises are given up because of those in ``only``."""
-    if not only:
+    given_up = {seq for seq, standing in stand.items() if not standing.kept}
+    if not only or not given_up:
         return ()
     new = {title.seq for title in titles if title.request_id in only}
-    kept = keepable(promises, slots=_slots(farm)).kept
     without = keepable((each for each in promises if each.seq not in new), slots=_slots(farm)).kept
-    given_up = without - kept
-    return tuple(title.request_id for title in titles if title.seq in given_up)[:MOST_DISPLACED]
+    return tuple(title.request_id for title in titles if title.seq in given_up & without)[:MOST_DISPLACED]
 
 
-def _place(one: _Known, standing: Standing | None, *, farm: FarmState, now: datetime, policy: Policy) -> _Placed:
-    """Priority and slots of one title among the others."""
+def _place(
+    one: _Known, standing: Standing | None, names: Mapping[int, str], *, farm: FarmState, now: datetime, policy: Policy
+) -> _Placed:
+    """Priority and slots of one title among the others, of which ``names`` has the request ids by ``seq``."""
     title = one.title
+    held_by = standing.held_by if standing else title.seq
     place = priority(
         score=one.score.points,
         work_s=one.remaining.p50_s,
         standing=standing,
         waiting_s=(now - title.created_at).total_seconds(),
         policy=policy.priority,
+        held_by=names[held_by] if held_by != title.seq else None,
         pinned=title.pinned,
     )
-    pressing_s = _least(one.laxity_s, standing.spare_s if standing and not standing.bound else None)
+    pressing_s = standing.spare_s if standing and not standing.bound else one.laxity_s
     slots = slots_for(score=one.score.points, laxity_s=pressing_s, slots=_slots(farm), policy=policy.parallel)
     return _Placed(title, one.score, place, one.laxity_s, one.remaining, slots, standing)
 
@@ -391,7 +392,7 @@ def _demand(one: _Placed, *, now: datetime) -> SlotDemand:
         seq=title.seq,
         points=one.priority.points,
         work_s=remaining.mean_s,
-        occupied_s=_occupied_s(one) if title.running else 0.0,
+        occupied_s=_occupied_s(one),
         fresh=(now - title.created_at).total_seconds() <= FRESH_S,
         slots=min(one.slots, len(title.work.full.encodes) + 1),
     )

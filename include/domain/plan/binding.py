@@ -198,7 +198,7 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime, hurried:
         job: With its options; one without any stays as it is.
         publish_at: The deadline, None where none counts.
         now: The time.
-        hurried: Takes the quickest preset that the floor allows, whatever the time: other titles' deadlines need it.
+        hurried: As of :func:`best_that_fits`.
     """
     if not job.options:
         return job
@@ -212,10 +212,7 @@ def bind(job: EncodeJob, *, publish_at: datetime | None, now: datetime, hurried:
         whole_s = best.p50_s + job.after_s
         share = best.p50_s / whole_s if whole_s > 0 else 1.0
         time_left_s = ((publish_at - now).total_seconds() - job.reserve_s) * share
-    choice = best_that_fits(encodes, time_left_s=time_left_s)
-    if hurried and choice.fit != "late":
-        quickest = min((each for each in encodes if each.allowed), key=lambda each: (each.p50_s, each.vmaf_loss))
-        choice = Choice(option=quickest, fit=choice.fit, saved_s=max(0.0, best.p50_s - quickest.p50_s))
+    choice = best_that_fits(encodes, time_left_s=time_left_s, hurried=hurried)
     if choice.fit == "late" and drop is not None and time_left_s is not None:
         choice = Choice(option=drop, fit="safe" if time_left_s >= 0 else "late", saved_s=best.p50_s)
     taken = next(offered for offered in job.options if offered.option == choice.option)
