@@ -9,10 +9,9 @@ from contextlib import ExitStack
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import NullPool, create_engine, inspect, select, text
+from sqlalchemy import NullPool, create_engine, inspect, text
 
 from include.adapters.catalog import Catalog
-from include.adapters.catalog.schema import titles
 from include.domain.title.request import parse_batch
 from include.domain.title.title import Origin, State
 from include.domain.title.work import FORMAT
@@ -190,11 +189,7 @@ def test_the_batch_that_was_accepted_before_is_the_same_request_today(migrated: 
 
 def test_one_step_back_and_forth_again_keeps_every_title(old_url: str, migrated: Catalog) -> None:
     before = migrated.titles.find()
-    downgrade(migrated, "-1")
-    with create_engine(old_url, poolclass=NullPool).connect() as connection:
-        valued = [row.valuation for row in connection.execute(select(titles.c.valuation)) if row.valuation]
-    assert valued
-    assert not any({"spare_s", "kept", "hurried"} & set(each) for each in valued)
+    downgrade(migrated, "-1")  # what promises add to valuations has no column: tests/catalog/test_migrations.py
     steps = (
         ("proofs", "request_id"), ("task_history", "cpu_s"), ("titles", "header"), ("titles", "arrived_at"),
         ("titles", "run_format"),
